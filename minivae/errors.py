@@ -1,0 +1,21 @@
+"""The errors minivae raises by name. Wrong arguments raise TypeError or ValueError as usual."""
+
+
+class MinivaeError(Exception):
+    """Base class of every error of this package's own."""
+
+
+class GradientError(MinivaeError):
+    """backward() cannot run, or a gradient failed its check."""
+
+
+class DataError(MinivaeError):
+    """A data file or folder cannot be used; the message says what was expected and what came."""
+
+
+class CheckpointError(MinivaeError):
+    """A checkpoint cannot be read or written; whatever was loaded before is unchanged."""
+
+
+class KernelUnavailable(MinivaeError):
+    """A kernel variant was asked for that cannot run here; the message says why."""

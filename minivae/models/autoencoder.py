@@ -1,0 +1,59 @@
+"""The deterministic autoencoder (Hinton & Salakhutdinov 2006): what a VAE mends."""
+
+from .. import functional as F
+from .. import nn
+from ..noise import init_stream
+from ..tensor import no_grad
+from .vae import as_tensor
+
+
+class AutoEncoder(nn.Module):
+    """dims[0] -> ... -> dims[-1] -> ... -> dims[0], relu between, linear code and logits.
+
+    Args:
+        dims: sizes from the input to the code, such as (784, 1000, 500, 250, 30).
+        seed: of the initial weights.
+    """
+
+    def __init__(self, dims=(784, 1000, 500, 250, 30), seed=0):
+        dims = tuple(dims)
+        if len(dims) < 2 or any(n < 1 for n in dims):
+            raise ValueError(f"dims: expected at least two positive sizes, got {dims}")
+        rng = init_stream(seed)
+        self.dims, self.latent_dim = dims, dims[-1]
+        self.encoder = _perceptron(dims, rng)
+        self.decoder = _perceptron(dims[::-1], rng)
+
+    def config(self):
+        """Constructor arguments."""
+        return {"dims": list(self.dims)}
+
+    def encode(self, x):
+        """(N, ...) -> code (N, dims[-1])."""
+        return self.encoder(F.flatten(as_tensor(x)))
+
+    def decode(self, z):
+        """Code -> logits (N, dims[0])."""
+        return self.decoder(as_tensor(z))
+
+    def forward(self, x):
+        """x -> logits of its reconstruction."""
+        return self.decode(self.encode(x))
+
+    def loss(self, x):
+        """Cross-entropy between x and its reconstruction, summed over pixels, mean over images."""
+        logits = self.forward(x)
+        x = F.reshape(as_tensor(x), logits.shape)
+        return F.mean(F.bce_with_logits(logits, x, reduction="rows"))
+
+    def reconstruct(self, x):
+        """Pixels in [0, 1], (N, dims[0])."""
+        with no_grad():
+            return F.sigmoid(self.forward(x))
+
+
+def _perceptron(dims, rng):
+    layers = []
+    for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+        layers += [nn.Linear(n_in, n_out, rng=rng), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,70 @@
+"""A convolutional VAE for 28 x 28 digits whose latent plane can be drawn."""
+
+from .. import functional as F
+from .. import nn
+from ..noise import init_stream
+from .vae import VAE
+
+
+class ConvVAE(VAE):
+    """Two strided convolutions down to 7 x 7, a dense bottleneck, and their mirror image.
+
+    69,076 parameters in the encoder and 65,089 in the decoder with two latents.
+
+    Args:
+        latent_dim: D.
+        seed: of the initial weights.
+
+    Takes (N, 1, 28, 28); logits have the same shape.
+    """
+
+    def __init__(self, latent_dim=2, seed=0):
+        rng = init_stream(seed)
+        self.latent_dim = latent_dim
+        self.encoder = ConvEncoder(latent_dim, rng)
+        self.decoder = ConvDecoder(latent_dim, rng)
+
+    def config(self):
+        """Constructor arguments."""
+        return {"latent_dim": self.latent_dim}
+
+    def encode(self, x):
+        """(N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
+        return self.encoder(x)
+
+    def decode(self, z):
+        """(N, D) -> logits (N, 1, 28, 28)."""
+        return self.decoder(z)
+
+
+class ConvEncoder(nn.Module):
+    """(N, 1, 28, 28) -> (mu, logvar)."""
+
+    def __init__(self, latent_dim, rng):
+        self.conv1 = nn.Conv2d(1, 32, 3, stride=2, padding=1, rng=rng)  # 28 -> 14
+        self.conv2 = nn.Conv2d(32, 64, 3, stride=2, padding=1, rng=rng)  # 14 -> 7
+        self.linear = nn.Linear(64 * 7 * 7, 16, rng=rng)
+        self.mu = nn.Linear(16, latent_dim, rng=rng)
+        self.logvar = nn.Linear(16, latent_dim, rng=rng)
+
+    def forward(self, x):
+        """x -> mu (N, D), logvar (N, D)."""
+        x = F.relu(self.conv2(F.relu(self.conv1(x))))
+        h = F.relu(self.linear(F.flatten(x)))
+        return self.mu(h), self.logvar(h)
+
+
+class ConvDecoder(nn.Module):
+    """(N, D) -> logits (N, 1, 28, 28)."""
+
+    def __init__(self, latent_dim, rng):
+        up = {"stride": 2, "padding": 1, "output_padding": 1, "rng": rng}  # doubles the side
+        self.linear = nn.Linear(latent_dim, 64 * 7 * 7, rng=rng)
+        self.conv1 = nn.ConvTranspose2d(64, 64, 3, **up)
+        self.conv2 = nn.ConvTranspose2d(64, 32, 3, **up)
+        self.conv3 = nn.ConvTranspose2d(32, 1, 3, padding=1, rng=rng)
+
+    def forward(self, z):
+        """z -> logits."""
+        h = F.reshape(F.relu(self.linear(z)), (len(z), 64, 7, 7))
+        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(h)))))

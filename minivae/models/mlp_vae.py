@@ -1,0 +1,42 @@
+"""The fully connected VAE of Kingma & Welling 2014, appendix C.1: 784-400-20-400-784."""
+
+from .. import functional as F
+from .. import nn
+from ..noise import init_stream
+from .vae import VAE
+
+
+class MLPVAE(VAE):
+    """784 -> hidden relu -> D, D;  D -> hidden relu -> 784 logits. 652,824 parameters.
+
+    Args:
+        latent_dim: D.
+        hidden: width of the hidden layers.
+        seed: of the initial weights.
+
+    Takes (N, 784) or (N, 1, 28, 28); logits are (N, 784).
+    """
+
+    pixels_per_image = 784
+
+    def __init__(self, latent_dim=20, hidden=400, seed=0):
+        rng = init_stream(seed)
+        self.latent_dim, self.hidden = latent_dim, hidden
+        self.fc1 = nn.Linear(self.pixels_per_image, hidden, rng=rng)
+        self.fc21 = nn.Linear(hidden, latent_dim, rng=rng)  # mu
+        self.fc22 = nn.Linear(hidden, latent_dim, rng=rng)  # logvar
+        self.fc3 = nn.Linear(latent_dim, hidden, rng=rng)
+        self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
+
+    def config(self):
+        """Constructor arguments."""
+        return {"latent_dim": self.latent_dim, "hidden": self.hidden}
+
+    def encode(self, x):
+        """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
+        h = F.relu(self.fc1(F.flatten(x)))
+        return self.fc21(h), self.fc22(h)
+
+    def decode(self, z):
+        """(N, D) -> logits (N, 784)."""
+        return self.fc4(F.relu(self.fc3(z)))

@@ -1,0 +1,157 @@
+"""What every VAE here shares: the ELBO, reconstruction, sampling and interpolation.
+
+Conventions (README): ``logvar`` is log sigma^2; decoders return logits; losses are in nats per
+image, summed over pixels and latents and averaged over the batch; loss = rec + beta kl.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import functional as F
+from .. import nn
+from ..backend import array_module
+from ..noise import Noise, NoiseStream
+from ..tensor import Tensor, no_grad
+
+
+class VAEOutput(NamedTuple):
+    """What one pass gives; N images, D latents. Tensors."""
+
+    logits: Tensor  # (N, ...) as the decoder leaves them
+    mu: Tensor  # (N, D) posterior mean
+    logvar: Tensor  # (N, D) posterior log variance
+    z: Tensor  # (N, D) the sample that was decoded
+    kl: Tensor  # (N,) KL(q(z|x) || N(0, I)) in nats
+
+
+class ELBO(NamedTuple):
+    """loss = rec + beta kl, each a scalar tensor, in nats per image; rec and kl unweighted."""
+
+    loss: Tensor
+    rec: Tensor
+    kl: Tensor
+
+
+class VAE(nn.Module):
+    """Base class: a subclass has ``latent_dim``, ``encode`` and ``decode``."""
+
+    likelihood = "bernoulli"
+
+    def encode(self, x):
+        """x -> (mu, logvar), each (N, D)."""
+        raise NotImplementedError
+
+    def decode(self, z):
+        """z (N, D) -> logits."""
+        raise NotImplementedError
+
+    def config(self):
+        """The constructor's arguments (without the seed), as ``models.build`` takes them."""
+        raise NotImplementedError
+
+    def forward(self, x, noise):
+        """Encode, sample z = mu + exp(logvar/2) eps, decode.
+
+        Args:
+            x: images, a tensor or an array.
+            noise: a ``Noise``, a ``NoiseStream`` (one draw is taken) or an array (N, D).
+        """
+        mu, logvar = self.encode(as_tensor(x))
+        z, kl = F.reparameterize_kl(mu, logvar, drawn(noise))
+        return VAEOutput(self.decode(z), mu, logvar, z, kl)
+
+    def reconstruction_loss(self, logits, x):
+        """-log p(x|z) for each image (N,), in nats: Bernoulli on logits.
+
+        With grey pixels, strictly between 0 and 1, it is a cross-entropy and no likelihood.
+        """
+        return F.bce_with_logits(logits, F.reshape(x, logits.shape), reduction="rows")
+
+    def elbo(self, x, noise, beta=1.0):
+        """The negative evidence lower bound, one sample of z for each image.
+
+        Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta as Higgins et al. 2017. z is
+        sampled in evaluation mode too.
+
+        Returns:
+            ``ELBO(loss, rec, kl)``, scalar tensors, means over the batch.
+
+        Raises:
+            ValueError: an empty batch.
+        """
+        x = as_tensor(x)
+        if len(x) == 0:
+            raise ValueError("x: expected at least one image, got none")
+        out = self.forward(x, noise)
+        rec = F.mean(self.reconstruction_loss(out.logits, x))
+        kl = F.mean(out.kl)
+        return ELBO(rec + beta * kl, rec, kl)
+
+    @contextlib.contextmanager
+    def evaluating(self):
+        """Evaluation mode and no graph inside; training mode is restored after."""
+        was_training = self.training
+        self.eval()
+        try:
+            with no_grad():
+                yield
+        finally:
+            self.train(was_training)
+
+    def pixels(self, z):
+        """The decoder's mean image for each code, in [0, 1]."""
+        with self.evaluating():
+            return F.sigmoid(self.decode(as_tensor(z)))
+
+    def reconstruct(self, x):
+        """Decode the posterior mean of each image: pixels in [0, 1], as the decoder shapes them."""
+        with self.evaluating():
+            mu, _ = self.encode(as_tensor(x))
+        return self.pixels(mu)
+
+    def sample(self, n, noise):
+        """Decode n draws from the prior N(0, I): pixels in [0, 1].
+
+        ``noise``: a ``Noise``, a ``NoiseStream`` or an array (n, D).
+        """
+        noise = drawn(noise)
+        if isinstance(noise, Noise):
+            like = self.parameters()[0].data
+            eps = noise.normal((n, self.latent_dim), like.dtype)
+            noise = array_module(like).asarray(eps)
+        return self.pixels(noise)
+
+    def interpolate(self, a, b, steps=6):
+        """Decode ``steps`` codes on the straight line from a's mean code to b's, ends included.
+
+        Args:
+            a, b: one image each, with or without the batch axis.
+
+        Raises:
+            ValueError: fewer than two steps.
+        """
+        if steps < 2:
+            raise ValueError(f"steps: expected at least 2, got {steps}")
+        with self.evaluating():
+            ends, _ = self.encode(F.concatenate([_one(a), _one(b)]))
+        t = np.linspace(0, 1, steps)[:, None].astype(ends.dtype)
+        t = array_module(ends.data).asarray(t)
+        return self.pixels((1 - t) * ends.data[:1] + t * ends.data[1:])
+
+
+def as_tensor(x):
+    """x itself, or a tensor over the array."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def drawn(noise):
+    """A stream's next ``Noise``; anything else as it is."""
+    return noise.draw() if isinstance(noise, NoiseStream) else noise
+
+
+def _one(x):
+    """An image with its batch axis of 1."""
+    x = as_tensor(x)
+    return x if x.ndim in (2, 4) and len(x) == 1 else F.reshape(x, (1, *x.shape))

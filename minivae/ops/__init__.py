@@ -1,0 +1,1 @@
+"""The differentiable operations: one small class each, forward and backward side by side."""

@@ -1,0 +1,99 @@
+"""Elementwise nonlinearities. The logistic function is sigma(x) = 1 / (1 + exp(-x))."""
+
+from .. import kernels
+from ..tensor import Function
+
+
+def logistic(x, xp):
+    """sigma(x) on arrays: only exp of non-positive numbers, so nothing overflows."""
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, e) / (1 + e)
+
+
+class ReLU(Function):
+    """y = max(x, 0);  dx = dy where y > 0, else 0 (the subgradient 0 at the kink)."""
+
+    def forward(self, x):
+        y = kernels.get("relu", x)(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return kernels.get("relu_backward", y, dy)(y, dy)
+
+
+class LeakyReLU(Function):
+    """y = x where x > 0, else s x;  dx = dy where x > 0, else s dy."""
+
+    def forward(self, x, slope):
+        self.slope = slope
+        self.save(x)
+        return self.xp.where(x > 0, x, slope * x)
+
+    def backward(self, dy):
+        (x,) = self.saved
+        return self.xp.where(x > 0, dy, self.slope * dy)
+
+
+class Sigmoid(Function):
+    """y = sigma(x);  dx = dy y (1 - y)."""
+
+    def forward(self, x):
+        y = logistic(x, self.xp)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * y * (1 - y)
+
+
+class Tanh(Function):
+    """y = tanh x;  dx = dy (1 - y^2)."""
+
+    def forward(self, x):
+        y = self.xp.tanh(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * (1 - y * y)
+
+
+class Softplus(Function):
+    """y = ln(1 + exp x);  dx = dy sigma(x)."""
+
+    def forward(self, x):
+        self.save(x)
+        return self.xp.logaddexp(x, x.dtype.type(0))
+
+    def backward(self, dy):
+        (x,) = self.saved
+        return dy * logistic(x, self.xp)
+
+
+def relu(x):
+    """max(x, 0), elementwise; gradient 0 at the kink, NaN kept."""
+    return ReLU.apply(x)
+
+
+def leaky_relu(x, negative_slope=0.01):
+    """x where positive, ``negative_slope * x`` elsewhere."""
+    return LeakyReLU.apply(x, slope=negative_slope)
+
+
+def sigmoid(x):
+    """The logistic function 1 / (1 + exp(-x)), elementwise, without overflow."""
+    return Sigmoid.apply(x)
+
+
+def tanh(x):
+    """Hyperbolic tangent, elementwise."""
+    return Tanh.apply(x)
+
+
+def softplus(x):
+    """ln(1 + exp(x)), elementwise, without overflow."""
+    return Softplus.apply(x)

@@ -1,0 +1,376 @@
+"""Arithmetic, reductions and shape: the operations every other one can be composed from.
+
+In every docstring ``y`` is the output, ``dy`` is dL/dy and ``dx`` is dL/dx for a scalar L.
+"""
+
+import numpy as np
+
+from ..tensor import Function, Tensor
+
+
+class Add(Function):
+    """y = a + b;  da = dy;  db = dy."""
+
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, dy):
+        return dy, dy
+
+
+class Sub(Function):
+    """y = a - b;  da = dy;  db = -dy."""
+
+    def forward(self, a, b):
+        return a - b
+
+    def backward(self, dy):
+        return dy, -dy if self.needs[1] else None
+
+
+class Mul(Function):
+    """y = a b;  da = dy b;  db = dy a."""
+
+    def forward(self, a, b):
+        self.save(a, b)
+        return a * b
+
+    def backward(self, dy):
+        a, b = self.saved
+        return dy * b if self.needs[0] else None, dy * a if self.needs[1] else None
+
+
+class Div(Function):
+    """y = a / b;  da = dy / b;  db = -dy y / b."""
+
+    def forward(self, a, b):
+        y = a / b
+        self.save(b, y)
+        return y
+
+    def backward(self, dy):
+        b, y = self.saved
+        da = dy / b
+        return da, -da * y if self.needs[1] else None
+
+
+class Neg(Function):
+    """y = -x;  dx = -dy."""
+
+    def forward(self, x):
+        return -x
+
+    def backward(self, dy):
+        return -dy
+
+
+class Pow(Function):
+    """y = x^p for a fixed number p;  dx = dy p x^(p-1), and 0 for p = 0."""
+
+    def forward(self, x, exponent):
+        self.exponent = exponent
+        self.save(x)
+        return x**exponent
+
+    def backward(self, dy):
+        (x,) = self.saved
+        p = self.exponent
+        return dy * (p * x ** (p - 1)) if p != 0 else self.xp.zeros_like(x)
+
+
+class MatMul(Function):
+    """y = a @ b;  da = dy @ b^T;  db = a^T @ dy, over the last two axes."""
+
+    def forward(self, a, b):
+        if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+            raise ValueError(
+                "matmul: expected shapes (..., n, k) and (..., k, m), "
+                f"got {a.shape} and {b.shape}; reshape a vector to a row or a column"
+            )
+        self.save(a, b)
+        return a @ b
+
+    def backward(self, dy):
+        a, b = self.saved
+        da = dy @ b.swapaxes(-1, -2) if self.needs[0] else None
+        db = a.swapaxes(-1, -2) @ dy if self.needs[1] else None
+        return da, db
+
+
+class Exp(Function):
+    """y = exp(x);  dx = dy y."""
+
+    def forward(self, x):
+        y = self.xp.exp(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * y
+
+
+class Expm1(Function):
+    """y = exp(x) - 1, without cancellation near 0;  dx = dy (y + 1)."""
+
+    def forward(self, x):
+        y = self.xp.expm1(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * (y + 1)
+
+
+class Log(Function):
+    """y = ln x;  dx = dy / x."""
+
+    def forward(self, x):
+        self.save(x)
+        return self.xp.log(x)
+
+    def backward(self, dy):
+        (x,) = self.saved
+        return dy / x
+
+
+class Sqrt(Function):
+    """y = sqrt(x);  dx = dy / (2 y)."""
+
+    def forward(self, x):
+        y = self.xp.sqrt(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy / (2 * y)
+
+
+class Sum(Function):
+    """y = sum of x over the axes;  dx = dy repeated along them."""
+
+    def forward(self, x, axis, keepdims):
+        self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
+        y = x.sum(axis=axis)
+        return y.reshape(self.kept) if keepdims else y
+
+    def backward(self, dy):
+        return self.xp.broadcast_to(dy.reshape(self.kept), self.shape)
+
+
+class Mean(Function):
+    """y = mean of the n elements along the axes;  dx = dy / n repeated along them."""
+
+    def forward(self, x, axis, keepdims):
+        self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
+        self.count = x.size // max(1, int(np.prod(self.kept)))
+        if self.count == 0:
+            raise ValueError(f"mean: no elements along axis {axis} of shape {x.shape}")
+        y = x.mean(axis=axis)
+        return y.reshape(self.kept) if keepdims else y
+
+    def backward(self, dy):
+        return self.xp.broadcast_to(dy.reshape(self.kept) / self.count, self.shape)
+
+
+class Max(Function):
+    """y = max of x over the axes;  dx = dy shared equally among the elements that attain it."""
+
+    def forward(self, x, axis, keepdims):
+        self.kept = _kept_shape(x.shape, axis)
+        y = x.max(axis=axis)
+        self.save(x, y)
+        return y.reshape(self.kept) if keepdims else y
+
+    def backward(self, dy):
+        x, y = self.saved
+        attained = (x == y.reshape(self.kept)).astype(x.dtype)
+        ties = self.xp.ones(self.kept, x.dtype) * attained.sum(
+            axis=tuple(i for i, n in enumerate(self.kept) if n != x.shape[i]), keepdims=True
+        )
+        return dy.reshape(self.kept) * attained / ties
+
+
+class Reshape(Function):
+    """y = x in another shape, row-major order;  dx = dy in x's shape."""
+
+    def forward(self, x, shape):
+        self.shape = x.shape
+        return x.reshape(shape)
+
+    def backward(self, dy):
+        return dy.reshape(self.shape)
+
+
+class Transpose(Function):
+    """y = x with axes permuted;  dx = dy with the inverse permutation."""
+
+    def forward(self, x, axes):
+        self.inverse = None if axes is None else tuple(int(i) for i in np.argsort(axes))
+        return x.transpose(axes)
+
+    def backward(self, dy):
+        return dy.transpose(self.inverse)
+
+
+class Index(Function):
+    """y = x[index];  dx = dy added at the same places of a zero array (repeats accumulate)."""
+
+    def forward(self, x, index):
+        self.shape, self.dtype, self.index = x.shape, x.dtype, index
+        return x[index]
+
+    def backward(self, dy):
+        dx = self.xp.zeros(self.shape, self.dtype)
+        self.xp.add.at(dx, self.index, dy)
+        return dx
+
+
+class Concatenate(Function):
+    """y = the inputs joined along an axis;  each dx = its own section of dy."""
+
+    def forward(self, *xs, axis):
+        self.axis = axis
+        self.ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
+        return self.xp.concatenate(xs, axis=axis)
+
+    def backward(self, dy):
+        return tuple(self.xp.split(dy, self.ends[:-1], axis=self.axis))
+
+
+def _kept_shape(shape, axis):
+    """``shape`` with the reduced axes kept as 1; ValueError for an axis that is not there."""
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    for i in axes:
+        if not -len(shape) <= i < len(shape):
+            raise ValueError(f"axis: {i} is out of range for shape {shape}")
+    reduced = {i % len(shape) for i in axes}
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
+
+
+def add(a, b):
+    """a + b, broadcast."""
+    return Add.apply(a, b)
+
+
+def sub(a, b):
+    """a - b, broadcast."""
+    return Sub.apply(a, b)
+
+
+def mul(a, b):
+    """Elementwise product a b, broadcast."""
+    return Mul.apply(a, b)
+
+
+def div(a, b):
+    """Elementwise quotient a / b, broadcast."""
+    return Div.apply(a, b)
+
+
+def neg(x):
+    """-x."""
+    return Neg.apply(x)
+
+
+def pow(x, exponent):
+    """x ** exponent for a Python number; TypeError for anything else (use exp and log)."""
+    if not isinstance(exponent, (int, float)):
+        raise TypeError(f"exponent: expected a Python number, got {type(exponent).__name__}")
+    return Pow.apply(x, exponent=exponent)
+
+
+def matmul(a, b):
+    """Matrix product over the last two axes; both (..., n, k) and (..., k, m)."""
+    return MatMul.apply(a, b)
+
+
+def exp(x):
+    """Exponential, elementwise."""
+    return Exp.apply(x)
+
+
+def expm1(x):
+    """exp(x) - 1 without cancellation near 0, elementwise."""
+    return Expm1.apply(x)
+
+
+def log(x):
+    """Natural logarithm, elementwise."""
+    return Log.apply(x)
+
+
+def sqrt(x):
+    """Square root, elementwise."""
+    return Sqrt.apply(x)
+
+
+def sum(x, axis=None, keepdims=False):
+    """Sum over ``axis`` (int, tuple, or None for all)."""
+    return Sum.apply(x, axis=axis, keepdims=keepdims)
+
+
+def mean(x, axis=None, keepdims=False):
+    """Mean over ``axis`` (int, tuple, or None for all); ValueError when there is no element."""
+    return Mean.apply(x, axis=axis, keepdims=keepdims)
+
+
+def max(x, axis=None, keepdims=False):
+    """Largest element over ``axis``; elements that tie share the gradient equally."""
+    return Max.apply(x, axis=axis, keepdims=keepdims)
+
+
+def reshape(x, *shape):
+    """``x`` in another shape with the same elements in row-major order; one size may be -1."""
+    return Reshape.apply(x, shape=shape[0] if len(shape) == 1 else shape)
+
+
+def flatten(x, start_dim=1):
+    """Join all axes from ``start_dim`` on: (N, C, H, W) to (N, C*H*W)."""
+    kept = x.shape[:start_dim]
+    return reshape(x, (*kept, int(np.prod(x.shape[start_dim:]))))
+
+
+def transpose(x, axes=None):
+    """``x`` with its axes permuted (reversed by default)."""
+    return Transpose.apply(x, axes=axes)
+
+
+def index(x, key):
+    """``x[key]`` for slices, integers, masks and integer arrays; repeats accumulate gradient."""
+    return Index.apply(x, index=key)
+
+
+def concatenate(tensors, axis=0):
+    """Join tensors along an axis; ValueError when there is none."""
+    if not tensors:
+        raise ValueError("tensors: expected at least one, got none")
+    return Concatenate.apply(*tensors, axis=axis)
+
+
+def _reversed(op):
+    return lambda self, other: op(other, self)
+
+
+# Every operator of Tensor, in one place.
+Tensor.__add__ = add
+Tensor.__radd__ = _reversed(add)
+Tensor.__sub__ = sub
+Tensor.__rsub__ = _reversed(sub)
+Tensor.__mul__ = mul
+Tensor.__rmul__ = _reversed(mul)
+Tensor.__truediv__ = div
+Tensor.__rtruediv__ = _reversed(div)
+Tensor.__neg__ = neg
+Tensor.__pow__ = pow
+Tensor.__matmul__ = matmul
+Tensor.__rmatmul__ = _reversed(matmul)
+Tensor.__getitem__ = index
+Tensor.sum = sum
+Tensor.mean = mean
+Tensor.max = max
+Tensor.reshape = reshape
+Tensor.transpose = transpose
+Tensor.T = property(transpose)

@@ -1,0 +1,73 @@
+"""Batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1)."""
+
+from .. import kernels
+from ..tensor import Function
+
+
+class BatchNorm(Function):
+    """y = w x^ + b with x^ = (x - mean) / sqrt(var + eps), per channel.
+
+    Training, over the M = N L values of a channel:
+    dx = w / (M sqrt(var + eps)) [M dy - sum dy - x^ sum(dy x^)]
+    Evaluation (mean and var are constants):  dx = dy w / sqrt(var + eps)
+    Both:  dw = sum(dy x^);  db = sum dy.
+
+    x, y (N, C, L); w, b, mean, var (C,).
+    """
+
+    def forward(self, x, w, b, mean, var, eps, on_statistics):
+        self.eps, self.training = eps, mean is None
+        x3 = self.xp.ascontiguousarray(x).reshape(*x.shape[:2], -1 if x.size else 0)
+        y, self.mean, self.var = kernels.get("batch_norm_forward", x3)(x3, w, b, mean, var, eps)
+        if self.training:
+            on_statistics(self.mean, self.var)
+        self.save(x3, w)
+        self.shape = x.shape
+        return y.reshape(x.shape)
+
+    def backward(self, dy):
+        x3, w = self.saved
+        dy3 = self.xp.ascontiguousarray(dy).reshape(x3.shape)
+        dx, dw, db = kernels.get("batch_norm_backward", x3)(
+            x3, w, self.mean, self.var, self.eps, dy3, self.training
+        )
+        return dx.reshape(self.shape), dw, db
+
+
+def batch_norm(x, running_mean, running_var, w, b, training, momentum=0.1, eps=1e-5):
+    """Normalise each channel to mean b and standard deviation w, as PyTorch's batch_norm.
+
+    Args:
+        x: (N, C) or (N, C, H, W).
+        running_mean, running_var: (C,) plain arrays. In training they are updated in place:
+            running += momentum (batch - running), with the unbiased batch variance; in
+            evaluation they are what x is normalised by.
+        w, b: (C,).
+        training: whether to use the batch's own (biased) statistics.
+
+    Raises:
+        ValueError: wrong shapes, or fewer than two values a channel in training.
+    """
+    if x.ndim not in (2, 4):
+        raise ValueError(f"batch_norm: expected x (N, C) or (N, C, H, W), got {x.shape}")
+    channels = x.shape[1]
+    for name, a in [
+        ("running_mean", running_mean), ("running_var", running_var), ("w", w), ("b", b)
+    ]:
+        if a.shape != (channels,):
+            raise ValueError(f"batch_norm: expected {name} ({channels},), got {a.shape}")
+    if not training:
+        return BatchNorm.apply(
+            x, w, b, mean=running_mean, var=running_var, eps=eps, on_statistics=None
+        )
+    count = x.size // channels if channels else 0
+    if count < 2:
+        raise ValueError(
+            f"batch_norm: training needs at least two values a channel, got {count} from {x.shape}"
+        )
+
+    def update_running(mean, var):
+        running_mean[...] += momentum * (mean - running_mean)
+        running_var[...] += momentum * (var * (count / (count - 1)) - running_var)
+
+    return BatchNorm.apply(x, w, b, mean=None, var=None, eps=eps, on_statistics=update_running)

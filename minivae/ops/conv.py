@@ -1,0 +1,179 @@
+"""Convolution and transposed convolution, each the adjoint of the other.
+
+Three array maps serve both (kernels ``conv2d``, ``conv2d_grad_input``, ``conv2d_grad_weight``):
+
+    conv2d(x; w)[n, o, i, j] = sum_{c, k, l} w[o, c, k, l] x[n, c, s i + d k - p, s j + d l - p]
+
+is linear in x and in w. Its adjoint in x sends an output gradient back to the input and is the
+forward map of ``conv_transpose2d``; its adjoint in w gives the weight gradient of both.
+Dumoulin & Visin 2016 (arXiv:1603.07285), sections 2 and 4.
+"""
+
+from .. import kernels
+from ..tensor import Function
+
+
+class Conv2d(Function):
+    """y = conv(x; w) + b;  dx = conv^T(dy; w);  dw = adjoint of conv in w;  db = sum of dy.
+
+    x (N, C, H, W), w (O, C, KH, KW), b (O,), y (N, O, OH, OW).
+    """
+
+    def forward(self, x, w, b, **geometry):
+        self.geometry = geometry
+        self.save(x, w)
+        return kernels.get("conv2d", x, w)(x, w, b, **geometry)
+
+    def backward(self, dy):
+        x, w = self.saved
+        grad_input = kernels.get("conv2d_grad_input", dy, w)
+        grad_weight = kernels.get("conv2d_grad_weight", dy, w)
+        dx = grad_input(dy, w, None, x.shape[2:], **self.geometry) if self.needs[0] else None
+        dw = grad_weight(x, dy, w.shape[2:], **self.geometry) if self.needs[1] else None
+        return dx, dw, dy.sum(axis=(0, 2, 3)) if self.needs[2] else None
+
+
+class ConvTranspose2d(Function):
+    """y = conv^T(x; w) + b;  dx = conv(dy; w);  dw = adjoint with x and dy exchanged;  db = sum.
+
+    x (N, C, H, W), w (C, O, KH, KW), b (O,), y (N, O, OH, OW): the adjoint of a convolution
+    from O to C channels, which is why w has C first.
+    """
+
+    def forward(self, x, w, b, output_size, **geometry):
+        self.geometry = geometry
+        self.save(x, w)
+        return kernels.get("conv2d_grad_input", x, w)(x, w, b, output_size, **geometry)
+
+    def backward(self, dy):
+        x, w = self.saved
+        grad_weight = kernels.get("conv2d_grad_weight", dy, w)
+        dx = kernels.get("conv2d", dy, w)(dy, w, None, **self.geometry) if self.needs[0] else None
+        dw = grad_weight(dy, x, w.shape[2:], **self.geometry) if self.needs[1] else None
+        return dx, dw, dy.sum(axis=(0, 2, 3)) if self.needs[2] else None
+
+
+def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
+    """Cross-correlate images with filters, as PyTorch's conv2d with one group.
+
+    Args:
+        x: (N, C, H, W); w: (O, C, KH, KW); b: (O,) or None.
+        stride, padding, dilation: an int, or a pair (height, width).
+
+    Returns:
+        (N, O, OH, OW), OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.
+
+    Raises:
+        ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
+    """
+    geometry = _geometry(stride, padding, dilation)
+    _check("conv2d", x, w, b, in_axis=1, out_axis=0)
+    for name, n, k, s, p, d in _per_axis(x, w, geometry):
+        conv_output_size(n, k, s, p, d, name)
+    return Conv2d.apply(x, w, b, **geometry)
+
+
+def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1):
+    """The adjoint of ``conv2d`` in its input, as PyTorch's conv_transpose2d with one group.
+
+    Args:
+        x: (N, C, H, W); w: (C, O, KH, KW); b: (O,) or None.
+        stride, padding, output_padding, dilation: an int, or a pair (height, width).
+            ``output_padding`` picks one of the sizes that a convolution with this stride maps
+            to x's; it must be smaller than the stride or the dilation.
+
+    Returns:
+        (N, O, OH, OW), OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
+
+    Raises:
+        ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
+    """
+    geometry = _geometry(stride, padding, dilation)
+    extra = _pair("output_padding", output_padding, 0)
+    _check("conv_transpose2d", x, w, b, in_axis=0, out_axis=1)
+    size = tuple(
+        conv_transpose_output_size(n, k, s, p, e, d, name)
+        for (name, n, k, s, p, d), e in zip(_per_axis(x, w, geometry), extra, strict=True)
+    )
+    return ConvTranspose2d.apply(x, w, b, output_size=size, **geometry)
+
+
+def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
+    """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1; ValueError when below 1."""
+    reach = dilation * (kernel - 1) + 1
+    if n + 2 * padding < reach:
+        raise ValueError(
+            f"{name} {n} with padding {padding} on both sides is {n + 2 * padding}, smaller than "
+            f"the kernel's reach {reach} = {dilation} * ({kernel} - 1) + 1"
+        )
+    return (n + 2 * padding - reach) // stride + 1
+
+
+def conv_transpose_output_size(
+    n, kernel, stride=1, padding=0, output_padding=0, dilation=1, name="size"
+):
+    """(n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1, checked."""
+    if not 0 <= output_padding < max(stride, dilation):
+        raise ValueError(
+            f"output_padding: expected 0 <= output_padding < max(stride {stride}, dilation "
+            f"{dilation}) for the {name}, got {output_padding}"
+        )
+    size = (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
+    if n < 1 or size < 1:
+        raise ValueError(
+            f"{name} {n} gives {size} = ({n} - 1) * {stride} - 2 * {padding} + {dilation} * "
+            f"({kernel} - 1) + {output_padding} + 1; expected at least 1"
+        )
+    return size
+
+
+def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="size"):
+    """The ``output_padding`` with which a transposed convolution makes ``size`` from ``n``.
+
+    Raises:
+        ValueError: none does; the message gives the sizes that can be had.
+    """
+    base = (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+    extra = size - base
+    if not 0 <= extra < max(stride, dilation):
+        raise ValueError(
+            f"{name} {size} from {n}: with kernel {kernel}, stride {stride}, padding {padding} the "
+            f"sizes {base}..{base + max(stride, dilation) - 1} can be had (output_padding 0..)"
+        )
+    return extra
+
+
+def _geometry(stride, padding, dilation):
+    return {
+        "stride": _pair("stride", stride, 1),
+        "padding": _pair("padding", padding, 0),
+        "dilation": _pair("dilation", dilation, 1),
+    }
+
+
+def _pair(name, value, least):
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(not isinstance(v, int) or v < least for v in pair):
+        raise ValueError(f"{name}: expected an int or a pair of ints >= {least}, got {value!r}")
+    return pair
+
+
+def _per_axis(x, w, geometry):
+    return [
+        (name, x.shape[i + 2], w.shape[i + 2], *(geometry[key][i] for key in geometry))
+        for i, name in enumerate(("height", "width"))
+    ]
+
+
+def _check(op, x, w, b, in_axis, out_axis):
+    if x.ndim != 4 or w.ndim != 4:
+        raise ValueError(f"{op}: expected x and w with 4 axes, got x {x.shape} and w {w.shape}")
+    if x.shape[1] != w.shape[in_axis]:
+        raise ValueError(
+            f"{op}: x {x.shape} has {x.shape[1]} channels, but w {w.shape} expects "
+            f"{w.shape[in_axis]} (axis {in_axis})"
+        )
+    if 0 in w.shape[2:]:
+        raise ValueError(f"{op}: w {w.shape} has an empty kernel")
+    if b is not None and b.shape != (w.shape[out_axis],):
+        raise ValueError(f"{op}: expected b ({w.shape[out_axis]},), got {b.shape}")

@@ -1,0 +1,164 @@
+"""Losses: negative log-likelihoods in nats, and squared error.
+
+Reductions: "none" keeps one value an element, "sum" adds all, "mean" divides by their number.
+"""
+
+import math
+
+from .. import kernels
+from ..tensor import Function
+from . import basic, composed
+from .activation import logistic
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class BCEWithLogits(Function):
+    """loss = softplus(l) - l t, summed over each row;  dl = dy (sigma(l) - t);  dt = -dy l.
+
+    softplus(l) - l t = -[t ln sigma(l) + (1 - t) ln sigma(-l)], the Bernoulli cross-entropy.
+    l and t are seen as (N, M) with N rows; loss (N,). The kernel makes the gradient in the
+    same pass over memory as the loss.
+    """
+
+    def forward(self, logits, target, rows):
+        as_rows = (rows, logits.size // rows if rows else 0)
+        logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
+        loss, self.dlogits = kernels.get("bce_with_logits", logits, target)(
+            logits.reshape(as_rows), target.reshape(as_rows), with_grad=self.needs[0]
+        )
+        self.save(logits, target)
+        return loss
+
+    def backward(self, dy):
+        logits, _ = self.saved
+        dy = dy[:, None]
+        dlogits = (self.dlogits * dy).reshape(logits.shape) if self.needs[0] else None
+        dtarget = -(logits.reshape(len(dy), -1) * dy).reshape(logits.shape)
+        return dlogits, dtarget if self.needs[1] else None
+
+
+class SquaredErrorWithLogits(Function):
+    """loss = (sigma(l) - t)^2, summed over each row.
+
+    With s = sigma(l):  dl = dy 2 (s - t) s (1 - s);  dt = -dy 2 (s - t).
+    """
+
+    def forward(self, logits, target, rows):
+        self.rows = rows
+        s = logistic(logits, self.xp)
+        self.save(s, target)
+        return ((s - target) ** 2).reshape(rows, -1).sum(axis=1)
+
+    def backward(self, dy):
+        s, target = self.saved
+        dy = dy.reshape((self.rows,) + (1,) * (s.ndim - 1))
+        error = 2 * dy * (s - target)
+        return error * s * (1 - s), -error
+
+
+class MSE(Function):
+    """loss = (x - t)^2;  dx = 2 dy (x - t);  dt = -dx."""
+
+    def forward(self, x, target):
+        difference = x - target
+        self.save(difference)
+        return difference * difference
+
+    def backward(self, dy):
+        (difference,) = self.saved
+        dx = 2 * dy * difference
+        return dx, -dx
+
+
+class GaussianNLL(Function):
+    """loss = 1/2 [ln 2 pi + v + (x - m)^2 exp(-v)], m the mean and v the log variance.
+
+    With e = (x - m) exp(-v):  dx = dy e;  dm = -dy e;  dv = dy/2 [1 - (x - m) e].
+    """
+
+    def forward(self, x, mean, logvar):
+        difference = x - mean
+        scaled = difference * self.xp.exp(-logvar)
+        self.save(difference, scaled)
+        return 0.5 * (LOG_2PI + logvar + difference * scaled)
+
+    def backward(self, dy):
+        difference, scaled = self.saved
+        dx = dy * scaled
+        return dx, -dx, 0.5 * dy * (1 - difference * scaled)
+
+
+def bce_with_logits(logits, target, reduction="sum"):
+    """Bernoulli negative log-likelihood of ``target`` in [0, 1] given logits, in nats.
+
+    Args:
+        logits, target: same shape, any. A target strictly between 0 and 1 makes this a
+            cross-entropy that is not a likelihood.
+        reduction: "none", "sum", "mean", or "rows": one sum for each index of the first axis.
+
+    Raises:
+        ValueError: shapes differ or the reduction is unknown.
+    """
+    _same_shape("bce_with_logits", logits, target)
+    if kernels.active() == "composed":
+        return reduce(composed.bce_with_logits(logits, target), reduction)
+    return _reduce_rows(BCEWithLogits, logits, target, reduction)
+
+
+def squared_error_with_logits(logits, target, reduction="sum"):
+    """(sigma(logits) - target)^2: the face VAE's reconstruction term. Not a likelihood.
+
+    Arguments, reductions and errors as ``bce_with_logits``.
+    """
+    _same_shape("squared_error_with_logits", logits, target)
+    return _reduce_rows(SquaredErrorWithLogits, logits, target, reduction)
+
+
+def mse(x, target, reduction="sum"):
+    """(x - target)^2; shapes must be equal. "mean" makes it the mean squared error."""
+    _same_shape("mse", x, target)
+    return reduce(MSE.apply(x, target), reduction)
+
+
+def gaussian_nll(x, mean, logvar, reduction="sum"):
+    """-ln N(x; mean, exp(logvar)) in nats, constant included; the three arguments broadcast.
+
+    Kingma & Welling 2014 (arXiv:1312.6114), appendix C.2.
+    """
+    return reduce(GaussianNLL.apply(x, mean, logvar), reduction)
+
+
+def reduce(loss, reduction):
+    """Apply a reduction to elementwise losses."""
+    if reduction == "none":
+        return loss
+    if reduction == "rows":
+        return basic.sum(loss, axis=tuple(range(1, loss.ndim)))
+    if reduction == "sum":
+        return basic.sum(loss)
+    if reduction == "mean":
+        return basic.mean(loss)
+    raise ValueError(
+        f"reduction: expected 'none', 'sum', 'mean' or 'rows', got {reduction!r}"
+    )
+
+
+def _reduce_rows(op, logits, target, reduction):
+    """Reduce with an op that sums rows: "none" is the case of rows of one element."""
+    shape = logits.shape
+    if reduction == "none" or not shape:
+        return reduce(op.apply(logits, target, rows=logits.size).reshape(shape), reduction)
+    rows = op.apply(logits, target, rows=shape[0])
+    return (
+        rows
+        if reduction == "rows"
+        else basic.sum(rows) * (1 / logits.size)
+        if reduction == "mean"
+        else reduce(rows, reduction)
+    )
+
+
+def _same_shape(name, a, b):
+    if a.shape != b.shape:
+        raise ValueError(f"{name}: expected target of shape {a.shape}, got {b.shape}")

@@ -1,0 +1,75 @@
+"""Sampling a diagonal Gaussian by the reparameterisation trick, and its KL from N(0, I)."""
+
+import numpy as np
+
+from .. import kernels
+from ..noise import Noise
+from ..tensor import Function, Tensor
+from . import composed
+
+
+class ReparameterizeKL(Function):
+    """z = mu + exp(logvar/2) eps;  kl_n = 1/2 sum_d [mu^2 + expm1(logvar) - logvar].
+
+    dmu = dz + dkl_n mu
+    dlogvar = 1/2 dz eps exp(logvar/2) + 1/2 dkl_n expm1(logvar)
+
+    mu, logvar, eps, z (N, D); kl (N,). With a ``Noise`` eps is drawn inside the kernel, and
+    drawn again in backward instead of being kept.
+    """
+
+    def forward(self, mu, logvar, noise):
+        self.noise = noise
+        self.save(mu, logvar)
+        *batch, d = mu.shape
+        self.rows = (int(np.prod(batch)), d)
+        z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
+        return z.reshape(mu.shape), kl.reshape(batch)
+
+    def backward(self, dz, dkl):
+        mu, logvar = self.saved
+        kernel = kernels.get("reparam_kl_backward", mu, logvar)
+        dz = self.xp.ascontiguousarray(dz).reshape(self.rows)
+        dkl = self.xp.ascontiguousarray(dkl).reshape(self.rows[:1])
+        dmu, dlogvar = kernel(*self._arrays(mu, logvar), dz, dkl)
+        return dmu.reshape(mu.shape), dlogvar.reshape(mu.shape)
+
+    def _arrays(self, mu, logvar):
+        arrays = (mu, logvar) if isinstance(self.noise, Noise) else (mu, logvar, self.noise)
+        mu, logvar, *eps = (self.xp.ascontiguousarray(a).reshape(self.rows) for a in arrays)
+        return mu, logvar, eps[0] if eps else self.noise
+
+
+def reparameterize_kl(mu, logvar, noise):
+    """Draw z ~ N(mu, exp(logvar)) and give KL(N(mu, exp(logvar)) || N(0, I)) in nats.
+
+    Kingma & Welling 2014 (arXiv:1312.6114): section 2.4 (the trick), appendix B (the KL).
+
+    Args:
+        mu: (..., D).
+        logvar: (..., D), log sigma^2.
+        noise: an array of standard normal numbers shaped like mu, or a ``Noise``.
+
+    Returns:
+        ``(z, kl)``: z (..., D) and kl (...), summed over D.
+
+    Raises:
+        ValueError: shapes differ. TypeError: dtypes differ, or noise is something else.
+    """
+    if mu.ndim < 1 or mu.shape != logvar.shape:
+        raise ValueError(
+            f"reparameterize_kl: expected mu and logvar of one shape (..., D), "
+            f"got {mu.shape} and {logvar.shape}"
+        )
+    if not isinstance(noise, Noise):
+        noise = noise.data if isinstance(noise, Tensor) else noise
+        if not hasattr(noise, "dtype"):
+            raise TypeError(f"noise: expected a Noise or an array, got {type(noise).__name__}")
+        if noise.shape != mu.shape:
+            raise ValueError(f"noise: expected shape {mu.shape}, got {noise.shape}")
+        if noise.dtype != mu.dtype:
+            raise TypeError(f"noise: expected dtype {mu.dtype}, got {noise.dtype}")
+    if kernels.active() == "composed":
+        eps = noise.normal(mu.shape, mu.dtype) if isinstance(noise, Noise) else noise
+        return composed.reparameterize_kl(mu, logvar, eps)
+    return ReparameterizeKL.apply(mu, logvar, noise=noise)

@@ -1,0 +1,343 @@
+"""Tensor, Function and backward: reverse-mode automatic differentiation over plain arrays.
+
+A computation is a directed acyclic graph: tensors are its edges, functions its nodes. ``backward``
+walks it once from the result to the leaves, handing every function the gradient of the result
+with respect to its outputs and receiving the gradient with respect to its inputs (the
+vector-Jacobian product). First order only: ``backward`` works on arrays and builds no graph.
+"""
+
+import contextlib
+import itertools
+import threading
+import weakref
+import zlib
+
+import numpy as np
+
+from .backend import array_module, device_of, is_device_array, to_numpy
+from .errors import GradientError
+
+_serial = itertools.count()
+_mode = threading.local()
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801  PyTorch's name
+    """Record no graph inside: ``with mv.no_grad(): ...`` or ``@mv.no_grad()``. Per thread."""
+
+    def _recreate_cm(self):
+        return no_grad()  # a decorated function may run in several threads at once
+
+    def __enter__(self):
+        self._outer = is_recording()
+        _mode.recording = False
+
+    def __exit__(self, *exc_info):
+        _mode.recording = self._outer
+
+
+def is_recording():
+    """True unless inside ``no_grad``."""
+    return getattr(_mode, "recording", True)
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    Args:
+        array: anything NumPy makes an array of, or a CuPy array. Not copied. Floating dtypes
+            only when ``requires_grad``; a list of Python floats becomes float64.
+        requires_grad: whether ``backward`` leaves a gradient in ``.grad``.
+
+    Attributes:
+        data: the plain array.
+        grad: plain array of the same shape, or None. Gradients accumulate until cleared.
+
+    Raises:
+        TypeError: for ``requires_grad`` on a dtype that is not floating point.
+    """
+
+    __slots__ = ("__weakref__", "creator", "data", "grad", "grad_buffer", "index", "requires_grad")
+    __array_ufunc__ = None  # ndarray * Tensor is handed to Tensor.__rmul__
+
+    def __init__(self, array, requires_grad=False):
+        if isinstance(array, Tensor):
+            raise TypeError("array: expected an array, got a Tensor; use .data or .detach()")
+        self.data = array if is_device_array(array) else np.asarray(array)
+        if self.data.dtype.kind not in "fiub":
+            raise TypeError(f"array: expected real numbers, got dtype {self.data.dtype}")
+        if requires_grad and self.data.dtype.kind != "f":
+            raise TypeError(
+                f"requires_grad: expected a floating-point array, got dtype {self.data.dtype}"
+            )
+        self.requires_grad = bool(requires_grad)
+        self.grad = None
+        self.grad_buffer = None  # where an optimiser wants the gradient of this leaf written
+        self.creator = None  # the Function that computed this tensor; None for a leaf
+        self.index = 0  # which of the creator's outputs this is
+
+    @property
+    def shape(self):
+        """Tuple of sizes."""
+        return self.data.shape
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self):
+        """Number of elements."""
+        return self.data.size
+
+    @property
+    def dtype(self):
+        """NumPy dtype of the elements."""
+        return self.data.dtype
+
+    def __len__(self):
+        return len(self.data)
+
+    def __repr__(self):
+        body = np.array2string(to_numpy(self.data), precision=4, separator=", ", prefix="Tensor(")
+        made_by = f", creator={type(self.creator).__name__}" if self.creator else ""
+        wants = ", requires_grad=True" if self.requires_grad and not self.creator else ""
+        return f"Tensor({body}, dtype={self.dtype}{made_by}{wants})"
+
+    def numpy(self):
+        """The values as a NumPy array, sharing memory when they live on the CPU."""
+        return to_numpy(self.data)
+
+    def item(self):
+        """The single element as a Python number; ValueError when there is more than one."""
+        if self.size != 1:
+            raise ValueError(f"item(): expected one element, got shape {self.shape}")
+        return self.data.item()
+
+    def detach(self):
+        """A new leaf over the same array, cut off from the graph."""
+        return Tensor(self.data)
+
+    def retain_grad(self):
+        """Keep the gradient of this intermediate tensor in ``.grad`` too; returns the tensor."""
+        if self.creator is not None:
+            self.creator.retained[self.index] = weakref.ref(self)
+        return self
+
+    def backward(self, grad=None):
+        """Accumulate d(sum(self * grad))/d(leaf) into ``.grad`` of every leaf it depends on.
+
+        Args:
+            grad: cotangent, an array of this tensor's shape and dtype; 1 for a single element.
+
+        Raises:
+            GradientError: nothing here requires a gradient; ``grad`` is missing for a tensor of
+                several elements; the graph was used by an earlier backward; or an array saved
+                for backward was changed in place since.
+            ValueError, TypeError: ``grad`` has the wrong shape, or the wrong dtype or device.
+        """
+        if not self.requires_grad:
+            raise GradientError("backward(): this tensor depends on nothing that requires_grad")
+        xp = array_module(self.data)
+        if grad is None:
+            if self.size != 1:
+                raise GradientError(
+                    f"backward(): a tensor of shape {self.shape} needs a grad of that shape; "
+                    "only a single element has the default 1"
+                )
+            grad = xp.ones_like(self.data)
+        else:
+            grad = grad.data if isinstance(grad, Tensor) else grad
+            if np.shape(grad) != self.shape:
+                raise ValueError(f"grad: expected shape {self.shape}, got {np.shape(grad)}")
+            grad = _coerce(grad, self.data, "grad")
+        if self.creator is None:
+            self._accumulate(grad)
+        else:
+            _backpropagate(self, grad)
+
+    def _accumulate(self, grad):
+        """Add to ``.grad``. The first gradient is copied: a leaf never shares memory with another
+        leaf's gradient or with the graph.
+        """
+        if self.grad is not None:
+            self.grad += grad
+        elif self.grad_buffer is None:
+            self.grad = grad.copy()
+        else:
+            if grad is not self.grad_buffer:
+                self.grad_buffer[...] = grad
+            self.grad = self.grad_buffer
+
+
+class Function:
+    """One differentiable operation on arrays: a subclass per operation.
+
+    ``forward(*arrays, **params)`` returns an array (or a tuple of them) and keeps what backward
+    needs with ``self.save``; ``backward(*dys)`` returns the gradient with respect to each input,
+    None for one that has none or is not in ``self.needs``. It may return gradients of the
+    broadcast shape: the engine sums them back to each input's shape.
+    """
+
+    def __init__(self, inputs):
+        self.serial = next(_serial)
+        self.inputs = inputs
+        recording = is_recording()
+        self.needs = tuple(recording and t is not None and t.requires_grad for t in inputs)
+        self.xp = array_module(*(t.data for t in inputs if t is not None))
+        self.retained = {}  # output index -> weak reference to a tensor that keeps its gradient
+        self._saved = ()
+
+    def save(self, *arrays):
+        """Keep arrays for backward, with a fingerprint that shows a change in place."""
+        if any(self.needs):
+            self._saved = tuple((a, fingerprint(a)) for a in arrays)
+
+    @property
+    def saved(self):
+        """The arrays given to ``save``; GradientError when one was changed since."""
+        for position, (array, mark) in enumerate(self._saved):
+            if fingerprint(array) != mark:
+                raise GradientError(
+                    f"backward(): array {position} saved by {type(self).__name__} (shape "
+                    f"{array.shape}) was changed in place after forward; work on a copy, or "
+                    "call backward before changing it"
+                )
+        return tuple(array for array, _ in self._saved)
+
+    def out_buffer(self, position):
+        """Where backward may write the gradient of input ``position`` directly, or None."""
+        leaf = self.inputs[position]
+        free = leaf.creator is None and leaf.grad is None
+        return leaf.grad_buffer if free else None
+
+    @classmethod
+    def apply(cls, *inputs, **params):
+        """Run ``forward`` on tensors, arrays, numbers or None, and record it when needed."""
+        op = cls(_as_tensors(inputs, cls.__name__))
+        result = op.forward(*(None if t is None else t.data for t in op.inputs), **params)
+        arrays = result if isinstance(result, tuple) else (result,)
+        tensors = tuple(map(Tensor, arrays))
+        if any(op.needs):
+            op.output_like = tuple((t.shape, t.dtype) for t in tensors)
+            for index, tensor in enumerate(tensors):
+                tensor.requires_grad, tensor.creator, tensor.index = True, op, index
+        return tensors if isinstance(result, tuple) else tensors[0]
+
+    def release(self):
+        """Forget inputs and saved arrays: their memory is free as soon as backward passed."""
+        self.inputs, self._saved, self.released = (), (), True
+
+    released = False
+
+
+def _backpropagate(root, grad):
+    """The backward pass. Functions were created in an order in which each follows its inputs, so
+    descending serial numbers are a topological order: when a function's turn comes, everything
+    that used its outputs has already added its share to ``pending``.
+    """
+    pending = {root.creator: {root.index: grad}}
+    for op in sorted(_functions_behind(root.creator), key=lambda op: op.serial, reverse=True):
+        received = pending.pop(op)
+        for index, reference in op.retained.items():
+            tensor = reference()
+            if tensor is not None and index in received:
+                tensor._accumulate(received[index])
+        dys = [
+            received[i] if i in received else op.xp.zeros(shape, dtype)
+            for i, (shape, dtype) in enumerate(op.output_like)
+        ]
+        dxs = op.backward(*dys)
+        dxs = dxs if isinstance(dxs, tuple) else (dxs,)
+        for tensor, needed, dx in zip(op.inputs, op.needs, dxs, strict=True):
+            if not needed:
+                continue
+            if dx is None:
+                raise GradientError(f"{type(op).__name__}.backward gave no gradient for an input")
+            dx = unbroadcast(dx, tensor.shape)
+            if tensor.creator is None:
+                tensor._accumulate(dx)
+            else:
+                share = pending.setdefault(tensor.creator, {})
+                known = share.get(tensor.index)
+                share[tensor.index] = dx if known is None else known + dx
+        op.release()
+
+
+def _functions_behind(op):
+    """Every function that ``op`` depends on through tensors that need a gradient, and itself."""
+    seen, stack = {op}, [op]
+    while stack:
+        current = stack.pop()
+        if current.released:
+            raise GradientError(
+                f"backward(): the graph behind {type(current).__name__} was freed by an earlier "
+                "backward; compute the result again, or sum the losses and call backward once"
+            )
+        for tensor, needed in zip(current.inputs, current.needs, strict=True):
+            if needed and tensor.creator is not None and tensor.creator not in seen:
+                seen.add(tensor.creator)
+                stack.append(tensor.creator)
+    return seen
+
+
+def unbroadcast(grad, shape):
+    """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` was repeated."""
+    if grad.shape == shape:
+        return grad
+    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
+    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
+    return grad.sum(axis=repeated, keepdims=True) if repeated else grad
+
+
+def fingerprint(array, whole=1024, samples=64):
+    """A checksum that changes when the array is written to; None on a GPU, where it would have
+    to wait for the device. Up to ``whole`` elements every one counts; in a larger array
+    ``samples`` evenly spaced ones do, so that the check costs microseconds.
+    """
+    if is_device_array(array):
+        return None
+    if array.size > whole:
+        array = array.flat[:: array.size // samples]
+    return zlib.crc32(array.tobytes())
+
+
+def _as_tensors(inputs, name):
+    """Tensors for an op's inputs, all of one dtype and device; numbers take the arrays' dtype."""
+    like = next((x.data for x in inputs if isinstance(x, Tensor)), None)
+    if like is None:
+        like = next((a for a in inputs if is_device_array(a) or np.ndim(a) > 0), None)
+        like = np.asarray(inputs[0]) if like is None else like
+        like = like if hasattr(like, "dtype") else np.asarray(like)
+        if like.dtype.kind != "f":
+            raise TypeError(f"{name}: expected a floating-point array, got dtype {like.dtype}")
+    tensors = []
+    for position, x in enumerate(inputs):
+        if x is None or (isinstance(x, Tensor) and x.data is like):
+            tensors.append(x)
+        elif isinstance(x, Tensor):
+            _coerce(x.data, like, f"{name}, input {position}")
+            tensors.append(x if x.dtype == like.dtype else Tensor(x.data.astype(like.dtype)))
+        else:
+            tensors.append(Tensor(_coerce(x, like, f"{name}, input {position}")))
+    return tuple(tensors)
+
+
+def _coerce(x, like, name):
+    """``x`` as an array of ``like``'s dtype: numbers, integers and booleans are converted; another
+    float dtype or another device is a TypeError, never a silent up-cast or transfer.
+    """
+    xp = array_module(like)
+    if isinstance(x, (bool, int, float, np.generic)):
+        return xp.asarray(x, dtype=like.dtype)
+    if not is_device_array(x):
+        x = np.asarray(x, dtype=None if hasattr(x, "dtype") else like.dtype)
+    if device_of(x) != device_of(like):
+        raise TypeError(
+            f"{name}: arrays on {device_of(like)} and {device_of(x)} do not mix; move one with .to"
+        )
+    if x.dtype == like.dtype:
+        return x
+    if x.dtype.kind in "iub":
+        return x.astype(like.dtype)
+    raise TypeError(f"{name}: expected dtype {like.dtype}, got {x.dtype}; convert one explicitly")

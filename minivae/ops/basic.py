@@ -3,6 +3,8 @@
 In every docstring ``y`` is the output, ``dy`` is dL/dy and ``dx`` is dL/dx for a scalar L.
 """
 
+import math
+
 import numpy as np
 
 from ..tensor import Function, Tensor
@@ -165,7 +167,7 @@ class Mean(Function):
 
     def forward(self, x, axis, keepdims):
         self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
-        self.count = x.size // max(1, int(np.prod(self.kept)))
+        self.count = math.prod(n for n, k in zip(x.shape, self.kept, strict=True) if n != k)
         if self.count == 0:
             raise ValueError(f"mean: no elements along axis {axis} of shape {x.shape}")
         y = x.mean(axis=axis)

@@ -1,0 +1,80 @@
+"""What every benchmark shares: the environment, percentiles, child processes, README tables.
+
+Each contender runs in a process of its own, so that thread pools and allocator settings of one
+never slow another; the processes are run in turn, so that drift of the machine hits all alike.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def environment():
+    """Machine, versions and threads, as recorded beside every figure."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        pass
+    return {
+        "date": date.today().isoformat(),
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def percentiles(samples):
+    """Median with 20th and 80th percentile."""
+    p20, p50, p80 = np.percentile(samples, [20, 50, 80])
+    return {"median": float(p50), "p20": float(p20), "p80": float(p80), "n": len(samples)}
+
+
+def run_child(script, *arguments, env=None):
+    """Run a script in a fresh process and return the JSON object on its last line."""
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(
+        command, env={**os.environ, **(env or {})}, capture_output=True, text=True, cwd=ROOT
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_memory_mib():
+    """Largest resident set of this process so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_json(path, record):
+    """A record as an indented file, its folder made when missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def markdown_table(header, rows):
+    """Rows of strings as a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def replace_between_markers(path, name, text):
+    """Put ``text`` between ``<!-- name:begin -->`` and ``<!-- name:end -->`` of a file."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    body = Path(path).read_text()
+    head, rest = body.split(begin)
+    _, tail = rest.split(end)
+    Path(path).write_text(f"{head}{begin}\n{text}\n{end}{tail}")

@@ -1,0 +1,32 @@
+// The module minivae._cpu: the compiled CPU kernels and the choice of an instruction set.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "bind/modules.h"
+#include "cpu/parallel.h"
+#include "cpu/table.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_cpu, module) {
+  using namespace minivae;
+  module.doc() = "Compiled CPU kernels. minivae.kernels.cpu is their Python face.";
+  module.attr("compiler") = __VERSION__;
+  table();  // a MINIVAE_ISA that cannot be honoured fails the import
+  module.def("isa", [] { return std::string(table().isa); }, "The instruction set in use.");
+  module.def("isas", [] {
+    int count = 0;
+    const Table* const* tables = usable_tables(&count);
+    std::vector<std::string> names;
+    for (int i = 0; i < count; ++i) names.emplace_back(tables[i]->isa);
+    return names;
+  }, "The instruction sets this machine can run, best last.");
+  module.def("use_isa", [](const std::string& isa) { use_table(isa.c_str()); }, py::arg("isa"),
+             "Choose the instruction set by name, for the whole process.");
+  module.def("threads", &threads, "Threads a kernel may use, the caller's included.");
+  module.def("set_threads", &set_threads, py::arg("count"));
+  bind_elementwise(module);
+}

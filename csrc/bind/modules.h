@@ -1,0 +1,10 @@
+// The parts of the module: each adds its functions.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace minivae {
+
+void bind_elementwise(pybind11::module_& module);
+
+}  // namespace minivae

@@ -1,0 +1,60 @@
+// The kernels as a table of functions: one table per instruction set, one half per dtype. Each kernel
+// is written once, in csrc/cpu/<op>.inl, and compiled once per table by isa_<name>.cpp.
+//
+// A kernel works on the range [begin, end) of its outermost dimension, so that the caller decides how
+// many threads share the work and no result depends on it. Pointers are aligned to their dtype and
+// point to C-contiguous arrays; outputs do not overlap inputs, except where a kernel is in place.
+#pragma once
+
+// Every system header that a kernel body or csrc/math uses is included here, outside the regions
+// compiled for one instruction set, so that no shared inline function is compiled for AVX-512.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "common/host_device.h"
+#include "math/adam.h"
+#include "math/philox.h"
+
+#define MV_RESTRICT __restrict__
+
+namespace minivae {
+
+template <class T>
+struct Kernels {
+  void (*uniform)(NoiseKey key, T* out, Index begin, Index end);
+  void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);
+};
+
+struct Table {
+  const char* isa;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+extern const Table plain_table;
+#if defined(__x86_64__)
+extern const Table avx2_table;
+extern const Table avx512_table;
+#endif
+
+// The table in use. At first the best the machine has, or the one MINIVAE_ISA names.
+const Table& table();
+// Choose a table by name; std::runtime_error when the name is unknown or the machine lacks it.
+void use_table(const char* isa);
+// The tables this machine can run, best last; `count` receives their number.
+const Table* const* usable_tables(int* count);
+
+template <class T>
+const Kernels<T>& kernels();
+template <>
+inline const Kernels<float>& kernels<float>() { return table().f32; }
+template <>
+inline const Kernels<double>& kernels<double>() { return table().f64; }
+
+}  // namespace minivae

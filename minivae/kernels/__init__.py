@@ -1,0 +1,154 @@
+"""Which code runs a kernel. The only place that decides.
+
+A variant is a module whose functions have the names, signatures and meaning of ``reference``:
+
+    reference   plain array code, the definition; serves NumPy and CuPy
+    composed    no module: operations that have a fused kernel are put together from basic ones
+    cpu         compiled C++ (csrc/)
+    numba       the same loops compiled by numba
+    cupy, cuda  fused CuPy kernels, CUDA C++
+
+Unless ``use`` forces one, the fastest variant that is built and takes the arrays serves.
+"""
+
+import contextlib
+import functools
+import importlib
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from ..backend import cuda_unavailable, is_device_array
+from ..errors import KernelUnavailable
+from . import reference
+
+VARIANTS = ("reference", "composed", "cpu", "numba", "cupy", "cuda")
+_MODULES = {"reference": "reference", "cpu": "cpu", "numba": "numba_cpu"}
+_HOST_ORDER = ("cpu", "reference")
+_COMPILED_DTYPES = "fdB"  # float32, float64 and the images' uint8
+
+_forced = threading.local()
+
+
+@functools.cache
+def _load(name):
+    """(module, None) of a variant that ran a tiny kernel, else (None, reason)."""
+    if name == "composed":
+        return None, None
+    if name not in _MODULES:
+        return None, cuda_unavailable() or f"this version of minivae has no {name} kernels"
+    try:
+        module = importlib.import_module("." + _MODULES[name], __name__)
+        module.uniform((0, 0), (1,), np.float32)
+    except Exception as error:  # a broken compiler or library raises more than ImportError
+        reason = f"{type(error).__name__}: {error}"
+        if name == "cpu":
+            reason = _why_not_built() or reason
+            if os.environ.get("MINIVAE_ISA"):  # asked for by name, so no quiet fall-back
+                raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error
+        return None, reason
+    return module, None
+
+
+def _why_not_built():
+    """What the build wrote down when it could not make the extension, or None."""
+    note = Path(__file__).parent.parent / "_cpu_not_built.txt"
+    return f"not built: {note.read_text().strip()}" if note.exists() else None
+
+
+def reasons():
+    """Why each unavailable variant is unavailable: a dict from name to text."""
+    return {name: why for name in VARIANTS if (why := _load(name)[1])}
+
+
+def available():
+    """The names of the variants that can run here, a tuple."""
+    missing = reasons()
+    return tuple(name for name in VARIANTS if name not in missing)
+
+
+def active():
+    """The name of the variant that ``use`` forces in this thread, or None."""
+    stack = getattr(_forced, "stack", None)
+    return stack[-1].partition(":")[0] if stack else None
+
+
+@contextlib.contextmanager
+def use(name):
+    """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.
+
+    A kernel that the variant does not have is run by the default one. "cuda:3" names version 3 of
+    the CUDA kernels.
+
+    Raises:
+        KernelUnavailable: the name is unknown, or the variant cannot run here; says why.
+    """
+    variant, colon, version = str(name).partition(":")
+    if variant not in VARIANTS or (colon and not (variant == "cuda" and version.isdecimal())):
+        raise KernelUnavailable(
+            f"unknown kernel variant {name!r}; there are {', '.join(VARIANTS)} and cuda:VERSION"
+        )
+    if reason := _load(variant)[1]:
+        raise KernelUnavailable(f"kernel variant {name!r} is not available here: {reason}")
+    if not hasattr(_forced, "stack"):
+        _forced.stack = []
+    _forced.stack.append(name)
+    try:
+        yield
+    finally:
+        _forced.stack.pop()
+
+
+def _order(arrays):
+    """The variants to try for these arrays, best first."""
+    for a in arrays:
+        if a is not None and (is_device_array(a) or a.dtype.char not in _COMPILED_DTYPES):
+            return ("reference",)
+    return _HOST_ORDER
+
+
+def get(kernel, *arrays):
+    """The function that runs ``kernel`` (a name of ``reference``) on these arrays now.
+
+    Raises:
+        AttributeError: there is no such kernel.
+    """
+    name = active()
+    for variant in ((name,) if name else ()) + _order(arrays):
+        function = getattr(_load(variant)[0], kernel, None)
+        if function is not None:
+            return function
+    raise AttributeError(f"no kernel is called {kernel!r}; there are {', '.join(reference.__all__)}")
+
+
+def table():
+    """Which variant has which kernel: a dict from kernel to a dict from variant to bool."""
+    modules = {name: _load(name)[0] for name in VARIANTS}
+    return {
+        kernel: {name: hasattr(module, kernel) for name, module in modules.items()}
+        for kernel in reference.__all__
+    }
+
+
+def threads():
+    """The number of threads a compiled kernel may use; 1 when none is built."""
+    cpu = _load("cpu")[0]
+    return cpu.threads() if cpu else 1
+
+
+def set_threads(count):
+    """Let compiled kernels use ``count`` threads. No result depends on it.
+
+    At first it is MINIVAE_NUM_THREADS, else the number of CPUs this process may use.
+
+    Raises:
+        TypeError, ValueError: not a positive integer.
+    """
+    if not isinstance(count, int | np.integer) or isinstance(count, bool):
+        raise TypeError(f"count: expected an integer, got {type(count).__name__}")
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, got {count}")
+    if cpu := _load("cpu")[0]:
+        cpu.set_threads(int(count))

@@ -1,0 +1,105 @@
+"""The noise stream, defined in NumPy: Philox4x32-10 and the Box-Muller transform.
+
+Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (the generator and its constants).
+Element i of an array drawn with (seed, offset) depends on seed, offset and i alone:
+
+    counter = (b low, b high, offset low, offset high), b = i // 4;   key = (seed low, seed high)
+    w       = word i % 4 of Philox(counter, key);                     u = w 2^-32 + 2^-33
+    n0, n1  = sqrt(-2 ln u0) (cos 2 pi u1, sin 2 pi u1);              n2, n3 from u2, u3
+
+u lies in (0, 1), is never 0, and has 33 bits, which float64 holds exactly. Every other dtype is
+defined as the float64 number rounded once. Rounding u itself to float32 would be cheaper and worse:
+u above 1 - 2^-25 would become 1, and every normal number near 0 would lose its digits in ln u. So a
+float32 uniform number can be 1, but no logarithm sees it.
+"""
+
+import math
+import operator
+
+import numpy as np
+
+MASK = 0xFFFFFFFF
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
+ROUNDS = 10
+CHUNK = 1 << 14  # blocks made at a time: temporaries stay in cache and memory stays bounded
+
+
+def seed_and_offset(noise):
+    """The pair (seed, offset) as Python integers.
+
+    Raises:
+        TypeError: not a pair of integers. ValueError: one lies outside [0, 2**64).
+    """
+    try:
+        seed, offset = noise
+    except (TypeError, ValueError):
+        raise TypeError(f"noise: expected a pair (seed, offset), got {noise!r}") from None
+    for name, value in (("seed", seed), ("offset", offset)):
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+        if not 0 <= value < 2**64:
+            raise ValueError(f"{name}: expected 0 <= {name} < 2**64, got {value}")
+    return int(seed), int(offset)
+
+
+def philox4x32(counter, key):
+    """Ten rounds of Philox on four counter words and two key words (uint64 arrays below 2**32)."""
+    x0, x1, x2, x3 = (np.asarray(word, np.uint64) for word in counter)
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        p0, p1 = np.uint64(MULTIPLIERS[0]) * x0, np.uint64(MULTIPLIERS[1]) * x2
+        high0, high1 = p0 >> np.uint64(32), p1 >> np.uint64(32)
+        x0, x1 = high1 ^ x1 ^ np.uint64(k0), p1 & np.uint64(MASK)
+        x2, x3 = high0 ^ x3 ^ np.uint64(k1), p0 & np.uint64(MASK)
+        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
+    return x0, x1, x2, x3
+
+
+def _words(seed, offset, first, count):
+    """The words of blocks first .. first + count - 1, shape (count, 4)."""
+    b = np.arange(first, first + count, dtype=np.uint64)
+    low = np.uint64(MASK)
+    counter = b & low, b >> np.uint64(32), offset & MASK, offset >> 32
+    x = philox4x32(np.broadcast_arrays(*counter), (seed & MASK, seed >> 32))
+    return np.stack(x, axis=1)
+
+
+def _fill(noise, shape, dtype, of_words):
+    """Elements of the stream: of_words turns words (blocks, 4) into as many numbers."""
+    seed, offset = seed_and_offset(noise)
+    out = np.empty(shape, dtype)
+    flat = out.reshape(-1)
+    for first in range(0, -(-flat.size // 4), CHUNK):
+        part = flat[4 * first : 4 * (first + CHUNK)]
+        words = _words(seed, offset, first, -(-part.size // 4))
+        part[:] = of_words(words).reshape(-1)[: part.size]
+    return out
+
+
+def words(noise, shape):
+    """The words w themselves, uint32."""
+    return _fill(noise, shape, np.uint32, lambda w: w)
+
+
+def _uniform(w):
+    return w * 2.0**-32 + 2.0**-33
+
+
+def _normal(w):
+    u = _uniform(w)
+    radius = np.sqrt(-2 * np.log(u[:, 0::2]))
+    angle = 2 * math.pi * u[:, 1::2]
+    return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
+
+
+def uniform(noise, shape, dtype):
+    """Uniform numbers in (0, 1), rounded to dtype."""
+    return _fill(noise, shape, dtype, _uniform)
+
+
+def normal(noise, shape, dtype):
+    """Standard normal numbers, rounded to dtype."""
+    return _fill(noise, shape, dtype, _normal)

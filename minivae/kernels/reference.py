@@ -1,0 +1,132 @@
+"""The definition of every kernel, in plain array code for NumPy and CuPy alike.
+
+Inputs share one float dtype, are C-contiguous unless said and stay untouched; outputs are fresh.
+Shapes: N rows, D latents, M pixels. Losses are in nats.
+"""
+
+import numpy as np
+
+from ..backend import array_module
+from . import philox
+from .philox import normal, uniform
+
+__all__ = [
+    "adam",
+    "bce_with_logits",
+    "gather_pixels",
+    "normal",
+    "reparam_kl_backward",
+    "reparam_kl_forward",
+    "uniform",
+]
+
+
+def _eps(noise, like):
+    """The noise itself: an array is taken as it is, a pair (seed, offset) is drawn."""
+    if not isinstance(noise, tuple):
+        return noise
+    return array_module(like).asarray(normal(noise, like.shape, like.dtype))
+
+
+def _std(logvar):
+    return array_module(logvar).exp(logvar / 2)
+
+
+def _row_sum(x):
+    """Sum over the last axis, accumulated in float64."""
+    return x.sum(axis=-1, dtype=np.float64).astype(x.dtype)
+
+
+def reparam_kl_forward(mu, logvar, noise):
+    """z = mu + std eps and kl_n = KL(N(mu, std^2) || N(0, 1)) summed over a row.
+
+    kl_n = 1/2 sum_d( mu^2 + std^2 - 1 - ln std^2 ) = 1/2 sum_d( mu^2 + expm1(logvar) - logvar );
+    Kingma & Welling 2014, appendix B. With expm1 no digits cancel where std is near 1.
+
+    Args:
+        mu, logvar: (N, D). noise: (N, D), or a pair (seed, offset).
+
+    Returns:
+        z (N, D), kl (N,).
+    """
+    xp = array_module(mu)
+    z = mu + _std(logvar) * _eps(noise, mu)
+    kl = _row_sum((mu * mu + (xp.expm1(logvar) - logvar)) / 2)
+    return z, kl
+
+
+def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+    """dmu = dz + dkl mu;  dlogvar = 1/2 dz eps std + 1/2 dkl expm1(logvar).
+
+    Args:
+        mu, logvar, noise: as in forward; a pair is drawn again. dz: (N, D). dkl: (N,).
+
+    Returns:
+        dmu, dlogvar (N, D).
+    """
+    xp = array_module(mu)
+    dkl = dkl[:, None]
+    dmu = dz + dkl * mu
+    dlogvar = (dz * _eps(noise, mu) * _std(logvar) + dkl * xp.expm1(logvar)) / 2
+    return dmu, dlogvar
+
+
+def bce_with_logits(logits, target, with_grad):
+    """loss_n = sum_m( softplus(l) - l t ), t in [0, 1]; dlogits = sigmoid(l) - t.
+
+    -[t ln sigmoid(l) + (1 - t) ln sigmoid(-l)] = softplus(l) - l t, with
+    softplus(l) = max(l, 0) + log1p(exp(-|l|)), whose exponential cannot overflow.
+
+    Args:
+        logits, target: (N, M).
+
+    Returns:
+        loss (N,), dlogits (N, M) or None.
+    """
+    xp = array_module(logits)
+    e = xp.exp(-abs(logits))
+    loss = _row_sum(xp.maximum(logits, 0) - logits * target + xp.log1p(e))
+    if not with_grad:
+        return loss, None
+    return loss, xp.where(logits >= 0, 1, e) / (1 + e) - target
+
+
+def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) in place, as PyTorch orders it.
+
+    ``weight_decay`` is the L2 term, added to the gradient. ``step`` counts from 1.
+
+    Args:
+        param, grad, m, v: (K,); all but grad are changed.
+    """
+    xp = array_module(param)
+    step_size = lr / (1 - beta1**step)
+    sqrt_correction = (1 - beta2**step) ** 0.5
+    grad = grad + weight_decay * param
+    m[:] = m + (1 - beta1) * (grad - m)
+    v[:] = v * beta2 + (1 - beta2) * grad * grad
+    param[:] = param - step_size * m / (xp.sqrt(v) / sqrt_correction + eps)
+
+
+def gather_pixels(images, index, dtype, noise=None):
+    """The images at ``index`` as numbers p/255 in [0, 1], or as a draw of Bernoulli(p/255).
+
+    The draw is 1 where u < p/255 for the uniform numbers u of ``noise``. u = (2w + 1) 2^-33, so
+    the comparison is made exactly, in integers, and does not depend on dtype.
+
+    Args:
+        images: uint8 (N, ...). index: int64 (B,), each in [0, N).
+
+    Returns:
+        (B, ...).
+
+    Raises:
+        IndexError: an index outside [0, N).
+    """
+    if index.size and not (0 <= index.min() and index.max() < len(images)):
+        raise IndexError(f"index: expected values in [0, {len(images)})")
+    pixels = images[index]
+    if noise is None:
+        return pixels.astype(dtype) / 255
+    words = array_module(images).asarray(philox.words(noise, pixels.shape)).astype(np.uint64)
+    return ((2 * words + 1) * 255 < pixels.astype(np.uint64) << 33).astype(dtype)

@@ -1,0 +1,67 @@
+"""Noise as an argument: a draw is named by (seed, offset) and can be made again anywhere."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import kernels
+from .kernels.philox import seed_and_offset
+
+
+class _Pair(NamedTuple):
+    seed: int
+    offset: int
+
+
+class Noise(_Pair):
+    """One draw of the Philox4x32-10 stream, as large as it is asked to be.
+
+    Element i (row-major) of any array drawn is a pure function of (seed, offset, i); see
+    ``kernels.philox`` for the formula. A tuple: ``seed, offset = noise``.
+
+    Raises:
+        TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, seed, offset):
+        return super().__new__(cls, *seed_and_offset((seed, offset)))
+
+    def normal(self, shape, dtype=np.float32):
+        """Standard normal numbers, a NumPy array."""
+        return kernels.get("normal")(self, shape, dtype)
+
+    def uniform(self, shape, dtype=np.float32):
+        """Uniform numbers in (0, 1], a NumPy array."""
+        return kernels.get("uniform")(self, shape, dtype)
+
+
+class NoiseStream:
+    """Draws with consecutive offsets: the state of a run's randomness is two integers.
+
+    Raises:
+        TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+    """
+
+    def __init__(self, seed, offset=0):
+        self.seed, self.offset = Noise(seed, offset)
+
+    def __repr__(self):
+        return f"NoiseStream(seed={self.seed}, offset={self.offset})"
+
+    def draw(self):
+        """The next ``Noise``; after offset 2**64 - 1 comes 0."""
+        noise = Noise(self.seed, self.offset)
+        self.offset = (self.offset + 1) % 2**64
+        return noise
+
+
+# One seed serves a whole run. Each purpose counts its draws from an offset of its own, so that
+# no two of them ever share a number.
+TRAINING, INITIALISATION, EVALUATION, BINARISATION, SAMPLING = (k << 60 for k in range(5))
+
+
+def init_stream(seed):
+    """The stream that a model's initial weights come from."""
+    return NoiseStream(seed, INITIALISATION)

@@ -59,7 +59,9 @@ class NoiseStream:
 
 # One seed serves a whole run. Each purpose counts its draws from an offset of its own, so that
 # no two of them ever share a number.
-TRAINING, INITIALISATION, EVALUATION, BINARISATION, SAMPLING = (k << 60 for k in range(5))
+TRAINING, INITIALISATION, EVALUATION, BINARISATION, SAMPLING, SHUFFLE, DRAWING = (
+    k << 60 for k in range(7)
+)
 
 
 def init_stream(seed):

@@ -1,0 +1,156 @@
+"""Tools on latent codes: plain arrays, one code a row, deterministic.
+
+Codes are an encoder's mu, (N, D); a single code is (D,). Codes that are not finite, or that do not
+fit one another, are refused with a ValueError that names the argument.
+"""
+
+from statistics import NormalDist
+
+import numpy as np
+
+
+def mean_code(codes, mask):
+    """Mean of the codes in a group: codes (N, D), mask bool (N,) with at least one True -> (D,)."""
+    codes, mask = _codes("codes", codes), np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (len(codes),):
+        raise ValueError(f"mask: expected bool ({len(codes)},), got {mask.dtype} {mask.shape}")
+    if not mask.any():
+        raise ValueError(f"mask: the group is empty: none of {len(codes)} codes is chosen")
+    return codes[mask].mean(axis=0)
+
+
+def attribute_vector(codes, mask):
+    """Mean code with an attribute minus mean code without: codes (N, D), mask bool (N,) -> (D,).
+
+    Adding it to a code adds the attribute: the "visual attribute vector" of A. Larsen, S. Sønderby,
+    H. Larochelle, O. Winther, "Autoencoding beyond pixels", 2016. Both groups need a code.
+    """
+    return mean_code(codes, mask) - mean_code(codes, ~np.asarray(mask))
+
+
+def arithmetic(a, b, c):
+    """a - b + c of one shape: man with glasses - woman with glasses + woman without."""
+    a, b, c = (_finite(name, value) for name, value in (("a", a), ("b", b), ("c", c)))
+    _same_shape("b", b, "a", a)
+    _same_shape("c", c, "a", a)
+    return a - b + c
+
+
+def lerp(a, b, steps):
+    """Straight line from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2."""
+    a, b = _pair(a, b)
+    t = _fractions(steps, a.dtype)
+    line = (1 - t) * a + t * b
+    line[0], line[-1] = a, b
+    return line
+
+
+def slerp(a, b, steps):
+    """Great circle from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2.
+
+    K. Shoemake, "Animating rotation with quaternion curves", 1985: with theta the angle between a
+    and b, sin((1-t) theta)/sin(theta) a + sin(t theta)/sin(theta) b. Vectors of one length keep it
+    on the way, which under a Gaussian prior keeps the codes as likely as the ends. The circle is
+    undefined for zero and for parallel or opposite vectors: ValueError.
+    """
+    a, b = _pair(a, b)
+    u, v = a.astype(np.float64), b.astype(np.float64)
+    length_a, length_b = np.linalg.norm(u), np.linalg.norm(v)
+    for name, length in (("a", length_a), ("b", length_b)):
+        if length == 0 or not np.isfinite(length):
+            raise ValueError(f"{name}: its length is {length}, the great circle is undefined")
+    u, v = u / length_a, v / length_b
+    # atan2 of the two diagonals is accurate at every angle, where arccos of the product is not.
+    sine, cosine = np.linalg.norm(u - v), np.linalg.norm(u + v)
+    theta = 2 * np.arctan2(sine, cosine)
+    if min(sine, cosine) < 1e-7:
+        kind = "parallel" if sine < cosine else "opposite"
+        raise ValueError(f"a and b are {kind}: the great circle through them is undefined")
+    t = _fractions(steps, np.float64)
+    from_a, from_b = np.sin((1 - t) * theta) / np.sin(theta), np.sin(t * theta) / np.sin(theta)
+    arc = (from_a * length_a * u + from_b * length_b * v).astype(a.dtype)
+    arc[0], arc[-1] = a, b
+    return arc
+
+
+def morph(a, b, steps, path="linear"):
+    """Codes from face a to face b, both included: `path` is "linear" or "spherical"."""
+    paths = {"linear": lerp, "spherical": slerp}
+    if path not in paths:
+        raise ValueError(f"path: expected one of {', '.join(paths)}, got {path!r}")
+    return paths[path](a, b, steps)
+
+
+def traverse(code, dim, values):
+    """The code with latent `dim` set to each value in turn: (D,), values (K,) -> (K, D)."""
+    code, values = _code("code", code), _finite("values", values)
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"values: expected a list of numbers, got shape {values.shape}")
+    if not 0 <= dim < len(code):
+        raise ValueError(f"dim: expected 0 .. {len(code) - 1}, got {dim}")
+    strip = np.repeat(code[None], len(values), axis=0)
+    strip[:, dim] = values
+    return strip
+
+
+def manifold_grid(n=20, lo=0.01, hi=0.99):
+    """Codes (n*n, 2) that cover the prior of two latents evenly: float32, n >= 2.
+
+    Coordinates are quantiles of the standard normal at n equally spaced probabilities lo .. hi (D.
+    P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2014, appendix A). Rows are in the
+    order in which pictures are laid in a grid: row r*n + c is at row r from the top and column c
+    from the left; the first latent grows to the right, the second one upwards.
+    """
+    if n < 2:
+        raise ValueError(f"n: expected at least 2, got {n}")
+    if not 0 < lo < hi < 1:
+        raise ValueError(f"lo, hi: expected 0 < lo < hi < 1, got {lo}, {hi}")
+    quantiles = np.array([NormalDist().inv_cdf(p) for p in np.linspace(lo, hi, n)])
+    second, first = np.meshgrid(quantiles[::-1], quantiles, indexing="ij")
+    return np.stack([first.ravel(), second.ravel()], axis=1).astype(np.float32)
+
+
+# ---------------------------------------------------------------- checks
+def _finite(name, values):
+    """As a float array; float32 stays float32."""
+    values = np.asarray(values)
+    if values.dtype not in (np.float32, np.float64):
+        if values.dtype.kind not in "iuf":
+            raise ValueError(f"{name}: expected real numbers, got {values.dtype}")
+        values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: has values that are not finite")
+    return values
+
+
+def _codes(name, codes):
+    codes = _finite(name, codes)
+    if codes.ndim != 2 or codes.shape[1] == 0:
+        raise ValueError(f"{name}: expected codes (N, D), got {codes.shape}")
+    return codes
+
+
+def _code(name, code):
+    code = _finite(name, code)
+    if code.ndim != 1 or code.size == 0:
+        raise ValueError(f"{name}: expected one code (D,), got {code.shape}")
+    return code
+
+
+def _same_shape(name, value, other_name, other):
+    if value.shape != other.shape:
+        raise ValueError(f"{name}: expected {other.shape} as {other_name}, got {value.shape}")
+
+
+def _pair(a, b):
+    a, b = _code("a", a), _code("b", b)
+    _same_shape("b", b, "a", a)
+    dtype = np.result_type(a, b)
+    return a.astype(dtype), b.astype(dtype)
+
+
+def _fractions(steps, dtype):
+    """0 .. 1 in `steps` equal steps, as a column."""
+    if steps < 2:
+        raise ValueError(f"steps: expected at least 2, got {steps}")
+    return np.linspace(0, 1, steps, dtype=dtype)[:, None]

@@ -1,0 +1,98 @@
+"""Soft shapes and colours, the vocabulary in which face_layers.py draws.
+
+Coordinates: x in [-1, 1] to the right, y in [-1, 1] downwards, over the whole picture; every length
+is in these units, every colour in 0 .. 1. A shape is a signed distance d (negative inside); its
+coverage of a pixel is that distance filtered to the pixel's width. Arrays are (B, h, w): B faces,
+the rows and columns of the window being drawn in; an attribute is a column (B, 1, 1) beside them.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+
+def ramp(stops, t):
+    """Colour at t in [0, 1] along equally spaced stops: t (B, 1, 1) -> (B, 3, 1, 1)."""
+    position = np.linspace(0, 1, len(stops))
+    channels = [np.interp(t, position, channel) for channel in np.transpose(stops)]
+    return np.stack(channels, axis=1).astype(np.float32)
+
+
+def hue(t, saturation, value):
+    """Colour of hue t in [0, 1]: t (B, 1, 1) -> (B, 3, 1, 1); cosines keep it muted."""
+    phase = t[:, None] - rgb(0, 1 / 3, 2 / 3)
+    return value * (1 - saturation * (0.5 - 0.5 * np.cos(2 * np.pi * phase)))
+
+
+def rgb(*channels):
+    """Three numbers as a column (3, 1, 1) beside pictures (B, 3, h, w)."""
+    return np.float32(channels).reshape(3, 1, 1)
+
+
+def mix(a, b, t):
+    """a at t = 0, b at t = 1."""
+    return a + t * (b - a)
+
+
+def step(low, high, value):
+    """Smooth step from 0 at low to 1 at high (cubic)."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def ellipse(x, y, a, b):
+    """Distance to an ellipse of half axes a, b: exact on the outline and to first order near it."""
+    p, q = x / a, y / b
+    k = np.sqrt(p * p + q * q)
+    return k * (k - 1) / np.sqrt((p / a) ** 2 + (q / b) ** 2 + np.float32(1e-6))
+
+
+def blob(x, y, a, b):
+    """Soft spot: 1 at the centre, 0 at and beyond the ellipse of half axes a, b."""
+    t = np.maximum(1 - (x / a) ** 2 - (y / b) ** 2, 0)
+    return t * t
+
+
+def pixels(low, high, size):
+    """The slice of pixels that the stretch low .. high of an axis touches."""
+    first, last = (low + 1) * size / 2, (high + 1) * size / 2
+    return slice(max(0, int(np.floor(first))), min(size, int(np.ceil(last))))
+
+
+class Canvas:
+    """B pictures in the making; a layer draws in a `window` and can touch nothing else."""
+
+    def __init__(self, faces, size):
+        self.rgb = np.zeros((faces, 3, size, size), np.float32)
+        self.size, self.pixel = size, np.float32(2 / size)
+        self.centres = ((2 * np.arange(size) + 1) / size - 1).astype(np.float32)
+
+    def window(self, left, top, right, bottom):
+        rows, columns = pixels(top, bottom, self.size), pixels(left, right, self.size)
+        return SimpleNamespace(
+            rgb=self.rgb[:, :, rows, columns],
+            x=self.centres[None, None, columns],
+            y=self.centres[None, rows, None],
+        )
+
+    def fill(self, d, soft=0.0):
+        """Coverage by the shape of distance d: a ramp one pixel wide, or `soft` if wider."""
+        return np.clip(np.float32(0.5) - d * (1 / max(self.pixel, np.float32(soft))), 0, 1)
+
+    def band(self, d, half_width, soft=0.0):
+        """Coverage by the stroke |d| < half_width; thin strokes fade instead of breaking up."""
+        return self.fill(d - half_width, soft) - self.fill(d + half_width, soft)
+
+    def wave(self, phase, wavenumber):
+        """sin(phase), weakened as averaging over a pixel weakens a wave of this wavenumber."""
+        return np.sin(phase) * np.sinc(wavenumber * self.pixel / (2 * np.pi))
+
+
+def paint(view, coverage, colour):
+    """Lay a colour (..., 3, 1, 1) or (B, 3, h, w) over the view where covered."""
+    view.rgb += coverage[:, None] * (colour - view.rgb)
+
+
+def shade(view, coverage, factor):
+    """Darken (factor < 1) or lighten the view where covered; `factor` is one per channel."""
+    view.rgb *= 1 + coverage[:, None] * (rgb(*factor) - 1)

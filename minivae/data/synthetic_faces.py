@@ -1,0 +1,110 @@
+"""Built-in faces: portraits drawn in colour from named attributes, with no data file at all.
+
+A face is a pure function of its attributes, so any of them can be switched with all else held
+equal: an edit made in a model's latent space has a known right answer to be compared with.
+
+    faces = sample_attributes(1000, seed=0)
+    images = render(faces, size=64)                                     # uint8 (1000, 3, 64, 64)
+    bare = render(faces | {"glasses": np.zeros(1000, bool)}, size=64)   # the same people without
+
+`sample_attributes` decides what a face is; `render` draws it, with the layers of face_layers.py.
+"""
+
+import numpy as np
+
+from . import face_layers
+from .face_shapes import pixels
+
+# Every continuous attribute lies in [0, 1]; the two ends are described here.
+CONTINUOUS = {
+    "head_width": "narrow .. wide",
+    "head_height": "short .. long",
+    "skin": "light .. dark",
+    "hair_colour": "black, browns, auburn, blond, grey",
+    "hair_length": "short .. long; a man's range is shorter",
+    "parting": "fringe swept to the left .. to the right",
+    "eye_size": "small .. large",
+    "eye_spacing": "close .. far apart",
+    "eye_colour": "dark brown, hazel, green, blue, grey",
+    "brow": "low and flat .. high and arched",
+    "nose": "small .. large",
+    "mouth_width": "narrow .. wide",
+    "beard": "a man's beard: stubble .. full; no effect on a woman",
+    "frames": "glasses: angular and dark .. round and brown; no effect without glasses",
+    "yaw": "turned to the left of the picture .. to the right; 0.5 looks at the viewer",
+    "light": "from the left .. from the right",
+    "background": "hue around the colour circle",
+    "clothes": "hue around the colour circle",
+}
+# Every yes/no attribute, with the share of faces that have it.
+YES_NO = {"glasses": 0.4, "smile": 0.5, "male": 0.5, "hat": 0.1}
+
+
+def sample_attributes(n, seed=0):
+    """Attributes of faces 0..n-1 of the endless sequence that `seed` names.
+
+    Returns a dict from name to array (n,): float32 in [0, 1] for `CONTINUOUS`, bool for `YES_NO`.
+    Face i is a pure function of (seed, i), whatever n is. Attributes are independent, except that
+    hair and eyes tend to be darker with darker skin. Raises ValueError for a negative n or seed.
+    """
+    if n < 0 or seed < 0:
+        raise ValueError(f"n and seed must be at least 0, got n={n}, seed={seed}")
+    # Rows are filled one after the other from one stream, so face i does not depend on n.
+    u = np.random.default_rng(seed).random((n, len(CONTINUOUS) + len(YES_NO)))
+    columns = dict(zip([*CONTINUOUS, *YES_NO], u.T, strict=True))
+    faces = {name: columns[name].astype(np.float32) for name in CONTINUOUS}
+    faces["hair_colour"] *= 1 - 0.7 * faces["skin"]
+    faces["eye_colour"] *= 1 - 0.7 * faces["skin"]
+    return faces | {name: columns[name] < share for name, share in YES_NO.items()}
+
+
+def render(attributes, size=64):
+    """Draw faces: uint8 (n, 3, size, size), red green blue.
+
+    `attributes` is a dict as `sample_attributes` returns it; `size` is 8 .. 256. Edges are filtered
+    to the pixel, so a small picture is the large one scaled down, up to a small error. Raises
+    ValueError naming the attribute that is missing, unknown, out of range or of the wrong type or
+    length.
+    """
+    if not 8 <= size <= 256:
+        raise ValueError(f"size must be 8 .. 256, got {size}")
+    n = _check(attributes)
+    images = np.empty((n, 3, size, size), np.uint8)
+    batch = max(1, 2**15 // size**2)  # the working arrays of a batch stay in the second-level cache
+    for start in range(0, n, batch):
+        rows = slice(start, start + batch)
+        part = {
+            name: np.asarray(values)[rows].astype(np.float32) for name, values in attributes.items()
+        }
+        images[rows] = face_layers.draw(part, size)
+    return images
+
+
+def region(attribute, size):
+    """(rows, columns): the part of a picture that switching `attribute` can change, as two slices.
+
+    Known for glasses, smile and hat; KeyError for the others, which may touch any pixel.
+    """
+    left, top, right, bottom = face_layers.REGIONS[attribute]
+    return pixels(top, bottom, size), pixels(left, right, size)
+
+
+def _check(attributes):
+    """Number of faces described, after checking every array."""
+    expected = [*CONTINUOUS, *YES_NO]
+    for name in expected:
+        if name not in attributes:
+            raise ValueError(f"attribute {name!r} is missing")
+    for name in attributes:
+        if name not in expected:
+            raise ValueError(f"unknown attribute {name!r}; known: {', '.join(expected)}")
+    n = len(np.atleast_1d(attributes[expected[0]]))
+    for name in expected:
+        values = np.asarray(attributes[name])
+        if values.shape != (n,):
+            raise ValueError(f"attribute {name!r}: expected shape {(n,)}, got {values.shape}")
+        if name in YES_NO and values.dtype != bool:
+            raise ValueError(f"attribute {name!r}: expected bool, got {values.dtype}")
+        if name in CONTINUOUS and not np.all((values >= 0) & (values <= 1)):  # NaN fails too
+            raise ValueError(f"attribute {name!r}: expected values in [0, 1]")
+    return n

@@ -1,0 +1,147 @@
+// Matrix product C = A B + bias for matrices of any strides.
+//
+// The scheme is that of Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008),
+// in the form of Van Zee & van de Geijn, "BLIS" (2015). C is computed in tiles of kTileRows x kTileVectors
+// vectors, which stay in registers while k runs: each step loads one row of B (the vectors) and multiplies
+// it with one column of A (an element at a time, in every lane). Around the tile:
+//
+//   j over kBlockCols columns    a block of B, kBlockDepth x kBlockCols, packed; stays in L2
+//     k over kBlockDepth
+//       i over kBlockRows        a block of A, kBlockRows x kBlockDepth, packed; stays in L2
+//         j over tiles           a panel of B, kBlockDepth x one tile wide, stays in L1
+//           i over tiles         panels of A stream through
+//
+// Packing copies a block into panels, [k][lane] with the lanes of one tile side by side, padded with
+// zeros, so that a tile reads memory in order whatever the strides were.
+//
+// A skinny product (few rows) uses an element of B so seldom that packing it would cost as much as the
+// product, and its time is that of reading B once: a tile then reads contiguous rows of B where they lie,
+// with a short depth so that C stays in L2; contiguous columns are multiplied as dot products (dot.inl).
+//
+// Threads take rectangles of C and share nothing. Every element of C is a sum over k in an order that
+// depends on the sizes and strides alone, so the result does not depend on the number of threads.
+
+template <class T>
+constexpr Index kBlockDepth = 1024 / sizeof(T);
+constexpr Index kBlockRows = 10 * kTileRows;
+template <class T>
+constexpr Index kBlockCols = 3072 / sizeof(T);
+
+constexpr Index kSkinny = 2 * kTileRows;          // rows up to which a product is skinny
+constexpr Index kSkinnyDepth = 32;                // rows of B read side by side where they lie
+constexpr Index kSkinnyAhead = 2;                 // tiles of B fetched ahead
+constexpr Index kStreamBytes = Index(32) << 20;   // a result this large is gone from the caches anyway
+constexpr Index kSmallWork = 1 << 16;             // multiplications worth more than waking a thread
+
+struct GemmPlan {
+  bool dots;    // contiguous rows of A times contiguous columns of B
+  bool pack_b;  // else rows of B are read where they lie
+  Index depth;
+};
+
+template <class T>
+GemmPlan plan_gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b) {
+  const bool dots = a.col == 1 && b.row == 1 && K >= kBlockDepth<T> && (M <= kSkinny || N <= kSkinny);
+  const bool pack_b = M > kSkinny || b.col != 1;
+  return {dots, pack_b, pack_b ? kBlockDepth<T> : kSkinnyDepth};
+}
+
+// Rows [i0, i1) and columns [j0, j1) of C.
+template <class T>
+void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b, Index K,
+                    const Output<T>& out, Index i0, Index i1, Index j0, Index j1) {
+  if (plan.dots) return dot_rectangle(a, b, K, out, i0, i1, j0, j1);
+  constexpr Index W = kTileCols<T>;
+  const Index blocks = K > 0 ? ceil_div(K, plan.depth) : 1;  // K = 0 still writes the bias
+  const Index block_depth = ceil_div(K, blocks);
+  const Index step = plan.pack_b ? kTileRows : 2 * kTileStep;
+  T* packed_a = scratch<T>(Scratch::kPackedA, (kBlockRows + kTileRows) * block_depth + kLanes<T>);
+  T* packed_b = scratch<T>(Scratch::kPackedB, (kBlockCols<T> + W) * block_depth + kLanes<T>);
+  for (Index jb = j0; jb < j1; jb += kBlockCols<T>) {
+    const Index jb_end = min_index(jb + kBlockCols<T>, j1);
+    for (Index block = 0; block < blocks; ++block) {
+      const Index k0 = block * block_depth, depth = min_index(block_depth, K - k0);
+      const auto pack = [&](Index j, T* dst) {
+        pack_panel<W>(b.at(k0, j), b.col, b.row, min_index(W, jb_end - j), depth, dst);
+        return StridedRows<T>{dst, W};
+      };
+      const auto in_place = [&](Index j) {
+        for (Index k = 0; k < depth; ++k) {
+          for (Index v = 0; v < kTileVectors; ++v) {
+            fetch_ahead(b.at(k0 + k, j + kSkinnyAhead * W + v * kLanes<T>));
+          }
+        }
+        return StridedRows<T>{b.at(k0, j), b.row};
+      };
+      if (plan.pack_b) {
+        for (Index j = jb; j < jb_end; j += W) pack(j, packed_b + (j - jb) * depth);
+      }
+      for (Index ib = i0; ib < i1; ib += kBlockRows) {
+        const Index ib_end = min_index(ib + kBlockRows, i1);
+        pack_rows(a, ib, ib_end, k0, depth, step, packed_a);
+        for (Index j = jb; j < jb_end; j += W) {
+          const Index cols = min_index(W, jb_end - j);
+          const StridedRows<T> panel = plan.pack_b  ? StridedRows<T>{packed_b + (j - jb) * depth, W}
+                                       : cols == W ? in_place(j)
+                                                   : pack(j, packed_b);
+          for (Index i = ib; i < ib_end; i += step) {
+            fitting_tile(depth, packed_a + (i - ib) * depth, panel, out, i, j,
+                         min_index(step, ib_end - i), cols, block > 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+// A small C with a long sum: K is cut in pieces whose number depends on K alone, and added in order.
+template <class T>
+void gemm_pieces(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const Output<T>& out) {
+  const Index pieces = min_index(16, K / 2048), depth = ceil_div(K, pieces);
+  T* parts = scratch<T>(Scratch::kPartial, pieces * M * N);
+  parallel_for(pieces, 1, [&](Index begin, Index end) {
+    for (Index piece = begin; piece < end; ++piece) {
+      const Index k0 = piece * depth, length = min_index(depth, K - k0);
+      const Matrix<T> a_piece{a.at(0, k0), a.row, a.col}, b_piece{b.at(k0, 0), b.row, b.col};
+      const Output<T> part{parts + piece * M * N, N};
+      gemm_rectangle(plan_gemm(M, N, length, a_piece, b_piece), a_piece, b_piece, length, part, 0, M, 0, N);
+    }
+  });
+  for (Index i = 0; i < M; ++i) {
+    for (Index j = 0; j < N; ++j) {
+      T sum = 0;
+      for (Index piece = 0; piece < pieces; ++piece) sum += parts[(piece * M + i) * N + j];
+      out.c[i * out.ld + j] = out.col_bias ? sum + out.col_bias[j] : sum;
+    }
+  }
+}
+
+// c (M, N), C-contiguous, becomes a (M, K) times b (K, N), plus bias (N,) in every row unless it is null.
+template <class T>
+void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c) {
+  if (M == 0 || N == 0) return;
+  const bool stream = M * N * Index(sizeof(T)) >= kStreamBytes && K <= kBlockDepth<T>;
+  const Output<T> out{c, N, bias, stream};
+  if (M * N <= 4096 && K >= 8192) return gemm_pieces(M, N, K, a, b, out);
+  // Cut the longer side of C until every thread has a rectangle.
+  Index row_parts = 1, col_parts = 1;
+  if (double(M) * double(N) * double(K) > kSmallWork) {
+    while (row_parts * col_parts < threads()) {
+      const bool cut_cols = N / col_parts >= M / row_parts;
+      if (cut_cols ? N / col_parts <= kTileCols<T> : M / row_parts <= kTileRows) break;
+      ++(cut_cols ? col_parts : row_parts);
+    }
+  }
+  const Index part_rows = ceil_div(ceil_div(M, row_parts), kTileStep) * kTileStep;
+  const Index part_cols = ceil_div(ceil_div(N, col_parts), kLanes<T>) * kLanes<T>;
+  row_parts = ceil_div(M, part_rows);
+  col_parts = ceil_div(N, part_cols);
+  const GemmPlan plan = plan_gemm(M, N, K, a, b);
+  parallel_for(row_parts * col_parts, 1, [&](Index begin, Index end) {
+    for (Index part = begin; part < end; ++part) {
+      const Index i = part / col_parts * part_rows, j = part % col_parts * part_cols;
+      gemm_rectangle(plan, a, b, K, out, i, min_index(i + part_rows, M), j, min_index(j + part_cols, N));
+    }
+    if (stream) finish_streams();
+  });
+}

@@ -1,0 +1,149 @@
+// The parts of a matrix product: operands, their packing, and the tile of C that is kept in registers.
+// gemm.inl puts them together; conv2d.inl uses them on images.
+
+// Where a product goes: rows `ld` apart. col_bias (one value per column) may be null. With `stream` the
+// result goes past the caches, for one that is larger than they are.
+template <class T>
+struct Output {
+  T* c;
+  Index ld;
+  const T* col_bias = nullptr;
+  bool stream = false;
+};
+
+constexpr int kTileRows = MV_VECTOR_BYTES == 64 ? 12 : 6;  // the sums take 24 of 32 vector registers,
+constexpr int kTileVectors = 2;                            // or 12 of 16
+constexpr int kTileStep = kTileRows / 3;                   // shorter tiles serve the last rows
+template <class T>
+constexpr int kTileCols = kTileVectors * kLanes<T>;
+
+// The shortest tile that holds `rows`.
+MV_INLINE int tile_height(Index rows) {
+  return rows > 2 * kTileStep ? kTileRows : rows > kTileStep ? 2 * kTileStep : kTileStep;
+}
+
+// dst[k * Width + i] = src[i * stride_i + k * stride_k] for i < count, 0 for count <= i < Width. Writes up
+// to kLanes elements past the end.
+template <int Width, class T>
+void pack_panel(const T* src, Index stride_i, Index stride_k, Index count, Index depth, T* dst) {
+  constexpr int L = kLanes<T>;
+  Index k = 0;
+  if (stride_k == 1 && stride_i != 1) {  // transpose, L x L at a time
+    for (; k + L <= depth; k += L) {
+      // The last group first: where Width is no multiple of L its spare lanes fall on the next k.
+      for (int group = (Width - 1) / L * L; group >= 0; group -= L) {
+        Vec<T> block[L];
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) {
+          block[i] = group + i < count ? load(src + (group + i) * stride_i + k) : Vec<T>{};
+        }
+        transpose<T>(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) store(dst + (k + i) * Width + group, block[i]);
+      }
+    }
+  } else if (stride_i == 1 && count == Width) {
+    for (; k < depth; ++k) __builtin_memcpy(dst + k * Width, src + k * stride_k, Width * sizeof(T));
+  }
+  for (; k < depth; ++k) {
+    for (Index i = 0; i < Width; ++i) {
+      dst[k * Width + i] = i < count ? src[i * stride_i + k * stride_k] : T(0);
+    }
+  }
+}
+
+// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as panels of `step` rows (the last one shorter) one after
+// the other, each of its own tile_height.
+template <class T>
+void pack_rows(const Matrix<T>& a, Index i0, Index i1, Index k0, Index depth, Index step, T* dst) {
+  for (Index i = i0; i < i1; i += step) {
+    const T* src = a.at(i, k0);
+    const Index rows = min_index(step, i1 - i);
+    switch (tile_height(rows)) {
+      case kTileRows: pack_panel<kTileRows>(src, a.row, a.col, rows, depth, dst); break;
+      case 2 * kTileStep: pack_panel<2 * kTileStep>(src, a.row, a.col, rows, depth, dst); break;
+      default: pack_panel<kTileStep>(src, a.row, a.col, rows, depth, dst);
+    }
+    dst += tile_height(rows) * depth;
+  }
+}
+
+// How a tile finds row k of its part of B: rows `ld` apart, or at a listed distance from p.
+template <class T>
+struct StridedRows {
+  const T* p;
+  Index ld;
+  MV_INLINE const T* operator()(Index k) const { return p + k * ld; }
+};
+template <class T>
+struct ListedRows {
+  const T* p;
+  const Index* offset;
+  MV_INLINE const T* operator()(Index k) const { return p + offset[k]; }
+};
+
+// C(i0 .., j0 ..) (+)= sum over k < depth of (column k of the panel a) x (row k of B).
+// Only rows x cols of the tile are written; all of it is computed.
+template <int Rows, int Vectors, class T, class BRows>
+void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Index j0, Index rows,
+          Index cols, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  Vec<T> acc[Rows][Vectors] = {};
+  for (Index k = 0; k < depth; ++k) {
+    const T* p = b(k);
+    Vec<T> row[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) row[v] = load(p + v * L);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const Vec<T> x = splat(a[k * Rows + i]);
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) acc[i][v] = multiply_add(x, row[v], acc[i][v]);
+    }
+  }
+  T* c = out.c + i0 * out.ld + j0;
+  const T* bias = accumulate || !out.col_bias ? nullptr : out.col_bias + j0;
+  if (rows == Rows && cols == Vectors * L) {
+    const bool stream = out.stream && can_stream(c) && can_stream(c + out.ld);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) {
+        T* p = c + i * out.ld + v * L;
+        Vec<T> sum = acc[i][v];
+        if (accumulate) sum = load(p) + sum;
+        if (bias) sum = sum + load(bias + v * L);
+        if (stream) store_past_caches(p, sum);
+        else store(p, sum);
+      }
+    }
+    return;
+  }
+  alignas(64) T spill[Rows * Vectors * L];
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) store(spill + (i * Vectors + v) * L, acc[i][v]);
+  }
+  for (Index i = 0; i < rows; ++i) {
+    for (Index j = 0; j < cols; ++j) {
+      T sum = spill[i * Vectors * L + j];
+      if (accumulate) sum = c[i * out.ld + j] + sum;
+      if (bias) sum = sum + bias[j];
+      c[i * out.ld + j] = sum;
+    }
+  }
+}
+
+// The tile that fits rows x cols.
+template <class T, class BRows>
+MV_INLINE void fitting_tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Index j0,
+                            Index rows, Index cols, bool accumulate) {
+  using Tile = void (*)(Index, const T*, BRows, const Output<T>&, Index, Index, Index, Index, bool);
+  static constexpr Tile tiles[3][2] = {
+      {tile<kTileStep, 1, T, BRows>, tile<kTileStep, 2, T, BRows>},
+      {tile<2 * kTileStep, 1, T, BRows>, tile<2 * kTileStep, 2, T, BRows>},
+      {tile<kTileRows, 1, T, BRows>, tile<kTileRows, 2, T, BRows>}};
+  const int height = tile_height(rows) / kTileStep - 1;
+  tiles[height][cols > kLanes<T>](depth, a, b, out, i0, j0, rows, cols, accumulate);
+}

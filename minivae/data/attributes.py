@@ -1,0 +1,152 @@
+"""Tables of yes/no attributes of images: CelebA's list_attr_celeba.txt, and CSV.
+
+CelebA's format (Z. Liu, P. Luo, X. Wang, X. Tang, ICCV 2015), fields separated by blanks:
+
+    202599                                    the number of rows
+    5_o_Clock_Shadow Arched_Eyebrows ...      the names of the attributes
+    000001.jpg -1 1 1 ...                     an image and its values, 1 or -1
+
+CSV has a header line; its first column is the image's name. Values are 1, 0, -1, true or false.
+"""
+
+import csv
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..errors import DataError
+
+VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
+
+
+@dataclass(frozen=True)
+class AttributeTable:
+    """`columns`: attribute name -> bool (R,); row r is of image `images[r]`, on line `lines[r]`."""
+
+    path: Path
+    images: tuple[str, ...]
+    lines: tuple[int, ...]
+    columns: dict[str, np.ndarray]
+
+    def rows_for(self, names, skipped=()):
+        """The columns reordered to the images `names`: attribute name -> bool (len(names),).
+
+        A row belongs to the image of its very name (a path below the folder, with slashes) or else
+        to the only image whose last path component is that name. `skipped` are images that are
+        there but could not be read: their rows are passed over. Raises DataError naming the line
+        of a row whose image is not there, is ambiguous or had a row before, and an image without.
+        """
+        present = [*names, *skipped]
+        by_name = {name: i for i, name in enumerate(present)}
+        by_base = {}
+        for i, name in enumerate(present):
+            by_base.setdefault(PurePosixPath(name).name, []).append(i)
+        row_of = {}
+        for row, (image, line) in enumerate(zip(self.images, self.lines, strict=True)):
+            found = [by_name[image]] if image in by_name else by_base.get(image, [])
+            if len(found) != 1:
+                what = "is not in the folder" if not found else "is the name of several images"
+                raise DataError(f"{self.path}, line {line}, column 1: {image!r} {what}")
+            if found[0] in row_of:
+                first = self.lines[row_of[found[0]]]
+                raise DataError(
+                    f"{self.path}, line {line}, column 1: {image!r} has a row before, line {first}"
+                )
+            row_of[found[0]] = row
+        for i, name in enumerate(names):
+            if i not in row_of:
+                raise DataError(f"{self.path}: no row for image {name!r}")
+        order = np.array([row_of[i] for i in range(len(names))], dtype=np.int64)
+        return {name: values[order] for name, values in self.columns.items()}
+
+
+def read_attributes(path, columns=None) -> AttributeTable:
+    """Read an attribute table in either format; the first line tells which.
+
+    `columns` chooses attributes by name (others may be no yes/no columns); None reads all.
+    Raises DataError naming line and column for anything that is not such a table.
+    """
+    path = Path(os.fspath(path))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as cause:
+        raise DataError(f"{path}: cannot be read: {cause.strerror or cause}") from cause
+    except UnicodeDecodeError as cause:
+        raise DataError(f"{path}: not text in UTF-8 (byte {cause.start})") from cause
+    first = text.strip().split("\n", 1)[0].strip()
+    if not first:
+        raise DataError(f"{path}: the file is empty, expected a table of attributes")
+    is_count = re.fullmatch(r"-?[0-9]{1,18}", first)
+    rows = _celeba_rows(path, text) if is_count else _csv_rows(path, text)
+    return _table(path, rows, columns)
+
+
+def _celeba_rows(path, text):
+    """(line number, fields): first the header, with a title put in for the image's own column."""
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, fields) for number, fields in lines if fields]
+    (count_line, (count, *_)), *rows = lines
+    if not rows:
+        raise DataError(f"{path}, line {count_line + 1}: expected the names of the attributes")
+    if int(count) != len(rows) - 1:
+        raise DataError(
+            f"{path}, line {count_line}: announces {count} rows, {len(rows) - 1} follow"
+        )
+    return [(rows[0][0], ["image", *rows[0][1]]), *rows[1:]]
+
+
+def _csv_rows(path, text):
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    try:
+        for fields in reader:
+            if fields:
+                rows.append((reader.line_num, [field.strip() for field in fields]))
+    except csv.Error as cause:
+        raise DataError(f"{path}, line {reader.line_num}: not CSV: {cause}") from cause
+    return rows
+
+
+def _table(path, rows, columns):
+    (header_line, (_, *names)), *rows = rows
+    if not names:
+        raise DataError(
+            f"{path}, line {header_line}: expected image and attribute names, came one column"
+        )
+    for i, name in enumerate(names):
+        if not name or name in names[:i]:
+            problem = "is named twice" if name else "has no name"
+            raise DataError(
+                f"{path}, line {header_line}, column {i + 2}: attribute {name!r} {problem}"
+            )
+    chosen = list(names) if columns is None else list(columns)
+    for name in chosen:
+        if name not in names:
+            raise DataError(
+                f"{path}, line {header_line}: no column {name!r}; there are {', '.join(names)}"
+            )
+    places = [names.index(name) + 1 for name in chosen]
+    values = np.empty((len(rows), len(chosen)), bool)
+    for r, (line, fields) in enumerate(rows):
+        if len(fields) != len(names) + 1:
+            raise DataError(
+                f"{path}, line {line}: expected {len(names) + 1} columns, came {len(fields)}"
+            )
+        for c, place in enumerate(places):
+            value = VALUES.get(fields[place].lower())
+            if value is None:
+                raise DataError(
+                    f"{path}, line {line}, column {place + 1} ({chosen[c]}): "
+                    f"expected 1, 0, -1, true or false, came {fields[place]!r}"
+                )
+            values[r, c] = value
+    return AttributeTable(
+        path,
+        images=tuple(fields[0] for _, fields in rows),
+        lines=tuple(line for line, _ in rows),
+        columns={name: values[:, c].copy() for c, name in enumerate(chosen)},
+    )

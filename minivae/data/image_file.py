@@ -1,0 +1,100 @@
+"""One image file: from bytes nobody vouches for to a square of pixels, or a DataError."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from ..errors import DataError
+
+FORMATS = ("JPEG", "PNG")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
+MAX_PIXELS = 1 << 26  # 67 million: 200 MB once decoded
+
+# What undoes each EXIF orientation (Exif 2.3, tag 0x0112).
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a JPEG or PNG file into uint8 (3, size, size), red green blue.
+
+    The content decides the format, not a name. The camera's rotation (EXIF) is applied; grey
+    becomes three equal channels, 16-bit grey is scaled to 8, transparent parts are laid on white,
+    CMYK is converted. The short side is scaled to `size` with an antialiasing filter and the middle
+    is cut out. Raises DataError, and nothing else, for bytes that are not one whole image of at
+    most `max_pixels`.
+    """
+    if not data:
+        raise DataError("the file is empty")
+    if not data.startswith(SIGNATURES):
+        raise DataError("neither JPEG nor PNG")
+    try:
+        # Pillow warns of what is settled here (a size between its limits and ours, odd metadata).
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                pixels = image.width * image.height
+                if pixels > max_pixels:
+                    raise DataError(
+                        f"{image.width} x {image.height} pixels, the limit is {max_pixels} in all"
+                    )
+                image.load()
+                return square(_upright(_to_rgb(image), _orientation(image)), size)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as cause:
+        raise DataError(f"too many pixels, the limit is {max_pixels}") from cause
+    # Pillow documents OSError, but its parsers let a dozen other types through for crafted bytes.
+    except Exception as cause:
+        raise DataError(f"damaged: {cause or type(cause).__name__}") from cause
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """Scale the short side of an RGB image to `size`, keep the middle: uint8 (3, size, size).
+
+    An image that has this size already comes out unchanged.
+    """
+    fitted = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(fitted).transpose(2, 0, 1))
+
+
+def _to_rgb(image):
+    """The image in mode RGB, what is transparent laid on white."""
+    if image.mode.startswith("I"):
+        return _sixteen_bit_to_rgb(image)
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _sixteen_bit_to_rgb(image):
+    """16-bit grey (Pillow's I;16 and I), which convert() would clip at 255 instead of scaling."""
+    values = np.asarray(image).astype(np.int64)
+    grey = (np.clip(values, 0, 65535) * 255 + 32767) // 65535
+    if "transparency" in image.info:  # one value that stands for "nothing here"
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _orientation(image):
+    """EXIF orientation, 1 .. 8; 1 (as stored) where the metadata cannot be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+
+
+def _upright(image, orientation):
+    turn = TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)

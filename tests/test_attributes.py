@@ -1,0 +1,148 @@
+"""Attribute tables: both formats, and every mistake named by line and column."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minivae import DataError
+from minivae.data.attributes import read_attributes
+
+CELEBA = "3\nGlasses Smile\na.jpg  1 -1\nb.jpg -1 -1\nc.jpg -1  1\n"
+CSV = 'image_id,Glasses,Smile\na.jpg,1,0\n"b.jpg",False,false\nc.jpg,-1,TRUE\n'
+
+
+def write(tmp_path, text):
+    path = tmp_path / "table"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CELEBA,
+        CSV,
+        CELEBA.replace("\n", "\r\n"),
+        CSV.replace("\n", "\r\n"),
+        "\ufeff" + CSV,
+        CELEBA + "\n",
+    ],
+    ids=["celeba", "csv", "celeba-crlf", "csv-crlf", "bom", "blank-line"],
+)
+def test_both_formats_say_the_same(tmp_path, text):
+    table = read_attributes(write(tmp_path, text))
+    assert table.images == ("a.jpg", "b.jpg", "c.jpg")
+    assert {name: column.tolist() for name, column in table.columns.items()} == {
+        "Glasses": [True, False, False],
+        "Smile": [False, False, True],
+    }
+    assert all(column.dtype == bool for column in table.columns.values())
+
+
+def test_columns_are_chosen_before_they_are_judged(tmp_path):
+    path = write(tmp_path, "path,glasses,source\na.jpg,1,web\n")
+    assert list(read_attributes(path, columns=["glasses"]).columns) == ["glasses"]
+    with pytest.raises(DataError, match=r"line 2, column 3 \(source\): .* came 'web'"):
+        read_attributes(path)
+    with pytest.raises(DataError, match="line 1: no column 'hat'; there are glasses, source"):
+        read_attributes(path, columns=["hat"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        (" \n\n", "the file is empty"),
+        (b"\xff\xfe\x00", "not text in UTF-8"),
+        ("3\n", "line 2: expected the names of the attributes"),
+        (CELEBA.replace("3", "4", 1), "line 1: announces 4 rows, 3 follow"),
+        (CELEBA.replace("3", "-3", 1), "line 1: announces -3 rows, 3 follow"),
+        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1"), "line 4: expected 3 columns, came 2"),
+        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1 -1 1"), "line 4: expected 3 columns, came 4"),
+        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1 2"), r"line 4, column 3 \(Smile\): .* came '2'"),
+        (CELEBA.replace("Glasses", "Smile"), "line 2, column 3: attribute 'Smile' is named twice"),
+        (CSV.replace("False,false", "False"), "line 3: expected 3 columns, came 2"),
+        (CSV.replace("TRUE", ""), r"line 4, column 3 \(Smile\): .* came ''"),
+        (CSV.replace("Smile", ""), "line 1, column 3: attribute '' has no name"),
+        ("image_id\na.jpg\n", "line 1: expected image and attribute names"),
+        ('a,b\n"c', "line 2: not CSV"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read_attributes(write(tmp_path, text))
+
+
+def test_a_line_number_counts_blank_and_quoted_lines(tmp_path):
+    path = write(tmp_path, 'image,"two\nlines"\n\na.jpg,1\nb.jpg,x\n')
+    with pytest.raises(DataError, match="line 5, column 2"):
+        read_attributes(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_attributes(path)
+
+
+def test_rows_follow_the_images(tmp_path):
+    table = read_attributes(write(tmp_path, CELEBA))
+    rows = table.rows_for(["x/c.jpg", "x/a.jpg", "b.jpg"])
+    np.testing.assert_array_equal(rows["Smile"], [True, False, False])
+    np.testing.assert_array_equal(rows["Glasses"], [False, True, False])
+    # An image that is there but could not be read needs no row, and may have one.
+    rows = table.rows_for(["a.jpg", "c.jpg"], skipped=["b.jpg", "d.jpg"])
+    np.testing.assert_array_equal(rows["Glasses"], [True, False])
+
+
+def test_an_exact_path_comes_before_a_bare_name(tmp_path):
+    table = read_attributes(write(tmp_path, "path,p\na/1.jpg,1\nb/1.jpg,0\n"))
+    np.testing.assert_array_equal(table.rows_for(["b/1.jpg", "a/1.jpg"])["p"], [False, True])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.jpg", "b.jpg"], "line 5, column 1: 'c.jpg' is not in the folder"),
+        (["a.jpg", "b.jpg", "c.jpg", "d.jpg"], "no row for image 'd.jpg'"),
+        (
+            ["a.jpg", "x/b.jpg", "y/b.jpg", "c.jpg"],
+            "line 4, column 1: 'b.jpg' is the name of several",
+        ),
+    ],
+)
+def test_tables_that_do_not_fit_the_images(tmp_path, names, message):
+    with pytest.raises(DataError, match=message):
+        read_attributes(write(tmp_path, CELEBA)).rows_for(names)
+
+
+def test_a_second_row_for_an_image(tmp_path):
+    table = read_attributes(write(tmp_path, "image,p\na.jpg,1\na.jpg,0\n"))
+    with pytest.raises(DataError, match=r"line 3, column 1: 'a.jpg' has a row before, line 2"):
+        table.rows_for(["a.jpg"])
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("table") / "table"
+
+
+@given(st.binary(max_size=80) | st.text('0123-,"ab\n\r \x00é', max_size=60).map(str.encode))
+def test_any_bytes_are_a_table_or_a_data_error(scratch, data):
+    scratch.write_bytes(data)
+    try:
+        table = read_attributes(scratch)
+    except DataError:
+        return
+    assert all(len(column) == len(table.images) for column in table.columns.values())
+
+
+@given(st.integers(0, len(CELEBA)), st.sampled_from([CELEBA, CSV]))
+def test_a_table_cut_anywhere_is_whole_or_a_data_error(scratch, length, text):
+    scratch.write_text(text[:length])
+    try:
+        table = read_attributes(scratch)
+    except DataError:
+        return
+    assert len(table.images) <= 3

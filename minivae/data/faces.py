@@ -1,0 +1,197 @@
+"""Faces with their attributes, from wherever they can be had."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import DataError
+from . import synthetic_faces
+from .image_folder import Report, read_folder
+from .image_npz import read_npz
+
+# Known sets below DATA/faces, best first: for pictures up to 64 pixels, and for larger ones. Beside
+# the class folders of glasses256 lies a table, of which two columns are yes/no.
+SMALL = ("celeba64.npz", "olivetti.npz", "glasses256")
+LARGE = ("glasses256", "celeba64.npz", "olivetti.npz")
+TABLES = {"glasses256": ("glasses256.csv", ("glasses", "dark_lenses"))}
+
+
+@dataclass(frozen=True, eq=False)
+class FaceDataset:
+    """Faces and what is known of them; row i of every array is face i. Arrays are read-only.
+
+    name        what the images are: a file's or folder's name, or "synthetic-faces"
+    images      uint8 (N, 3, S, S), red green blue; may be mapped from disk
+    attributes  yes/no: name -> bool (N,)
+    groups      anything else known of each face: name -> (N,), such as identity
+    report      where they came from, and what could not be read
+    recipe      of synthetic faces, all that `synthetic_faces.render` needs: name -> (N,); else
+    empty.
+                `render(faces.recipe | {"smile": ...}, size)` draws the same people otherwise.
+    """
+
+    name: str
+    images: np.ndarray
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    report: Report | None = None
+    recipe: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        images, n = self.images, len(self.images)
+        square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
+        if images.dtype != np.uint8 or not square:
+            raise ValueError(
+                f"images: expected uint8 (N, 3, S, S), got {images.dtype} {images.shape}"
+            )
+        for name, values in self.attributes.items():
+            if values.dtype != bool:
+                raise ValueError(f"attribute {name!r}: expected bool, got {values.dtype}")
+        for kind in ("attributes", "groups", "recipe"):
+            for name, values in getattr(self, kind).items():
+                if values.shape != (n,):
+                    raise ValueError(f"{kind} {name!r}: expected ({n},), got {values.shape}")
+            columns = {name: _read_only(v) for name, v in getattr(self, kind).items()}
+            object.__setattr__(self, kind, columns)
+        object.__setattr__(self, "images", _read_only(images))
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.images.shape[-1]
+
+    def take(self, index) -> "FaceDataset":
+        """The faces of `index`, an integer array or a bool mask (N,), as a set of their own."""
+        return replace(
+            self,
+            images=self.images[index],
+            attributes={name: values[index] for name, values in self.attributes.items()},
+            groups={name: values[index] for name, values in self.groups.items()},
+            recipe={name: values[index] for name, values in self.recipe.items()},
+        )
+
+    def split(self, held_out=0.1, by=None, seed=0) -> tuple["FaceDataset", "FaceDataset"]:
+        """(training, held-out) parts: disjoint, complete, both in the order of the rows.
+
+        `held_out` is the share of faces to hold out, in (0, 1); at least one face, or group, goes
+        to either part. With `by`, the name of a group or attribute, faces that share its value stay
+        together, so that no person is in both parts. `seed` decides who goes where. Raises
+        ValueError for a share, name or set that cannot be split so.
+        """
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out: expected a share in (0, 1), got {held_out}")
+        if by is None:
+            member = np.arange(len(self))
+        elif by in self.groups or by in self.attributes:
+            _, member = np.unique(self.groups.get(by, self.attributes.get(by)), return_inverse=True)
+        else:
+            known = ", ".join([*self.groups, *self.attributes]) or "none"
+            raise ValueError(f"by: no group {by!r}; there are {known}")
+        sizes = np.bincount(member)
+        if len(sizes) < 2:
+            raise ValueError(
+                f"cannot split {len(self)} faces in {len(sizes)} group(s) in two parts"
+            )
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        filled = np.cumsum(sizes[order])
+        # Whole groups, as many as come nearest to the share asked for.
+        count = np.argmin(np.abs(filled - held_out * len(self))) + 1
+        held = np.isin(member, order[: min(count, len(sizes) - 1)])
+        return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
+
+
+def load_faces(
+    source=None,
+    size=64,
+    *,
+    attributes=None,
+    columns=None,
+    strict=False,
+    cache_dir=None,
+    progress=None,
+    synthetic_count=2000,
+    seed=0,
+) -> FaceDataset:
+    """Load faces as `size` x `size` pictures.
+
+    `source` is an .npz file (image_npz.py), a folder of images (`read_folder` describes the options
+    `attributes` to `progress`), a data folder that has `faces/` in it, or None. None means
+    $MINIVAE_DATA if it has faces, else `synthetic_count` synthetic faces of `seed`, which a line on
+    stderr announces. Of the sets in `faces/`, the first of `SMALL` that is there serves sizes up to
+    64, the first of `LARGE` those above. Raises DataError for a source that cannot be read.
+    """
+    options = {
+        "attributes": attributes,
+        "columns": columns,
+        "strict": strict,
+        "cache_dir": cache_dir,
+        "progress": progress,
+    }
+    if source is not None:
+        source = Path(os.fspath(source))
+        found = _known_set(source / "faces", size) or source
+        return _read(found, size, options)
+    data = os.environ.get("MINIVAE_DATA")
+    if data and (found := _known_set(Path(data) / "faces", size)):
+        return _read(found, size, options)
+    print(
+        f"minivae: no face data; drawing {synthetic_count} synthetic faces. For real ones point "
+        "MINIVAE_DATA at a folder with faces/, or name a folder of images or an .npz file.",
+        file=sys.stderr,
+    )
+    return draw_faces(synthetic_count, size, seed, progress)
+
+
+def draw_faces(n, size=64, seed=0, progress=None) -> FaceDataset:
+    """The first `n` synthetic faces of `seed` as a `FaceDataset` named "synthetic-faces"."""
+    recipe = synthetic_faces.sample_attributes(n, seed)
+    images = np.empty((n, 3, size, size), np.uint8)
+    disable = None if progress is None else not progress
+    with tqdm(total=n, desc="drawing faces", unit="image", leave=False, disable=disable) as bar:
+        for start in range(0, n, 100):
+            rows = slice(start, start + 100)
+            part = {name: values[rows] for name, values in recipe.items()}
+            images[rows] = synthetic_faces.render(part, size)
+            bar.update(len(images[rows]))
+    return FaceDataset(
+        "synthetic-faces",
+        images,
+        attributes={name: recipe[name] for name in synthetic_faces.YES_NO},
+        report=Report(f"synthetic faces, seed {seed}"),
+        recipe=recipe,
+    )
+
+
+def _known_set(folder, size):
+    """The set in `folder` that suits the size best, or None."""
+    names = SMALL if size <= 64 else LARGE
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _read(path, size, options):
+    if path.is_dir():
+        table, columns = TABLES.get(path.name, ("", None))
+        if options["attributes"] is None and table and (path.parent / table).is_file():
+            options = options | {"attributes": path.parent / table, "columns": columns}
+        images, attributes, report = read_folder(path, size, **options)
+        if report.skipped:
+            print(f"minivae: {report.summary}", file=sys.stderr)
+        return FaceDataset(path.resolve().name, images, attributes, report=report)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    images, attributes, groups = read_npz(path, size)
+    return FaceDataset(path.stem, images, attributes, groups, Report(str(path)))
+
+
+def _read_only(array):
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,149 @@
+"""The definition of the layers' kernels in plain array code: products, convolution, batch norm.
+
+Shapes: N images, C input and O output channels, H W and OH OW sizes, KH KW the kernel. The three
+convolution maps visit the taps (k, l) of the kernel and share the slices that a tap looks through.
+"""
+
+import numpy as np
+
+from ..backend import array_module
+
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "matmul",
+    "relu",
+    "relu_backward",
+]
+
+
+def matmul(a, b, bias=None, out=None):
+    """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,); written to ``out``."""
+    y = array_module(a).matmul(a, b, out=out)
+    if bias is not None:
+        y += bias
+    return y
+
+
+def relu(x):
+    """max(x, 0), NaN kept."""
+    return array_module(x).maximum(x, 0)
+
+
+def relu_backward(y, dy):
+    """dx = dy where y > 0, else 0."""
+    return array_module(dy).where(y > 0, dy, dy.dtype.type(0))
+
+
+def _taps(kernel_size, out_size, stride, dilation):
+    """(k, l, rows, cols): the elements of the padded input that tap (k, l) meets, as slices."""
+    (kh, kw), (oh, ow), (sh, sw), (dh, dw) = kernel_size, out_size, stride, dilation
+    for k in range(kh):
+        for l in range(kw):  # noqa: E741  the field's letter
+            rows = slice(k * dh, k * dh + (oh - 1) * sh + 1, sh)
+            cols = slice(l * dw, l * dw + (ow - 1) * sw + 1, sw)
+            yield k, l, rows, cols
+
+
+def _padded(x, padding):
+    (ph, pw) = padding
+    return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
+
+
+def _out_size(size, kernel_size, stride, padding, dilation):
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True)
+    )
+
+
+def conv2d(x, w, b, stride, padding, dilation):
+    """y[n,o,i,j] = b[o] + sum_{c,k,l} w[o,c,k,l] xp[n, c, i s + k d, j s + l d], xp the padded x.
+
+    Args:
+        x: (N, C, H, W). w: (O, C, KH, KW). b: (O,) or None. The rest: pairs.
+
+    Returns:
+        (N, O, OH, OW).
+    """
+    xp = array_module(x)
+    out_size = _out_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    padded = _padded(x, padding)
+    y = xp.zeros((len(x), w.shape[0], *out_size), x.dtype)
+    for k, l, rows, cols in _taps(w.shape[2:], out_size, stride, dilation):
+        y += xp.einsum("oc,nchw->nohw", w[:, :, k, l], padded[:, :, rows, cols], optimize=True)
+    return y if b is None else y + b[:, None, None]
+
+
+def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
+    """The adjoint of ``conv2d`` in x: each tap adds w^T dy back to what it looked at; then + b.
+
+    Args:
+        dy: (N, O, OH, OW). w: (O, C, KH, KW). b: (C,) or None. input_size: (H, W).
+
+    Returns:
+        (N, C, H, W).
+    """
+    xp = array_module(dy)
+    (h, wd), (ph, pw) = input_size, padding
+    padded = xp.zeros((len(dy), w.shape[1], h + 2 * ph, wd + 2 * pw), dy.dtype)
+    for k, l, rows, cols in _taps(w.shape[2:], dy.shape[2:], stride, dilation):
+        padded[:, :, rows, cols] += xp.einsum("oc,nohw->nchw", w[:, :, k, l], dy, optimize=True)
+    dx = padded[:, :, ph : ph + h, pw : pw + wd]
+    return xp.ascontiguousarray(dx) if b is None else dx + b[:, None, None]
+
+
+def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
+    """The adjoint of ``conv2d`` in w: dw[o,c,k,l] = <dy[:,o], what tap (k, l) saw of x[:,c]>.
+
+    Args:
+        x: (N, C, H, W). dy: (N, O, OH, OW). kernel_size: (KH, KW).
+
+    Returns:
+        (O, C, KH, KW).
+    """
+    xp = array_module(x)
+    padded = _padded(x, padding)
+    dw = xp.zeros((dy.shape[1], x.shape[1], *kernel_size), x.dtype)
+    for k, l, rows, cols in _taps(kernel_size, dy.shape[2:], stride, dilation):
+        dw[:, :, k, l] = xp.einsum("nohw,nchw->oc", dy, padded[:, :, rows, cols], optimize=True)
+    return dw
+
+
+def batch_norm_forward(x, w, b, mean, var, eps):
+    """y = w (x - mean) / sqrt(var + eps) + b for each channel; mean and var of the batch if None.
+
+    Args:
+        x: (N, C, L). w, b: (C,). mean, var: (C,), or None for the batch's (biased) own.
+
+    Returns:
+        y (N, C, L), mean (C,), var (C,).
+    """
+    if mean is None:
+        mean = x.mean(axis=(0, 2), dtype=np.float64)
+        var = ((x - mean[:, None]) ** 2).mean(axis=(0, 2))
+        mean, var = mean.astype(x.dtype), var.astype(x.dtype)
+    scale = w / array_module(x).sqrt(var + x.dtype.type(eps))
+    return (x - mean[:, None]) * scale[:, None] + b[:, None], mean, var
+
+
+def batch_norm_backward(x, w, mean, var, eps, dy, training):
+    """Gradients of ``batch_norm_forward``; with xh = (x - mean)/sqrt(var + eps) and M = N L:
+
+    dw = sum(dy xh);  db = sum(dy);  dx = w/sqrt(var + eps) [dy - (db + xh dw)/M], the bracket
+    being dy alone when mean and var are constants (``training`` False).
+
+    Returns:
+        dx (N, C, L), dw (C,), db (C,).
+    """
+    inverse = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
+    xh = (x - mean[:, None]) * inverse[:, None]
+    dw = (dy * xh).sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
+    db = dy.sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
+    if training:
+        count = x.shape[0] * x.shape[2]
+        dy = dy - (db[:, None] + xh * dw[:, None]) / count
+    return dy * (w * inverse)[:, None], dw, db

@@ -1,0 +1,170 @@
+"""How good is an edit in latent space? Scores for adding and removing an attribute of a face.
+
+An edit moves the mean code of a face along the attribute's vector and decodes it. Two judges:
+
+- ``counterfactual_scores``: the true edited face, known where the faces are drawn (synthetic set);
+- ``agreement_scores``: a classifier trained on the original faces, for photographs.
+
+Both are measured on held-out faces against what plain reconstructions would score.
+"""
+
+import numpy as np
+from tqdm import tqdm
+
+from . import kernels, latent, optim
+from .models.classifier import ImageClassifier
+from .tensor import no_grad
+
+BATCH = 64
+
+
+def in_batches(fn, images, batch=BATCH):
+    """``fn`` over uint8 images (N, C, S, S) as float32 in [0, 1], a batch at a time: one array."""
+    with no_grad():
+        rows = range(0, len(images), batch)
+        return np.concatenate([np.asarray(fn(unit_pixels(images[i : i + batch]))) for i in rows])
+
+
+def unit_pixels(images):
+    """uint8 images as float32 in [0, 1]."""
+    images = np.ascontiguousarray(images)
+    index = np.arange(len(images))
+    return kernels.get("gather_pixels", images)(images, index, np.float32)
+
+
+def encode_means(model, images):
+    """The posterior mean of each uint8 image, (N, D)."""
+    with model.evaluating():
+        return in_batches(lambda x: model.encode(x)[0].numpy(), images)
+
+
+def decode_means(model, codes):
+    """The decoder's mean image of each code, (N, C, S, S) in [0, 1]."""
+    rows = range(0, len(codes), BATCH)
+    return np.concatenate([model.pixels(codes[i : i + BATCH]).numpy() for i in rows])
+
+
+def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True):
+    """Train an ``ImageClassifier`` on the faces' attributes called ``labels``.
+
+    Returns:
+        The classifier. Its accuracy on other faces is ``accuracy(classifier, other)``.
+    """
+    _, channels, size, _ = faces.images.shape
+    classifier = ImageClassifier(labels, size, channels, seed=seed)
+    adam = optim.Adam(classifier.parameters(), lr=1e-3)
+    targets = label_matrix(faces, labels)
+    steps = epochs * -(-len(faces.images) // batch_size)
+    with tqdm(total=steps, desc="classifier", disable=None if progress else True) as bar:
+        for epoch in range(epochs):
+            order = np.random.default_rng([seed, epoch]).permutation(len(targets))
+            for i in range(0, len(order), batch_size):
+                index = np.sort(order[i : i + batch_size])
+                adam.zero_grad()
+                loss = classifier.loss(unit_pixels(faces.images[index]), targets[index])
+                loss.backward()
+                adam.step()
+                bar.update()
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    return classifier
+
+
+def label_matrix(faces, labels):
+    """(N, A) float32 of 0 and 1; ValueError for an attribute the faces do not have."""
+    missing = [name for name in labels if name not in faces.attributes]
+    if missing:
+        raise ValueError(f"labels: {missing} not among {sorted(faces.attributes)}")
+    return np.stack([faces.attributes[name] for name in labels], axis=1).astype(np.float32)
+
+
+def says(classifier, images, label):
+    """The classifier's answer for each image in [0, 1]: a boolean array (N,)."""
+    column = classifier.labels.index(label)
+    rows = range(0, len(images), BATCH)
+    with no_grad():
+        logits = [classifier(images[i : i + BATCH]).numpy()[:, column] for i in rows]
+    return np.concatenate(logits) > 0
+
+
+def accuracy(classifier, faces):
+    """Share of right answers for each label, a dict."""
+    pixels = unit_pixels(faces.images)
+    return {
+        name: float(np.mean(says(classifier, pixels, name) == faces.attributes[name]))
+        for name in classifier.labels
+    }
+
+
+def agreement_scores(model, classifier, train, held_out, attribute, strengths=(1.0, 1.5, 2.0)):
+    """Shares of held-out faces on which the classifier sees the attribute after an edit.
+
+    The attribute's vector is the difference of mean codes with and without it over ``train``.
+
+    Returns:
+        dict: ``faces`` (counts), ``reconstructed`` {with, without}: share seen on plain
+        reconstructions of faces that have it and that have it not; and for each strength
+        ``added`` (share seen after adding it to faces without) and ``removed`` (share no longer
+        seen after removing it from faces with).
+    """
+    vector = latent.attribute_vector(encode_means(model, train.images), train.attributes[attribute])
+    codes, has = encode_means(model, held_out.images), held_out.attributes[attribute]
+
+    def share(codes):
+        return float(says(classifier, decode_means(model, codes), attribute).mean())
+
+    scores = {
+        "faces": {"with": int(has.sum()), "without": int((~has).sum())},
+        "reconstructed": {"with": share(codes[has]), "without": share(codes[~has])},
+    }
+    for strength in strengths:
+        step = np.float32(strength) * vector
+        scores[f"strength {strength:g}"] = {
+            "added": share(codes[~has] + step),
+            "removed": 1 - share(codes[has] - step),
+        }
+    return scores
+
+
+def counterfactual_scores(model, train, with_it, without_it, attribute):
+    """How near removing the attribute comes to the truth, where the truth is known.
+
+    Args:
+        train: faces for the attribute's vector and its pixel-space counterpart.
+        with_it, without_it: uint8 (N, C, S, S), the same held-out faces drawn with and without.
+
+    Returns:
+        dict of root mean squared errors to ``without_it`` over pixels in [0, 1], mean over faces:
+        starting from reconstructions, ``nothing`` (the reconstruction itself), ``pixel`` (minus
+        the mean image difference) and ``latent`` (the edit); starting from the original pictures
+        the same with the change that the edit makes added to the picture; and for each
+        the ``gain`` of latent over the better of the others, with its standard error.
+    """
+    has = train.attributes[attribute]
+    vector = latent.attribute_vector(encode_means(model, train.images), has)
+    mean_image = [in_batches(np.asarray, train.images[np.flatnonzero(m)]).mean(0) for m in (has, ~has)]
+    pixel_change = mean_image[1] - mean_image[0]
+    codes = encode_means(model, with_it)
+    truth, original = unit_pixels(without_it), unit_pixels(with_it)
+    plain, edited = decode_means(model, codes), decode_means(model, codes - vector)
+    return {
+        "from reconstructions": _errors(truth, plain, plain + pixel_change, edited),
+        "from originals": _errors(
+            truth, original, original + pixel_change, original + (edited - plain)
+        ),
+    }
+
+
+def _errors(truth, nothing, pixel, latent_edit):
+    """Mean RMSE of each candidate, and the paired gain of the latent edit over the best other."""
+    rmse = {
+        name: np.sqrt(((np.clip(x, 0, 1) - truth) ** 2).mean(axis=(1, 2, 3)))
+        for name, x in [("nothing", nothing), ("pixel", pixel), ("latent", latent_edit)]
+    }
+    rival = min(("nothing", "pixel"), key=lambda name: rmse[name].mean())
+    gain = rmse[rival] - rmse["latent"]
+    return {
+        **{name: float(values.mean()) for name, values in rmse.items()},
+        "gain": float(gain.mean()),
+        "gain_standard_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        "share_of_faces_better": float((gain > 0).mean()),
+    }

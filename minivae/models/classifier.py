@@ -1,0 +1,51 @@
+"""A small convolutional classifier: the judge of edited and sampled pictures."""
+
+from .. import functional as F
+from .. import nn
+from ..noise import init_stream
+from ..ops.conv import conv_output_size
+from .vae import as_tensor
+
+
+class ImageClassifier(nn.Module):
+    """Three strided convolutions and a dense layer; one independent yes/no logit a label.
+
+    Args:
+        labels: names of the labels, A of them.
+        image_size, channels: of the square images.
+        seed: of the initial weights.
+
+    Takes (N, C, S, S); logits are (N, A), in the order of ``labels``.
+    """
+
+    def __init__(self, labels, image_size, channels=3, seed=0):
+        rng = init_stream(seed)
+        self.labels, self.image_size, self.channels = tuple(labels), image_size, channels
+        side = image_size
+        for _ in range(3):
+            side = conv_output_size(side, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(channels, 16, 3, stride=2, padding=1, rng=rng)
+        self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1, rng=rng)
+        self.conv3 = nn.Conv2d(32, 64, 3, stride=2, padding=1, rng=rng)
+        self.linear1 = nn.Linear(64 * side * side, 64, rng=rng)
+        self.linear2 = nn.Linear(64, len(self.labels), rng=rng)
+
+    def config(self):
+        """Constructor arguments."""
+        return {
+            "labels": list(self.labels), "image_size": self.image_size, "channels": self.channels
+        }  # fmt: skip
+
+    def features(self, x):
+        """The last hidden layer, (N, 64)."""
+        x = F.relu(self.conv1(as_tensor(x)))
+        x = F.relu(self.conv3(F.relu(self.conv2(x))))
+        return F.relu(self.linear1(F.flatten(x)))
+
+    def forward(self, x):
+        """Images -> logits (N, A)."""
+        return self.linear2(self.features(x))
+
+    def loss(self, x, labels):
+        """Cross-entropy in nats, summed over labels, mean over images; labels (N, A) of 0 and 1."""
+        return F.mean(F.bce_with_logits(self.forward(x), as_tensor(labels), reduction="rows"))

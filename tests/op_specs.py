@@ -1,0 +1,515 @@
+"""One table of every differentiable operation; test_ops, test_planted and test_torch run over it.
+
+To add an op: its class in minivae/ops, its name in minivae/functional.py, and a row here with an
+oracle.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+from hypothesis import strategies as st
+
+import minivae as mv
+import oracles
+from minivae import functional as F
+from minivae.ops import activation, basic, batch_norm, conv, linear, loss, reparam_kl
+from strategies import (
+    AWAY_FROM_ZERO,
+    DISTINCT,
+    POSITIVE,
+    PROBABILITY,
+    REAL,
+    Domain,
+    any_shape,
+    broadcastable,
+    seeds,
+    sizes,
+)
+
+REDUCTIONS = ("none", "rows", "sum", "mean")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One operation, or one way to call it.
+
+    ``shapes`` draws (shape of each input, keyword arguments); ``example`` is one such pair, with
+    square matrices where it can have them; ``empty`` are such pairs with nothing in them. Inputs
+    of shape None are None. ``extra(rng, *shapes)`` makes array arguments without a gradient.
+    """
+
+    fn: Callable
+    oracle: Callable
+    op: type  # the Function at work, which test_planted breaks
+    shapes: st.SearchStrategy
+    example: tuple
+    empty: tuple
+    domains: tuple[Domain, ...] = (REAL,)  # of each input; the last one serves the rest
+    linear: bool = False  # in each input by itself: finite differences are exact
+    kinks: tuple = ()  # (inputs, keyword arguments, position of an input, index) at a kink
+    broadcasts: bool = False
+    half: bool = True  # works in float16
+    extra: Callable = lambda rng, *shapes: {}
+
+    def build(self, shapes, params, rng):
+        """Random float64 inputs in the domain, and the keyword arguments."""
+        domains = self.domains + self.domains[-1:] * len(shapes)
+        inputs = [
+            None if shape is None else domain.draw(rng, shape)
+            for shape, domain in zip(shapes, domains, strict=False)
+        ]
+        return SimpleNamespace(inputs=inputs, params={**params, **self.extra(rng, *shapes)})
+
+    def cases(self):
+        """A strategy of what ``build`` gives, over random shapes and values."""
+        return st.builds(
+            lambda pair, seed: self.build(*pair, np.random.default_rng(seed)), self.shapes, seeds
+        )
+
+
+def unary(f, oracle, op, domain=REAL, **more):
+    """A function of one array, element by element."""
+    return Spec(
+        fn=f,
+        oracle=oracle,
+        op=op,
+        shapes=any_shape().map(lambda shape: ((shape,), {})),
+        example=(((3, 3),), {}),
+        empty=((((0, 3),), {}), (((2, 0),), {})),
+        domains=(domain,),
+        **more,
+    )
+
+
+def binary(f, oracle, op, *domains, **more):
+    """A function of two arrays that broadcast."""
+    return Spec(
+        fn=f,
+        oracle=oracle,
+        op=op,
+        shapes=broadcastable(2).map(lambda shapes: (shapes, {})),
+        example=(((3, 3), (3, 3)), {}),
+        empty=((((0, 3), (3,)), {}), (((2, 1), (2, 0)), {})),
+        domains=domains or (REAL,),
+        broadcasts=True,
+        **more,
+    )
+
+
+def reduction(f, oracle, op, least, empty, **more):
+    """A function that takes axes away."""
+
+    @st.composite
+    def shapes(draw):
+        shape = draw(any_shape(least=least))
+        axes = list(range(-len(shape), len(shape)))
+        some = st.sets(st.sampled_from(range(len(shape))), max_size=3).map(tuple) if axes else None
+        axis = draw(st.one_of(st.none(), *((st.sampled_from(axes), some) if axes else ())))
+        return (shape,), {"axis": axis, "keepdims": draw(st.booleans())}
+
+    return Spec(
+        fn=f,
+        oracle=oracle,
+        op=op,
+        shapes=shapes(),
+        example=(((3, 3),), {"axis": 1, "keepdims": False}),
+        empty=empty,
+        **more,
+    )
+
+
+@st.composite
+def matmul_shapes(draw):
+    """Matrices and stacks of matrices, the stacks broadcast."""
+    n, k, m = draw(st.tuples(*[st.integers(0, 4)] * 3))
+    a, b = draw(st.one_of(st.just(((), ())), broadcastable(2, "PQ", least=1)))
+    return ((*a, n, k), (*b, k, m)), {}
+
+
+@st.composite
+def reshape_shapes(draw):
+    """A shape and another with as many elements, perhaps with a -1 in it."""
+    s = draw(sizes("ABC", least=1))
+    a, b, c = s.values()
+    return ((a, b, c),), {
+        "shape": draw(st.sampled_from([(a * b, c), (c, -1), (-1,), (b, 1, a, c)]))
+    }
+
+
+@st.composite
+def transpose_shapes(draw):
+    """A shape and a permutation of its axes, some counted from the end."""
+    shape = draw(any_shape())
+    axes = draw(st.permutations(range(len(shape))))
+    axes = [a - len(shape) * draw(st.booleans()) for a in axes]
+    return (shape,), {"axes": draw(st.sampled_from([None, tuple(axes)]))}
+
+
+INDEX_KEYS = (
+    2,
+    -1,
+    slice(None, None, -2),
+    (slice(1, None), 0),
+    (..., None, slice(0, 2)),
+    [0, 2, 2, 0, -1],  # repeats: their gradients add up
+    ([0, 1, 1], [2, 0, 0]),
+    np.array([[0, 1], [1, 2]]),
+    np.array([True, False, True]),
+    np.zeros(3, bool),
+)
+
+
+@st.composite
+def concatenate_shapes(draw):
+    """One to three shapes that differ in the axis they are joined along."""
+    shape = draw(any_shape(least_ndim=1))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    lengths = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    joined = [list(shape) for _ in lengths]
+    for s, length in zip(joined, lengths, strict=True):
+        s[axis] = length
+    return tuple(map(tuple, joined)), {"axis": axis}
+
+
+@st.composite
+def linear_shapes(draw):
+    """x (..., I), w (O, I), and b (O,) or none."""
+    i, o = draw(st.tuples(*[st.integers(0, 4)] * 2))
+    batch = draw(any_shape(most=3, most_ndim=2))
+    return ((*batch, i), (o, i), draw(st.sampled_from([None, (o,)]))), {}
+
+
+@st.composite
+def paired_shapes(draw):
+    """Two equal shapes and a reduction that they allow."""
+    shape = draw(any_shape())
+    allowed = [r for r in REDUCTIONS if shape or r != "rows"]
+    allowed = [r for r in allowed if r != "mean" or 0 not in shape]
+    return (shape, shape), {"reduction": draw(st.sampled_from(allowed))}
+
+
+@st.composite
+def gaussian_shapes(draw):
+    """Three shapes that broadcast, and a reduction."""
+    return draw(broadcastable(3, least=1)), {"reduction": draw(st.sampled_from(REDUCTIONS[2:]))}
+
+
+def pair(least, most):
+    """An int, or two of them."""
+    return st.one_of(st.integers(least, most), st.tuples(*[st.integers(least, most)] * 2))
+
+
+def as_pair(value):
+    """(height, width)."""
+    return (value, value) if isinstance(value, int) else value
+
+
+@st.composite
+def conv_shapes(draw):
+    """x, w, b of a convolution; sizes at, above and between the steps of the stride."""
+    s = draw(sizes("CO", most=3))
+    N = draw(st.integers(0, 2))
+    geometry = {
+        "stride": draw(pair(1, 3)),
+        "padding": draw(pair(0, 2)),
+        "dilation": draw(pair(1, 2)),
+    }
+    kernel = draw(st.tuples(*[st.integers(1, 3)] * 2))
+    size = [
+        max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, 3))
+        for k, p, d in zip(
+            kernel, as_pair(geometry["padding"]), as_pair(geometry["dilation"]), strict=True
+        )
+    ]
+    b = draw(st.sampled_from([None, (s["O"],)]))
+    return ((N, s["C"], *size), (s["O"], s["C"], *kernel), b), geometry
+
+
+@st.composite
+def conv_transpose_shapes(draw):
+    """x, w, b of a transposed convolution with an output of at least one element."""
+    s = draw(sizes("CO", most=3))
+    N = draw(st.integers(0, 2))
+    kernel, size, stride, dilation, padding, extra = ([] for _ in range(6))
+    for _ in range(2):
+        k, n, t, d = (draw(st.integers(1, most)) for most in (3, 3, 3, 2))
+        e = draw(st.integers(0, max(t, d) - 1))
+        bare = (n - 1) * t + d * (k - 1) + e + 1
+        p = draw(st.integers(0, min(2, (bare - 1) // 2)))
+        for values, value in zip(
+            (kernel, size, stride, dilation, padding, extra), (k, n, t, d, p, e), strict=True
+        ):
+            values.append(value)
+    geometry = {
+        "stride": tuple(stride),
+        "padding": tuple(padding),
+        "output_padding": tuple(extra),
+        "dilation": tuple(dilation),
+    }
+    b = draw(st.sampled_from([None, (s["O"],)]))
+    return ((N, s["C"], *size), (s["C"], s["O"], *kernel), b), geometry
+
+
+@st.composite
+def batch_norm_shapes(draw):
+    """x (N, C) or (N, C, H, W) with at least three values a channel, w and b."""
+    s = draw(sizes("NCHW", most=3))
+    N, C, H, W = s.values()
+    shape = draw(st.sampled_from([(N + 2, C), (N + 2, C, H, W), (1, C, H + 2, W)]))
+    return (shape, (C,), (C,)), {}
+
+
+def running_statistics(rng, x, *_):
+    """What evaluation normalises by."""
+    return {"mean": rng.uniform(-1, 1, x[1]), "var": rng.uniform(0.5, 2, x[1])}
+
+
+def batch_norm_eval(x, w, b, mean, var):
+    """F.batch_norm in evaluation mode."""
+    mean, var = mean.astype(x.dtype), var.astype(x.dtype)
+    return F.batch_norm(x, mean, var, w, b, training=False)
+
+
+def batch_norm_train(x, w, b):
+    """F.batch_norm in training mode, with running statistics of its own."""
+    mean, var = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
+    return F.batch_norm(x, mean, var, w, b, training=True)
+
+
+def reparameterize_kl(mu, logvar, noise):
+    """F.reparameterize_kl with noise of the same dtype as mu."""
+    noise = noise if isinstance(noise, mv.Noise) else noise.astype(mu.dtype)
+    return F.reparameterize_kl(mu, logvar, noise)
+
+
+def latent(noise, half):
+    """The two ways to give noise to reparameterize_kl."""
+    return Spec(
+        fn=reparameterize_kl,
+        oracle=lambda mu, logvar, noise: oracles.reparameterize_kl(
+            mu, logvar, noise.normal(mu.shape, np.float64) if isinstance(noise, tuple) else noise
+        ),
+        op=reparam_kl.ReparameterizeKL,
+        shapes=any_shape(least_ndim=1).map(lambda shape: ((shape, shape), {})),
+        example=(((3, 3), (3, 3)), {}),
+        empty=((((0, 3), (0, 3)), {}), (((2, 0), (2, 0)), {})),
+        half=half,
+        extra=lambda rng, shape, _: {"noise": noise(rng, shape)},
+    )
+
+
+def concatenate(*xs, axis):
+    """F.concatenate with one argument for each tensor."""
+    return F.concatenate(xs, axis=axis)
+
+
+def paired_loss(f, oracle, op, *domains):
+    """A loss of two equal shapes."""
+    shape = (3, 3)
+    empty = [((0, 3), r) for r in REDUCTIONS[:3]] + [((2, 0), r) for r in REDUCTIONS[:3]]
+    return Spec(
+        fn=f,
+        oracle=oracle,
+        op=op,
+        shapes=paired_shapes(),
+        example=((shape, shape), {"reduction": "none"}),
+        empty=tuple(((s, s), {"reduction": r}) for s, r in empty),
+        domains=domains,
+    )
+
+
+CONV = {"stride": (2, 1), "padding": 1, "dilation": 1}
+
+SPECS = {
+    "add": binary(F.add, oracles.add, basic.Add, linear=True),
+    "sub": binary(F.sub, oracles.sub, basic.Sub, linear=True),
+    "mul": binary(F.mul, oracles.mul, basic.Mul, linear=True),
+    "div": binary(F.div, oracles.div, basic.Div, REAL, AWAY_FROM_ZERO),
+    "neg": unary(F.neg, oracles.neg, basic.Neg, linear=True),
+    "exp": unary(F.exp, oracles.exp, basic.Exp),
+    "expm1": unary(F.expm1, oracles.expm1, basic.Expm1),
+    "log": unary(F.log, oracles.log, basic.Log, POSITIVE),
+    "sqrt": unary(F.sqrt, oracles.sqrt, basic.Sqrt, POSITIVE),
+    "relu": unary(
+        F.relu,
+        oracles.relu,
+        activation.ReLU,
+        AWAY_FROM_ZERO,
+        kinks=(([np.array([[-1.0, 2.0], [0.0, 3.0]])], {}, 0, (1, 0)),),
+    ),
+    "leaky_relu": unary(
+        F.leaky_relu,
+        oracles.leaky_relu,
+        activation.LeakyReLU,
+        AWAY_FROM_ZERO,
+        kinks=(([np.array([1.0, 0.0])], {"negative_slope": 0.2}, 0, (1,)),),
+    ),
+    "sigmoid": unary(F.sigmoid, oracles.sigmoid, activation.Sigmoid),
+    "tanh": unary(F.tanh, oracles.tanh, activation.Tanh),
+    "softplus": unary(F.softplus, oracles.softplus, activation.Softplus),
+    "pow": Spec(
+        fn=F.pow,
+        oracle=oracles.pow,
+        op=basic.Pow,
+        shapes=st.builds(
+            lambda shape, p: ((shape,), {"exponent": p}),
+            any_shape(),
+            st.sampled_from([-2, -0.5, 0, 1, 2, 3, 2.5]),
+        ),
+        example=(((3, 3),), {"exponent": 3}),
+        empty=((((0, 3),), {"exponent": 2}),),
+        domains=(POSITIVE,),
+    ),
+    "matmul": Spec(
+        fn=F.matmul,
+        oracle=oracles.matmul,
+        op=basic.MatMul,
+        shapes=matmul_shapes(),
+        example=(((3, 3), (3, 3)), {}),
+        empty=((((0, 3), (3, 2)), {}), (((2, 0), (0, 2)), {}), (((0, 2, 3), (3, 2)), {})),
+        linear=True,
+    ),
+    "sum": reduction(
+        F.sum,
+        oracles.sum,
+        basic.Sum,
+        0,
+        ((((0, 3),), {"axis": 0}), (((0, 3),), {"axis": 1}), (((0, 3),), {})),
+        linear=True,
+    ),
+    "mean": reduction(
+        F.mean, oracles.mean, basic.Mean, 1, ((((0, 3),), {"axis": 1}),), linear=True
+    ),
+    "max": reduction(
+        F.max,
+        oracles.max,
+        basic.Max,
+        1,
+        ((((0, 3),), {"axis": 1}),),
+        domains=(DISTINCT,),
+        kinks=(([np.array([[1.0, 5.0, 5.0], [2.0, 1.0, 0.0]])], {"axis": 1}, 0, (0, 1)),),
+    ),
+    "reshape": Spec(
+        fn=lambda x, shape: F.reshape(x, shape),
+        oracle=oracles.reshape,
+        op=basic.Reshape,
+        shapes=reshape_shapes(),
+        example=(((3, 3),), {"shape": (9,)}),
+        empty=((((0, 3),), {"shape": (3, 0)}),),
+        linear=True,
+    ),
+    "flatten": Spec(
+        fn=F.flatten,
+        oracle=oracles.flatten,
+        op=basic.Reshape,
+        shapes=st.builds(
+            lambda shape, start: ((shape,), {"start_dim": start}),
+            any_shape(least_ndim=1),
+            st.integers(0, 1),
+        ),
+        example=(((3, 3, 3),), {}),
+        empty=((((0, 3, 2),), {}),),
+        linear=True,
+    ),
+    "transpose": Spec(
+        fn=F.transpose,
+        oracle=oracles.transpose,
+        op=basic.Transpose,
+        shapes=transpose_shapes(),
+        example=(((3, 3, 2),), {"axes": (2, 0, 1)}),
+        empty=((((0, 3),), {}),),
+        linear=True,
+    ),
+    "index": Spec(
+        fn=F.index,
+        oracle=oracles.index,
+        op=basic.Index,
+        shapes=st.sampled_from(INDEX_KEYS).map(lambda key: (((3, 3),), {"key": key})),
+        example=(((3, 3),), {"key": [2, 0, 2]}),
+        empty=((((3, 0),), {"key": [0, 1]}), (((3, 3),), {"key": slice(0, 0)})),
+        linear=True,
+    ),
+    "concatenate": Spec(
+        fn=concatenate,
+        oracle=oracles.concatenate,
+        op=basic.Concatenate,
+        shapes=concatenate_shapes(),
+        example=(((3, 3), (3, 3)), {"axis": 1}),
+        empty=((((0, 3), (0, 3)), {"axis": 0}),),
+        linear=True,
+    ),
+    "linear": Spec(
+        fn=F.linear,
+        oracle=oracles.linear,
+        op=linear.Linear,
+        shapes=linear_shapes(),
+        example=(((3, 3), (3, 3), (3,)), {}),
+        empty=((((0, 3), (2, 3), (2,)), {}), (((2, 0), (2, 0), None), {})),
+        linear=True,
+    ),
+    "bce_with_logits": paired_loss(
+        F.bce_with_logits, oracles.bce_with_logits, loss.BCEWithLogits, REAL, PROBABILITY
+    ),
+    "squared_error_with_logits": paired_loss(
+        F.squared_error_with_logits,
+        oracles.squared_error_with_logits,
+        loss.SquaredErrorWithLogits,
+        REAL,
+        PROBABILITY,
+    ),
+    "mse": paired_loss(F.mse, oracles.mse, loss.MSE, REAL),
+    "gaussian_nll": Spec(
+        fn=F.gaussian_nll,
+        oracle=lambda x, mean, logvar, reduction: oracles.gaussian_nll(
+            *np.broadcast_arrays(x, mean, logvar), reduction
+        ),
+        op=loss.GaussianNLL,
+        shapes=gaussian_shapes(),
+        example=(((3, 3), (3, 3), (3, 3)), {"reduction": "none"}),
+        empty=((((0, 3), (3,), ()), {"reduction": "sum"}),),
+        broadcasts=True,
+    ),
+    "reparameterize_kl": latent(lambda rng, shape: np.asarray(rng.normal(size=shape)), half=True),
+    "reparameterize_kl with noise made inside": latent(
+        lambda rng, shape: mv.Noise(7, int(rng.integers(2**40))), half=False
+    ),
+    "conv2d": Spec(
+        fn=F.conv2d,
+        oracle=oracles.conv2d,
+        op=conv.Conv2d,
+        shapes=conv_shapes(),
+        example=(((2, 3, 4, 4), (3, 3, 3, 3), (3,)), CONV),
+        empty=((((0, 2, 4, 4), (3, 2, 3, 3), (3,)), CONV),),
+        linear=True,
+    ),
+    "conv_transpose2d": Spec(
+        fn=F.conv_transpose2d,
+        oracle=oracles.conv_transpose2d,
+        op=conv.ConvTranspose2d,
+        shapes=conv_transpose_shapes(),
+        example=(((2, 3, 3, 3), (3, 3, 3, 3), (3,)), {**CONV, "output_padding": (1, 0)}),
+        empty=((((0, 2, 4, 4), (2, 3, 3, 3), (3,)), CONV),),
+        linear=True,
+    ),
+    "batch_norm": Spec(
+        fn=batch_norm_train,
+        oracle=lambda x, w, b: oracles.batch_norm(x, w, b, *oracles.channel_statistics(x)),
+        op=batch_norm.BatchNorm,
+        shapes=batch_norm_shapes(),
+        example=(((4, 3, 2, 2), (3,), (3,)), {}),
+        empty=((((4, 0, 2, 2), (0,), (0,)), {}),),
+        half=False,
+    ),
+    "batch_norm in evaluation": Spec(
+        fn=batch_norm_eval,
+        oracle=oracles.batch_norm,
+        op=batch_norm.BatchNorm,
+        shapes=batch_norm_shapes(),
+        example=(((3, 3), (3,), (3,)), {}),
+        empty=((((0, 3), (3,), (3,)), {}), (((0, 3, 2, 2), (3,), (3,)), {})),
+        extra=running_statistics,
+        half=False,
+    ),
+}

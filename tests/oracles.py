@@ -1,0 +1,290 @@
+"""What every operation should give: naive loops and closed forms, slow and obvious.
+
+Imports numpy and math only, so that nothing here can share a mistake with the package.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+
+
+def elementwise(f):
+    """A function of numbers as a function of broadcast arrays, one number at a time."""
+    return np.vectorize(f, otypes=[np.float64])
+
+
+def _softplus(x):
+    return x if x > 700 else math.log(1 + math.exp(x))
+
+
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+add = elementwise(lambda a, b: a + b)
+sub = elementwise(lambda a, b: a - b)
+mul = elementwise(lambda a, b: a * b)
+div = elementwise(lambda a, b: a / b)
+neg = elementwise(lambda x: -x)
+exp = elementwise(math.exp)
+expm1 = elementwise(math.expm1)
+log = elementwise(math.log)
+sqrt = elementwise(math.sqrt)
+tanh = elementwise(math.tanh)
+relu = elementwise(lambda x: x if x > 0 else 0.0)
+sigmoid = elementwise(_sigmoid)
+softplus = elementwise(_softplus)
+
+
+def pow(x, exponent):
+    """x ** exponent."""
+    return elementwise(lambda a: math.pow(a, exponent))(x)
+
+
+def leaky_relu(x, negative_slope=0.01):
+    """x or negative_slope x."""
+    return elementwise(lambda a: a if a > 0 else negative_slope * a)(x)
+
+
+def matmul(a, b):
+    """Sums of products, written out; leading axes broadcast."""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = np.broadcast_to(a, batch + a.shape[-2:])
+    b = np.broadcast_to(b, batch + b.shape[-2:])
+    y = np.zeros((*batch, a.shape[-2], b.shape[-1]))
+    for at in np.ndindex(*y.shape):
+        *n, i, j = at
+        y[at] = math.fsum(a[(*n, i, k)] * b[(*n, k, j)] for k in range(a.shape[-1]))
+    return y
+
+
+def linear(x, w, b=None):
+    """x W^T + b."""
+    y = np.zeros((*x.shape[:-1], w.shape[0]))
+    for at in np.ndindex(*y.shape):
+        *n, o = at
+        terms = [x[(*n, i)] * w[o, i] for i in range(w.shape[1])]
+        y[at] = math.fsum([*terms, 0.0 if b is None else b[o]])
+    return y
+
+
+def _reduce(x, axis, keepdims, f):
+    """f of the list of elements that share a place after the axes are taken away."""
+    axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    axes = {i % x.ndim for i in axes}
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    groups = {at: [] for at in np.ndindex(*kept)}
+    for at in np.ndindex(*x.shape):
+        groups[tuple(0 if i in axes else k for i, k in enumerate(at))].append(x[at])
+    y = np.array([f(group) for group in groups.values()], np.float64).reshape(kept)
+    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+
+def sum(x, axis=None, keepdims=False):
+    """Exact sums, rounded once."""
+    return _reduce(x, axis, keepdims, math.fsum)
+
+
+def mean(x, axis=None, keepdims=False):
+    """Sum over number."""
+    return _reduce(x, axis, keepdims, lambda group: math.fsum(group) / len(group))
+
+
+def max(x, axis=None, keepdims=False):
+    """The last of the sorted elements."""
+    return _reduce(x, axis, keepdims, lambda group: sorted(group)[-1])
+
+
+def reshape(x, shape):
+    """The elements in row-major order, dealt into the new shape."""
+    dealt = [x[at] for at in np.ndindex(*x.shape)]
+    return np.array(dealt, np.float64).reshape(shape)
+
+
+def flatten(x, start_dim=1):
+    """All axes from start_dim on as one."""
+    rest = math.prod(x.shape[start_dim:])
+    return reshape(x, (*x.shape[:start_dim], rest))
+
+
+def transpose(x, axes=None):
+    """y[at permuted] = x[at]."""
+    axes = range(x.ndim)[::-1] if axes is None else [a % x.ndim for a in axes]
+    y = np.zeros([x.shape[a] for a in axes])
+    for at in np.ndindex(*x.shape):
+        y[tuple(at[a] for a in axes)] = x[at]
+    return y
+
+
+def index(x, key):
+    """NumPy's own indexing is the definition; the gradient is what needs a check."""
+    return np.array(x)[key]
+
+
+def concatenate(*xs, axis=0):
+    """One block after another."""
+    axis %= xs[0].ndim
+    shape = list(xs[0].shape)
+    shape[axis] = math.fsum(x.shape[axis] for x in xs)
+    y = np.zeros([int(n) for n in shape])
+    start = 0
+    for x in xs:
+        for at in np.ndindex(*x.shape):
+            place = list(at)
+            place[axis] += start
+            y[tuple(place)] = x[at]
+        start += x.shape[axis]
+    return y
+
+
+def _reduced(loss, reduction):
+    if reduction == "none":
+        return loss
+    if reduction == "rows":
+        return np.array([math.fsum(row.ravel()) for row in loss], np.float64)
+    total = math.fsum(loss.ravel())
+    return np.array(total if reduction == "sum" else total / loss.size)
+
+
+def bce_with_logits(logits, target, reduction="sum"):
+    """-t ln p - (1 - t) ln (1 - p) with p = sigmoid(logit)."""
+    bits = elementwise(lambda s, t: -t * math.log(_sigmoid(s)) - (1 - t) * math.log(_sigmoid(-s)))
+    return _reduced(bits(logits, target), reduction)
+
+
+def mse(x, target, reduction="sum"):
+    """Squared difference."""
+    return _reduced(elementwise(lambda a, b: (a - b) ** 2)(x, target), reduction)
+
+
+def squared_error_with_logits(logits, target, reduction="sum"):
+    """Squared difference between sigmoid(logit) and target."""
+    return _reduced(elementwise(lambda s, t: (_sigmoid(s) - t) ** 2)(logits, target), reduction)
+
+
+def gaussian_nll(x, mean, logvar, reduction="sum"):
+    """-ln of the normal density with that mean and variance."""
+
+    def nll(a, m, v):
+        variance = math.exp(v)
+        return -math.log(
+            math.exp(-((a - m) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+        )
+
+    return _reduced(elementwise(nll)(x, mean, logvar), reduction)
+
+
+def reparameterize_kl(mu, logvar, noise):
+    """z = mu + sigma eps; KL = sum_d [ (sigma^2 + mu^2 - 1) / 2 - ln sigma ]."""
+
+    def kl(m, v):
+        sigma = math.sqrt(math.exp(v))
+        return (sigma**2 + m**2 - 1) / 2 - math.log(sigma)
+
+    z = elementwise(lambda m, v, e: m + math.sqrt(math.exp(v)) * e)(mu, logvar, noise)
+    return z, sum(elementwise(kl)(mu, logvar), axis=-1)
+
+
+def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
+    """Seven loops."""
+    (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
+    (N, C, H, W), (M, _, KH, KW) = x.shape, w.shape
+    OH = (H + 2 * ph - dh * (KH - 1) - 1) // sh + 1
+    OW = (W + 2 * pw - dw * (KW - 1) - 1) // sw + 1
+    y = np.zeros((N, M, OH, OW))
+    for n, o, i, j in np.ndindex(*y.shape):
+        y[n, o, i, j] = 0 if b is None else b[o]
+        for c, k, m in product(range(C), range(KH), range(KW)):
+            r, s = sh * i + dh * k - ph, sw * j + dw * m - pw
+            if 0 <= r < H and 0 <= s < W:
+                y[n, o, i, j] += w[o, c, k, m] * x[n, c, r, s]
+    return y
+
+
+def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1):
+    """Every input element stamps the kernel, times itself, on the output."""
+    (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
+    eh, ew = _pair(output_padding)
+    (N, _, H, W), (_, M, KH, KW) = x.shape, w.shape
+    OH = (H - 1) * sh - 2 * ph + dh * (KH - 1) + eh + 1
+    OW = (W - 1) * sw - 2 * pw + dw * (KW - 1) + ew + 1
+    y = np.zeros((N, M, OH, OW))
+    for n, c, i, j in np.ndindex(*x.shape):
+        for o, k, m in product(range(M), range(KH), range(KW)):
+            r, s = sh * i + dh * k - ph, sw * j + dw * m - pw
+            if 0 <= r < OH and 0 <= s < OW:
+                y[n, o, r, s] += w[c, o, k, m] * x[n, c, i, j]
+    for o in range(M):
+        y[:, o] += 0 if b is None else b[o]
+    return y
+
+
+def conv2d_matrix(w, size, stride=1, padding=0, dilation=1):
+    """The dense matrix A with vec(conv2d(x, w)) = A vec(x) for one image of height, width ``size``.
+
+    Row (o, i, j), column (c, r, s): w[o, c, k, m] where r = s_h i + d_h k - p_h, and so on.
+    """
+    (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
+    (H, W), (M, C, KH, KW) = size, w.shape
+    OH = (H + 2 * ph - dh * (KH - 1) - 1) // sh + 1
+    OW = (W + 2 * pw - dw * (KW - 1) - 1) // sw + 1
+    A = np.zeros((M, OH, OW, C, H, W))
+    for o, i, j, c, r, s in np.ndindex(*A.shape):
+        k, k_left = divmod(r + ph - sh * i, dh)
+        m, m_left = divmod(s + pw - sw * j, dw)
+        if k_left == m_left == 0 and 0 <= k < KH and 0 <= m < KW:
+            A[o, i, j, c, r, s] = w[o, c, k, m]
+    return A.reshape(M * OH * OW, C * H * W)
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def channel_statistics(x):
+    """Mean and biased variance of each channel (axis 1), two passes."""
+    groups = [[x[at] for at in np.ndindex(*x.shape) if at[1] == c] for c in range(x.shape[1])]
+    means = [math.fsum(g) / len(g) for g in groups]
+    variances = [
+        math.fsum((a - m) ** 2 for a in g) / len(g) for g, m in zip(groups, means, strict=True)
+    ]
+    return np.array(means), np.array(variances)
+
+
+def batch_norm(x, w, b, mean, var, eps=1e-5):
+    """w (x - mean) / sqrt(var + eps) + b for each channel."""
+    y = np.zeros(x.shape)
+    for at in np.ndindex(*x.shape):
+        c = at[1]
+        y[at] = w[c] * (x[at] - mean[c]) / math.sqrt(var[c] + eps) + b[c]
+    return y
+
+
+def adam(p, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    """One number after a list of gradients: Kingma & Ba 2015, algorithm 1, plus the L2 term.
+
+    The moments are written as the weighted sums that the recursions stand for.
+    """
+    (b1, b2), seen = betas, []
+    for t, g in enumerate(grads, start=1):
+        seen.append(g + weight_decay * p)
+        first = math.fsum((1 - b1) * b1 ** (t - s) * h for s, h in enumerate(seen, start=1))
+        second = math.fsum((1 - b2) * b2 ** (t - s) * h * h for s, h in enumerate(seen, start=1))
+        unbiased_first, unbiased_second = first / (1 - b1**t), second / (1 - b2**t)
+        p = p - lr * unbiased_first / (math.sqrt(unbiased_second) + eps)
+    return p
+
+
+def kl_by_monte_carlo(mu, logvar, samples, seed):
+    """E[ln q(z) - ln p(z)] over z ~ q = N(mu, exp(logvar)), p = N(0, 1): estimate, standard error.
+
+    mu, logvar (D,). Uses nothing but the two densities.
+    """
+    rng = np.random.default_rng(seed)
+    sigma = np.exp(logvar / 2)
+    z = rng.normal(mu, sigma, (samples, len(mu)))
+    ln_q = -(((z - mu) / sigma) ** 2) / 2 - np.log(sigma)
+    ln_p = -(z**2) / 2
+    ratio = (ln_q - ln_p).sum(axis=1)  # both lack the same constant
+    return ratio.mean(), ratio.std(ddof=1) / math.sqrt(samples)

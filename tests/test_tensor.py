@@ -1,0 +1,482 @@
+"""The engine: graphs, accumulation, memory, modes, and errors that say what to do."""
+
+import gc
+import threading
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+
+import minivae as mv
+from minivae import functional as F
+from minivae.tensor import Function
+
+
+def leaf(values, dtype=np.float64):
+    """A tensor that requires a gradient."""
+    return mv.Tensor(np.array(values, dtype), requires_grad=True)
+
+
+# --- Graphs -----------------------------------------------------------------------------------
+
+
+def test_diamond():
+    """y = (2x)(3x) + 2x reaches x along three paths: dy/dx = 12x + 2."""
+    x = leaf([1.0, -2.0, 0.5])
+    a, b = x * 2, x * 3
+    F.sum(a * b + a).backward()
+    np.testing.assert_allclose(x.grad, 12 * x.data + 2)
+
+
+def test_shared_subexpressions_are_walked_once():
+    """y_{k+1} = y_k + y_k has 2^60 paths and 60 nodes."""
+    x = leaf(1.0)
+    y = x
+    for _ in range(60):
+        y = y + y
+    y.backward()
+    assert x.grad == 2.0**60
+
+
+def test_every_function_waits_for_all_its_users():
+    """A node used early and late in the graph gets one backward, after both users."""
+    calls = []
+
+    class Identity(Function):
+        def forward(self, x):
+            return x.copy()
+
+        def backward(self, dy):
+            calls.append(dy.item())
+            return dy
+
+    x = leaf(3.0)
+    y = Identity.apply(x)
+    z = y
+    for _ in range(5):
+        z = z * 2
+    (z + y).backward()
+    assert calls == [33.0]
+    assert x.grad == 33.0
+
+
+def test_same_tensor_twice_in_one_op():
+    """d(x x)/dx = 2x and d(x - x)/dx = 0."""
+    x = leaf([3.0, -1.0])
+    F.sum(x * x).backward()
+    np.testing.assert_array_equal(x.grad, 2 * x.data)
+    x.grad = None
+    F.sum(x - x).backward()
+    np.testing.assert_array_equal(x.grad, 0 * x.data)
+
+
+def test_long_chain():
+    """100,000 ops: forward, backward and deallocation without recursion."""
+    x = leaf(1.0, np.float32)
+    y = x
+    for _ in range(100_000):
+        y = y + 1
+    y.backward()
+    assert x.grad == 1
+    del y
+
+    y = x
+    for _ in range(100_000):
+        y = y + 1
+    del y  # never used: the graph is freed without a backward
+    gc.collect()
+
+
+def test_several_outputs():
+    """Cotangents of outputs that nobody used are zero."""
+
+    class SinCos(Function):
+        def forward(self, x):
+            self.save(np.sin(x), np.cos(x))
+            return np.sin(x), np.cos(x)
+
+        def backward(self, dsin, dcos):
+            sin, cos = self.saved
+            return dsin * cos - dcos * sin
+
+    assert mv.gradcheck(lambda x: SinCos.apply(x), [np.array([0.3, 2.0])])
+    assert mv.gradcheck(lambda x: SinCos.apply(x)[1], [np.array([0.3, 2.0])])
+
+
+# --- Gradients --------------------------------------------------------------------------------
+
+
+def test_gradients_accumulate():
+    """A second backward through a new graph adds to what is there."""
+    x = leaf([1.0, 2.0])
+    for times in (1, 2, 3):
+        F.sum(x * x).backward()
+        np.testing.assert_array_equal(x.grad, times * 2 * x.data)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_gradients_are_plain_arrays(shape):
+    """Also of a tensor without axes; of the leaf's shape and dtype."""
+    for f in (lambda x: x * x, lambda x: x + x, lambda x: -x, lambda x: F.exp(x) * 2):
+        x = mv.Tensor(np.ones(shape, np.float32), requires_grad=True)
+        F.sum(f(x)).backward()
+        assert type(x.grad) is np.ndarray
+        assert (x.grad.shape, x.grad.dtype) == (shape, np.float32)
+
+
+def test_leaf_gradients_never_share_memory():
+    """d(a + b) hands one array to two leaves; each keeps its own, and so does the cotangent."""
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    cotangent = np.ones(2)
+    (a + b).backward(cotangent)
+    assert not np.shares_memory(a.grad, b.grad)
+    assert not np.shares_memory(a.grad, cotangent)
+    a.backward(cotangent)  # a leaf by itself
+    a.grad[...] = 7
+    assert (b.grad == 1).all() and (cotangent == 1).all()
+
+
+def test_gradient_of_a_broadcast_view_can_be_written():
+    """Sum's gradient is a broadcast view; what a leaf keeps is an array of its own."""
+    x = leaf(np.zeros((2, 3)))
+    F.sum(x).backward()
+    x.grad[0, 0] = 5
+    assert x.grad.sum() == 10
+
+
+def test_retain_grad():
+    """An intermediate gradient is kept on request, and only then."""
+    x = leaf([1.0, 2.0])
+    y, z = (x * 2).retain_grad(), x * 3
+    F.sum(y * y + z + y).backward()
+    np.testing.assert_array_equal(y.grad, 2 * y.data + 1)
+    assert z.grad is None
+
+
+def test_cotangent():
+    """backward(u) gives u^T J."""
+    x = leaf([1.0, 2.0, 3.0])
+    (x * x).backward(np.array([1.0, 0.0, -2.0]))
+    np.testing.assert_array_equal(x.grad, [2, 0, -12])
+
+
+def test_detach_cuts():
+    """y = x detach(x): only the first factor is differentiated."""
+    x = leaf([2.0, 3.0])
+    F.sum(x * x.detach()).backward()
+    np.testing.assert_array_equal(x.grad, x.data)
+
+
+# --- Memory -----------------------------------------------------------------------------------
+
+
+def test_intermediate_results_are_freed_during_backward():
+    """Peak memory of backward stays at a few arrays, whatever the length of the chain."""
+    x = leaf(np.ones(100_000))
+    y = x
+    for _ in range(50):
+        y = F.exp(y * 1e-3)
+    y = F.sum(y)
+    array = x.data.nbytes
+    tracemalloc.start()
+    try:
+        y.backward()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * array
+
+
+def test_saved_arrays_are_freed_after_backward():
+    """The root still lives, its history does not: no cycle keeps it until a collection."""
+    x = leaf([1.0, 2.0])
+    hidden = F.exp(x)
+    function = weakref.ref(hidden.creator)
+    array = weakref.ref(hidden.data)
+    y = F.sum(hidden * hidden)
+    del hidden
+    gc.disable()
+    try:
+        assert array() is not None
+        y.backward()
+        assert array() is None
+        assert function() is None
+    finally:
+        gc.enable()
+
+
+def test_unused_graph_is_freed_without_a_collection():
+    """A result that goes out of scope takes its graph along."""
+    x = leaf([1.0, 2.0])
+    y = F.exp(x)
+    array = weakref.ref(y.data)
+    z = F.sum(y * y)
+    del y
+    gc.disable()
+    try:
+        del z
+        assert array() is None
+    finally:
+        gc.enable()
+
+
+# --- no_grad ----------------------------------------------------------------------------------
+
+
+def test_no_grad_as_context_and_decorator():
+    """Nothing is recorded inside; blocks nest; an exception restores the outer mode."""
+    x = leaf([1.0])
+    with mv.no_grad():
+        with mv.no_grad():
+            assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+    @mv.no_grad()
+    def double(t):
+        """Twice t."""
+        return t * 2
+
+    assert not double(x).requires_grad
+    assert double.__doc__ == "Twice t."
+    assert (x * 2).requires_grad
+
+    with pytest.raises(RuntimeError), mv.no_grad():
+        raise RuntimeError
+    assert (x * 2).requires_grad
+
+
+def test_no_grad_is_per_thread():
+    """Another thread records while this one does not."""
+    x, recorded = leaf([1.0]), []
+    with mv.no_grad():
+        thread = threading.Thread(target=lambda: recorded.append((x * 2).requires_grad))
+        thread.start()
+        thread.join()
+    assert recorded == [True]
+
+
+def test_backward_works_inside_no_grad():
+    """The mode is about recording, not about using a record."""
+    x = leaf([2.0])
+    y = F.sum(x * x)
+    with mv.no_grad():
+        y.backward()
+    assert x.grad == 4
+
+
+# --- Errors -----------------------------------------------------------------------------------
+
+
+def test_backward_needs_a_cotangent_for_several_elements():
+    """Only a single element has the default 1."""
+    x = leaf([1.0, 2.0])
+    with pytest.raises(mv.GradientError, match=r"shape \(2,\)"):
+        (x * 2).backward()
+    (F.sum(x).reshape(1, 1)).backward()
+    assert (x.grad == 1).all()
+
+
+@pytest.mark.parametrize("keep", ["everything", "a part"])
+def test_backward_twice(keep):
+    """A freed graph says so, also when only a part of it was used before."""
+    x = leaf([1.0, 2.0])
+    hidden = x * 2
+    y = F.sum(hidden * hidden)
+    y.backward()
+    with pytest.raises(mv.GradientError, match="freed"):
+        (y if keep == "everything" else F.sum(hidden)).backward()
+    np.testing.assert_array_equal(x.grad, 8 * x.data)  # the failed call added nothing
+
+
+def test_backward_without_anything_to_differentiate():
+    """A constant has no gradient."""
+    with pytest.raises(mv.GradientError, match="requires_grad"):
+        F.sum(mv.Tensor(np.ones(2))).backward()
+
+
+@pytest.mark.parametrize(
+    ("grad", "error"),
+    [
+        (np.ones(3), ValueError),
+        (np.ones((1, 2)), ValueError),
+        (np.ones(2, np.float32), TypeError),
+        (1.0, ValueError),
+    ],
+)
+def test_wrong_cotangent(grad, error):
+    """Its shape and dtype are those of the tensor."""
+    x = leaf([1.0, 2.0])
+    with pytest.raises(error, match="grad"):
+        (x * 2).backward(grad)
+
+
+@pytest.mark.parametrize(
+    ("f", "change"),
+    [
+        (lambda x: F.exp(x * 1), lambda x, y: y),
+        (lambda x: x * x, lambda x, y: x),
+        (F.log, lambda x, y: x),
+    ],
+)
+def test_change_of_a_saved_array_is_seen(f, change):
+    """An array written to between forward and backward would give wrong gradients: an error."""
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    y = f(x)
+    change(x, y).data[1, 0] += 1
+    with pytest.raises(mv.GradientError, match="changed in place"):
+        F.sum(y).backward()
+
+
+def test_change_of_noise_or_running_statistics_is_seen():
+    """Arrays that are no tensors are saved too."""
+    x, noise = leaf(np.ones((2, 3))), np.ones((2, 3))
+    z, _ = F.reparameterize_kl(x, x, noise)
+    noise[0, 0] = 5
+    with pytest.raises(mv.GradientError, match="changed in place"):
+        F.sum(z).backward()
+
+    mean, var = np.zeros(3), np.ones(3)
+    y = F.batch_norm(x, mean, var, leaf(np.ones(3)), leaf(np.ones(3)), training=False)
+    mean += 1
+    with pytest.raises(mv.GradientError, match="changed in place"):
+        F.sum(y).backward()
+
+
+def test_function_that_forgets_a_gradient():
+    """None for an input that needs one is an error, not a zero."""
+
+    class Forgetful(Function):
+        def forward(self, x):
+            return x * 2
+
+        def backward(self, _):
+            return None
+
+    with pytest.raises(mv.GradientError, match="Forgetful"):
+        F.sum(Forgetful.apply(leaf([1.0]))).backward()
+
+
+# --- Dtypes, devices, other arrays ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_numbers_take_the_dtype_of_the_array(dtype):
+    """Python numbers, NumPy scalars and lists never widen a result."""
+    x = leaf([1.0, 2.0], dtype)
+    others = (2, 2.0, True, np.float64(2), np.float32(2), np.int64(2), [1.0, 2.0], np.arange(2))
+    for other in others:
+        for y in (x * other, other * x, x + other, other - x, x / 3, 3 / x):
+            assert isinstance(y, mv.Tensor)
+            assert y.dtype == dtype
+            F.sum(y).backward()
+            assert x.grad.dtype == dtype
+
+
+def test_float_dtypes_do_not_mix():
+    """A silent up-cast would hide a mistake and slow everything down."""
+    x = leaf([1.0, 2.0], np.float32)
+    for other in (np.ones(2), leaf([1.0, 2.0]), np.ones(2, np.float16)):
+        with pytest.raises(TypeError, match="dtype"):
+            x * other
+        with pytest.raises(TypeError, match="dtype"):
+            other * x
+
+
+def test_integers_have_no_gradient():
+    """requires_grad asks for a float; arithmetic needs one float among its inputs."""
+    for array in (np.arange(3), np.ones(2, bool), [1, 2]):
+        with pytest.raises(TypeError, match="floating"):
+            mv.Tensor(array, requires_grad=True)
+    counts = mv.Tensor(np.arange(3))
+    with pytest.raises(TypeError, match="floating"):
+        counts * 2.5
+    for y in (counts * leaf([0.5, 0.5, 0.5]), leaf([0.5, 0.5, 0.5]) * counts):
+        np.testing.assert_array_equal(y.data, [0, 0.5, 1])
+
+
+def test_what_is_no_number_is_refused():
+    """Complex numbers, strings, objects and tensors of tensors."""
+    for array in (np.ones(2, complex), ["a"], [object()]):
+        with pytest.raises(TypeError, match="array"):
+            mv.Tensor(array)
+    with pytest.raises(TypeError, match="Tensor"):
+        mv.Tensor(leaf([1.0]))
+    with pytest.raises((TypeError, ValueError)):
+        leaf([1.0]) + "1"
+
+
+def test_array_on_the_left():
+    """NumPy hands ndarray * Tensor to the tensor instead of making an array of objects."""
+    a, x = np.array([2.0, 3.0]), leaf([5.0, 7.0])
+    np.testing.assert_array_equal((a + x).data, [7, 10])
+    np.testing.assert_array_equal((a - x).data, [-3, -4])
+    np.testing.assert_array_equal((a * x).data, [10, 21])
+    np.testing.assert_array_equal((a / x).data, a / x.data)
+    np.testing.assert_array_equal((np.eye(2) @ x.reshape(2, 1)).data, x.data[:, None])
+    np.testing.assert_array_equal((np.float64(2) * x).data, [10, 14])
+
+
+class FakeDeviceArray:
+    """Looks like an array in GPU memory, as far as the engine looks."""
+
+    __cuda_array_interface__ = ()
+    shape, ndim, size, dtype = (2,), 1, 2, np.dtype(np.float64)
+
+
+def test_devices_do_not_mix():
+    """A tensor on a GPU and one on the CPU: an error that names both, never a transfer."""
+    here, there = leaf([1.0, 2.0]), mv.Tensor(FakeDeviceArray())
+    for other in (there, there.data):
+        with pytest.raises(TypeError, match=r"cpu.*cuda"):
+            F.add(here, other)
+
+
+# --- Small things -----------------------------------------------------------------------------
+
+
+def test_operators_agree_with_numpy():
+    """Every operator and method of a tensor, against the array's own."""
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(1, 2, (3, 4)), rng.uniform(1, 2, (3, 4))
+    x, y = mv.Tensor(a), mv.Tensor(b)
+    pairs = [
+        (x + y, a + b),
+        (x - y, a - b),
+        (x * y, a * b),
+        (x / y, a / b),
+        (-x, -a),
+        (x**2, a**2),
+        (x @ y.T, a @ b.T),
+        (x[1:, ::2], a[1:, ::2]),
+        (x.sum(axis=0), a.sum(axis=0)),
+        (x.mean(axis=1, keepdims=True), a.mean(axis=1, keepdims=True)),
+        (x.max(), a.max()),
+        (x.reshape(2, 6), a.reshape(2, 6)),
+        (x.reshape((4, -1)), a.reshape((4, -1))),
+        (x.transpose((1, 0)), a.T),
+    ]
+    for tensor, array in pairs:
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-14)
+    assert len(x) == 3
+    assert (x.shape, x.ndim, x.size, x.dtype) == ((3, 4), 2, 12, np.float64)
+    assert x.max().item() == a.max()
+    with pytest.raises(ValueError, match="one element"):
+        x.item()
+
+
+def test_repr_shows_values_and_origin():
+    """What a student prints is readable."""
+    x = leaf([1.0, 2.5])
+    assert "1. , 2.5" in repr(x) and "requires_grad" in repr(x)
+    assert "Mul" in repr(x * 2)
+
+
+def test_tensor_shares_its_array():
+    """No copy on the way in or out."""
+    a = np.ones(3)
+    x = mv.Tensor(a)
+    assert x.data is a
+    assert np.shares_memory(x.numpy(), a)
+    assert np.shares_memory(x.detach().data, a)

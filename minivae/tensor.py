@@ -163,7 +163,7 @@ class Tensor:
         if self.grad is not None:
             self.grad += grad
         elif self.grad_buffer is None:
-            self.grad = grad.copy()
+            self.grad = array_module(self.data).array(grad, order="C")
         else:
             if grad is not self.grad_buffer:
                 self.grad_buffer[...] = grad
@@ -282,7 +282,7 @@ def _functions_behind(op):
 
 
 def unbroadcast(grad, shape):
-    """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` was repeated."""
+    """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats."""
     if grad.shape == shape:
         return grad
     grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
@@ -304,13 +304,14 @@ def fingerprint(array, whole=1024, samples=64):
 
 def _as_tensors(inputs, name):
     """Tensors for an op's inputs, all of one dtype and device; numbers take the arrays' dtype."""
-    like = next((x.data for x in inputs if isinstance(x, Tensor)), None)
+    arrays = [x.data for x in inputs if isinstance(x, Tensor)]
+    like = next((a for a in arrays if a.dtype.kind == "f"), arrays[0] if arrays else None)
     if like is None:
         like = next((a for a in inputs if is_device_array(a) or np.ndim(a) > 0), None)
         like = np.asarray(inputs[0]) if like is None else like
         like = like if hasattr(like, "dtype") else np.asarray(like)
-        if like.dtype.kind != "f":
-            raise TypeError(f"{name}: expected a floating-point array, got dtype {like.dtype}")
+    if like.dtype.kind != "f":
+        raise TypeError(f"{name}: expected a floating-point array, got dtype {like.dtype}")
     tensors = []
     for position, x in enumerate(inputs):
         if x is None or (isinstance(x, Tensor) and x.data is like):
@@ -331,7 +332,9 @@ def _coerce(x, like, name):
     if isinstance(x, (bool, int, float, np.generic)):
         return xp.asarray(x, dtype=like.dtype)
     if not is_device_array(x):
-        x = np.asarray(x, dtype=None if hasattr(x, "dtype") else like.dtype)
+        numbers, x = not hasattr(x, "dtype"), np.asarray(x)
+        if numbers and x.dtype.kind == "f":  # a list of them
+            x = x.astype(like.dtype)
     if device_of(x) != device_of(like):
         raise TypeError(
             f"{name}: arrays on {device_of(like)} and {device_of(x)} do not mix; move one with .to"

@@ -63,11 +63,11 @@ class Tanh(Function):
 
 
 class Softplus(Function):
-    """y = ln(1 + exp x);  dx = dy sigma(x)."""
+    """y = ln(1 + exp x) = max(x, 0) + ln(1 + exp(-|x|));  dx = dy sigma(x)."""
 
     def forward(self, x):
         self.save(x)
-        return self.xp.logaddexp(x, x.dtype.type(0))
+        return self.xp.maximum(x, 0) + self.xp.log1p(self.xp.exp(-abs(x)))
 
     def backward(self, dy):
         (x,) = self.saved

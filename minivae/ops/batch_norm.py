@@ -18,18 +18,18 @@ class BatchNorm(Function):
     def forward(self, x, w, b, mean, var, eps, on_statistics):
         self.eps, self.training = eps, mean is None
         x3 = self.xp.ascontiguousarray(x).reshape(*x.shape[:2], -1 if x.size else 0)
-        y, self.mean, self.var = kernels.get("batch_norm_forward", x3)(x3, w, b, mean, var, eps)
+        y, mean, var = kernels.get("batch_norm_forward", x3)(x3, w, b, mean, var, eps)
         if self.training:
-            on_statistics(self.mean, self.var)
-        self.save(x3, w)
+            on_statistics(mean, var)
+        self.save(x3, w, mean, var)
         self.shape = x.shape
         return y.reshape(x.shape)
 
     def backward(self, dy):
-        x3, w = self.saved
+        x3, w, mean, var = self.saved
         dy3 = self.xp.ascontiguousarray(dy).reshape(x3.shape)
         dx, dw, db = kernels.get("batch_norm_backward", x3)(
-            x3, w, self.mean, self.var, self.eps, dy3, self.training
+            x3, w, mean, var, self.eps, dy3, self.training
         )
         return dx.reshape(self.shape), dw, db
 

@@ -14,46 +14,40 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class BCEWithLogits(Function):
-    """loss = softplus(l) - l t, summed over each row;  dl = dy (sigma(l) - t);  dt = -dy l.
+    """loss_n = sum_m [softplus(l) - l t];  dl = dy_n (sigma(l) - t);  dt = -dy_n l.
 
     softplus(l) - l t = -[t ln sigma(l) + (1 - t) ln sigma(-l)], the Bernoulli cross-entropy.
-    l and t are seen as (N, M) with N rows; loss (N,). The kernel makes the gradient in the
-    same pass over memory as the loss.
+    l, t (N, M), loss (N,). The kernel makes the gradient in the same pass over memory as the loss.
     """
 
-    def forward(self, logits, target, rows):
-        as_rows = (rows, logits.size // rows if rows else 0)
+    def forward(self, logits, target):
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
-        loss, self.dlogits = kernels.get("bce_with_logits", logits, target)(
-            logits.reshape(as_rows), target.reshape(as_rows), with_grad=self.needs[0]
-        )
+        kernel = kernels.get("bce_with_logits", logits, target)
+        loss, self.dlogits = kernel(logits, target, with_grad=self.needs[0])
         self.save(logits, target)
         return loss
 
     def backward(self, dy):
         logits, _ = self.saved
-        dy = dy[:, None]
-        dlogits = (self.dlogits * dy).reshape(logits.shape) if self.needs[0] else None
-        dtarget = -(logits.reshape(len(dy), -1) * dy).reshape(logits.shape)
-        return dlogits, dtarget if self.needs[1] else None
+        dlogits = self.dlogits * dy[:, None] if self.needs[0] else None
+        return dlogits, -logits * dy[:, None] if self.needs[1] else None
 
 
 class SquaredErrorWithLogits(Function):
-    """loss = (sigma(l) - t)^2, summed over each row.
+    """loss_n = sum_m (s - t)^2 with s = sigma(l);  dl = dy_n 2 (s - t) s (1 - s);
+    dt = -dy_n 2 (s - t).
 
-    With s = sigma(l):  dl = dy 2 (s - t) s (1 - s);  dt = -dy 2 (s - t).
+    l, t (N, M), loss (N,).
     """
 
-    def forward(self, logits, target, rows):
-        self.rows = rows
+    def forward(self, logits, target):
         s = logistic(logits, self.xp)
         self.save(s, target)
-        return ((s - target) ** 2).reshape(rows, -1).sum(axis=1)
+        return ((s - target) ** 2).sum(axis=1)
 
     def backward(self, dy):
         s, target = self.saved
-        dy = dy.reshape((self.rows,) + (1,) * (s.ndim - 1))
-        error = 2 * dy * (s - target)
+        error = 2 * dy[:, None] * (s - target)
         return error * s * (1 - s), -error
 
 
@@ -139,24 +133,26 @@ def reduce(loss, reduction):
         return basic.sum(loss)
     if reduction == "mean":
         return basic.mean(loss)
-    raise ValueError(
-        f"reduction: expected 'none', 'sum', 'mean' or 'rows', got {reduction!r}"
-    )
+    raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'rows', got {reduction!r}")
 
 
 def _reduce_rows(op, logits, target, reduction):
-    """Reduce with an op that sums rows: "none" is the case of rows of one element."""
+    """Reduce with an op that sums the rows of (N, M): "none" has rows of one element."""
     shape = logits.shape
     if reduction == "none" or not shape:
-        return reduce(op.apply(logits, target, rows=logits.size).reshape(shape), reduction)
-    rows = op.apply(logits, target, rows=shape[0])
-    return (
-        rows
-        if reduction == "rows"
-        else basic.sum(rows) * (1 / logits.size)
-        if reduction == "mean"
-        else reduce(rows, reduction)
-    )
+        as_rows = (logits.size, 1)
+    else:
+        as_rows = (shape[0], math.prod(shape[1:]))
+    if shape != as_rows:
+        logits, target = basic.reshape(logits, as_rows), basic.reshape(target, as_rows)
+    rows = op.apply(logits, target)
+    if reduction == "none":
+        return basic.reshape(rows, shape)
+    if reduction == "mean":
+        if not logits.size:
+            raise ValueError(f"mean: no elements in shape {shape}")
+        return basic.sum(rows) * (1 / logits.size)
+    return reduce(rows, reduction)
 
 
 def _same_shape(name, a, b):

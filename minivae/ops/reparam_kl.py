@@ -20,14 +20,14 @@ class ReparameterizeKL(Function):
 
     def forward(self, mu, logvar, noise):
         self.noise = noise
-        self.save(mu, logvar)
+        self.save(mu, logvar, *(() if isinstance(noise, Noise) else (noise,)))
         *batch, d = mu.shape
         self.rows = (int(np.prod(batch)), d)
         z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
         return z.reshape(mu.shape), kl.reshape(batch)
 
     def backward(self, dz, dkl):
-        mu, logvar = self.saved
+        mu, logvar, *_ = self.saved
         kernel = kernels.get("reparam_kl_backward", mu, logvar)
         dz = self.xp.ascontiguousarray(dz).reshape(self.rows)
         dkl = self.xp.ascontiguousarray(dkl).reshape(self.rows[:1])

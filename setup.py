@@ -9,6 +9,7 @@ import os
 import sys
 from glob import glob
 from pathlib import Path
+from textwrap import shorten
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
@@ -67,7 +68,7 @@ class OptionalBuild(build_ext):
         except Exception as error:
             if wanted == "1":
                 raise
-            ext.reason = " ".join(str(error).split()) or type(error).__name__
+            ext.reason = shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
             say(f"minivae: {ext.name} was not built ({ext.reason}); the reference kernels serve.")
         self.leave_note(ext)
 

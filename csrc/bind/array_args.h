@@ -90,6 +90,16 @@ const T* input(const char* name, const py::object& value, const Shape& shape) {
   return static_cast<const T*>(array_arg<T>(name, value, &shape).data());
 }
 
+// The shape of an array that has to be two-dimensional.
+inline Shape matrix_shape(const char* name, const py::object& value) {
+  const py::array a = any_array(name, value);
+  if (a.ndim() != 2) {
+    throw py::value_error(std::string(name) + " must have two dimensions, got shape " +
+                          to_text(shape_of(a)));
+  }
+  return shape_of(a);
+}
+
 // An array that the kernel changes in place.
 template <class T>
 T* in_place(const char* name, const py::object& value, const Shape& shape) {

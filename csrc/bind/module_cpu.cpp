@@ -29,4 +29,5 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("threads", &threads, "Threads a kernel may use, the caller's included.");
   module.def("set_threads", &set_threads, py::arg("count"));
   bind_elementwise(module);
+  bind_conv(module);
 }

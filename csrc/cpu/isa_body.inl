@@ -2,14 +2,33 @@
 namespace minivae {
 namespace MV_ISA {
 
-#include "cpu/adam.inl"
 #include "cpu/noise.inl"
+#include "cpu/row_sum.inl"
+
+#include "cpu/simd.inl"
+
+#include "cpu/adam.inl"
+#include "cpu/bce_with_logits.inl"
+#include "cpu/elementary.inl"
+#include "cpu/gather_pixels.inl"
+#include "cpu/gemm_tile.inl"
+#include "cpu/dot.inl"
+#include "cpu/gemm.inl"
+#include "cpu/reparam_kl.inl"
 
 template <class T>
 constexpr Kernels<T> table_of() {
   Kernels<T> k{};
-  k.adam = adam<T>;
+  k.gemm = gemm<T>;
   k.uniform = uniform<T>;
+  k.normal = normal<T>;
+  k.reparam_kl_forward = reparam_kl_forward<T>;
+  k.reparam_kl_backward = reparam_kl_backward<T>;
+  k.bce_with_logits = bce_with_logits<T>;
+  k.adam = adam<T>;
+  k.gather_pixels = gather_pixels<T>;
+  k.elementary = elementary<T>;
+  k.box_muller_pairs = box_muller_pairs<T>;
   return k;
 }
 

@@ -13,22 +13,53 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
+#include <vector>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 #include "common/host_device.h"
+#include "cpu/operands.h"
+#include "cpu/parallel.h"
+#include "cpu/scratch.h"
 #include "math/adam.h"
+#include "math/bce_with_logits.h"
+#include "math/elementary.h"
+#include "math/normal.h"
 #include "math/philox.h"
+#include "math/pixels.h"
+#include "math/reparam_kl.h"
 
 #define MV_RESTRICT __restrict__
 
 namespace minivae {
 
+enum class Elementary { kExp, kExpm1, kLog, kLog1p };
+
 template <class T>
 struct Kernels {
+  // noise.inl, over elements
+  // Products use the threads themselves; see gemm.inl.
+  void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c);
   void (*uniform)(NoiseKey key, T* out, Index begin, Index end);
+  void (*normal)(NoiseKey key, T* out, Index begin, Index end);
+  // reparam_kl.inl, over rows; eps may be null, then key serves
+  void (*reparam_kl_forward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl,
+                             Index D, Index first, Index last);
+  void (*reparam_kl_backward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, const T* dz,
+                              const T* dkl, T* dmu, T* dlogvar, Index D, Index first, Index last);
+  // bce_with_logits.inl, over rows; dlogits may be null
+  void (*bce_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M, Index first,
+                          Index last);
+  // adam.inl, over elements
   void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);
+  // gather_pixels.inl, over rows
+  void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
+                        T* out, Index size, Index first, Index last);
+  // elementary.inl, over elements, for tests
+  void (*elementary)(Elementary function, const T* x, T* y, Index begin, Index end);
+  void (*box_muller_pairs)(const std::uint32_t* words, T* out, Index begin, Index end);
 };
 
 struct Table {

@@ -1,6 +1,7 @@
-"""The compiled kernels for the CPU (csrc/, built as minivae._cpu), float32 and float64.
+"""The compiled kernels for the CPU (csrc/, built as minivae._cpu), for float32 and float64.
 
-Signatures and meaning are those of ``reference``; the bindings check every array.
+Signatures and meaning are those of ``reference``. The bindings check every array: TypeError for a
+wrong dtype or byte order, ValueError for shape, layout, alignment, overlap and read-only memory.
 """
 
 import numpy as np
@@ -9,7 +10,21 @@ from .. import _cpu
 from .._cpu import set_threads, threads
 from .philox import seed_and_offset
 
-__all__ = ["adam", "set_threads", "threads", "uniform"]
+__all__ = [
+    "adam",
+    "bce_with_logits",
+    "gather_pixels",
+    "normal",
+    "reparam_kl_backward",
+    "reparam_kl_forward",
+    "set_threads",
+    "threads",
+    "uniform",
+]
+
+
+def _noise(noise):
+    return seed_and_offset(noise) if isinstance(noise, tuple) else noise
 
 
 def uniform(noise, shape, dtype):
@@ -19,6 +34,28 @@ def uniform(noise, shape, dtype):
     return out
 
 
+def normal(noise, shape, dtype):
+    """Standard normal numbers; see ``philox.normal``."""
+    out = np.empty(shape, dtype)
+    _cpu.normal(out, *seed_and_offset(noise))
+    return out
+
+
+def reparam_kl_forward(mu, logvar, noise):
+    """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
+    return _cpu.reparam_kl_forward(mu, logvar, _noise(noise))
+
+
+def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+    """Gradients of both; see ``reference.reparam_kl_backward``."""
+    return _cpu.reparam_kl_backward(mu, logvar, _noise(noise), dz, dkl)
+
+
+def bce_with_logits(logits, target, with_grad):
+    """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
+    return _cpu.bce_with_logits(logits, target, with_grad)
+
+
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``."""
     step_size = lr / (1 - beta1**step)
@@ -26,3 +63,10 @@ def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
     _cpu.adam(
         param, grad, m, v, weight_decay, 1 - beta1, beta2, 1 - beta2, step_size, sqrt_correction, eps
     )  # fmt: skip
+
+
+def gather_pixels(images, index, dtype, noise=None):
+    """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
+    out = np.empty((index.size, *images.shape[1:]), dtype)
+    _cpu.gather_pixels(images, index, out, noise if noise is None else seed_and_offset(noise))
+    return out

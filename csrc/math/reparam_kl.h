@@ -1,0 +1,43 @@
+// One element of the reparameterised Gaussian and its divergence (Kingma & Welling 2014).
+// logvar = ln sigma^2, so sigma = exp(logvar / 2):
+//
+//   z  = mu + sigma eps
+//   kl = 1/2 ( mu^2 + sigma^2 - 1 - ln sigma^2 ) = 1/2 ( mu^2 + expm1(logvar) - logvar )
+//
+// expm1, because sigma^2 - 1 - ln sigma^2 cancels all its digits where sigma is near 1. Their derivatives,
+// for upstream dz (of z) and dkl (of the row's kl):
+//
+//   dmu     = dz + dkl mu
+//   dlogvar = 1/2 dz eps sigma + 1/2 dkl expm1(logvar)
+//
+// Traffic in float32: forward reads mu, logvar, eps and writes z, 16 bytes per element; backward reads
+// mu, logvar, eps, dz and writes dmu, dlogvar, 24. Noise made in the kernel saves the 4 of eps.
+#pragma once
+
+#include "common/host_device.h"
+#include "math/elementary.h"
+
+namespace minivae {
+
+template <class T>
+MV_HD T std_of(T logvar) {
+  return exponential(T(0.5) * logvar);
+}
+
+template <class T>
+MV_HD T reparameterize(T mu, T logvar, T eps) {
+  return mu + std_of(logvar) * eps;
+}
+
+template <class T>
+MV_HD T kl_element(T mu, T logvar) {
+  return T(0.5) * (mu * mu + (exponential_minus_1(logvar) - logvar));
+}
+
+template <class T>
+MV_HD void reparam_kl_gradient(T mu, T logvar, T eps, T dz, T dkl, T& dmu, T& dlogvar) {
+  dmu = dz + dkl * mu;
+  dlogvar = T(0.5) * (dz * eps * std_of(logvar) + dkl * exponential_minus_1(logvar));
+}
+
+}  // namespace minivae

@@ -40,9 +40,7 @@ def lerp(a, b, steps):
     """Straight line from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2."""
     a, b = _pair(a, b)
     t = _fractions(steps, a.dtype)
-    line = (1 - t) * a + t * b
-    line[0], line[-1] = a, b
-    return line
+    return (1 - t) * a + t * b
 
 
 def slerp(a, b, steps):

@@ -123,6 +123,13 @@ def test_small_pictures_are_the_large_ones_scaled_down():
     assert np.quantile(error, 0.99) < 20
 
 
+def test_large_pictures_are_sharp():
+    faces = switched(sample_attributes(10) | {"skin": np.zeros(10, np.float32)}, "glasses", True)
+    rows, columns = region("glasses", 256)
+    frames = render(switched(faces, "frames", 0), 256)[:, :, rows, columns].astype(int)
+    assert np.abs(np.diff(frames, axis=2)).max(axis=(1, 2, 3)).min() > 80  # from pixel to pixel
+
+
 def test_inputs_are_left_as_they_are():
     faces = sample_attributes(4)
     for values in faces.values():

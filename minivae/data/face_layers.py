@@ -55,7 +55,7 @@ def draw(attributes, size):
         neck,
         ears,
         head,
-        sockets,
+        relief,
         cheeks,
         nose,
         beard,
@@ -84,6 +84,7 @@ def geometry(a):
     f.mouth_y = 0.64 * f.height
     f.nose_y = mix(0.19, 0.235, f.nose)
     f.length = mix(mix(0.35, 1.0, f.hair_length), 0.22 * f.hair_length, f.male)
+    f.bare_ears = 1 - step(0.25, 0.34, f.length)  # all of a man's, none of a woman's
     f.part = (f.parting - 0.5) * 0.24
     f.light_x = (f.light - 0.5) * 1.5
     f.skin_rgb = ramp(SKIN, f.skin)
@@ -112,6 +113,11 @@ def head_shape(view, f):
     x = view.x - axis(view, f)
     narrow = f.width * (1 - f.taper * t * t * t)
     return x / narrow, view.y / f.height, ellipse(x, view.y, narrow, f.height)
+
+
+def on_head(canvas, view, f):
+    """Coverage by the head, to keep its shades off the background."""
+    return canvas.fill(head_shape(view, f)[2])
 
 
 # ---------------------------------------------------------------- layers, back to front
@@ -157,9 +163,7 @@ def ears(canvas, f):
     v = canvas.window(-0.75, -0.2, 0.75, 0.3)
     for side in (-1, 1):
         x = v.x - f.cx - side * (f.width + 0.005) + 0.05 * f.sin
-        cover = canvas.fill(ellipse(x, v.y - 0.04, 0.070, 0.125)) * (
-            1 - step(0.25, 0.4, f.length)
-        )  # long hair hides them
+        cover = canvas.fill(ellipse(x, v.y - 0.04, 0.070, 0.125)) * f.bare_ears
         lit = np.clip(0.84 + 0.2 * side * f.light_x, 0.6, 1)
         paint(v, cover, f.skin_rgb * lit[:, None] * rgb(1, 0.92, 0.9))
         shade(v, blob(x, v.y - 0.04, 0.05, 0.09) * cover, (0.80, 0.70, 0.66))
@@ -176,12 +180,12 @@ def head(canvas, f):
     paint(v, canvas.fill(d), np.minimum(skin, 1))
 
 
-def sockets(canvas, f):
-    """Soft relief of the face: eye sockets, forehead, chin."""
+def relief(canvas, f):
+    """Soft relief of the face: eye relief, forehead, chin."""
     v = canvas.window(-0.62, -0.6, 0.62, 0.68)
     u = turned(v, f)
-    side = np.abs(u)
-    shade(v, blob(side - f.eye_x + 0.02, v.y + 0.03, 0.19, 0.14), (0.86, 0.79, 0.77))
+    socket = blob(np.abs(u) - f.eye_x + 0.02, v.y + 0.03, 0.19, 0.14)
+    shade(v, socket * on_head(canvas, v, f), (0.86, 0.79, 0.77))
     shade(v, blob(u + 0.1 * f.light_x, v.y + 0.33, 0.34, 0.20), (1.05, 1.05, 1.05))
     shade(v, blob(u, v.y - 0.90 * f.height, 0.16, 0.10), (1.05, 1.04, 1.04))
     shade(v, blob(u, v.y - f.mouth_y - 0.105, 0.16, 0.045), (0.87, 0.82, 0.80))
@@ -189,7 +193,7 @@ def sockets(canvas, f):
 
 def cheeks(canvas, f):
     v = canvas.window(*REGIONS["smile"])
-    rosy = mix(0.55, 0.40, f.male) + 0.3 * f.smile
+    rosy = (mix(0.55, 0.40, f.male) + 0.3 * f.smile) * on_head(canvas, v, f)
     shade(v, rosy * blob(np.abs(turned(v, f)) - 0.30, v.y - 0.20, 0.19, 0.16), (1.01, 0.86, 0.86))
 
 
@@ -273,7 +277,8 @@ def mouth(canvas, f):
         1 - step(f.mouth_y - 0.06, f.mouth_y + 0.05, v.y)
     )
     fold = np.abs(u) - mix(0.10, w + 0.055, np.sqrt(np.clip((v.y - f.nose_y + 0.03) / 0.2, 0, 1)))
-    shade(v, f.smile * run * blob(fold, 0, 0.034, 1), (0.87, 0.80, 0.78))
+    fold = run * blob(fold, 0, 0.034, 1) * on_head(canvas, v, f)
+    shade(v, f.smile * fold, (0.87, 0.80, 0.78))
 
 
 def eyes(canvas, f):
@@ -378,7 +383,7 @@ def hair_in_front(canvas, f):
     cropped = np.minimum(cropped, 0.05)
     edge = mix(curtain, cropped, f.male)
     d = np.maximum(hair_shape(v, f), (v.y - edge) * 0.7)
-    shadow = canvas.fill(d - 0.02, 0.10) * canvas.fill(head_shape(v, f)[2])
+    shadow = canvas.fill(d - 0.02, 0.10) * on_head(canvas, v, f)
     shade(v, 0.8 * shadow, (0.74, 0.64, 0.60))
     paint(v, canvas.fill(d, 0.016), hair_colour(canvas, v, f))
 
@@ -400,7 +405,7 @@ def hat(canvas, f):
     lit = lit - 0.18 * blob(v.y - brim + 0.185, 0, 0.03, 1)
     shade(
         v,
-        f.hat * canvas.fill(v.y - brim - 0.03, 0.08) * canvas.fill(head_shape(v, f)[2]),
+        f.hat * canvas.fill(v.y - brim - 0.03, 0.08) * on_head(canvas, v, f),
         (0.72, 0.64, 0.60),
     )
     paint(v, f.hat * cap, hue(f.clothes + 0.4, 0.62, 0.62) * lit[:, None])

@@ -141,7 +141,9 @@ def counterfactual_scores(model, train, with_it, without_it, attribute):
     """
     has = train.attributes[attribute]
     vector = latent.attribute_vector(encode_means(model, train.images), has)
-    mean_image = [in_batches(np.asarray, train.images[np.flatnonzero(m)]).mean(0) for m in (has, ~has)]
+    mean_image = [
+        in_batches(np.asarray, train.images[np.flatnonzero(m)]).mean(0) for m in (has, ~has)
+    ]
     pixel_change = mean_image[1] - mean_image[0]
     codes = encode_means(model, with_it)
     truth, original = unit_pixels(without_it), unit_pixels(with_it)

@@ -125,7 +125,9 @@ def table(record):
     rows = []
     for side, results in runs.items():
         seconds = [r["seconds"] for r in results]
-        ratios = [m["seconds"] / r["seconds"] for m, r in zip(runs["minivae"], results, strict=True)]
+        ratios = [
+            m["seconds"] / r["seconds"] for m, r in zip(runs["minivae"], results, strict=True)
+        ]
         rows.append(
             [
                 side,
@@ -135,7 +137,12 @@ def table(record):
             ]
         )
     epochs, dataset = record["epochs"], runs["minivae"][0]["dataset"]
-    header = [f"{epochs} epochs, {dataset}", "seconds, median (range)", "test loss", "minivae / this"]
+    header = [
+        f"{epochs} epochs, {dataset}",
+        "seconds, median (range)",
+        "test loss",
+        "minivae / this",
+    ]
     caption = f"{env['cpu']}, {env['cores']} cores, numpy {env['numpy']}, torch {env['torch']}."
     return markdown_table(header, rows) + "\n\n" + caption
 

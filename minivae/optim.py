@@ -52,7 +52,7 @@ class Arena:
                 p.grad = p.grad_buffer
 
     def runs(self, key):
-        """(key value, members, start, stop) of maximal runs of neighbours with equal ``key(index)``."""
+        """(key, members, start, stop) of each longest run of neighbours with one ``key(index)``."""
         for value, group in itertools.groupby(range(len(self.params)), key):
             members = list(group)
             yield value, members, self.bounds[members[0]][0], self.bounds[members[-1]][1]
@@ -147,7 +147,7 @@ class Adam(Optimizer):
         }
 
     def load_state_dict(self, state):
-        """Copy a ``state_dict`` in; ValueError, before anything is written, when it does not fit."""
+        """Copy a ``state_dict`` in; ValueError, with nothing written, when it does not fit."""
         own = {"m": self.m, "v": self.v, "step": self.steps}
         if state.keys() != own.keys():
             raise ValueError(f"state: expected keys {sorted(own)}, got {sorted(state)}")

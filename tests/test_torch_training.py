@@ -37,7 +37,7 @@ def losses(ours, theirs, shape, dtype, steps, batch, **adam):
     mine = optim.Adam(ours.parameters(), **adam)
     other = torch.optim.Adam(theirs.parameters(), **adam)
     rows = []
-    for step in range(steps):
+    for _ in range(steps):
         x = images[rng.integers(len(images), size=batch)]
         eps = rng.standard_normal((batch, ours.latent_dim)).astype(dtype)
         terms = ours.elbo(x, eps)

@@ -1,5 +1,7 @@
 """The deterministic autoencoder (Hinton & Salakhutdinov 2006): what a VAE mends."""
 
+import itertools
+
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
@@ -54,6 +56,6 @@ class AutoEncoder(nn.Module):
 
 def _perceptron(dims, rng):
     layers = []
-    for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(dims):
         layers += [nn.Linear(n_in, n_out, rng=rng), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

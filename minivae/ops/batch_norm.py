@@ -52,7 +52,10 @@ def batch_norm(x, running_mean, running_var, w, b, training, momentum=0.1, eps=1
         raise ValueError(f"batch_norm: expected x (N, C) or (N, C, H, W), got {x.shape}")
     channels = x.shape[1]
     for name, a in [
-        ("running_mean", running_mean), ("running_var", running_var), ("w", w), ("b", b)
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("w", w),
+        ("b", b),
     ]:
         if a.shape != (channels,):
             raise ValueError(f"batch_norm: expected {name} ({channels},), got {a.shape}")

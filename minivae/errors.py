@@ -19,3 +19,11 @@ class CheckpointError(MinivaeError):
 
 class KernelUnavailable(MinivaeError):
     """A kernel variant was asked for that cannot run here; the message says why."""
+
+
+class NonFiniteError(MinivaeError):
+    """A loss, weight, gradient or activation became NaN or infinite; the message names the first."""
+
+
+class OutputError(MinivaeError):
+    """An output folder is in use by another process, or cannot be written to."""

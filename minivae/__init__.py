@@ -9,7 +9,7 @@ import importlib  # provisional, while the modules are being written
 from .errors import CheckpointError, DataError, GradientError, KernelUnavailable, MinivaeError
 from .tensor import Tensor, no_grad
 
-for _m in ("kernels", "noise", "functional", "nn", "optim", "models", "gradcheck", "checkpoint", "latent", "data"):
+for _m in ("kernels", "noise", "functional", "nn", "optim", "models", "gradcheck", "checkpoint", "latent", "data", "graph"):
     try:
         _mod = importlib.import_module("." + _m, __name__)
     except ImportError as _e:
@@ -34,6 +34,7 @@ __all__ = [
     "data",
     "functional",
     "gradcheck",
+    "graph",
     "kernels",
     "latent",
     "load",

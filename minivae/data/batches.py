@@ -1,0 +1,110 @@
+"""Mini-batches whose order and noise are pure functions of (seed, epoch).
+
+So a resumed run sees exactly what an uninterrupted one would have seen.
+
+The draws come from the project's noise stream, at offsets of their own.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import kernels
+from ..noise import BINARISATION, SHUFFLE, Noise
+
+# Offsets within BINARISATION, each far above the number of draws that the one before it makes.
+DYNAMIC, STATIC_TRAIN, STATIC_TEST = (BINARISATION + (k << 56) for k in range(3))
+STATIC_SEED = 0  # static binarisation belongs to the data set: it is the same for every run
+STATIC_ROWS = 4096  # rows of one block
+
+
+def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    """A random order of range(count), int64: the order that sorts as many uniform numbers."""
+    words = Noise(seed, SHUFFLE + epoch).uniform((count,), np.float64)
+    return np.argsort(words, kind="stable")  # stable: equal words keep one order on every machine
+
+
+class Batches:
+    """Index arrays that together visit range(count) once an epoch; the last may be shorter.
+
+    `seed` None keeps the natural order. `len()` is the number of batches in an epoch.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int | None = None):
+        if count < 0:
+            raise ValueError(f"count: expected at least 0, came {count}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, came {batch_size}")
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """The int64 index arrays of one epoch, from batch number `start` on."""
+        if self.seed is None:
+            order = np.arange(self.count, dtype=np.int64)
+        else:
+            order = permutation(self.count, self.seed, epoch)
+        for first in range(start * self.batch_size, self.count, self.batch_size):
+            yield order[first : first + self.batch_size]
+
+
+class PixelBatches:
+    """Batches of uint8 images (N, H, W) as float32 (B, 1, H, W) in [0, 1].
+
+    `train` batches are shuffled by `seed`; test batches keep the order. `binarize` is
+      none     grey: pixel / 255;
+      static   each pixel is 1 with probability pixel / 255, drawn once for the data set;
+      dynamic  the same, drawn anew at every visit from (seed, epoch, batch); the test images are
+               drawn once, as in static, so that test losses compare between epochs and runs.
+    Static: Salakhutdinov and Murray, "On the Quantitative Analysis of Deep Belief Networks" (2008);
+    dynamic: Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016).
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        binarize: str = "none",
+        train: bool = True,
+    ):
+        if binarize not in ("none", "static", "dynamic"):
+            raise ValueError(f"binarize: expected none, static or dynamic, came {binarize!r}")
+        if images.dtype != np.uint8 or images.ndim != 3:
+            raise ValueError(
+                f"images: expected uint8 (N, H, W), came {images.dtype} {images.shape}"
+            )
+        self.index = Batches(len(images), batch_size, seed if train else None)
+        self.seed = seed
+        self.dynamic = binarize == "dynamic" and train
+        if binarize != "none" and not self.dynamic:
+            images = binarize_once(images, STATIC_TRAIN if train else STATIC_TEST)
+        self.images = images.reshape(len(images), 1, *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def count(self) -> int:
+        """The number of images in an epoch."""
+        return self.index.count
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """The float32 (B, 1, H, W) batches of one epoch, from batch number `start` on."""
+        for number, index in enumerate(self.index.epoch(epoch, start), start):
+            noise = Noise(self.seed, DYNAMIC + epoch * len(self) + number) if self.dynamic else None
+            gather = kernels.get("gather_pixels", self.images)
+            yield gather(self.images, index, np.float32, noise)
+
+
+def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:
+    """Draw each pixel once, 255 with probability pixel / 255, else 0; uint8 like `images`."""
+    drawn = np.empty_like(images)
+    gather = kernels.get("gather_pixels", images)
+    for block, first in enumerate(range(0, len(images), STATIC_ROWS)):
+        rows = np.arange(first, min(first + STATIC_ROWS, len(images)), dtype=np.int64)
+        drawn[rows] = 255 * gather(images, rows, np.float32, Noise(STATIC_SEED, offset + block))
+    return drawn

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -178,9 +179,11 @@ def test_draw(tmp_path, suffix, magic):
     content = path.read_bytes()
     assert content.startswith(magic)
     if suffix == "svg":
-        text = content.decode()
-        assert (text.count('class="node"'), text.count('class="edge"')) == (6, 7)
-        assert "y = a b;  da = dy b;  db = dy a." in text
+        svg = ElementTree.fromstring(content)
+        kinds = [group.get("class") for group in svg.iter("{http://www.w3.org/2000/svg}g")]
+        assert (kinds.count("node"), kinds.count("edge")) == (6, 7)
+        tips = [a.get("{http://www.w3.org/1999/xlink}title") for a in svg.iter()]
+        assert "y = a b; da = dy b; db = dy a." in [" ".join((t or "").split()) for t in tips]
 
 
 def test_draw_says_what_is_missing(tmp_path, monkeypatch):

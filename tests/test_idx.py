@@ -114,7 +114,7 @@ def test_any_bytes(path, body):
         (b"\0\0\x08\3\0\0\0", "header needs 16 bytes, came 7"),
         (b"\0\0\x08\1\xff\xff\xff\xff", "absurd dimensions"),
         (b"\0\0\x08\4" + b"\xff" * 12 + bytes(4), "absurd dimensions"),
-        (b"\0\0\x08\1\0\0\0\5abc", "truncated: .* needs 5 bytes, 3 came"),
+        (b"\0\0\x08\1\0\0\0\5abcd", "truncated: .* needs 5 bytes, 4 came"),
         (b"\x1f\x8b\x08rubbish", "gzip"),
         (encode(np.zeros(3, np.uint8)) + gzip.compress(b"x"), "wrong length"),
     ],

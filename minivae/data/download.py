@@ -59,7 +59,7 @@ def fetch(
                 raise DataError(f"{destination}: cannot be written: {reason}") from cause
             return destination
     raise DataError(
-        f"{destination.name}: none of {len(urls)} mirrors delivered it:\n  " + "\n  ".join(failures)
+        f"{destination.name}: none of {len(urls)} mirrors delivered it\n  " + "\n  ".join(failures)
     )
 
 

@@ -189,6 +189,11 @@ void box_muller_pairs(const py::object& words, const py::object& out) {
   });
 }
 
+py::tuple noise_block(std::uint64_t seed, std::uint64_t offset, std::uint64_t block) {
+  const Words4 w = noise_words({seed, offset}, block);
+  return py::make_tuple(w.w0, w.w1, w.w2, w.w3);
+}
+
 }  // namespace
 
 void bind_elementwise(py::module_& module) {
@@ -200,12 +205,13 @@ void bind_elementwise(py::module_& module) {
   module.def("adam", &adam);
   module.def("gather_pixels", &gather_pixels);
 
-  py::module_ tests = module.def_submodule("elementary", "csrc/math/elementary.h and normal.h, for tests.");
+  py::module_ tests = module.def_submodule("elementary", "Parts of csrc/math alone, for tests.");
   tests.def("exp", &elementary<Elementary::kExp>);
   tests.def("expm1", &elementary<Elementary::kExpm1>);
   tests.def("log", &elementary<Elementary::kLog>);
   tests.def("log1p", &elementary<Elementary::kLog1p>);
   tests.def("box_muller", &box_muller_pairs);
+  tests.def("noise_block", &noise_block);
 }
 
 }  // namespace minivae

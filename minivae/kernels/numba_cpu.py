@@ -1,0 +1,207 @@
+"""The kernels as loops compiled by numba, for float32 and float64.
+
+Signatures and meaning are those of ``reference``. Importing this module imports numba; the registry
+does so when it is first asked. Compiled for one thread: numba's pool would fight the BLAS's.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, seed_and_offset
+
+__all__ = [
+    "adam",
+    "bce_with_logits",
+    "gather_pixels",
+    "normal",
+    "reparam_kl_backward",
+    "reparam_kl_forward",
+    "uniform",
+]
+
+compiled = njit(nogil=True, error_model="numpy")
+
+_M0, _M1 = (np.uint64(m) for m in MULTIPLIERS)
+_W0, _W1 = (np.uint64(w) for w in WEYL)
+_LOW, _32, _2 = np.uint64(MASK), np.uint64(32), np.uint64(2)
+
+
+@compiled
+def _block(seed, offset, b):
+    """The four words of block b; see ``philox.philox4x32``."""
+    x0, x1, x2, x3 = b & _LOW, b >> _32, offset & _LOW, offset >> _32
+    k0, k1 = seed & _LOW, seed >> _32
+    for _ in range(ROUNDS):
+        p0, p1 = _M0 * x0, _M1 * x2
+        x0, x1, x2, x3 = (p1 >> _32) ^ x1 ^ k0, p1 & _LOW, (p0 >> _32) ^ x3 ^ k1, p0 & _LOW
+        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+    return x0, x1, x2, x3
+
+
+@compiled
+def _words(seed, offset, out):
+    for i in range(0, out.size, 4):
+        words = _block(seed, offset, np.uint64(i >> 2))
+        for j in range(min(4, out.size - i)):
+            out[i + j] = words[j]
+
+
+@compiled
+def _uniform_of(w):
+    return w * 2.0**-32 + 2.0**-33
+
+
+@compiled
+def _uniform(words, out):
+    for i in range(out.size):
+        out[i] = _uniform_of(words[i])
+
+
+@compiled
+def _normal(seed, offset, out):
+    for i in range(0, out.size, 4):
+        w = _block(seed, offset, np.uint64(i >> 2))
+        for j in range(0, min(4, out.size - i), 2):
+            radius = math.sqrt(-2 * math.log(_uniform_of(w[j])))
+            angle = 2 * math.pi * _uniform_of(w[j + 1])
+            out[i + j] = radius * math.cos(angle)
+            if i + j + 1 < out.size:
+                out[i + j + 1] = radius * math.sin(angle)
+
+
+def _key(noise):
+    return tuple(np.uint64(x) for x in seed_and_offset(noise))
+
+
+def _draw_words(noise, size):
+    words = np.empty(size, np.uint32)
+    _words(*_key(noise), words)
+    return words
+
+
+def _eps(noise, like):
+    return normal(noise, like.shape, like.dtype) if isinstance(noise, tuple) else noise
+
+
+def uniform(noise, shape, dtype):
+    """Uniform numbers in (0, 1]; see ``philox.uniform``."""
+    out = np.empty(shape, dtype)
+    _uniform(_draw_words(noise, out.size), out.reshape(-1))
+    return out
+
+
+def normal(noise, shape, dtype):
+    """Standard normal numbers; see ``philox.normal``."""
+    out = np.empty(shape, dtype)
+    _normal(*_key(noise), out.reshape(-1))
+    return out
+
+
+@compiled
+def _reparam_kl_forward(mu, logvar, eps, half, z, kl):
+    for n in range(mu.shape[0]):
+        total = 0.0
+        for d in range(mu.shape[1]):
+            m, v = mu[n, d], logvar[n, d]
+            z[n, d] = m + np.exp(half * v) * eps[n, d]
+            total += half * (m * m + (np.expm1(v) - v))
+        kl[n] = total
+
+
+def reparam_kl_forward(mu, logvar, noise):
+    """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
+    z, kl = np.empty_like(mu), np.empty(len(mu), mu.dtype)
+    _reparam_kl_forward(mu, logvar, _eps(noise, mu), mu.dtype.type(0.5), z, kl)
+    return z, kl
+
+
+@compiled
+def _reparam_kl_backward(mu, logvar, eps, dz, dkl, half, dmu, dlogvar):
+    for n in range(mu.shape[0]):
+        for d in range(mu.shape[1]):
+            v = logvar[n, d]
+            dmu[n, d] = dz[n, d] + dkl[n] * mu[n, d]
+            dstd = dz[n, d] * eps[n, d] * np.exp(half * v)
+            dlogvar[n, d] = half * (dstd + dkl[n] * np.expm1(v))
+
+
+def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+    """Gradients of both; see ``reference.reparam_kl_backward``."""
+    dmu, dlogvar = np.empty_like(mu), np.empty_like(mu)
+    half = mu.dtype.type(0.5)
+    _reparam_kl_backward(mu, logvar, _eps(noise, mu), dz, dkl, half, dmu, dlogvar)
+    return dmu, dlogvar
+
+
+@compiled
+def _bce_with_logits(logits, target, one, loss, dlogits, with_grad):
+    for n in range(logits.shape[0]):
+        total = 0.0
+        for m in range(logits.shape[1]):
+            x, t = logits[n, m], target[n, m]
+            e = np.exp(-abs(x))
+            total += (x if x > 0 else one - one) - x * t + np.log1p(e)
+            if with_grad:
+                dlogits[n, m] = (one if x >= 0 else e) / (one + e) - t
+        loss[n] = total
+
+
+def bce_with_logits(logits, target, with_grad):
+    """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
+    loss = np.empty(len(logits), logits.dtype)
+    dlogits = np.empty_like(logits) if with_grad else None
+    space = dlogits if with_grad else np.empty((0, 0), logits.dtype)
+    _bce_with_logits(logits, target, logits.dtype.type(1), loss, space, with_grad)
+    return loss, dlogits
+
+
+@compiled
+def _adam(param, grad, m, v, one_minus_beta1, beta2, one_minus_beta2, factors):
+    step_size, sqrt_correction, eps, weight_decay = factors
+    for i in range(param.size):
+        g = grad[i] + weight_decay * param[i]
+        m[i] = m[i] + one_minus_beta1 * (g - m[i])
+        v[i] = v[i] * beta2 + one_minus_beta2 * g * g
+        param[i] = param[i] - step_size * m[i] / (np.sqrt(v[i]) / sqrt_correction + eps)
+
+
+def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+    """One step of Adam in place; see ``reference.adam``."""
+    number = param.dtype.type
+    step_size = lr / (1 - beta1**step)
+    sqrt_correction = (1 - beta2**step) ** 0.5
+    factors = tuple(number(x) for x in (step_size, sqrt_correction, eps, weight_decay))
+    _adam(param, grad, m, v, number(1 - beta1), number(beta2), number(1 - beta2), factors)
+
+
+@compiled
+def _gather(images, index, out):
+    for b in range(index.size):
+        for i in range(images.shape[1]):
+            out[b, i] = images[index[b], i]
+
+
+@compiled
+def _draw(images, index, words, out):
+    for b in range(index.size):
+        for i in range(images.shape[1]):
+            w = np.uint64(words[b * images.shape[1] + i])
+            u = (_2 * w + np.uint64(1)) * np.uint64(255)
+            out[b, i] = u < np.uint64(images[index[b], i]) << np.uint64(33)
+
+
+def gather_pixels(images, index, dtype, noise=None):
+    """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
+    if index.size and not (0 <= index.min() and index.max() < len(images)):
+        raise IndexError(f"index: expected values in [0, {len(images)})")
+    out = np.empty((index.size, *images.shape[1:]), dtype)
+    size = math.prod(images.shape[1:])
+    rows, to = images.reshape(len(images), size), out.reshape(index.size, size)
+    if noise is None:
+        _gather(rows, index, to)
+        to /= 255
+    else:
+        _draw(rows, index, _draw_words(noise, out.size), to)
+    return out

@@ -1,0 +1,120 @@
+"""The elementary functions of csrc/math on every instruction set: ulp bounds and special values.
+
+The oracle for float32 is NumPy's float64 function, for float64 that of long double.
+"""
+
+import numpy as np
+import pytest
+from kernel_variants import NAMES, variant
+
+CPU_NAMES = [name for name in NAMES if name.startswith("cpu")]
+# The bounds that csrc/math/elementary.h states, in units in the last place.
+BOUNDS = {"exp": 1.0, "expm1": 2.25, "log": 1.0, "log1p": 1.5}
+WIDE = {np.float32: np.float64, np.float64: np.longdouble}
+BITS = {np.float32: np.uint32, np.float64: np.uint64}
+
+pytestmark = pytest.mark.skipif(
+    np.finfo(np.longdouble).nmant < 63, reason="long double is no wider than double here"
+)
+
+
+@pytest.fixture(params=CPU_NAMES)
+def elementary(request):
+    with variant(request.param):
+        from minivae._cpu import elementary
+
+        yield elementary
+
+
+def arguments(dtype):
+    """Numbers of every exponent, and more of them where the functions have their difficult places."""
+    rng = np.random.default_rng(1)
+    limits = np.iinfo(BITS[dtype])
+    any_bits = rng.integers(limits.min, limits.max, 300_000, BITS[dtype], endpoint=True).view(dtype)
+    largest = np.log(np.finfo(dtype).max)
+    smallest = np.log(np.finfo(dtype).smallest_subnormal)
+    subnormal = rng.integers(0, 1 << np.finfo(dtype).nmant, 20_000, BITS[dtype]).view(dtype)
+    return np.concatenate(
+        [
+            any_bits,
+            rng.uniform(smallest - 3, largest + 3, 200_000).astype(dtype),  # where exp is finite
+            rng.uniform(smallest - 3, smallest + 40, 50_000).astype(dtype),  # where it is subnormal
+            rng.uniform(-1, 1, 200_000).astype(dtype),
+            (1 + rng.uniform(-0.3, 0.5, 100_000)).astype(dtype),
+            (1 + rng.normal(0, 1e-4, 100_000)).astype(dtype),
+            rng.normal(0, 1e-4, 100_000).astype(dtype),
+            subnormal,
+            -subnormal,
+            2 ** np.arange(-20, 20, dtype=dtype),
+        ]
+    )
+
+
+def error_in_ulp(got, exact, dtype):
+    """Largest distance in units in the last place of the rounded answer, where that is finite."""
+    right = exact.astype(dtype)
+    finite = np.isfinite(right)
+    # What is not finite has to be just that.
+    np.testing.assert_array_equal(got[~finite], right[~finite])
+    ulp = np.spacing(np.abs(right[finite])).astype(exact.dtype)
+    error = np.abs(got[finite] - exact[finite]) / ulp
+    assert np.isfinite(error).all()
+    return float(error.max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", BOUNDS)
+def test_within_its_bound_everywhere(elementary, name, dtype):
+    x = arguments(dtype)
+    with np.errstate(all="ignore"):
+        exact = getattr(np, name)(x.astype(WIDE[dtype]))
+        assert error_in_ulp(getattr(elementary, name)(x), exact, dtype) < BOUNDS[name]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", BOUNDS)
+def test_special_values(elementary, name, dtype):
+    info = np.finfo(dtype)
+    x = np.array(
+        [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, info.max, info.min, info.tiny, -info.tiny,
+         info.smallest_subnormal, -info.smallest_subnormal, info.eps, -2], dtype,
+    )  # fmt: skip
+    got = getattr(elementary, name)(x)
+    with np.errstate(all="ignore"):
+        right = getattr(np, name)(x.astype(WIDE[dtype])).astype(dtype)
+        np.testing.assert_array_max_ulp(got[np.isfinite(right)], right[np.isfinite(right)], 1)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(right))
+    np.testing.assert_array_equal(got[np.isinf(right)], right[np.isinf(right)])
+    known = ~np.isnan(right)  # a NaN's sign says nothing
+    np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(right[known]))
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bytes_on_every_instruction_set_and_length(name, dtype):
+    """A vectorised loop and its scalar tail agree, and so do machines."""
+    x = arguments(dtype)[::37][:3001].copy()
+    x[np.isnan(x)] = np.inf  # which NaN comes of NaN is nobody's business
+    results = []
+    for variant_name in CPU_NAMES:
+        with variant(variant_name):
+            from minivae._cpu import elementary
+
+            function = getattr(elementary, name)
+            results.append(function(x))
+            results.append(np.concatenate([function(part) for part in np.split(x, [1, 4, 11, 500])]))
+    for result in results[1:]:
+        np.testing.assert_array_equal(np.isnan(result), np.isnan(results[0]))
+        number = ~np.isnan(result)
+        np.testing.assert_array_equal(
+            result[number].view(BITS[dtype]), results[0][number].view(BITS[dtype])
+        )
+
+
+def test_a_wrong_function_is_caught():
+    x = arguments(np.float32)
+    with np.errstate(all="ignore"):
+        exact = np.exp(x.astype(np.float64))
+        assert error_in_ulp(np.exp(x * np.float32(1 + 1e-6)), exact, np.float32) > 2
+        with pytest.raises(AssertionError):
+            error_in_ulp(np.where(np.isnan(x), 0, np.exp(x)), exact, np.float32)

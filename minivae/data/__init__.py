@@ -1,0 +1,21 @@
+"""Data sets: digits and faces, read whole into memory, and the batches drawn from them."""
+
+from . import mnist, synthetic_digits, synthetic_faces
+from .batches import Batches, PixelBatches, permutation
+from .dataset import Dataset
+from .faces import FaceDataset, draw_faces, load_faces
+from .idx import read_idx
+
+__all__ = [
+    "Batches",
+    "Dataset",
+    "FaceDataset",
+    "PixelBatches",
+    "draw_faces",
+    "load_faces",
+    "mnist",
+    "permutation",
+    "read_idx",
+    "synthetic_digits",
+    "synthetic_faces",
+]

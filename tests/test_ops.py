@@ -100,6 +100,22 @@ def test_layout_does_not_matter(spec, layout):
 
 
 @every_op
+@pytest.mark.parametrize("layout", [*LAYOUTS, "broadcast"])
+def test_cotangent_layout_does_not_matter(spec, layout):
+    """The same for what backward is given: after a sum it is one number, repeated by stride 0."""
+    case = example(spec)
+    grads = []
+    for f in (np.array, LAYOUTS.get(layout, lambda a: np.broadcast_to(a.flat[0], a.shape))):
+        leaves = tensors(case.inputs)
+        y = as_tuple(spec.fn(*leaves, **case.params))[0]
+        dy = np.asarray(np.random.default_rng(0).normal(size=y.shape))
+        y.backward(f(np.full_like(dy, dy.flat[0]) if layout == "broadcast" else dy))
+        grads.append([t.grad for t in leaves])
+    for a, b in zip(*grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+@every_op
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_dtype_is_kept(spec, dtype):
     """Low precision in, the same precision out, close to what float64 gives."""

@@ -47,8 +47,10 @@ class ConvTranspose2d(Function):
 
     def backward(self, dy):
         x, w = self.saved
-        grad_weight = kernels.get("conv2d_grad_weight", dy, w)
-        dx = kernels.get("conv2d", dy, w)(dy, w, None, **self.geometry) if self.needs[0] else None
+        conv, grad_weight = (kernels.get(k, dy, w) for k in ("conv2d", "conv2d_grad_weight"))
+        dx, (H, W) = None, x.shape[2:]
+        if self.needs[0]:  # with output_padding >= stride, dy has rows that x never reached
+            dx = conv(dy, w, None, **self.geometry)[:, :, :H, :W]
         dw = grad_weight(dy, x, w.shape[2:], **self.geometry) if self.needs[1] else None
         return dx, dw, dy.sum(axis=(0, 2, 3)) if self.needs[2] else None
 

@@ -1,0 +1,398 @@
+"""Test the tests: plant an error in every operation, and in Adam, and see it caught."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import minivae as mv
+import oracles
+from minivae import functional as F
+from minivae import kernels, nn, optim
+from minivae import tensor as engine
+from minivae.ops.reparam_kl import ReparameterizeKL
+from op_specs import SPECS
+
+
+def check(spec, case):
+    """gradcheck of one operation at one point."""
+    return mv.gradcheck(lambda *xs: spec.fn(*xs, **case.params), case.inputs)
+
+
+def example(spec):
+    """The operation's own example, with random values."""
+    return spec.build(*spec.example, np.random.default_rng(3))
+
+
+def plant(monkeypatch, op, change):
+    """Replace the gradients that ``op.backward`` returns by ``change(list of gradients)``."""
+    right = op.backward
+
+    def wrong(self, *dys):
+        grads = right(self, *dys)
+        return tuple(change([*grads] if isinstance(grads, tuple) else [grads]))
+
+    monkeypatch.setattr(op, "backward", wrong)
+
+
+# Each takes the gradient of one input and returns a wrong one.
+
+
+def scaled(grad):
+    """0.1 % too large everywhere."""
+    return grad * 1.001
+
+
+def one_element(grad):
+    """0.1 % too large in the largest element."""
+    grad = np.array(grad)
+    grad.flat[abs(grad).argmax()] *= 1.001
+    return grad
+
+
+def negated(grad):
+    """The wrong sign."""
+    return -grad
+
+
+def dropped(grad):
+    """The whole term is missing."""
+    return np.zeros_like(grad)
+
+
+def half_dropped(grad):
+    """The term is missing for the second half of the elements."""
+    grad = np.array(grad, order="C")
+    grad.reshape(-1)[grad.size // 2 :] = 0
+    return grad
+
+
+def transposed(grad):
+    """The last two axes exchanged; looks right only where they are equally long."""
+    return grad.swapaxes(-1, -2)
+
+
+def rolled(grad):
+    """Every element in its neighbour's place."""
+    return np.roll(grad, 1)
+
+
+def shifted(grad):
+    """An extra term."""
+    return grad + 0.01
+
+
+def nan(grad):
+    """Not a number, in one element."""
+    grad = np.array(grad)
+    grad.flat[-1] = np.nan
+    return grad
+
+
+def infinite(grad):
+    """Infinite in one element."""
+    grad = np.array(grad)
+    grad.flat[0] = np.inf
+    return grad
+
+
+WRONG = (
+    scaled,
+    one_element,
+    negated,
+    dropped,
+    half_dropped,
+    transposed,
+    rolled,
+    shifted,
+    nan,
+    infinite,
+)
+PLACES = [
+    (name, spec, i, shape)
+    for name, spec in SPECS.items()
+    for i, shape in enumerate(spec.example[0])
+]
+PLANTS = [
+    pytest.param(spec, i, wrong, id=f"{name}-input{i}-{wrong.__name__}")
+    for name, spec, i, shape in PLACES
+    for wrong in WRONG
+    if wrong is not transposed or (len(shape) >= 2 and shape[-1] == shape[-2])
+]
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_nothing_planted_nothing_found(spec):
+    """The very points at which the planted errors are looked for pass without them."""
+    assert check(spec, example(spec))
+
+
+@pytest.mark.parametrize(("spec", "i", "wrong"), PLANTS)
+def test_wrong_gradient_is_caught(spec, i, wrong, monkeypatch):
+    """A wrong gradient of any input of any operation, and the input is named."""
+
+    def change(grads):
+        grads[i] = wrong(grads[i])
+        return grads
+
+    plant(monkeypatch, spec.op, change)
+    with pytest.raises(mv.GradientError, match=f"input {i}, index"):
+        check(spec, example(spec))
+
+
+@pytest.mark.parametrize(
+    ("spec", "i"), [pytest.param(spec, i, id=f"{name}-input{i}") for name, spec, i, _ in PLACES]
+)
+def test_forgotten_gradient_is_caught(spec, i, monkeypatch):
+    """None for an input that influences the output."""
+    plant(monkeypatch, spec.op, lambda grads: [None if k == i else g for k, g in enumerate(grads)])
+    with pytest.raises(mv.GradientError, match="no gradient"):
+        check(spec, example(spec))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("what", ["ignored", "squared", "reversed"])
+def test_wrong_use_of_the_cotangent_is_caught(spec, what, monkeypatch):
+    """dy taken for ones, used twice, or read in the wrong order: right for dy = 1."""
+    right = spec.op.backward
+    wrong = {
+        "ignored": np.ones_like,
+        "squared": np.square,
+        "reversed": lambda dy: np.flip(dy).copy(),
+    }[what]
+    monkeypatch.setattr(spec.op, "backward", lambda self, *dys: right(self, *map(wrong, dys)))
+    with pytest.raises(mv.GradientError, match="input 0, index"):
+        check(spec, example(spec))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_backward_that_draws_noise_is_caught(spec, monkeypatch):
+    """Noise in the last bits of a gradient: two backward passes are not the same bytes."""
+    rng = np.random.default_rng(0)
+    plant(
+        monkeypatch,
+        spec.op,
+        lambda grads: [g * (1 + 1e-14 * rng.integers(1, 100, g.shape)) for g in grads],
+    )
+    with pytest.raises(mv.GradientError, match="second backward"):
+        check(spec, example(spec))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_forward_that_draws_noise_is_caught(spec, monkeypatch):
+    """Noise in the last bits of a result."""
+    rng, right = np.random.default_rng(0), spec.op.forward
+
+    def wrong(self, *arrays, **params):
+        y = right(self, *arrays, **params)
+        shake = 1 + 1e-14 * rng.integers(1, 100)
+        return tuple(a * shake for a in y) if isinstance(y, tuple) else y * shake
+
+    monkeypatch.setattr(spec.op, "forward", wrong)
+    with pytest.raises(mv.GradientError, match="not deterministic"):
+        check(spec, example(spec))
+
+
+BROADCAST = {name: spec for name, spec in SPECS.items() if spec.broadcasts}
+
+
+@pytest.mark.parametrize("spec", BROADCAST.values(), ids=BROADCAST)
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1), ()])
+def test_forgotten_broadcasting_sum_is_caught(spec, shape, monkeypatch):
+    """One of the repeated elements' gradients is taken instead of their sum."""
+    (first, *rest), params = spec.example
+    case = spec.build((first, shape, *rest[1:]), params, np.random.default_rng(3))
+    assert check(spec, case)
+
+    def first_of_them(grad, shape):
+        grad = grad[(0,) * (grad.ndim - len(shape))]
+        return grad[tuple(slice(0, n) for n in shape)]
+
+    monkeypatch.setattr(engine, "unbroadcast", first_of_them)
+    with pytest.raises(mv.GradientError, match="input 1, index"):
+        check(spec, case)
+
+
+# --- The sampling step ------------------------------------------------------------------------
+
+LATENT = {name: spec for name, spec in SPECS.items() if spec.op is ReparameterizeKL}
+every_latent = pytest.mark.parametrize("spec", LATENT.values(), ids=LATENT)
+
+
+def noise_array(noise, like):
+    """The standard normal numbers, given or drawn."""
+    return noise.normal(like.shape, like.dtype) if isinstance(noise, mv.Noise) else noise
+
+
+@every_latent
+def test_variance_for_std_in_forward_is_caught(spec, monkeypatch):
+    """z = mu + sigma^2 eps."""
+    right = ReparameterizeKL.forward
+
+    def wrong(self, mu, logvar, noise):
+        _, kl = right(self, mu, logvar, noise)
+        return mu + np.exp(logvar) * noise_array(noise, mu), kl
+
+    monkeypatch.setattr(ReparameterizeKL, "forward", wrong)
+    with pytest.raises(mv.GradientError, match="input 1, index"):
+        check(spec, example(spec))
+
+
+@every_latent
+@pytest.mark.parametrize("mistake", ["variance", "factor", "no noise", "kl dropped", "kl sign"])
+def test_wrong_derivative_of_the_latent_is_caught(spec, mistake, monkeypatch):
+    """sigma^2 eps for sigma eps, a lost 1/2, eps left out, the KL's share lost or negated."""
+
+    def wrong(self, dz, dkl):
+        mu, logvar, *_ = self.saved
+        eps, dkl = noise_array(self.noise, mu), dkl[:, None]
+        by_z, by_kl = dz * eps * np.exp(logvar / 2) / 2, dkl * np.expm1(logvar) / 2
+        dlogvar = {
+            "variance": dz * eps * np.exp(logvar) / 2 + by_kl,
+            "factor": 2 * by_z + by_kl,
+            "no noise": dz * np.exp(logvar / 2) / 2 + by_kl,
+            "kl dropped": by_z,
+            "kl sign": by_z - by_kl,
+        }[mistake]
+        return dz + dkl * mu, dlogvar
+
+    monkeypatch.setattr(ReparameterizeKL, "backward", wrong)
+    with pytest.raises(mv.GradientError, match="input 1, index"):
+        check(spec, example(spec))
+
+
+@every_latent
+def test_second_noise_in_backward_is_caught(spec, monkeypatch):
+    """Backward draws again, with the next counter, instead of replaying forward's noise."""
+    right = ReparameterizeKL.backward
+
+    def wrong(self, dz, dkl):
+        noise = self.noise
+        drawn = isinstance(noise, mv.Noise)
+        self.noise = mv.Noise(noise.seed, noise.offset + 1) if drawn else np.flip(noise).copy()
+        return right(self, dz, dkl)
+
+    monkeypatch.setattr(ReparameterizeKL, "backward", wrong)
+    with pytest.raises(mv.GradientError, match="input 1, index"):
+        check(spec, example(spec))
+
+
+def test_second_noise_in_forward_is_caught():
+    """A stream advanced inside fn: each call has other noise."""
+    stream = mv.NoiseStream(0)
+    mu, logvar = np.random.default_rng(0).normal(size=(2, 3, 4))
+    with pytest.raises(mv.GradientError, match="not deterministic"):
+        mv.gradcheck(lambda m, v: F.reparameterize_kl(m, v, stream.draw()), [mu, logvar])
+
+
+# --- The closed form of the KL ----------------------------------------------------------------
+
+
+def agrees_with_monte_carlo(kl_of):
+    """Whether kl_of(mu, logvar) lies within 5 standard errors of a direct estimate."""
+    rng = np.random.default_rng(0)
+    for trial in range(4):
+        mu, logvar = rng.normal(size=3), rng.uniform(-2, 1, 3)
+        estimate, error = oracles.kl_by_monte_carlo(mu, logvar, samples=200_000, seed=trial)
+        if not abs(kl_of(mu, logvar) - estimate) <= 5 * error:
+            return False
+    return True
+
+
+def test_kl_agrees_with_monte_carlo():
+    """The op's closed form, against nothing but samples and the two densities."""
+
+    def kl_of(mu, logvar):
+        noise = np.zeros((1, len(mu)))
+        return F.reparameterize_kl(mv.Tensor(mu[None]), mv.Tensor(logvar[None]), noise)[1].item()
+
+    assert agrees_with_monte_carlo(kl_of)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda m, v: np.sum(m * m + np.expm1(v) - v),  # 1/2 lost
+        lambda m, v: np.sum(m * m + np.exp(v) - v) / 2,  # 1 lost
+        lambda m, v: np.sum(m * m + np.expm1(v) + v) / 2,  # sign
+        lambda m, v: np.sum(m * m + np.expm1(v / 2) - v) / 2,  # sigma for sigma^2
+        lambda m, v: np.sum(m * m + np.expm1(2 * v) - 2 * v) / 2,  # logvar taken for log sigma
+        lambda m, v: np.sum(m * m * np.exp(-v) + np.expm1(-v) + v) / 2,  # KL(p || q)
+        lambda m, v: np.mean(m * m + np.expm1(v) - v) / 2,  # mean for sum
+        lambda m, v: np.nan,
+    ],
+)
+def test_wrong_kl_disagrees_with_monte_carlo(wrong):
+    """The estimate is sharp enough to tell the usual mistakes."""
+    assert not agrees_with_monte_carlo(wrong)
+
+
+# --- Adam -------------------------------------------------------------------------------------
+
+ADAM = {"lr": 0.05, "betas": (0.8, 0.9), "eps": 0.03, "weight_decay": 0.1}
+
+
+def follows_the_oracle(**changes):
+    """Whether ten steps of optim.Adam from random gradients end where the oracle says."""
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=(2, 3)), rng.normal(size=(10, 2, 3))
+    param = nn.Parameter(start.copy())
+    settings = {**ADAM, **changes}
+    opt = optim.Adam([param], **settings)
+    for grad in grads:
+        param.grad = grad.copy()
+        opt.step()
+    expected = [
+        oracles.adam(start[at], [g[at] for g in grads], **settings)
+        for at in np.ndindex(*start.shape)
+    ]
+    return np.allclose(param.data.ravel(), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("variant", kernels.available())
+@pytest.mark.parametrize("changes", [{}, {"eps": 1e-8}, {"weight_decay": 0}, {"lr": 1e-3}])
+def test_adam_follows_the_oracle(variant, changes):
+    """The moments as weighted sums, not as recursions."""
+    with kernels.use(variant):
+        assert follows_the_oracle(**changes)
+
+
+def wrong_adam(p, g, m, v, step, lr, beta1, beta2, eps, weight_decay, mistake):
+    """Adam with one mistake, in place."""
+    if mistake == "decay decoupled":
+        p -= lr * weight_decay * p
+    elif mistake != "decay forgotten":
+        g = g + weight_decay * p
+    m[:] = beta1 * m + (1 - beta1) * g
+    v[:] = beta2 * v + (1 - beta2) * (abs(g) if mistake == "first power" else g * g)
+    t = step - 1 if mistake == "steps counted from 0" else step
+    m_hat = m if mistake == "no bias correction" else m / (1 - beta1 ** max(t, 0.5))
+    v_hat = v if mistake == "no bias correction" else v / (1 - beta2 ** max(t, 0.5))
+    if mistake == "eps inside the root":
+        p -= lr * m_hat / np.sqrt(v_hat + eps)
+    elif mistake == "eps before correction":
+        p -= lr * m_hat * np.sqrt(1 - beta2**step) / (np.sqrt(v) + eps)
+    elif mistake == "sign":
+        p += lr * m_hat / (np.sqrt(v_hat) + eps)
+    else:
+        p -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+MISTAKES = (
+    "eps inside the root",
+    "eps before correction",
+    "no bias correction",
+    "steps counted from 0",
+    "decay decoupled",
+    "decay forgotten",
+    "first power",
+    "sign",
+)
+
+
+@pytest.mark.parametrize("mistake", [None, *MISTAKES])
+def test_wrong_adam_is_caught(mistake, monkeypatch):
+    """The oracle tells each usual mistake; without one, the planted kernel follows it."""
+    planted = functools.partial(wrong_adam, mistake=mistake)
+    monkeypatch.setattr(kernels, "get", lambda *_: planted)
+    assert follows_the_oracle() == (mistake is None)

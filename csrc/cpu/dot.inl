@@ -4,20 +4,20 @@
 constexpr int kDotRows = MV_VECTOR_BYTES == 64 ? 8 : 4;  // the sums take 16 of 32 vector registers,
 constexpr int kDotCols = 2;                              // or 8 of 16
 
-// out[i * kDotCols + j] = sum over k < depth of a[i][k] * b[j][k]. What lies `ahead` of b is fetched into
-// the cache.
-template <class T>
+// out[i * kDotCols + j] = sum over k < depth of a[i][k] * b[j][k]. With Fetch, what lies `ahead` of
+// b is fetched into the cache.
+template <bool Fetch, class T>
 void dot_tile(Index depth, const T* const (&a)[kDotRows], const T* const (&b)[kDotCols], Index ahead,
               T (&out)[kDotRows * kDotCols]) {
-  constexpr int L = kLanes<T>, R = kDotRows, S = kDotCols;
+  constexpr int L = kVectorLanes<T>, R = kDotRows, S = kDotCols;
   Vec<T> acc[R * S] = {};
   const auto step = [&](Index k, Index count) __attribute__((always_inline)) {
-    const auto read = [&](const T* p, Vec<T>& v) { v = count == L ? load(p + k) : load_first(p + k, count); };
+    const auto read = [&](const T* p, Vec<T>& v) { v = count == L ? load(p + k) : load_lanes(p + k, first_lanes<T>(count)); };
     Vec<T> y[S];
 #pragma GCC unroll 8
     for (int j = 0; j < S; ++j) {
       read(b[j], y[j]);
-      fetch_ahead(b[j] + k + ahead);
+      if (Fetch) fetch_ahead(b[j] + k + ahead);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
@@ -55,7 +55,7 @@ void dot_rectangle(const Matrix<T>& a, const Matrix<T>& b, Index K, const Output
           const T* y[S];
           for (int s = 0; s < S; ++s) y[s] = b.at(k, min_index(j + s, jb_end - 1));
           T sums[R * S];
-          dot_tile(min_index(kDotDepth<T>, K - k), x, y, S * b.col, sums);
+          dot_tile<true>(min_index(kDotDepth<T>, K - k), x, y, S * b.col, sums);
           for (int r = 0; r < R && i + r < i1; ++r) {
             for (int s = 0; s < S && j + s < jb_end; ++s) {
               T* c = out.c + (i + r) * out.ld + j + s;

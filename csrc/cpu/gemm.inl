@@ -55,8 +55,8 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
   const Index blocks = K > 0 ? ceil_div(K, plan.depth) : 1;  // K = 0 still writes the bias
   const Index block_depth = ceil_div(K, blocks);
   const Index step = plan.pack_b ? kTileRows : 2 * kTileStep;
-  T* packed_a = scratch<T>(Scratch::kPackedA, (kBlockRows + kTileRows) * block_depth + kLanes<T>);
-  T* packed_b = scratch<T>(Scratch::kPackedB, (kBlockCols<T> + W) * block_depth + kLanes<T>);
+  T* packed_a = scratch<T>(Scratch::kPackedA, (kBlockRows + kTileRows) * block_depth + kVectorLanes<T>);
+  T* packed_b = scratch<T>(Scratch::kPackedB, (kBlockCols<T> + W) * block_depth + kVectorLanes<T>);
   for (Index jb = j0; jb < j1; jb += kBlockCols<T>) {
     const Index jb_end = min_index(jb + kBlockCols<T>, j1);
     for (Index block = 0; block < blocks; ++block) {
@@ -68,7 +68,7 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
       const auto in_place = [&](Index j) {
         for (Index k = 0; k < depth; ++k) {
           for (Index v = 0; v < kTileVectors; ++v) {
-            fetch_ahead(b.at(k0 + k, j + kSkinnyAhead * W + v * kLanes<T>));
+            fetch_ahead(b.at(k0 + k, j + kSkinnyAhead * W + v * kVectorLanes<T>));
           }
         }
         return StridedRows<T>{b.at(k0, j), b.row};
@@ -133,7 +133,7 @@ void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, con
     }
   }
   const Index part_rows = ceil_div(ceil_div(M, row_parts), kTileStep) * kTileStep;
-  const Index part_cols = ceil_div(ceil_div(N, col_parts), kLanes<T>) * kLanes<T>;
+  const Index part_cols = ceil_div(ceil_div(N, col_parts), kVectorLanes<T>) * kVectorLanes<T>;
   row_parts = ceil_div(M, part_rows);
   col_parts = ceil_div(N, part_cols);
   const GemmPlan plan = plan_gemm(M, N, K, a, b);

@@ -15,7 +15,7 @@ constexpr int kTileRows = MV_VECTOR_BYTES == 64 ? 12 : 6;  // the sums take 24 o
 constexpr int kTileVectors = 2;                            // or 12 of 16
 constexpr int kTileStep = kTileRows / 3;                   // shorter tiles serve the last rows
 template <class T>
-constexpr int kTileCols = kTileVectors * kLanes<T>;
+constexpr int kTileCols = kTileVectors * kVectorLanes<T>;
 
 // The shortest tile that holds `rows`.
 MV_INLINE int tile_height(Index rows) {
@@ -23,10 +23,10 @@ MV_INLINE int tile_height(Index rows) {
 }
 
 // dst[k * Width + i] = src[i * stride_i + k * stride_k] for i < count, 0 for count <= i < Width. Writes up
-// to kLanes elements past the end.
+// to kVectorLanes elements past the end.
 template <int Width, class T>
 void pack_panel(const T* src, Index stride_i, Index stride_k, Index count, Index depth, T* dst) {
-  constexpr int L = kLanes<T>;
+  constexpr int L = kVectorLanes<T>;
   Index k = 0;
   if (stride_k == 1 && stride_i != 1) {  // transpose, L x L at a time
     for (; k + L <= depth; k += L) {
@@ -87,7 +87,7 @@ struct ListedRows {
 template <int Rows, int Vectors, class T, class BRows>
 void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Index j0, Index rows,
           Index cols, bool accumulate) {
-  constexpr int L = kLanes<T>;
+  constexpr int L = kVectorLanes<T>;
   Vec<T> acc[Rows][Vectors] = {};
   for (Index k = 0; k < depth; ++k) {
     const T* p = b(k);
@@ -145,5 +145,5 @@ MV_INLINE void fitting_tile(Index depth, const T* a, BRows b, const Output<T>& o
       {tile<2 * kTileStep, 1, T, BRows>, tile<2 * kTileStep, 2, T, BRows>},
       {tile<kTileRows, 1, T, BRows>, tile<kTileRows, 2, T, BRows>}};
   const int height = tile_height(rows) / kTileStep - 1;
-  tiles[height][cols > kLanes<T>](depth, a, b, out, i0, j0, rows, cols, accumulate);
+  tiles[height][cols > kVectorLanes<T>](depth, a, b, out, i0, j0, rows, cols, accumulate);
 }

@@ -10,6 +10,7 @@
 #endif
 
 #define MV_ISA avx2
+#define MV_VECTOR_BYTES 32
 #include "cpu/isa_body.inl"
 
 #if defined(__clang__)

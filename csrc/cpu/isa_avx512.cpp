@@ -10,6 +10,7 @@
 #endif
 
 #define MV_ISA avx512
+#define MV_VECTOR_BYTES 64
 #include "cpu/isa_body.inl"
 
 #if defined(__clang__)

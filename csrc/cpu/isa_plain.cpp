@@ -2,4 +2,5 @@
 #include "cpu/table.h"
 
 #define MV_ISA plain
+#define MV_VECTOR_BYTES 16
 #include "cpu/isa_body.inl"

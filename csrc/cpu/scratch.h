@@ -7,7 +7,7 @@
 namespace minivae {
 
 // The purposes that hold work space at the same time within one thread.
-enum class Scratch { kPackedA, kPackedB, kPlanes, kTile, kPartial, kCount };
+enum class Scratch { kPackedA, kPackedB, kPlanes, kTile, kOffsets, kPhases, kMasks, kPartial, kCount };
 
 // At least `bytes` bytes, aligned to a cache line, with unspecified content; valid until this thread asks
 // for the same purpose again. Freed when the thread ends. Throws std::bad_alloc.

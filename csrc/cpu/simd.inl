@@ -10,8 +10,12 @@ struct VectorOf {
 template <class T>
 using Vec = typename VectorOf<T>::type;
 
+// As many integers, of the same width: lane numbers and masks.
 template <class T>
-constexpr int kLanes = MV_VECTOR_BYTES / static_cast<int>(sizeof(T));
+using Bits = Vec<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
+
+template <class T>
+constexpr int kVectorLanes = MV_VECTOR_BYTES / static_cast<int>(sizeof(T));
 
 template <class T>
 MV_INLINE Vec<T> load(const T* p) {
@@ -23,14 +27,6 @@ MV_INLINE Vec<T> load(const T* p) {
 template <class T>
 MV_INLINE void store(T* p, Vec<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
-}
-
-// The first `count` elements, then zeros.
-template <class T>
-MV_INLINE Vec<T> load_first(const T* p, Index count) {
-  Vec<T> v{};
-  __builtin_memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(T));
-  return v;
 }
 
 // Stores that leave the caches alone, where the machine has them; p must be one that can_stream.
@@ -86,30 +82,97 @@ MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) { re
 MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) { return a * b + c; }
 #endif
 
-// Two vectors merged: lane l is a[l] where bit H of l is clear and b[l - H] where it is set (kLow), or
-// a[l + H] and b[l] (kHigh). These are the two halves of one swap of H x H blocks in a transposition.
-template <class T, int H, bool High>
-MV_INLINE Vec<T> merge(Vec<T> a, Vec<T> b) {
-  using Lane = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  Vec<Lane> pick;
-  for (int l = 0; l < kLanes<T>; ++l) {
-    const int from = High ? (l & H ? kLanes<T> + l : l + H) : (l & H ? kLanes<T> + l - H : l);
-    pick[l] = from;
-  }
+// Lane l is lane pick[l] of a followed by b.
+template <class T>
+MV_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, Bits<T> pick) {
 #if defined(__clang__)
   Vec<T> out;
-  for (int l = 0; l < kLanes<T>; ++l) out[l] = pick[l] < kLanes<T> ? a[pick[l]] : b[pick[l] - kLanes<T>];
+  for (int l = 0; l < kVectorLanes<T>; ++l) {
+    out[l] = pick[l] < kVectorLanes<T> ? a[pick[l]] : b[pick[l] - kVectorLanes<T>];
+  }
   return out;
 #else
   return __builtin_shuffle(a, b, pick);
 #endif
 }
 
+template <class T, class From>
+MV_INLINE Bits<T> lanes(From from) {
+  Bits<T> pick;
+#pragma GCC unroll 16
+  for (int l = 0; l < kVectorLanes<T>; ++l) pick[l] = from(l);
+  return pick;
+}
+
+// The even elements of a followed by b.
+template <class T>
+MV_INLINE Vec<T> every_other(Vec<T> a, Vec<T> b) {
+  return shuffle<T>(a, b, lanes<T>([](int l) { return 2 * l; }));
+}
+
+// a[0] b[0] a[1] b[1] ..: the first half, and the second.
+template <class T>
+MV_INLINE Vec<T> zip_low(Vec<T> a, Vec<T> b) {
+  return shuffle<T>(a, b, lanes<T>([](int l) { return l / 2 + l % 2 * kVectorLanes<T>; }));
+}
+template <class T>
+MV_INLINE Vec<T> zip_high(Vec<T> a, Vec<T> b) {
+  return shuffle<T>(a, b, lanes<T>([](int l) { return (l + kVectorLanes<T>) / 2 + l % 2 * kVectorLanes<T>; }));
+}
+
+// Some lanes of a vector. Memory of the other lanes is not touched: they load as 0.
+#if MV_VECTOR_BYTES == 64
+template <class T>
+using Mask = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
+template <class T>
+MV_INLINE Mask<T> first_lanes(Index count) {
+  return static_cast<Mask<T>>((1u << count) - 1);
+}
+MV_INLINE Vec<float> load_lanes(const float* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
+MV_INLINE Vec<double> load_lanes(const double* p, __mmask8 m) { return _mm512_maskz_loadu_pd(m, p); }
+MV_INLINE void store_lanes(float* p, Vec<float> v, __mmask16 m) { _mm512_mask_storeu_ps(p, m, v); }
+MV_INLINE void store_lanes(double* p, Vec<double> v, __mmask8 m) { _mm512_mask_storeu_pd(p, m, v); }
+#else
+template <class T>
+using Mask = Bits<T>;
+template <class T>
+MV_INLINE Mask<T> first_lanes(Index count) {
+  return lanes<T>([](int l) { return l; }) < static_cast<std::conditional_t<sizeof(T) == 4, int, Index>>(count);
+}
+#if MV_VECTOR_BYTES == 32
+MV_INLINE Vec<float> load_lanes(const float* p, Mask<float> m) { return _mm256_maskload_ps(p, (__m256i)m); }
+MV_INLINE Vec<double> load_lanes(const double* p, Mask<double> m) { return _mm256_maskload_pd(p, (__m256i)m); }
+MV_INLINE void store_lanes(float* p, Vec<float> v, Mask<float> m) { _mm256_maskstore_ps(p, (__m256i)m, v); }
+MV_INLINE void store_lanes(double* p, Vec<double> v, Mask<double> m) { _mm256_maskstore_pd(p, (__m256i)m, v); }
+#else
+template <class T>
+MV_INLINE Vec<T> load_lanes(const T* p, Mask<T> m) {
+  Vec<T> v;
+  for (int l = 0; l < kVectorLanes<T>; ++l) v[l] = m[l] ? p[l] : T(0);
+  return v;
+}
+template <class T>
+MV_INLINE void store_lanes(T* p, Vec<T> v, Mask<T> m) {
+  for (int l = 0; l < kVectorLanes<T>; ++l) {
+    if (m[l]) p[l] = v[l];
+  }
+}
+#endif
+#endif
+
+// One swap of H x H blocks in a transposition gives, for the rows a and b, H apart: lane l is a[l] where
+// bit H of l is clear and b[l - H] where it is set, or (High) a[l + H] and b[l].
+template <class T, int H, bool High>
+MV_INLINE Vec<T> merge(Vec<T> a, Vec<T> b) {
+  constexpr int L = kVectorLanes<T>;
+  return shuffle<T>(a, b, lanes<T>([](int l) { return High ? (l & H ? L + l : l + H) : l & H ? L + l - H : l; }));
+}
+
 template <class T, int H>
 MV_INLINE void transpose_blocks(Vec<T>* rows) {
   if constexpr (H >= 1) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes<T>; ++i) {
+    for (int i = 0; i < kVectorLanes<T>; ++i) {
       if (i & H) continue;
       const Vec<T> a = rows[i], b = rows[i + H];
       rows[i] = merge<T, H, false>(a, b);
@@ -119,15 +182,15 @@ MV_INLINE void transpose_blocks(Vec<T>* rows) {
   }
 }
 
-// rows[i][j] becomes rows[j][i], kLanes x kLanes, in log2(kLanes) rounds of swapped blocks.
+// rows[i][j] becomes rows[j][i], kVectorLanes x kVectorLanes, in log2(kVectorLanes) rounds of swapped blocks.
 template <class T>
 MV_INLINE void transpose(Vec<T>* rows) {
-  transpose_blocks<T, kLanes<T> / 2>(rows);
+  transpose_blocks<T, kVectorLanes<T> / 2>(rows);
 }
 
 // Lane l of the result is the sum of all lanes of rows[l]. The order of the additions is the same for
 // every l: it is a transposition that adds the two halves of each swap instead of keeping both.
-template <class T, int H = kLanes<T> / 2>
+template <class T, int H = kVectorLanes<T> / 2>
 MV_INLINE Vec<T> sum_each(Vec<T>* rows) {
   if constexpr (H == 0) {
     return rows[0];

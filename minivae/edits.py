@@ -11,31 +11,23 @@ Both are measured on held-out faces against what plain reconstructions would sco
 import numpy as np
 from tqdm import tqdm
 
-from . import kernels, latent, optim
+from . import latent, optim
+from .data.batches import PixelBatches
+from .evaluate import posterior_means
 from .models.classifier import ImageClassifier
 from .tensor import no_grad
 
 BATCH = 64
 
 
-def in_batches(fn, images, batch=BATCH):
-    """``fn`` over uint8 images (N, C, S, S) as float32 in [0, 1], a batch at a time: one array."""
-    with no_grad():
-        rows = range(0, len(images), batch)
-        return np.concatenate([np.asarray(fn(unit_pixels(images[i : i + batch]))) for i in rows])
-
-
 def unit_pixels(images):
     """uint8 images as float32 in [0, 1]."""
-    images = np.ascontiguousarray(images)
-    index = np.arange(len(images))
-    return kernels.get("gather_pixels", images)(images, index, np.float32)
+    return np.concatenate(list(PixelBatches(images, BATCH, train=False).epoch(0)))
 
 
 def encode_means(model, images):
     """The posterior mean of each uint8 image, (N, D)."""
-    with model.evaluating():
-        return in_batches(lambda x: model.encode(x)[0].numpy(), images)
+    return posterior_means(model, PixelBatches(images, BATCH, train=False).epoch(0))
 
 
 def decode_means(model, codes):
@@ -54,14 +46,13 @@ def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True
     classifier = ImageClassifier(labels, size, channels, seed=seed)
     adam = optim.Adam(classifier.parameters(), lr=1e-3)
     targets = label_matrix(faces, labels)
-    steps = epochs * -(-len(faces.images) // batch_size)
-    with tqdm(total=steps, desc="classifier", disable=None if progress else True) as bar:
+    batches = PixelBatches(faces.images, batch_size, seed=seed)
+    disable = None if progress else True
+    with tqdm(total=epochs * len(batches), desc="classifier", leave=False, disable=disable) as bar:
         for epoch in range(epochs):
-            order = np.random.default_rng([seed, epoch]).permutation(len(targets))
-            for i in range(0, len(order), batch_size):
-                index = np.sort(order[i : i + batch_size])
+            for x, index in zip(batches.epoch(epoch), batches.index.epoch(epoch), strict=True):
                 adam.zero_grad()
-                loss = classifier.loss(unit_pixels(faces.images[index]), targets[index])
+                loss = classifier.loss(x, targets[index])
                 loss.backward()
                 adam.step()
                 bar.update()
@@ -141,10 +132,8 @@ def counterfactual_scores(model, train, with_it, without_it, attribute):
     """
     has = train.attributes[attribute]
     vector = latent.attribute_vector(encode_means(model, train.images), has)
-    mean_image = [
-        in_batches(np.asarray, train.images[np.flatnonzero(m)]).mean(0) for m in (has, ~has)
-    ]
-    pixel_change = mean_image[1] - mean_image[0]
+    with_mean, without_mean = (train.images[group].mean(axis=0) for group in (has, ~has))
+    pixel_change = (without_mean - with_mean) / 255
     codes = encode_means(model, with_it)
     truth, original = unit_pixels(without_it), unit_pixels(with_it)
     plain, edited = decode_means(model, codes), decode_means(model, codes - vector)

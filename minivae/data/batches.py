@@ -51,7 +51,7 @@ class Batches:
 
 
 class PixelBatches:
-    """Batches of uint8 images (N, H, W) as float32 (B, 1, H, W) in [0, 1].
+    """Batches of uint8 images (N, H, W) or (N, C, H, W) as float32 (B, C, H, W) in [0, 1].
 
     `train` batches are shuffled by `seed`; test batches keep the order. `binarize` is
       none     grey: pixel / 255;
@@ -73,16 +73,17 @@ class PixelBatches:
     ):
         if binarize not in ("none", "static", "dynamic"):
             raise ValueError(f"binarize: expected none, static or dynamic, came {binarize!r}")
-        if images.dtype != np.uint8 or images.ndim != 3:
+        if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(
-                f"images: expected uint8 (N, H, W), came {images.dtype} {images.shape}"
+                f"images: expected uint8 (N, H, W) or (N, C, H, W), came {images.dtype} "
+                f"{images.shape}"
             )
         self.index = Batches(len(images), batch_size, seed if train else None)
         self.seed = seed
         self.dynamic = binarize == "dynamic" and train
         if binarize != "none" and not self.dynamic:
             images = binarize_once(images, STATIC_TRAIN if train else STATIC_TEST)
-        self.images = images.reshape(len(images), 1, *images.shape[1:])
+        self.images = images[:, None] if images.ndim == 3 else images
 
     def __len__(self) -> int:
         return len(self.index)
@@ -93,7 +94,7 @@ class PixelBatches:
         return self.index.count
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
-        """The float32 (B, 1, H, W) batches of one epoch, from batch number `start` on."""
+        """The float32 (B, C, H, W) batches of one epoch, from batch number `start` on."""
         for number, index in enumerate(self.index.epoch(epoch, start), start):
             noise = Noise(self.seed, DYNAMIC + epoch * len(self) + number) if self.dynamic else None
             gather = kernels.get("gather_pixels", self.images)

@@ -9,10 +9,12 @@ Both are measured on held-out faces against what plain reconstructions would sco
 """
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from . import latent, optim
 from .data.batches import PixelBatches
+from .data.faces import load_faces
 from .evaluate import posterior_means
 from .models.classifier import ImageClassifier
 from .tensor import no_grad
@@ -58,6 +60,38 @@ def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True
                 bar.update()
                 bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     return classifier
+
+
+def has_both(faces, attribute):
+    """Whether the attribute is known and some faces have it and some have it not."""
+    values = faces.attributes.get(attribute, np.zeros(0, bool))
+    return bool(values.any() and not values.all())
+
+
+def guess_attributes(faces, names, teacher, size=64, centre=0.6, epochs=5):
+    """Attributes that a set lacks, as a classifier sees them that was trained on a labelled one.
+
+    Args:
+        faces: the set; the middle ``centre`` of each side is looked at, because the pictures of
+            the labelled set are cropped more tightly.
+        names: the attributes wanted; those the set has already are left alone.
+        teacher: path of the labelled set, as ``data.load_faces`` takes it.
+
+    Returns:
+        dict from name to bool (N,): guesses, and to be called so.
+    """
+    names = [name for name in names if name not in faces.attributes]
+    if not names:
+        return {}
+    classifier = fit_classifier(load_faces(teacher, size), names, epochs=epochs)
+    edge = round(faces.size * (1 - centre) / 2)
+    crops = faces.images[:, :, edge : faces.size - edge, edge : faces.size - edge]
+    small = np.stack([
+        np.asarray(Image.fromarray(np.moveaxis(crop, 0, -1)).resize((size, size), Image.LANCZOS))
+        for crop in crops
+    ])  # fmt: skip
+    pixels = unit_pixels(np.moveaxis(small, -1, 1))
+    return {name: says(classifier, pixels, name) for name in names}
 
 
 def label_matrix(faces, labels):

@@ -78,6 +78,10 @@ class FaceDataset:
             recipe={name: values[index] for name, values in self.recipe.items()},
         )
 
+    def with_attributes(self, more) -> "FaceDataset":
+        """The same faces with further attributes, a mapping from name to bool (N,)."""
+        return replace(self, attributes={**self.attributes, **more})
+
     def split(self, held_out=0.1, by=None, seed=0) -> tuple["FaceDataset", "FaceDataset"]:
         """(training, held-out) parts: disjoint, complete, both in the order of the rows.
 

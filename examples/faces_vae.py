@@ -1,0 +1,191 @@
+"""Train a variational autoencoder on faces, then edit faces with arithmetic on their codes."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minivae as mv
+from minivae import edits, latent, models, optim
+from minivae.backend import to_device
+from minivae.data import PixelBatches, load_faces, synthetic_faces
+from minivae.files import OutputFolder
+from minivae.info import kernels_used
+from minivae.noise import SAMPLING
+from minivae.options import (
+    Parser,
+    add_training_options,
+    non_negative,
+    parse,
+    positive_int,
+    reported,
+)
+from minivae.train import Trainer
+
+EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
+STRENGTHS = np.linspace(-2, 2, 7)
+PICTURES = (
+    "loss", "reconstructions", "samples", "interpolation", "morph", "arithmetic",
+    *(f"{name}_vector" for name in EDITED),
+)  # fmt: skip
+
+
+def parser():
+    """The command line."""
+    p = Parser(prog="faces_vae.py", description=__doc__)
+    p.add_argument("--size", type=positive_int, default=64, metavar="N", help="side of the images")
+    p.add_argument("--latent-dim", type=positive_int, default=100, metavar="N",
+                   help="size of the code")  # fmt: skip
+    p.add_argument("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
+                   help="sum of squares (no likelihood), or a Gaussian with one learned sigma")  # fmt: skip
+    p.add_argument("--weight-decay", type=non_negative, default=1e-5, metavar="X",
+                   help="Adam's L2 term")  # fmt: skip
+    p.add_argument("--teacher", metavar="FILE.npz",
+                   help="labelled faces from which a classifier guesses attributes the set lacks")  # fmt: skip
+    p.add_argument("--checkpoint", metavar="FILE",
+                   help="take the weights from this run's checkpoint and train no more")  # fmt: skip
+    add_training_options(
+        p, out="runs/faces", batch_size=16, lr=1e-4,
+        data_help="folder of images, an .npz, or a folder that holds faces/; if not given, "
+        "$MINIVAE_DATA or built-in synthetic faces",
+    )  # fmt: skip
+    return p
+
+
+@reported
+def main(argv=None):
+    """Train or load, then write summary.json and the pictures."""
+    args = parse(parser(), argv)
+    faces = load_faces(args.data, args.size)
+    guessed = edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
+    faces = faces.with_attributes(guessed)
+    person = next((name for name in ("identity", "subject") if name in faces.groups), None)
+    train_faces, test_faces = (
+        part.take(slice(args.limit)) for part in faces.split(by=person, seed=args.seed)
+    )
+    train = PixelBatches(train_faces.images, args.batch_size, seed=args.seed)
+    test = PixelBatches(test_faces.images, args.batch_size, train=False)
+    model = models.FaceVAE(args.latent_dim, args.size, likelihood=args.likelihood, seed=args.seed)
+    model.to(args.device)
+    parameters = sum(p.size for p in model.parameters())
+    print(f"face VAE, {args.size} x {args.size}, {args.latent_dim} latents, {parameters:,} "
+          f"parameters; {train.count} training and {test.count} held-out {faces.name}")  # fmt: skip
+
+    with OutputFolder(args.out) as out:
+        if args.checkpoint:
+            mv.load(args.checkpoint, model)
+            rows, timing = [], {}
+        else:
+            trainer = Trainer(
+                model,
+                optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
+                train, test, out,
+                epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
+                config={
+                    **{name: vars(args)[name] for name in ("batch_size", "lr", "weight_decay", "limit")},
+                    "device": args.device, "data": faces.name, "faces": train.count,
+                },
+                replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
+            )  # fmt: skip
+            if args.resume:
+                found = trainer.resume()
+                print(f"resuming after step {trainer.step}, in epoch {trainer.epoch + 1}" if found
+                      else f"nothing to resume in {out.path}, starting from the beginning")  # fmt: skip
+            rows, timing = trainer.run(), trainer.timing()
+        last = rows[-1] if rows else {}
+        out.write("summary.json", json.dumps({
+            "dataset": faces.name, "model": "face", "parameters": parameters,
+            "epochs": len(rows), "batch_size": args.batch_size, "seed": args.seed,
+            "device": args.device, "kernels": kernels_used(args.device),
+            **{name: last.get(name) for name in ("test_loss", "test_rec", "test_kl")},
+            **timing,
+            "image_size": args.size, "likelihood": args.likelihood,
+            "attributes_guessed": sorted(guessed),
+            "edits": scores(model, train_faces, test_faces, args),
+        }, indent=2) + "\n")  # fmt: skip
+        if not args.no_plots:
+            draw(model, train_faces, test_faces, rows, args, out)
+    print(f"results in {out.path}")
+
+
+def scores(model, train, test, args):
+    """How well attributes can be added and removed, on held-out faces: see ``minivae.edits``."""
+    names = [n for n in EDITED if edits.has_both(train, n) and edits.has_both(test, n)]
+    if not names:
+        return {}
+    classifier = edits.fit_classifier(train, names, seed=args.seed)
+    found = {"classifier_accuracy": edits.accuracy(classifier, test)}
+    for name in names:
+        found[name] = {"agreement": edits.agreement_scores(model, classifier, train, test, name)}
+        if test.recipe:  # drawn faces: the edited face can be drawn too
+            has = test.take(test.attributes[name])
+            without = synthetic_faces.render(has.recipe | {name: np.zeros(len(has), bool)}, args.size)
+            found[name]["counterfactual"] = edits.counterfactual_scores(
+                model, train, has.images, without, name
+            )
+    return found
+
+
+def draw(model, train, test, rows, args, out):
+    """Every picture that the faces and their attributes allow."""
+    from minivae import plots
+
+    about = f"{test.name}, {model.latent_dim} latents, {args.likelihood}"
+    about += f", epoch {len(rows)}" if rows else f", weights of {Path(args.checkpoint).name}"
+    x = to_device(edits.unit_pixels(test.images[:20]), args.device)
+    codes, faces = edits.encode_means(model, train.images), edits.encode_means(model, test.images)
+    noise = mv.Noise(args.seed, SAMPLING)
+
+    def decoded(codes):
+        """Pictures (..., C, S, S) of codes (..., D)."""
+        codes = np.asarray(codes, np.float32)
+        images = edits.decode_means(model, codes.reshape(-1, model.latent_dim))
+        return images.reshape(*codes.shape[:-1], *images.shape[1:])
+
+    rng = np.random.default_rng(args.seed)
+    pairs = rng.permutation(len(faces))[: 2 * min(4, len(faces) // 2)].reshape(-1, 2)
+    pictures = {
+        "reconstructions": plots.reconstructions(
+            x if isinstance(x, np.ndarray) else x.get(), model.reconstruct(x).numpy(),
+            f"Held-out faces of {about}",
+        ),
+        "samples": plots.samples(
+            model.sample(32, noise).numpy(), f"New faces from the prior: {about}", columns=8
+        ),
+        "interpolation": plots.interpolation(
+            decoded([latent.lerp(faces[a], faces[b], 6) for a, b in pairs]),
+            f"Six steps between held-out faces: {about}",
+        ),
+        "morph": plots.interpolation(
+            decoded([latent.slerp(faces[a], faces[b], 9) for a, b in pairs[:2]]),
+            f"Along the great circle: {about}",
+        ),
+    }  # fmt: skip
+    if rows:
+        pictures["loss"] = plots.losses(rows, f"{about}, beta {args.beta:g}")
+    if all(edits.has_both(train, name) for name in ("male", "glasses")):
+        man, glasses = train.attributes["male"], train.attributes["glasses"]
+        groups = {
+            "man with glasses": man & glasses,
+            "woman with glasses": ~man & glasses,
+            "woman without": ~man & ~glasses,
+        }
+        means = [latent.mean_code(codes, group) for group in groups.values()]
+        panels = decoded([*means, latent.arithmetic(*means)])
+        pictures["arithmetic"] = plots.arithmetic(
+            panels, [*groups, "man without?"], f"Mean codes, decoded: {about}"
+        )
+    for name in EDITED:
+        if edits.has_both(train, name):
+            vector = latent.attribute_vector(codes, train.attributes[name])
+            walks = decoded(faces[:4, None] + STRENGTHS[:, None] * vector)
+            pictures[f"{name}_vector"] = plots.attribute_walks(
+                walks, STRENGTHS, name, f"The {name} vector on held-out faces: {about}"
+            )
+    for name, figure in pictures.items():
+        out.write(f"{name}.png", plots.png(figure))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -38,7 +38,8 @@ def gradcheck(fn, inputs, *, step=None, atol=1e-7, rtol=1e-5, directions=3, seed
         fn: called as ``fn(*inputs)`` with tensors; returns a float64 tensor or a tuple of them.
         inputs: a tensor or array, or a sequence. Every floating-point one is checked and must be
             float64; anything else is handed to fn as it is.
-        step: h, in units of max(1, |x|) element by element; None chooses it as told above.
+        step: h, in units of max(1, |x|) element by element; fn is called no further away than
+            that. None chooses it as told above, trying h = 1 first.
         atol, rtol: |analytic - numeric| <= atol + rtol |numeric| passes. For a random direction
             the root of the summed squares of the terms of <u^T J, v> stands for |numeric|.
         directions: how many random pairs (u, v) to try for each input.
@@ -83,12 +84,12 @@ class _Check:
         self.inputs = [inputs] if single else list(inputs)
         self.floats = []  # positions of the inputs that are checked
         for i, x in enumerate(self.inputs):
-            if isinstance(x, Tensor) or hasattr(x, "__array_interface__") or is_device_array(x):
-                if x.dtype.kind == "f":
-                    if x.dtype != np.float64:
-                        raise TypeError(f"gradcheck: input {i}: expected float64, got {x.dtype}")
-                    self.inputs[i] = x.data if isinstance(x, Tensor) else x
-                    self.floats.append(i)
+            dtype = getattr(x, "dtype", None)
+            if getattr(dtype, "kind", None) == "f":
+                if dtype != np.float64:
+                    raise TypeError(f"gradcheck: input {i}: expected float64, got {dtype}")
+                self.inputs[i] = x.data if isinstance(x, Tensor) else x
+                self.floats.append(i)
         if not self.floats:
             raise ValueError("gradcheck: inputs: expected at least one floating-point array")
         ys = self.call()[1]
@@ -128,7 +129,7 @@ class _Check:
         """u^T J by backward through a fresh graph, for each checked input; None where none came."""
         tensors, ys = self.call()
         self.require_same(ys)
-        parts = np.split(u, np.cumsum([y.size for y in ys])[:-1])
+        parts = np.split(u.copy(), np.cumsum([y.size for y in ys])[:-1])
         cotangents = tuple(
             to_device(part.reshape(y.shape), device_of(y.data))
             for part, y in zip(parts, ys, strict=True)
@@ -136,6 +137,8 @@ class _Check:
         paired = _Pairing.apply(*ys, cotangents=cotangents)
         if paired.requires_grad:
             paired.backward()
+        if not np.array_equal(np.concatenate([to_numpy(c).ravel() for c in cotangents]), u):
+            raise GradientError("gradcheck: backward wrote to the gradient it was given")
         return {i: None if t.grad is None else to_numpy(t.grad).ravel() for i, t in tensors.items()}
 
     def every_entry(self, rng):

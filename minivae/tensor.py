@@ -282,12 +282,21 @@ def _functions_behind(op):
 
 
 def unbroadcast(grad, shape):
-    """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats."""
+    """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats.
+
+    Raises:
+        GradientError: ``grad`` is not of a shape that ``shape`` broadcasts to.
+    """
     if grad.shape == shape:
         return grad
-    grad = grad.sum(axis=tuple(range(grad.ndim - len(shape))))
-    repeated = tuple(i for i, n in enumerate(shape) if n == 1 and grad.shape[i] != 1)
-    return grad.sum(axis=repeated, keepdims=True) if repeated else grad
+    padded = (1,) * (grad.ndim - len(shape)) + shape
+    repeated = tuple(
+        i for i, (n, m) in enumerate(zip(padded, grad.shape, strict=False)) if n == 1 != m
+    )
+    summed = grad.sum(axis=repeated, keepdims=True)
+    if summed.shape != padded:
+        raise GradientError(f"backward(): a gradient of shape {grad.shape} came for {shape}")
+    return summed.reshape(shape)
 
 
 def fingerprint(array, whole=1024, samples=64):

@@ -156,6 +156,18 @@ def test_only_what_is_asked_for(spec):
 
 
 @every_op
+@pytest.mark.parametrize("variant", mv.kernels.available())
+def test_every_variant(spec, variant):
+    """Whichever code runs the kernels, values are the oracle's and gradients are right."""
+    case = example(spec)
+    with mv.kernels.use(variant):
+        ys, _ = run(spec, case.inputs, case.params)
+        assert mv.gradcheck(lambda *xs: spec.fn(*xs, **case.params), case.inputs)
+    for y, want in zip(ys, as_tuple(spec.oracle(*case.inputs, **case.params)), strict=True):
+        np.testing.assert_allclose(y, want, rtol=1e-12, atol=1e-13)
+
+
+@every_op
 def test_nan_is_kept(spec):
     """A NaN that goes in is seen coming out: no clamp, maximum or mask hides it."""
     case = example(spec)

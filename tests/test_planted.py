@@ -166,6 +166,21 @@ def test_wrong_use_of_the_cotangent_is_caught(spec, what, monkeypatch):
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_backward_that_writes_to_its_cotangent_is_caught(spec, monkeypatch):
+    """Another function may still need that array; after a sum it is read-only in any case."""
+    right = spec.op.backward
+
+    def wrong(self, *dys):
+        grads = right(self, *(dy.copy() for dy in dys))
+        dys[0][...] *= 2
+        return grads
+
+    monkeypatch.setattr(spec.op, "backward", wrong)
+    with pytest.raises((mv.GradientError, ValueError), match=r"wrote to|read-only"):
+        check(spec, example(spec))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_backward_that_draws_noise_is_caught(spec, monkeypatch):
     """Noise in the last bits of a gradient: two backward passes are not the same bytes."""
     rng = np.random.default_rng(0)

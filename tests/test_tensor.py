@@ -1,6 +1,7 @@
 """The engine: graphs, accumulation, memory, modes, and errors that say what to do."""
 
 import gc
+import re
 import threading
 import tracemalloc
 import weakref
@@ -356,6 +357,21 @@ def test_function_that_forgets_a_gradient():
 
     with pytest.raises(mv.GradientError, match="Forgetful"):
         F.sum(Forgetful.apply(leaf([1.0]))).backward()
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3,), (4, 2, 2), (2, 1)])
+def test_gradient_of_another_shape(shape):
+    """A gradient that no broadcasting explains, although some have the right number of elements."""
+
+    class Misshapen(Function):
+        def forward(self, x):
+            return x.copy()
+
+        def backward(self, _):
+            return np.ones(shape)
+
+    with pytest.raises(mv.GradientError, match=re.escape(f"{shape} came for (2, 3)")):
+        F.sum(Misshapen.apply(leaf(np.ones((2, 3))))).backward()
 
 
 # --- Dtypes, devices, other arrays ------------------------------------------------------------

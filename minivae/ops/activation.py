@@ -1,4 +1,7 @@
-"""Elementwise nonlinearities. The logistic function is sigma(x) = 1 / (1 + exp(-x))."""
+"""Elementwise nonlinearities. The logistic function is sigma(x) = 1 / (1 + exp(-x)).
+
+Derivations: docs/elementwise.md.
+"""
 
 from .. import kernels
 from ..tensor import Function

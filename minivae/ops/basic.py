@@ -1,6 +1,8 @@
 """Arithmetic, reductions and shape: the operations every other one can be composed from.
 
 In every docstring ``y`` is the output, ``dy`` is dL/dy and ``dx`` is dL/dx for a scalar L.
+
+Derivations: docs/elementwise.md; of the matrix product, docs/linear-and-convolution.md.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1)."""
+"""Batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1).
+
+Derivation: docs/batch-norm.md.
+"""
 
 from .. import kernels
 from ..tensor import Function

@@ -7,6 +7,8 @@ Three array maps serve both (kernels ``conv2d``, ``conv2d_grad_input``, ``conv2d
 is linear in x and in w. Its adjoint in x sends an output gradient back to the input and is the
 forward map of ``conv_transpose2d``; its adjoint in w gives the weight gradient of both.
 Dumoulin & Visin 2016 (arXiv:1603.07285), sections 2 and 4.
+
+Derivation: docs/linear-and-convolution.md.
 """
 
 from .. import kernels

@@ -1,4 +1,7 @@
-"""The affine map of a fully connected layer."""
+"""The affine map of a fully connected layer.
+
+Derivation: docs/linear-and-convolution.md.
+"""
 
 from .. import kernels
 from ..tensor import Function

@@ -1,6 +1,8 @@
 """Losses: negative log-likelihoods in nats, and squared error.
 
 Reductions: "none" keeps one value an element, "sum" adds all, "mean" divides by their number.
+
+Derivations: docs/losses.md.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Sampling a diagonal Gaussian by the reparameterisation trick, and its KL from N(0, I)."""
+"""Sampling a diagonal Gaussian by the reparameterisation trick, and its KL from N(0, I).
+
+Derivation: docs/gaussian-kl.md and docs/reparameterisation.md.
+"""
 
 import numpy as np
 

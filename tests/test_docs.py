@@ -1,0 +1,328 @@
+"""The pages of docs/ hold: links, names, numbers, maths that GitHub renders, a row for every op."""
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from minivae import functional as F
+from minivae.kernels import reference
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
+LINK = re.compile(r"\[((?:`[^`\n]*`|[^\[\]])*)\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+
+
+def prose(text):
+    """The page without fenced blocks."""
+    return FENCE.sub("", text)
+
+
+def anchors(text):
+    """The anchors GitHub gives the headings of a page."""
+    found = set()
+    for heading in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        found.add(slug)
+    return found
+
+
+def python_names(source):
+    """Names a Python file defines: ``f``, ``Class.method``, ``CONSTANT``, ``TABLE["key"]``."""
+    names = set()
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(prefix + node.name)
+                if isinstance(node, ast.ClassDef):
+                    visit(node.body, f"{prefix}{node.name}.")
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        names.add(prefix + target.id)
+                        if isinstance(node.value, ast.Dict):
+                            keys = [k for k in node.value.keys if isinstance(k, ast.Constant)]
+                            names.update(f'{prefix}{target.id}["{k.value}"]' for k in keys)
+
+    visit(ast.parse(source).body, "")
+    return names
+
+
+def defines(path, symbol):
+    """Whether the file at ``path`` defines ``symbol``: by syntax in Python, by pattern in C++."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return symbol in python_names(source)
+    code = re.sub(r"//.*", "", source)
+    name = re.escape(symbol)
+    return bool(
+        re.search(rf"^[\w:<>,*& ]+[ *&]{name}\s*\([^;]*?\)\s*(const\s*)?\{{", code, re.MULTILINE)
+        or re.search(rf"\b(struct|class|using|enum)\s+{name}\b", code)
+        or re.search(rf"#define\s+{name}\b", code)
+    )
+
+
+def link_faults(page, text=None):
+    """What is wrong with the links of a page, one line each."""
+    faults = []
+    text = page.read_text(encoding="utf-8") if text is None else text
+    for label, target in LINK.findall(prose(text)):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists():
+            faults.append(f"{target}: no such file")
+            continue
+        if anchor:
+            linked = text if path == page else path.read_text(encoding="utf-8")
+            if anchor not in anchors(linked):
+                faults.append(f"{target}: no such heading; there are {sorted(anchors(linked))}")
+        symbol = re.fullmatch(r"`([^`]+)`", label)
+        if symbol and path.is_file() and path.suffix in (".py", ".h", ".inl", ".cpp", ".cu"):
+            written = symbol[1]
+            if not target.endswith(written) and not defines(path, written):
+                faults.append(f"{target}: does not define {written}")
+    return faults
+
+
+def maths_faults(text):
+    """Inline maths that GitHub's Markdown would spoil before it becomes maths."""
+    faults = []
+    stripped = CODE.sub("x", prose(text))
+    for paragraph in re.split(r"\n\s*\n|\|", stripped):
+        if paragraph.count("$") % 2:
+            faults.append(f"an odd number of $ in {paragraph.strip()[:60]!r}")
+            continue
+        parts = paragraph.split("$")
+        for i in range(1, len(parts), 2):
+            before, inside, after = parts[i - 1], parts[i], parts[i + 1]
+            why = (
+                "a space just inside the $" if inside != inside.strip() or not inside else
+                "no space or bracket before the $" if before and before[-1] not in " \n(±" else
+                "a letter or digit after the $" if after and after[0].isalnum() else
+                "a backslash before punctuation" if re.search(r"\\[^A-Za-z]", inside) else
+                "an underscore after punctuation" if re.search(r"[^\w]_", inside) else
+                "an asterisk" if "*" in inside else
+                "a link" if "](" in inside else
+                "an HTML tag" if re.search(r"<[A-Za-z/!]", inside) else
+                None
+            )  # fmt: skip
+            if why:
+                faults.append(f"{why}: ${inside}$")
+    return faults
+
+
+@every_page
+def test_links_and_symbols(page):
+    """Every relative link leads somewhere, and every name in one is defined there."""
+    assert link_faults(page) == []
+
+
+@every_page
+def test_inline_maths_survives_markdown(page):
+    """Inline maths keeps to what GitHub passes on unchanged; the rest goes in a ```math block."""
+    assert maths_faults(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[page](nowhere.md)", "no such file"),
+        ("[part](elbo.md#nowhere)", "no such heading"),
+        ("[own part](#nowhere)", "no such heading"),
+        ("[`Mull`](../minivae/ops/basic.py)", "does not define Mull"),
+        ("[`Mul.bakward`](../minivae/ops/basic.py)", "does not define Mul.bakward"),
+        ('[`SPECS["mull"]`](../tests/op_specs.py)', "does not define SPECS"),
+        ("[`adam_elements`](../csrc/math/adam.h)", "does not define adam_elements"),
+        ("[`sqrt`](../csrc/math/adam.h)", "does not define sqrt"),  # called, not defined
+    ],
+)
+def test_planted_link_faults_are_seen(text, fault):
+    """The link checker sees each kind of broken link, and nothing wrong in its mended twin."""
+    (seen,) = link_faults(DOCS / "README.md", text)
+    assert fault in seen
+
+
+def test_good_links_pass():
+    """The other side of the planted faults."""
+    good = (
+        "[a](elbo.md#in-code) [`Mul.backward`](../minivae/ops/basic.py) "
+        '[`SPECS["mul"]`](../tests/op_specs.py) [`adam_element`](../csrc/math/adam.h) '
+        "[`AdamFactors`](../csrc/math/adam.h) [`MV_HD`](../csrc/common/host_device.h)"
+    )
+    assert link_faults(DOCS / "README.md", good) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$a\\, b$", "$a\\|b$", "$\\hat{x}_i$", "$a *b$", "as$x$", "$x$s", "$ x$", "one $ only",
+        "$E[a](b)$", "$a<b$",
+    ],
+)  # fmt: skip
+def test_planted_maths_faults_are_seen(text):
+    """Each of these is rendered wrongly, or might be."""
+    assert maths_faults(text)
+
+
+@every_page
+def test_pages_are_short(page):
+    """One to two screens each."""
+    assert len(page.read_text(encoding="utf-8").split()) < 1400
+
+
+def test_every_page_is_in_the_index():
+    """docs/README.md names every page."""
+    linked = {target for _, target in LINK.findall((DOCS / "README.md").read_text("utf-8"))}
+    assert {p.name for p in DOCS.glob("*.md")} - {"README.md"} <= linked
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def _make():
+    """docs/figures/make.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_make", DOCS / "figures" / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _make()
+NUMBERS = json.loads(make.NUMBERS.read_text())
+
+
+@every_page
+def test_pages_quote_the_measured_numbers(page):
+    """Every marked number is the one in numbers.json."""
+    text = page.read_text(encoding="utf-8")
+    assert make.fill(text, NUMBERS) == text
+
+
+def test_a_stale_number_is_seen():
+    """The test above can fail."""
+    text = "<!--=mixture.total:.3f-->1.001<!--/-->"
+    assert make.fill(text, NUMBERS) == "<!--=mixture.total:.3f-->1.000<!--/-->"
+    with pytest.raises(KeyError):
+        make.fill("<!--=mixture.nobody:.3f-->1<!--/-->", NUMBERS)
+
+
+def test_no_number_is_left_over():
+    """numbers.json holds what the pages quote and nothing else."""
+    quoted = {key for page in PAGES for key, _, _ in make.MARKER.findall(page.read_text("utf-8"))}
+    assert set(NUMBERS) == quoted
+
+
+# Of the size of rounding errors, which differ between machines in their leading digit.
+ROUNDING = {"differences.forward_error", "differences.central_error", "differences.single_error",
+            "differences.chosen_error", "differences.linear_narrow"}  # fmt: skip
+STEPS = {"differences.forward_step", "differences.central_step", "differences.single_step"}
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        pytest.param(topic, marks=pytest.mark.slow) if topic == "autoencoders" else topic
+        for topic in make.TOPICS
+    ],
+)
+def test_numbers_can_be_measured_again(topic):
+    """Each topic's script gives the numbers on the pages."""
+    measured = make.measure(topic)
+    wanted = {key: value for key, value in NUMBERS.items() if key.startswith(f"{topic}.")}
+    # Not without MNIST; see blur.measure.
+    assert wanted.keys() - measured.keys() <= {"blur.floor_mnist"}
+    for key in wanted.keys() & measured.keys():
+        factor = 30 if key in ROUNDING | STEPS else None
+        if factor:
+            assert wanted[key] / factor < measured[key] < wanted[key] * factor, key
+        else:
+            rel = 0.2 if topic == "autoencoders" else 0.01  # training magnifies rounding
+            assert measured[key] == pytest.approx(wanted[key], rel=rel, abs=1e-12), key
+
+
+@pytest.mark.parametrize("topic", make.TOPICS)
+def test_figures_are_there_and_small(topic):
+    """Every figure a topic draws is in the folder, and small enough to live in a repository."""
+    for name in make._module(topic).FIGURES:
+        assert (DOCS / "figures" / name).stat().st_size < 200_000
+
+
+def test_figures_can_be_drawn(tmp_path, monkeypatch):
+    """Drawing works and gives the same bytes twice."""
+    pytest.importorskip("matplotlib")
+    module = _make()
+    contents = []
+    for i in range(2):
+        monkeypatch.setattr(module, "HERE", tmp_path / str(i))
+        module.HERE.mkdir()
+        sys.path.insert(0, str(DOCS / "figures"))
+        try:
+            module.draw("mixture")
+        finally:
+            sys.path.remove(str(DOCS / "figures"))
+        contents.append((module.HERE / "mixture.svg").read_bytes())
+    assert contents[0] == contents[1]
+    assert b"<svg" in contents[0]
+
+
+# ---------------------------------------------------------------- the table of operations
+
+
+def table_rows():
+    """{operation: the five cells of its row} of ops.md."""
+    rows = {}
+    for line in (DOCS / "ops.md").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\| `(\w+)` \|", line):
+            assert match[1] not in rows, f"two rows for {match[1]}"
+            rows[match[1]] = [cell.strip() for cell in line.strip("|").split("|")]
+    return rows
+
+
+ROWS = table_rows()
+
+
+def test_every_operation_has_a_row():
+    """ops.md has the functions of minivae.functional, each once."""
+    assert set(ROWS) == set(F.__all__)
+
+
+def kernels_of(path, class_name):
+    """The kernels that a class mentions by name, if it asks for any."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (cls,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
+    if "kernels.get" not in ast.unparse(cls):
+        return set()
+    strings = (n.value for n in ast.walk(cls) if isinstance(n, ast.Constant))
+    return {s for s in strings if s in reference.__all__}
+
+
+@pytest.mark.parametrize("op", sorted(F.__all__))
+def test_a_row_leads_from_derivation_to_kernel(op):
+    """Derivation with a heading, class with forward and backward, gradient test, its kernels."""
+    _, derivation, cls, spec, kernel = ROWS[op]
+    ((_, target),) = LINK.findall(derivation)
+    page, _, anchor = target.partition("#")
+    assert anchor, f"{op}: the derivation names no section"
+    ((name, target),) = LINK.findall(cls)
+    name, path = name.strip("`"), (DOCS / target).resolve()
+    names = python_names(path.read_text(encoding="utf-8"))
+    assert {name, f"{name}.forward", f"{name}.backward", op} <= names
+    assert LINK.findall(spec) == [(f'`SPECS["{op}"]`', "../tests/op_specs.py")]
+    linked = {label.strip("`") for label, _ in LINK.findall(kernel)}
+    assert kernels_of(path, name) <= linked, f"{op}: a kernel is missing from its row"
+    assert bool(linked) == bool(kernels_of(path, name))
+    # And back: the module says where its maths is derived.
+    assert f"docs/{page}" in ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

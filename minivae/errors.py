@@ -22,7 +22,7 @@ class KernelUnavailable(MinivaeError):
 
 
 class NonFiniteError(MinivaeError):
-    """A loss, weight, gradient or activation became NaN or infinite; the message names the first."""
+    """A loss, weight, gradient or activation is NaN or infinite; the message names the first."""
 
 
 class OutputError(MinivaeError):

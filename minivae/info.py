@@ -1,0 +1,56 @@
+"""What is installed, built and reachable, for ``python -m minivae info``."""
+
+import importlib.metadata
+import platform
+
+from . import kernels
+from .backend import cuda_unavailable
+
+LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "Pillow", "threadpoolctl")
+OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
+
+
+def kernels_used(device):
+    """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") now."""
+    compiled = device == "cpu" and "cpu" in kernels.available()
+    return kernels.active() or ("cpu" if compiled else "reference")
+
+
+def info():
+    """Versions, kernels and devices as text, with the reason for everything that is missing."""
+    lines = [
+        f"minivae {_version('minivae')}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}",
+        "",
+        "libraries",
+        *(f"  {name:<14} {_version(name) or 'MISSING'}" for name in LIBRARIES),
+        *(f"  {name:<14} {version} (optional)" for name in OPTIONAL if (version := _version(name))),
+        "",
+        "devices",
+        f"  cpu            yes, {kernels.threads()} threads for compiled kernels",
+        f"  cuda           {_why(cuda_unavailable())}",
+        "",
+        "kernel variants (the first that can run serves: "
+        f"{kernels_used('cpu')} on cpu; mv.kernels.use forces one)",
+    ]
+    reasons = kernels.reasons()
+    lines += [f"  {name:<14} {_why(reasons.get(name))}" for name in kernels.VARIANTS]
+    table = kernels.table()
+    columns = [name for name in kernels.VARIANTS if any(row.get(name) for row in table.values())]
+    width = max(map(len, table))
+    lines += ["", "kernels", f"  {'':<{width}}  " + "  ".join(columns)]
+    for kernel, row in table.items():
+        cells = [("yes" if row[name] else "-").ljust(len(name)) for name in columns]
+        lines.append(f"  {kernel:<{width}}  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _why(reason):
+    return "yes" if reason is None else "no: " + " ".join(reason.split())
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

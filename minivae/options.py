@@ -1,0 +1,96 @@
+"""Command-line options that the examples share, and how their errors are told."""
+
+import argparse
+import functools
+import math
+import sys
+
+from .backend import cuda_unavailable
+from .errors import MinivaeError, NonFiniteError
+from .train import Interrupted
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors take one line."""
+
+    def __init__(self, **kwargs):
+        super().__init__(
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs
+        )
+
+    def error(self, message):
+        """Print the message and exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def add_training_options(parser, *, out, data_help, batch_size, lr):
+    """The options that every training example takes, with defaults of its own."""
+    add = parser.add_argument
+    add("--epochs", type=positive_int, default=10, metavar="N", help="passes over the images")
+    add("--batch-size", type=positive_int, default=batch_size, metavar="N", help="images in a step")
+    add("--lr", type=positive, default=lr, metavar="X", help="Adam's learning rate")
+    add("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term")
+    add("--warmup", type=non_negative, default=0.0, metavar="EPOCHS",
+        help="let the KL's weight grow from 0 to beta over this many epochs")  # fmt: skip
+    add("--seed", type=seed, default=0, metavar="N", help="weights, order and noise follow from it")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
+    add("--data", metavar="DIR", help=data_help)
+    add("--out", default=out, metavar="DIR", help="folder for all that the run leaves")
+    add("--resume", action="store_true",
+        help="continue the run in --out; it ends as if it had never stopped")  # fmt: skip
+    add("--limit", type=positive_int, metavar="N",
+        help="use only the first N training and N test images")  # fmt: skip
+    add("--no-plots", action="store_true", help="leave no pictures")
+
+
+def parse(parser, argv):
+    """The arguments; exits with code 2 and one line when one is wrong or cannot be honoured."""
+    args = parser.parse_args(argv)
+    if args.device == "cuda" and (reason := cuda_unavailable()):
+        parser.error(f"argument --device: {reason}")
+    return args
+
+
+def reported(main):
+    """Make ``main(argv)`` return an exit code and print the library's errors in one line.
+
+    0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv=None):
+        try:
+            main(argv)
+        except Interrupted as error:
+            message, code = str(error), 130
+        except KeyboardInterrupt:
+            message, code = "stopped", 130
+        except MinivaeError as error:
+            message, code = f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
+        else:
+            return 0
+        print(message, file=sys.stderr)
+        return code
+
+    return wrapped
+
+
+def _number(convert, accept, expected):
+    """A converter for argparse that says what was expected."""
+
+    def converted(text):
+        try:
+            value = convert(text)
+            if accept(value):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+    return converted
+
+
+positive_int = _number(int, lambda n: n >= 1, "a whole number of at least 1")
+seed = _number(int, lambda n: 0 <= n < 2**64, "a whole number from 0 to 2**64 - 1")
+positive = _number(float, lambda x: 0 < x < math.inf, "a number above 0")
+non_negative = _number(float, lambda x: 0 <= x < math.inf, "a number of at least 0")

@@ -1,0 +1,190 @@
+"""Pictures of a run. Each function returns a Figure; ``png`` gives its bytes, the same every time.
+
+Figures are made without pyplot, so nothing global changes and no display is needed.
+"""
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+DPI = 150
+TRAIN, TEST = "#0072b2", "#d55e00"  # a pair that colour-blind readers can tell apart
+
+
+def png(figure):
+    """A figure as PNG bytes, without date or version, so that equal pictures are equal files."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def losses(rows, title):
+    """Loss, reconstruction and KL by epoch, on training and test images.
+
+    ``rows``: dicts with the columns of metrics.csv. Three panels, because the terms differ in
+    scale and because the sum hides which of them moves.
+    """
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    figure.suptitle(title)
+    epochs = [row["epoch"] for row in rows]
+    panels = {"loss": "loss = rec + beta KL", "rec": "reconstruction", "kl": "KL(q(z|x) || p(z))"}
+    for axes, (term, name) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for part, colour, mark in (("train", TRAIN, "o-"), ("test", TEST, "s--")):
+            values = [row[f"{part}_{term}"] for row in rows]
+            axes.plot(epochs, values, mark, color=colour, ms=4, label=f"{part} {values[-1]:.2f}")
+        axes.set_title(name, fontsize="medium")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("nats per image")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(title=f"after epoch {epochs[-1]}", fontsize="small", title_fontsize="small")
+    return figure
+
+
+def reconstructions(originals, decoded, title):
+    """Images in the upper row of each pair, what the model makes of their codes below.
+
+    Arrays (N, ...) in [0, 1]; N a multiple of 10 fills the picture.
+    """
+    columns = min(10, len(originals))
+    gap = 2
+    pairs = []
+    for start in range(0, len(originals) - columns + 1, columns):
+        above, below = (_pixels(a[start : start + columns]) for a in (originals, decoded))
+        pairs.append(_tiled(np.concatenate([above, below]), columns, gap))
+    height, width = pairs[0].shape[:2]
+    strip = np.ones((3 * gap, width, *pairs[0].shape[2:]))
+    stacked = [part for pair in pairs for part in (pair, strip)][:-1]
+    figure, axes = _picture(np.concatenate(stacked), title)
+    rows = np.arange(len(pairs)) * (height + 3 * gap)
+    ticks = np.concatenate([rows + height / 4, rows + 3 * height / 4])
+    axes.set_yticks(ticks, ["image"] * len(pairs) + ["decoded"] * len(pairs), fontsize="small")
+    axes.tick_params(length=0)
+    return figure
+
+
+def samples(images, title, columns=10):
+    """Images (N, ...) in [0, 1] in a grid, row by row."""
+    figure, _ = _picture(_tiled(_pixels(images), columns, gap=2), title)
+    return figure
+
+
+def interpolation(strips, title):
+    """Each row a walk between the codes of two images; ``strips`` (rows, steps, ...) in [0, 1]."""
+    names = [f"{t:.1f}" for t in np.linspace(0, 1, strips.shape[1])]
+    figure, axes = _walks(strips, names, title)
+    axes.set_xlabel("share of the second image's code")
+    return figure
+
+
+def attribute_walks(walks, strengths, attribute, title):
+    """Each row one face, edited along an attribute's vector; ``walks`` (rows, strengths, ...)."""
+    names = ["as encoded" if s == 0 else f"{s:+.2g}" for s in strengths]
+    figure, axes = _walks(walks, names, title)
+    axes.set_xlabel(f"times the {attribute} vector")
+    return figure
+
+
+def arithmetic(panels, names, title):
+    """a - b + c = d: four images (4, ...) with their names."""
+    figure, axes = _walks(panels[None], names, title)
+    side = panels.shape[-1] + 2
+    for i, sign in enumerate("\N{MINUS SIGN}+="):
+        axes.text(
+            (i + 1) * side - 1.5, panels.shape[-2] / 2, sign, fontsize=16, weight="bold",
+            ha="center", va="center", bbox={"fc": "white", "ec": "none", "boxstyle": "circle"},
+        )  # fmt: skip
+    return figure
+
+
+def manifold(images, probabilities, title):
+    """The plane of two latents, decoded: ``images`` (n * n, ...) as ``latent.manifold_grid`` orders
+    them; ``probabilities`` are the n quantile levels of each axis.
+    """
+    n = len(probabilities)
+    figure, axes = _picture(_tiled(_pixels(images), n, gap=0), title, size=8)
+    side = images.reshape(n * n, -1).shape[1] ** 0.5
+    shown = [0, n // 4, n // 2, 3 * n // 4, n - 1]
+    names = [f"{probabilities[i]:.2f}" for i in shown]
+    at = (np.array(shown) + 0.5) * side - 0.5
+    axes.set_xticks(at, names)
+    axes.set_yticks((n - 1 - np.array(shown) + 0.5) * side - 0.5, names)
+    axes.set_xlabel("quantile of the first latent under the prior")
+    axes.set_ylabel("quantile of the second latent under the prior")
+    return figure
+
+
+def latent_plane(codes, labels, title):
+    """Posterior means (N, 2) coloured by class, a legend beside them."""
+    figure = Figure(figsize=(8, 6.8), layout="constrained")
+    axes = figure.subplots()
+    for label in np.unique(labels):
+        x, y = codes[labels == label].T
+        axes.plot(
+            x, y, ".", ms=4, alpha=0.6, mew=0, color=f"C{label}", label=str(label), rasterized=True
+        )
+        axes.annotate(  # the class's name at its middle, for readers who cannot tell ten colours
+            str(label), (np.median(x), np.median(y)), weight="bold", fontsize=13,
+            ha="center", va="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1},
+        )  # fmt: skip
+    # The far tails would squeeze everything else into the middle.
+    for set_limits, values in ((axes.set_xlim, codes[:, 0]), (axes.set_ylim, codes[:, 1])):
+        low, high = np.percentile(values, [0.2, 99.8])
+        margin = 0.05 * (high - low) or 1.0
+        set_limits(low - margin, high + margin)
+    axes.set_title(title)
+    axes.set_xlabel("mean of the first latent")
+    axes.set_ylabel("mean of the second latent")
+    axes.grid(alpha=0.3)
+    axes.legend(title="class", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _pixels(images):
+    """(N, H, W) grey or (N, H, W, 3) colour from (N, P), (N, H, W) or (N, C, H, W)."""
+    images = np.asarray(images, dtype=np.float64)
+    if images.ndim == 2:  # rows of pixels are square images
+        side = round(images.shape[1] ** 0.5)
+        images = images.reshape(len(images), side, side)
+    if images.ndim == 4:
+        images = np.moveaxis(images, 1, -1)
+        images = images[..., 0] if images.shape[-1] == 1 else images
+    return images
+
+
+def _tiled(images, columns, gap):
+    """One image of N in a grid, ``gap`` white pixels apart; places that are left over are white."""
+    n, height, width = images.shape[:3]
+    rows = -(-n // columns)
+    page = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:]))
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        page[top : top + height, left : left + width] = image
+    return page
+
+
+def _walks(strips, names, title):
+    """(figure, axes) of images (rows, columns, ...) with a name under each column."""
+    rows, columns = strips.shape[:2]
+    images = _pixels(strips.reshape(rows * columns, *strips.shape[2:]))
+    figure, axes = _picture(_tiled(images, columns, gap=2), title)
+    at = (np.arange(columns) + 0.5) * (images.shape[2] + 2)
+    axes.set_xticks(at, names, fontsize="small")
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def _picture(page, title, size=7.5):
+    """(figure, axes) that show one image as it is, pixel borders sharp."""
+    height, width = page.shape[:2]
+    figure = Figure(figsize=(size, size * height / width + 0.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, fontsize="medium", pad=10)
+    axes.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure, axes

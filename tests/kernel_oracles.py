@@ -1,7 +1,7 @@
-"""What the fused kernels should give: loops over Python floats, and plain array code to compare with.
+"""What the fused kernels should give: loops over Python floats, and plain array code.
 
-Nothing of minivae is imported. The loops take arrays of any float dtype and work in double; the plain code
-works in the dtype of its arrays and shows how far rounding alone leads.
+Nothing of minivae is imported. The loops take arrays of any float dtype and work in double; the
+plain code works in the dtype of its arrays and shows how far rounding alone leads.
 """
 
 import math

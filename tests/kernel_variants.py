@@ -9,7 +9,7 @@ from minivae.kernels import reference
 
 
 def _cpu_sets():
-    """Names like cpu-avx2, one per instruction set; one name to be skipped when nothing is built."""
+    """Names like cpu-avx2, one per instruction set; one to be skipped when nothing is built."""
     if "cpu" not in kernels.available():
         return ["cpu"]
     from minivae import _cpu
@@ -18,13 +18,13 @@ def _cpu_sets():
 
 
 NAMES = ["reference", *_cpu_sets(), "numba"]
-# Those that can run: for loops inside a test. As parameters NAMES is better, because it shows a skip.
+# Those that can run, for loops inside a test. As parameters NAMES is better: it shows a skip.
 USABLE = [name for name in NAMES if name.partition("-")[0] in kernels.available()]
 
 
 @contextlib.contextmanager
 def variant(name):
-    """The module of the variant called ``name``, its instruction set in use; skips if it is missing."""
+    """The module of the variant ``name``, its instruction set in use; skips if missing."""
     base, _, isa = name.partition("-")
     if base in kernels.reasons():
         pytest.skip(f"{base}: {kernels.reasons()[base]}")

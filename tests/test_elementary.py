@@ -5,6 +5,7 @@ The oracle for float32 is NumPy's float64 function, for float64 that of long dou
 
 import numpy as np
 import pytest
+
 from kernel_variants import NAMES, variant
 
 CPU_NAMES = [name for name in NAMES if name.startswith("cpu")]
@@ -27,7 +28,7 @@ def elementary(request):
 
 
 def arguments(dtype):
-    """Numbers of every exponent, and more of them where the functions have their difficult places."""
+    """Numbers of every exponent, and more of them where the functions are difficult."""
     rng = np.random.default_rng(1)
     limits = np.iinfo(BITS[dtype])
     any_bits = rng.integers(limits.min, limits.max, 300_000, BITS[dtype], endpoint=True).view(dtype)
@@ -102,7 +103,8 @@ def test_same_bytes_on_every_instruction_set_and_length(name, dtype):
 
             function = getattr(elementary, name)
             results.append(function(x))
-            results.append(np.concatenate([function(part) for part in np.split(x, [1, 4, 11, 500])]))
+            parts = np.split(x, [1, 4, 11, 500])
+            results.append(np.concatenate([function(part) for part in parts]))
     for result in results[1:]:
         np.testing.assert_array_equal(np.isnan(result), np.isnan(results[0]))
         number = ~np.isnan(result)

@@ -1,7 +1,7 @@
-"""The noise stream: known answers, one stream for every variant, shape and dtype, and its statistics.
+"""The noise stream: known answers, one stream for every variant, shape and dtype; statistics.
 
-Every draw has a fixed seed, so a statistical test passes always or never; its bounds say how unlikely
-numbers from a right generator would be to fall outside.
+Every draw has a fixed seed, so a statistical test passes always or never; its bounds say how
+unlikely a right generator would be to fall outside.
 """
 
 import inspect
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_variants import NAMES, USABLE, variant
 
+from kernel_variants import NAMES, USABLE, variant
 from minivae.kernels import philox
 from minivae.noise import Noise, NoiseStream
 
@@ -22,10 +22,22 @@ words64 = st.integers(0, WORD)
 
 # Random123's kat_vectors for philox4x32-10: counter, key, answer.
 KNOWN_ANSWERS = [
-    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
-]  # fmt: skip
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
+]
 
 
 @pytest.fixture(params=NAMES)
@@ -78,7 +90,8 @@ def test_reference_follows_the_definition(seed, offset, i):
     noise = Noise(seed, offset)
     assert int(philox.words(noise, i + 1)[i]) == word
     assert philox.uniform(noise, i + 1, np.float64)[i] == (2 * word + 1) / 2**33
-    assert math.isclose(philox.normal(noise, i + 1, np.float64)[i], number, rel_tol=1e-12, abs_tol=1e-14)
+    x = philox.normal(noise, i + 1, np.float64)[i]
+    assert math.isclose(x, number, rel_tol=1e-12, abs_tol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -88,9 +101,9 @@ def test_one_stream_for_every_variant(kernels, seed, offset, dtype):
     for n in (0, 1, 2, 3, 4, 5, 511, 512, 513, 2047, 70_001):
         u, x = kernels.uniform(noise, n, dtype), kernels.normal(noise, n, dtype)
         assert u.dtype == x.dtype == dtype and u.shape == x.shape == (n,)
-        # u holds its word's 33 bits in float64 and is rounded once to float32: equal means equal words.
+        # u holds its word's 33 bits in float64, and is rounded once to float32: equal u, equal w.
         np.testing.assert_array_equal(u, philox.uniform(noise, n, dtype))
-        # The definition rounds the angle in double: an error of 6e-16 turns, times a radius up to 6.8.
+        # The definition rounds the angle in double, by up to 4e-16, times a radius up to 6.8.
         rtol = 6 * np.finfo(dtype).eps
         np.testing.assert_allclose(x, philox.normal(noise, n, dtype), rtol=rtol, atol=1e-14)
 
@@ -113,7 +126,7 @@ EDGES = [0, 1, 2, 2**23, 2**24 + 1, 2**29 - 1, 2**29, 2**30, 3 * 2**29 - 1, 3 * 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("cpu")])
 def test_box_muller_at_every_word(name):
-    """float32 is within 6 ulp of the exact number, also where u rounds to 1 or the sine is near 0."""
+    """Within 6 ulp of the exact number, also where u rounds to 1 or the sine is near 0."""
     rng = np.random.default_rng(0)
     w = rng.integers(0, 2**32, (200_000, 2), dtype=np.uint32)
     w = np.concatenate([w, np.array([(a, b) for a in EDGES for b in EDGES], np.uint32)])
@@ -181,7 +194,10 @@ def normal_cdf(x):
 
 
 def ks_p_value(cdf_values):
-    """Kolmogorov-Smirnov: P(a sample is this far from uniform or farther). Stephens 1970's approximation."""
+    """Kolmogorov-Smirnov: P(a uniform sample is this far from uniform, or farther).
+
+    The limit distribution with the correction for finite n of Stephens 1970.
+    """
     f = np.sort(cdf_values)
     n = f.size
     steps = np.arange(n)

@@ -41,9 +41,9 @@ struct NoiseArg {
 // Fills a fresh array that the caller asked of NumPy, which parsed shape and dtype on the way.
 template <class Fill>
 void fill(const py::object& out, Fill fill_range) {
-  by_dtype("out", out, [&](auto zero) {
+  const Shape shape = shape_of(any_array("out", out));
+  by_dtype("dtype", out, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_of(any_array("out", out));
     T* data = in_place<T>("out", out, shape);
     over_rows(count(shape), 1, [&](Index begin, Index end) { fill_range(data, begin, end); });
   });
@@ -139,9 +139,8 @@ void adam(const py::object& param, const py::object& grad, const py::object& m, 
   });
 }
 
-// `out` has shape (B, ...), the rest as in images.
-void gather_pixels(const py::object& images, const py::object& index, const py::object& out,
-                   const py::object& noise) {
+py::object gather_pixels(const py::object& images, const py::object& index, const py::object& dtype,
+                         const py::object& noise) {
   const py::array all = array_arg<std::uint8_t>("images", images);
   if (all.ndim() == 0) throw py::value_error("images must have shape (N, ...), got ()");
   const std::int64_t* rows = input<std::int64_t>("index", index, {kAny});
@@ -158,12 +157,14 @@ void gather_pixels(const py::object& images, const py::object& index, const py::
   const bool draw = !noise.is_none();
   const SeedOffset pair = draw ? noise.cast<SeedOffset>() : SeedOffset{};
   const auto* pixels = static_cast<const std::uint8_t*>(all.data());
-  by_dtype("out", out, [&](auto zero) {
+  return by_dtype("dtype", py::array(py::dtype::from_args(dtype), 0), [&](auto zero) -> py::object {
     using T = decltype(zero);
-    T* to = in_place<T>("out", out, shape);
+    py::array_t<T> out = output<T>(shape);
+    T* to = out.mutable_data();
     over_rows(batch, size, [&](Index first, Index last) {
       kernels<T>().gather_pixels(pixels, rows, draw, {pair.first, pair.second}, to, size, first, last);
     });
+    return std::move(out);
   });
 }
 

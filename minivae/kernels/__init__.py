@@ -120,7 +120,9 @@ def get(kernel, *arrays):
         function = getattr(_load(variant)[0], kernel, None)
         if function is not None:
             return function
-    raise AttributeError(f"no kernel is called {kernel!r}; there are {', '.join(reference.__all__)}")
+    raise AttributeError(
+        f"no kernel is called {kernel!r}; there are {', '.join(reference.__all__)}"
+    )
 
 
 def table():

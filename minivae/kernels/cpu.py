@@ -9,6 +9,7 @@ import numpy as np
 from .. import _cpu
 from .._cpu import set_threads, threads
 from .philox import seed_and_offset
+from .reference import bias_corrections
 
 __all__ = [
     "adam",
@@ -58,15 +59,12 @@ def bce_with_logits(logits, target, with_grad):
 
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``."""
-    step_size = lr / (1 - beta1**step)
-    sqrt_correction = (1 - beta2**step) ** 0.5
-    _cpu.adam(
-        param, grad, m, v, weight_decay, 1 - beta1, beta2, 1 - beta2, step_size, sqrt_correction, eps
-    )  # fmt: skip
+    corrections = bias_corrections(step, lr, beta1, beta2)
+    factors = (weight_decay, 1 - beta1, beta2, 1 - beta2, *corrections, eps)
+    _cpu.adam(param, grad, m, v, *factors)
 
 
 def gather_pixels(images, index, dtype, noise=None):
     """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
-    out = np.empty((index.size, *images.shape[1:]), dtype)
-    _cpu.gather_pixels(images, index, out, noise if noise is None else seed_and_offset(noise))
-    return out
+    noise = None if noise is None else seed_and_offset(noise)
+    return _cpu.gather_pixels(images, index, dtype, noise)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, seed_and_offset
+from .reference import bias_corrections
 
 __all__ = [
     "adam",
@@ -170,9 +171,8 @@ def _adam(param, grad, m, v, one_minus_beta1, beta2, one_minus_beta2, factors):
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``."""
     number = param.dtype.type
-    step_size = lr / (1 - beta1**step)
-    sqrt_correction = (1 - beta2**step) ** 0.5
-    factors = tuple(number(x) for x in (step_size, sqrt_correction, eps, weight_decay))
+    corrections = bias_corrections(step, lr, beta1, beta2)
+    factors = tuple(number(x) for x in (*corrections, eps, weight_decay))
     _adam(param, grad, m, v, number(1 - beta1), number(beta2), number(1 - beta2), factors)
 
 

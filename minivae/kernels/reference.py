@@ -93,6 +93,11 @@ def bce_with_logits(logits, target, with_grad):
     return loss, xp.where(logits >= 0, 1, e) / (1 + e) - target
 
 
+def bias_corrections(step, lr, beta1, beta2):
+    """What Adam's step count amounts to: lr / (1 - beta1^step) and sqrt(1 - beta2^step)."""
+    return lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+
+
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam (Kingma & Ba 2015, algorithm 1) in place, as PyTorch orders it.
 
@@ -102,8 +107,7 @@ def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
         param, grad, m, v: (K,); all but grad are changed.
     """
     xp = array_module(param)
-    step_size = lr / (1 - beta1**step)
-    sqrt_correction = (1 - beta2**step) ** 0.5
+    step_size, sqrt_correction = bias_corrections(step, lr, beta1, beta2)
     grad = grad + weight_decay * param
     m[:] = m + (1 - beta1) * (grad - m)
     v[:] = v * beta2 + (1 - beta2) * grad * grad

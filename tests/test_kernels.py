@@ -1,0 +1,420 @@
+"""The fused elementwise kernels: one suite for every variant, against kernel_oracles."""
+
+import inspect
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import kernel_oracles as oracles
+from kernel_variants import NAMES, USABLE, variant
+from minivae import kernels as registry
+from minivae.kernels import philox, reference
+
+DTYPES = [np.float32, np.float64]
+# (rows, columns): empty ones, single ones, odd ones, and some on both sides of a tile of 512.
+SHAPES = [
+    *((0, 0), (0, 3), (4, 0), (1, 1), (5, 1), (1, 7)),
+    *((7, 20), (33, 31), (3, 511), (2, 513), (1, 1100)),
+]
+NOISE = (0x0123_4567_89AB_CDEF, 2**40 + 3)
+
+
+@pytest.fixture(params=NAMES)
+def kernels(request):
+    with variant(request.param) as module:
+        yield module
+
+
+def numbers(seed, shape, dtype, scale=1.0):
+    """Normal numbers in a read-only array whose memory begins at an odd element."""
+    values = np.random.default_rng(seed).normal(0, scale, shape).astype(dtype)
+    space = np.empty(values.size + 1, dtype)
+    out = space[1:].reshape(shape)
+    out[...] = values
+    out.flags.writeable = False
+    return out
+
+
+def assert_as_good_as(got, exact, plain):
+    """Right dtype and shape, and at most twice the error of plain code in that precision."""
+    assert got.dtype == plain.dtype and got.shape == exact.shape and got.flags.c_contiguous
+    if exact.size == 0:
+        return
+    scale = max(1.0, float(np.abs(exact).max()))
+    slack = 2 if exact.ndim == 2 else 16  # a sum of a thousand terms has more roundings
+    allowed = 2 * np.abs(plain - exact).max() + slack * np.finfo(plain.dtype).eps * scale
+    assert np.abs(got - exact).max() <= allowed  # false for NaN as well
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reparam_kl(kernels, shape, dtype):
+    mu, logvar, eps, dz = (numbers(k, shape, dtype, 1.5) for k in range(4))
+    dkl = numbers(9, shape[:1], dtype)
+    for args, names in (((mu, logvar, eps), "forward"), ((mu, logvar, eps, dz, dkl), "backward")):
+        got = getattr(kernels, f"reparam_kl_{names}")(*args)
+        exact = getattr(oracles, f"reparam_kl_{names}")(*args)
+        plain = getattr(oracles, f"plain_reparam_kl_{names}")(*args)
+        for triple in zip(got, exact, plain, strict=True):
+            assert_as_good_as(*triple)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reparam_kl_makes_its_own_noise(kernels, shape, dtype):
+    """A pair (seed, offset) gives the bytes that the drawn array gives, in forward and backward."""
+    mu, logvar, dz = (numbers(k, shape, dtype) for k in range(3))
+    dkl = numbers(9, shape[:1], dtype)
+    eps = kernels.normal(NOISE, shape, dtype)
+    drawn = kernels.reparam_kl_forward(mu, logvar, NOISE)
+    drawn += kernels.reparam_kl_backward(mu, logvar, NOISE, dz, dkl)
+    given = kernels.reparam_kl_forward(mu, logvar, eps)
+    given += kernels.reparam_kl_backward(mu, logvar, eps, dz, dkl)
+    for a, b in zip(drawn, given, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bce_with_logits(kernels, shape, dtype):
+    logits = numbers(0, shape, dtype, 6)
+    target = np.random.default_rng(1).uniform(0, 1, shape).astype(dtype)
+    target[np.random.default_rng(2).uniform(size=shape) < 0.4] = 1
+    target.flags.writeable = False
+    exact = oracles.bce_with_logits(logits, target)
+    plain = oracles.plain_bce_with_logits(logits, target)
+    got = kernels.bce_with_logits(logits, target, True)
+    for triple in zip(got, exact, plain, strict=True):
+        assert_as_good_as(*triple)
+    loss, nothing = kernels.bce_with_logits(logits, target, with_grad=False)
+    assert nothing is None
+    np.testing.assert_array_equal(loss, got[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bce_with_extreme_logits(kernels, dtype):
+    """No overflow, no lost digits, and the softplus alone where the target is 0."""
+    logits = np.array([[0], [1e4], [-1e4], [60], [-60], [3e38], [-3e38]], dtype)
+    loss, gradient = kernels.bce_with_logits(logits, np.zeros_like(logits), True)
+    small = math.exp(-60)
+    np.testing.assert_allclose(loss, [math.log(2), 1e4, 0, 60, small, dtype(3e38), 0], rtol=1e-6)
+    np.testing.assert_allclose(gradient[:, 0], [0.5, 1, 0, 1, small, 1, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 16, 17, 1025])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_adam(kernels, size, weight_decay, dtype):
+    param, grad, m, v = (numbers(k, size, dtype) for k in range(4))
+    got = [param.copy(), grad, m.copy(), v**2]
+    exact = [a.astype(np.float64) for a in got]
+    rest = 3e-3, 0.9, 0.99, 1e-8, weight_decay
+    for step in (1, 2, 50):
+        exact[0], exact[2], exact[3] = oracles.adam(*exact, step, *rest)
+        assert kernels.adam(*got, step, *rest) is None
+    eps = np.finfo(dtype).eps
+    for a, b in zip(got, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=20 * eps, atol=10 * eps)
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_adam_is_bit_equal_to_the_reference(name):
+    """The same operations in the same order, each rounded by itself: no excuse for a difference."""
+    for dtype in DTYPES:
+        results = []
+        for each in ("reference", name):
+            arrays = [numbers(k, 1001, dtype).copy() for k in range(4)]
+            np.square(arrays[3], out=arrays[3])
+            with variant(each) as kernels:
+                for step in range(1, 6):
+                    kernels.adam(*arrays, step, 1e-3, 0.9, 0.999, 1e-8, 0.01)
+            results.append(arrays)
+        np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_adam_follows_pytorch(kernels):
+    torch = pytest.importorskip("torch")
+    param = torch.nn.Parameter(torch.tensor(numbers(0, 50, np.float64).copy()))
+    optimiser = torch.optim.Adam([param], lr=0.01, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)
+    mine, m, v = param.detach().numpy().copy(), np.zeros(50), np.zeros(50)
+    for step in range(1, 21):
+        grad = numbers(step, 50, np.float64)
+        param.grad = torch.tensor(grad.copy())
+        optimiser.step()
+        kernels.adam(mine, grad, m, v, step, 0.01, 0.8, 0.95, 1e-6, 0.1)
+    np.testing.assert_allclose(mine, param.detach().numpy(), rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (1,), (28, 28), (3, 5, 7), (0,), (600,)])
+@pytest.mark.parametrize("rows", [[], [2], [0, 2, 2, 1, 0, 2, 1]])
+def test_gather_pixels(kernels, rows, shape, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    images[1] = 255
+    images.flags.writeable = False
+    index = np.array(rows, np.int64)
+    got = kernels.gather_pixels(images, index, dtype)
+    assert got.dtype == dtype and got.shape == (len(rows), *shape)
+    np.testing.assert_array_equal(got, images[index].astype(dtype) / dtype(255))
+
+    drawn = kernels.gather_pixels(images, index, dtype, NOISE)
+    assert drawn.dtype == dtype and drawn.shape == got.shape
+    words = philox.words(NOISE, got.shape)
+    for u, p, value in zip(words.flat, images[index].flat, drawn.flat, strict=True):
+        assert value == (Fraction(2 * int(u) + 1, 2**33) < Fraction(int(p), 255))
+
+
+def test_drawn_pixels_have_the_pixels_means(kernels):
+    images = np.arange(256, dtype=np.uint8)[:, None].repeat(4000, axis=1)
+    drawn = kernels.gather_pixels(images, np.arange(256), np.float32, (1, 2)).mean(axis=1)
+    p = np.arange(256) / 255
+    assert drawn[0] == 0 and drawn[255] == 1
+    error = np.abs(drawn - p)[1:-1] / np.sqrt(p * (1 - p) / 4000)[1:-1]
+    assert error.max() < 4.5 and 0.8 < np.sqrt((error**2).mean()) < 1.2
+
+
+@pytest.mark.parametrize("bad", [[3], [-1], [0, 1, 2**40]])
+def test_gather_pixels_refuses_rows_that_are_not_there(kernels, bad):
+    with pytest.raises(IndexError, match=r"index.*\[0, 3\)"):
+        kernels.gather_pixels(np.zeros((3, 2), np.uint8), np.array(bad), np.float32)
+
+
+# ---- properties
+
+
+@given(
+    logvar=hnp.arrays(np.float32, (3, 5), elements=st.floats(-60, 60, width=32)),
+    scale=st.sampled_from([1, 1e-3, 1e-6]),
+)
+def test_kl_is_never_negative(logvar, scale):
+    logvar = logvar * np.float32(scale)
+    for dtype in DTYPES:
+        mu, logvar = np.zeros((3, 5), dtype), logvar.astype(dtype)
+        for name in USABLE:
+            with variant(name) as kernels:
+                _, kl = kernels.reparam_kl_forward(mu, logvar, NOISE)
+                assert (kl >= 0).all()
+
+
+def test_kl_keeps_its_digits_near_the_prior(kernels):
+    """With logvar of scale 1e-3, exp(logvar) - logvar - 1 in float32 would be wrong by a sixth."""
+    logvar = numbers(0, (2000, 1), np.float32, 1e-3)
+    mu = np.zeros_like(logvar)
+    _, kl = kernels.reparam_kl_forward(mu, logvar, mu)
+    v = logvar[:, 0].astype(np.float64)
+    exact = v**2 / 4 + v**3 / 12 + v**4 / 48
+    error = np.abs(kl - exact) / exact
+    assert np.median(error) < 2e-4 and (kl >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_shows_in_its_row_alone(kernels, value, dtype):
+    def with_one(shape):
+        a = np.zeros(shape, dtype)
+        a[1, 5] = value
+        return a
+
+    shape = (3, 20)
+    zero, row = np.zeros(shape, dtype), np.zeros(3, dtype)
+    with np.errstate(invalid="ignore"):  # infinity less infinity, in array code
+        for args in ((with_one(shape), zero, zero), (zero, with_one(shape), zero + 1)):
+            z, kl = kernels.reparam_kl_forward(*args)
+            assert not np.isfinite(kl[1]) and np.isfinite(kl[[0, 2]]).all()
+            assert not np.isfinite(z[1, 5]) and np.isfinite(z).sum() == z.size - 1
+        one = zero + 1
+        dmu, dlogvar = kernels.reparam_kl_backward(zero, with_one(shape), one, one, row + 1)
+        assert np.isfinite(dmu).all() and not np.isfinite(dlogvar[1, 5])
+        dmu, dlogvar = kernels.reparam_kl_backward(zero, zero, one, with_one(shape), row)
+        assert not np.isfinite(dmu[1, 5]) and not np.isfinite(dlogvar[1, 5])
+        for logits, target in ((with_one(shape), zero), (zero, with_one(shape))):
+            loss, gradient = kernels.bce_with_logits(logits, target, True)
+            assert not np.isfinite(loss[1]) and np.isfinite(loss[[0, 2]]).all()
+            if np.isnan(value):
+                assert np.isnan(gradient[1, 5]) and np.isnan(gradient).sum() == 1
+        param, m, v = np.zeros(60, dtype), np.zeros(60, dtype), np.zeros(60, dtype)
+        kernels.adam(param, with_one(shape).ravel(), m, v, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0)
+    assert np.isnan(param[25]) and np.isfinite(param).sum() == 59
+
+
+def everything(kernels, dtype):
+    """Results of every kernel on inputs large enough for several threads."""
+    mu, logvar, eps, dz = (numbers(k, (3001, 37), dtype) for k in range(4))
+    dkl = numbers(5, 3001, dtype)
+    images = np.random.default_rng(0).integers(0, 256, (50, 784), dtype=np.uint8)
+    arena = [numbers(k, 111_037, dtype).copy() for k in range(4)]
+    np.square(arena[3], out=arena[3])
+    kernels.adam(*arena, 1, 1e-3, 0.9, 0.999, 1e-8, 0.0)
+    return [
+        *arena,
+        kernels.normal(NOISE, 123_457, dtype),
+        kernels.uniform(NOISE, 123_457, dtype),
+        *kernels.reparam_kl_forward(mu, logvar, NOISE),
+        *kernels.reparam_kl_forward(mu, logvar, eps),
+        *kernels.reparam_kl_backward(mu, logvar, NOISE, dz, dkl),
+        *kernels.bce_with_logits(mu, eps, True),
+        kernels.gather_pixels(images, np.arange(150) % 50, dtype, NOISE),
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_do_not_depend_on_machine_or_threads(dtype):
+    """Every instruction set and number of threads gives the same bytes."""
+    compiled = [name for name in USABLE if name.startswith("cpu")]
+    if not compiled:
+        pytest.skip("the compiled kernels are not built")
+    before = registry.threads()
+    results = []
+    try:
+        for name in compiled:
+            with variant(name) as kernels:
+                for threads in (1, 3):
+                    registry.set_threads(threads)
+                    results.append(everything(kernels, dtype))
+    finally:
+        registry.set_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# ---- signatures and arguments
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "reference"])
+def test_variants_keep_the_reference_signatures(name):
+    with variant(name) as module:
+        shared = [kernel for kernel in reference.__all__ if hasattr(module, kernel)]
+        assert len(shared) >= 7
+        for kernel in shared:
+            assert inspect.signature(getattr(module, kernel)) == inspect.signature(
+                getattr(reference, kernel)
+            ), kernel
+
+
+F4 = np.float32
+OK = {
+    "reparam_kl_forward": lambda: [np.zeros((3, 4), F4) for _ in range(3)],
+    "reparam_kl_backward": lambda: [np.zeros((3, 4), F4) for _ in range(4)] + [np.zeros(3, F4)],
+    "bce_with_logits": lambda: [np.zeros((3, 4), F4), np.zeros((3, 4), F4), True],
+    "adam": lambda: [*(np.zeros(12, F4) for _ in range(4)), 1, 1e-3, 0.9, 0.999, 1e-8, 0.0],
+    "gather_pixels": lambda: [np.zeros((3, 4), np.uint8), np.zeros(2, np.int64), F4],
+}
+PARAMETERS = {name: list(inspect.signature(getattr(reference, name)).parameters) for name in OK}
+ARRAYS = [
+    (kernel, position)
+    for kernel, make in OK.items()
+    for position, value in enumerate(make())
+    if isinstance(value, np.ndarray)
+]
+
+
+def misaligned(a):
+    space = np.zeros(a.nbytes + 1, np.uint8)[1:]
+    return np.frombuffer(space.data, a.dtype, a.size).reshape(a.shape)
+
+
+def read_only(a):
+    a.flags.writeable = False
+    return a
+
+
+# What is done to one argument, the error, and a piece of its text.
+ABUSES = {
+    "a list": (lambda a: a.tolist(), TypeError, "NumPy array, got list"),
+    "None": (lambda a: None, TypeError, "NumPy array, got NoneType"),
+    "integers": (lambda a: a.astype(np.int32), TypeError, "got <i4"),
+    "half precision": (lambda a: a.astype(np.float16), TypeError, "got <f2"),
+    "objects": (lambda a: a.astype(object), TypeError, r"got \|O"),
+    "foreign byte order": (lambda a: a.astype(a.dtype.newbyteorder()), TypeError, "byte order"),
+    "a dimension more": (lambda a: a[None], ValueError, "shape|dimensions"),
+    "a longer first axis": (lambda a: np.concatenate([a, a]), ValueError, "shape"),
+    "no dimension": (lambda a: a.reshape(-1)[:1].reshape(()), ValueError, "shape|dimensions"),
+    "a stride": (lambda a: a.repeat(2, axis=-1)[..., ::2], ValueError, "C-contiguous"),
+    "reversed": (lambda a: a[::-1], ValueError, "C-contiguous"),
+    "misaligned": (misaligned, ValueError, "aligned"),
+}
+
+
+# Bytes have no order and no alignment, and any number of images or indices will do.
+RIGHT = {
+    (np.dtype(np.uint8), "foreign byte order"),
+    (np.dtype(np.uint8), "misaligned"),
+    (np.dtype(np.uint8), "a dimension more"),
+    (np.dtype(np.uint8), "a longer first axis"),
+    (np.dtype(np.int64), "a longer first axis"),
+}
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    name = next((name for name in USABLE if name.startswith("cpu")), "cpu")
+    with variant(name) as module:
+        yield module
+
+
+@pytest.mark.parametrize("kernel", OK)
+def test_the_arguments_to_be_abused_are_right_at_first(cpu, kernel):
+    getattr(cpu, kernel)(*OK[kernel]())
+
+
+@pytest.mark.parametrize(
+    "kernel, position, abuse",
+    [
+        (kernel, position, abuse)
+        for kernel, position in ARRAYS
+        for abuse in ABUSES
+        if (OK[kernel]()[position].dtype, abuse) not in RIGHT
+    ],
+)
+def test_bad_arrays_are_refused_by_name(cpu, kernel, position, abuse):
+    spoil, error, text = ABUSES[abuse]
+    args = OK[kernel]()
+    args[position] = spoil(args[position])
+    name = PARAMETERS[kernel][position]
+    others = {PARAMETERS[k][i] for k, i in ARRAYS if k == kernel}
+    with pytest.raises(error, match=text) as caught:
+        getattr(cpu, kernel)(*args)
+    # The first argument sets the shape, so another may be the first that does not fit it.
+    named = str(caught.value).split()[0]
+    assert named == name or (position == 0 and error is ValueError and named in others)
+
+
+@pytest.mark.parametrize("position, name", [(0, "param"), (2, "m"), (3, "v")])
+def test_adam_refuses_read_only_memory(cpu, position, name):
+    args = OK["adam"]()
+    args[position] = read_only(args[position])
+    with pytest.raises(ValueError, match=f"{name} is changed in place, but is read-only"):
+        cpu.adam(*args)
+
+
+@pytest.mark.parametrize("a, b", [(0, 1), (0, 2), (0, 3), (2, 1), (2, 3), (3, 1)])
+@pytest.mark.parametrize("shift", [0, 1, 11])
+def test_adam_refuses_overlap(cpu, a, b, shift):
+    args, space = OK["adam"](), np.zeros(12 + 12, F4)
+    args[a], args[b] = space[:12], space[shift : shift + 12]
+    with pytest.raises(ValueError, match="overlaps"):
+        cpu.adam(*args)
+    args[b] = space[12:]
+    cpu.adam(*args)
+
+
+@pytest.mark.parametrize(
+    "noise, error",
+    [((1, -1), ValueError), ((2**64, 0), ValueError), ((1,), TypeError), ((1.5, 0), TypeError)],
+)
+def test_bad_noise_pairs(kernels, noise, error):
+    zero = np.zeros((2, 2), F4)
+    for call in (
+        lambda: kernels.reparam_kl_forward(zero, zero, noise),
+        lambda: kernels.normal(noise, 3, F4),
+        lambda: kernels.uniform(noise, 3, F4),
+        lambda: kernels.gather_pixels(np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), F4, noise),
+    ):
+        with pytest.raises(error, match=r"seed|offset"):
+            call()

@@ -4,22 +4,24 @@ namespace MV_ISA {
 
 #include "cpu/noise.inl"
 #include "cpu/row_sum.inl"
-
 #include "cpu/simd.inl"
-
-#include "cpu/adam.inl"
-#include "cpu/bce_with_logits.inl"
-#include "cpu/elementary.inl"
-#include "cpu/gather_pixels.inl"
 #include "cpu/gemm_tile.inl"
 #include "cpu/dot.inl"
+
+#include "cpu/adam.inl"
+#include "cpu/batch_norm.inl"
+#include "cpu/bce_with_logits.inl"
+#include "cpu/conv2d.inl"
+#include "cpu/conv2d_grad.inl"
+#include "cpu/elementary.inl"
+#include "cpu/gather_pixels.inl"
 #include "cpu/gemm.inl"
+#include "cpu/relu.inl"
 #include "cpu/reparam_kl.inl"
 
 template <class T>
 constexpr Kernels<T> table_of() {
   Kernels<T> k{};
-  k.gemm = gemm<T>;
   k.uniform = uniform<T>;
   k.normal = normal<T>;
   k.reparam_kl_forward = reparam_kl_forward<T>;
@@ -27,6 +29,16 @@ constexpr Kernels<T> table_of() {
   k.bce_with_logits = bce_with_logits<T>;
   k.adam = adam<T>;
   k.gather_pixels = gather_pixels<T>;
+  k.relu = relu<T>;
+  k.relu_backward = relu_backward<T>;
+  k.channel_sum = channel_sum<T>;
+  k.batch_statistics = batch_statistics<T>;
+  k.batch_norm_forward = batch_norm_forward<T>;
+  k.batch_norm_backward = batch_norm_backward<T>;
+  k.gemm = gemm<T>;
+  k.conv2d = conv2d<T>;
+  k.conv2d_grad_input = conv2d_grad_input<T>;
+  k.conv2d_grad_weight = conv2d_grad_weight<T>;
   k.elementary = elementary<T>;
   k.box_muller_pairs = box_muller_pairs<T>;
   return k;

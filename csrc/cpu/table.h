@@ -1,9 +1,10 @@
-// The kernels as a table of functions: one table per instruction set, one half per dtype. Each kernel
-// is written once, in csrc/cpu/<op>.inl, and compiled once per table by isa_<name>.cpp.
+// The kernels as a table of functions: one table per instruction set, one half per dtype. Each
+// kernel is written once, in csrc/cpu/<op>.inl, and compiled once per table by isa_<name>.cpp.
 //
-// A kernel works on the range [begin, end) of its outermost dimension, so that the caller decides how
-// many threads share the work and no result depends on it. Pointers are aligned to their dtype and
-// point to C-contiguous arrays; outputs do not overlap inputs, except where a kernel is in place.
+// A kernel works on the range [begin, end) of its outermost dimension, so that the caller decides
+// how many threads share the work and no result depends on it. Pointers are aligned to their dtype
+// and point to C-contiguous arrays; outputs do not overlap inputs, except where a kernel is in
+// place.
 #pragma once
 
 // Every system header that a kernel body or csrc/math uses is included here, outside the regions
@@ -20,6 +21,7 @@
 #endif
 
 #include "common/host_device.h"
+#include "cpu/conv_geometry.h"
 #include "cpu/operands.h"
 #include "cpu/parallel.h"
 #include "cpu/scratch.h"
@@ -40,8 +42,6 @@ enum class Elementary { kExp, kExpm1, kLog, kLog1p };
 template <class T>
 struct Kernels {
   // noise.inl, over elements
-  // Products use the threads themselves; see gemm.inl.
-  void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c);
   void (*uniform)(NoiseKey key, T* out, Index begin, Index end);
   void (*normal)(NoiseKey key, T* out, Index begin, Index end);
   // reparam_kl.inl, over rows; eps may be null, then key serves
@@ -57,6 +57,23 @@ struct Kernels {
   // gather_pixels.inl, over rows
   void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
                         T* out, Index size, Index first, Index last);
+  // relu.inl, over elements
+  void (*relu)(const T* x, T* y, Index begin, Index end);
+  void (*relu_backward)(const T* y, const T* dy, T* dx, Index begin, Index end);
+  // batch_norm.inl, over channels of (N, C, L)
+  void (*channel_sum)(const T* x, T* sums, Index N, Index C, Index L, Index first, Index last);
+  void (*batch_statistics)(const T* x, T* mean, T* var, Index N, Index C, Index L, Index first, Index last);
+  void (*batch_norm_forward)(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y,
+                             Index N, Index C, Index L, Index first, Index last);
+  void (*batch_norm_backward)(const T* x, const T* w, const T* mean, const T* var, T eps, const T* dy,
+                              bool training, T* dx, T* dw, T* db, Index N, Index C, Index L, Index first,
+                              Index last);
+  // gemm.inl and conv2d.inl, which divide their work among the threads themselves; biases may be
+  // null
+  void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c);
+  void (*conv2d)(const ConvShape& shape, const T* x, const T* w, const T* b, T* y);
+  void (*conv2d_grad_input)(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx);
+  void (*conv2d_grad_weight)(const ConvShape& shape, const T* x, const T* dy, T* dw);
   // elementary.inl, over elements, for tests
   void (*elementary)(Elementary function, const T* x, T* y, Index begin, Index end);
   void (*box_muller_pairs)(const std::uint32_t* words, T* out, Index begin, Index end);

@@ -11,6 +11,7 @@ from ..backend import array_module
 __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
+    "channel_sum",
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
@@ -113,6 +114,11 @@ def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
     return dw
 
 
+def channel_sum(x):
+    """Sums over all but the channel: x (N, C, L) -> (C,), accumulated in float64."""
+    return x.sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
+
+
 def batch_norm_forward(x, w, b, mean, var, eps):
     """y = w (x - mean) / sqrt(var + eps) + b for each channel; mean and var of the batch if None.
 
@@ -141,8 +147,8 @@ def batch_norm_backward(x, w, mean, var, eps, dy, training):
     """
     inverse = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
     xh = (x - mean[:, None]) * inverse[:, None]
-    dw = (dy * xh).sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
-    db = dy.sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
+    dw = channel_sum(dy * xh)
+    db = channel_sum(dy)
     if training:
         count = x.shape[0] * x.shape[2]
         dy = dy - (db[:, None] + xh * dw[:, None]) / count

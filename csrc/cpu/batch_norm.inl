@@ -1,0 +1,77 @@
+// Batch normalisation of channels [first, last) of (N, C, L), and sums over everything but the channel.
+// Statistics and sums are in double; the variance is a second pass over the data, about the mean.
+
+// The sum over n and l of term(x[n, c, l], its position).
+template <class Term>
+double channel_total(Index N, Index C, Index L, Index c, Term term) {
+  RowSum sum;
+  double terms[kTile];
+  for (Index n = 0; n < N; ++n) {
+    const Index row = (n * C + c) * L;
+    for (Index l = 0; l < L; l += kTile) {
+      const Index count = min_index(kTile, L - l);
+      for (Index i = 0; i < count; ++i) terms[i] = term(row + l + i);
+      add_piece(sum, terms, count);
+    }
+  }
+  return total(sum);
+}
+
+template <class T>
+void channel_sum(const T* x, T* sums, Index N, Index C, Index L, Index first, Index last) {
+  for (Index c = first; c < last; ++c) {
+    sums[c] = static_cast<T>(channel_total(N, C, L, c, [=](Index i) { return double(x[i]); }));
+  }
+}
+
+template <class T>
+void batch_statistics(const T* x, T* mean, T* var, Index N, Index C, Index L, Index first, Index last) {
+  const double count = double(N) * double(L);
+  for (Index c = first; c < last; ++c) {
+    const double m = channel_total(N, C, L, c, [=](Index i) { return double(x[i]); }) / count;
+    const double squares = channel_total(N, C, L, c, [=](Index i) { return (x[i] - m) * (x[i] - m); });
+    mean[c] = static_cast<T>(m);
+    var[c] = static_cast<T>(squares / count);
+  }
+}
+
+// y = (x - mean) w / sqrt(var + eps) + b
+template <class T>
+void batch_norm_forward(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y,
+                        Index N, Index C, Index L, Index first, Index last) {
+  for (Index c = first; c < last; ++c) {
+    const T m = mean[c], scale = w[c] / std::sqrt(var[c] + eps), shift = b[c];
+    for (Index n = 0; n < N; ++n) {
+      const T* MV_RESTRICT from = x + (n * C + c) * L;
+      T* MV_RESTRICT to = y + (n * C + c) * L;
+      for (Index i = 0; i < L; ++i) to[i] = (from[i] - m) * scale + shift;
+    }
+  }
+}
+
+// With xh = (x - mean) / sqrt(var + eps): dw = sum(dy xh), db = sum(dy), and
+// dx = w / sqrt(var + eps) [dy - (db + xh dw) / (N L)]; when mean and var are constants, the bracket is dy.
+template <class T>
+void batch_norm_backward(const T* x, const T* w, const T* mean, const T* var, T eps, const T* dy,
+                         bool training, T* dx, T* dw, T* db, Index N, Index C, Index L, Index first,
+                         Index last) {
+  const double count = double(N) * double(L);
+  for (Index c = first; c < last; ++c) {
+    const T m = mean[c], inverse = 1 / std::sqrt(var[c] + eps), scale = w[c] * inverse;
+    const auto normalised = [=](Index i) { return double((x[i] - m) * inverse); };
+    const double sum_dy = channel_total(N, C, L, c, [=](Index i) { return double(dy[i]); });
+    const double sum_dy_xh = channel_total(N, C, L, c, [=](Index i) { return dy[i] * normalised(i); });
+    db[c] = static_cast<T>(sum_dy);
+    dw[c] = static_cast<T>(sum_dy_xh);
+    const T mean_dy = training ? static_cast<T>(sum_dy / count) : 0;
+    const T mean_dy_xh = training ? static_cast<T>(sum_dy_xh / count) : 0;
+    for (Index n = 0; n < N; ++n) {
+      const T* MV_RESTRICT from = x + (n * C + c) * L;
+      const T* MV_RESTRICT gradient = dy + (n * C + c) * L;
+      T* MV_RESTRICT to = dx + (n * C + c) * L;
+      for (Index i = 0; i < L; ++i) {
+        to[i] = (gradient[i] - (mean_dy + (from[i] - m) * inverse * mean_dy_xh)) * scale;
+      }
+    }
+  }
+}

@@ -1,0 +1,150 @@
+// Convolution and its two adjoints, on images (N, C, H, W), as implicit matrix products: the matrix of all
+// patches is never written. The input is split into phases (conv_geometry.h), so that a tap is a shift, and
+// the phases of a block of images are laid out as
+//
+//   planes[channel][phase of rows][phase of columns][row][image][column]
+//
+// with zeros where the padding is. Then all outputs of one channel lie along one long line, rows of all
+// images one after the other; the patch element (c, kh, kw) of every output is that line shifted by a fixed
+// distance; and rows of the patch matrix are read in place by the tiles of gemm_tile.inl. The line also
+// passes the few columns between two images' rows: those results are dropped.
+//
+//   conv2d               y  = W x patches of x      W (O, C KH KW)
+//   conv2d_grad_input    dx = for each phase of x, the weights of the taps that meet it x patches of dy
+//   conv2d_grad_weight   dW = dy x patches of x, transposed: dot products along the line
+//
+// A block's planes and results stay in L2. Blocks of images or rows are the unit of threading.
+
+MV_INLINE Index round_up(Index n, Index step) { return ceil_div(n, step) * step; }
+
+// The first `count` lanes, or all.
+template <class T>
+MV_INLINE void write_vector(T* p, Vec<T> v, Index count) {
+  if (count >= kVectorLanes<T>) store(p, v);
+  else if (count > 0) store_lanes(p, v, first_lanes<T>(count));
+}
+
+// dst[i] = src[first + i * step] for i < count, or 0 where that index lies outside [0, size).
+template <class T>
+void sample_row(const T* src, Index size, Index first, Index step, Index count, T* dst) {
+  for (Index i = 0; i < count; ++i) {
+    const Index from = first + i * step;
+    dst[i] = from >= 0 && from < size ? src[from] : T(0);
+  }
+}
+
+// The same for Step 1 and 2, a vector at a time: `inside` masks, for each vector read, what lies in the row.
+template <int Step, class T>
+MV_INLINE void sample_vectors(const T* src, const Mask<T>* inside, Index count, T* dst) {
+  constexpr int L = kVectorLanes<T>;
+  for (Index i = 0; i < count; i += L, src += Step * L, inside += Step) {
+    Vec<T> x = load_lanes(src, inside[0]);
+    if constexpr (Step == 2) x = every_other<T>(x, load_lanes(src + L, inside[1]));
+    write_vector(dst + i, x, count - i);
+  }
+}
+
+// The planes of `images` images (channels, h.size, w.size).
+template <class T>
+void fill_planes(const T* x, Index images, Index channels, const Phases& h, const Phases& w, T* planes) {
+  constexpr Index L = kVectorLanes<T>;
+  const Index phases_w = Index(w.start.size()), vectors = ceil_div(w.count, L) * w.step;
+  const Index plane = h.count * images * w.count;
+  auto* masks = scratch<Mask<T>>(Scratch::kMasks, phases_w * vectors);
+  for (Index p = 0; p < phases_w; ++p) {
+    for (Index u = 0; u < vectors; ++u) {
+      const Index from = w.start[p] + u * L, before = from < 0 ? min_index(-from, L) : 0;
+      const Index upto = from < w.size ? min_index(w.size - from, L) : 0;
+      masks[p * vectors + u] = first_lanes<T>(upto) & ~first_lanes<T>(before);
+    }
+  }
+  for (Index c = 0; c < channels; ++c) {
+    for (Index start_h : h.start) {
+      for (Index i = 0; i < h.count; ++i) {
+        const Index row = start_h + i * h.step;
+        for (Index n = 0; n < images; ++n) {
+          const T* line = x + ((n * channels + c) * h.size + row) * w.size;
+          for (Index p = 0; p < phases_w; ++p) {
+            T* dst = planes + p * plane + (i * images + n) * w.count;
+            if (row < 0 || row >= h.size) {
+              sample_row(line, 0, 0, 1, w.count, dst);
+            } else if (w.step == 1) {
+              sample_vectors<1>(line + w.start[p], masks + p * vectors, w.count, dst);
+            } else if (w.step == 2) {
+              sample_vectors<2>(line + w.start[p], masks + p * vectors, w.count, dst);
+            } else {
+              sample_row(line, w.size, w.start[p], w.step, w.count, dst);
+            }
+          }
+        }
+      }
+      planes += phases_w * plane;
+    }
+  }
+}
+
+// Rows of weights with those that a tile computes in vain, and the space their panels take.
+MV_INLINE Index padded_rows(Index rows) { return round_up(rows, kTileStep); }
+
+// sums[r][j] = sum over k < depth of weight (r, k) * line[offset[k] + j] for j < length, rows ld apart.
+template <class T>
+void correlate(const T* panels, Index rows, Index depth, const T* line, const Index* offset, Index length,
+               T* sums, Index ld) {
+  constexpr Index W = kTileCols<T>;
+  for (Index j = 0; j < length; j += W) {
+    for (Index r = 0; r < rows; r += kTileRows) {
+      const Index height = tile_height(min_index(kTileRows, rows - r));
+      fitting_tile(depth, panels + r * depth, ListedRows<T>{line + j, offset}, Output<T>{sums, ld}, r, j,
+                   height, W, false);
+    }
+  }
+}
+
+template <class T>
+void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
+  constexpr Index L = kVectorLanes<T>;
+  const Index N = shape.N, C = shape.C, O = shape.O;
+  const ConvAxis &h = shape.h, &v = shape.w;
+  if (N * O * h.output * v.output == 0) return;
+  const ConvTaps taps_h = conv_taps(h), taps_w = conv_taps(v);
+  const Index phases = Index(taps_h.remainder.size() * taps_w.remainder.size());
+  const Index depth = C * h.kernel * v.kernel, pitch = v.output + taps_w.reach;
+  T* panels = scratch<T>(Scratch::kPackedA, padded_rows(O) * depth + kVectorLanes<T>);
+  pack_rows(Matrix<T>{w, depth, 1}, 0, O, 0, depth, kTileRows, panels);
+
+  const Index row_bytes = (C * phases + padded_rows(O)) * pitch * Index(sizeof(T));
+  const ConvBlock block = conv_block(N, h.output, row_bytes, threads());
+  const Index row_blocks = ceil_div(h.output, block.rows);
+  parallel_for(ceil_div(N, block.images) * row_blocks, 1, [&](Index begin, Index end) {
+    for (Index task = begin; task < end; ++task) {
+      const Index n0 = task / row_blocks * block.images, images = min_index(block.images, N - n0);
+      const Index o0 = task % row_blocks * block.rows, rows = min_index(block.rows, h.output - o0);
+      const Index step = images * pitch, plane = (rows + taps_h.reach) * step, length = rows * step;
+      T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + pitch + kTileCols<T>);
+      fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, rows),
+                  taps_w.inputs(v, 0, v.output), planes);
+      Index* offset = scratch<Index>(Scratch::kOffsets, depth);
+      for (Index c = 0, k = 0; c < C; ++c) {
+        for (Index kh = 0; kh < h.kernel; ++kh) {
+          for (Index kw = 0; kw < v.kernel; ++kw, ++k) {
+            const Index phase = taps_h.phase[kh] * Index(taps_w.remainder.size()) + taps_w.phase[kw];
+            offset[k] = (c * phases + phase) * plane + taps_h.shift[kh] * step + taps_w.shift[kw];
+          }
+        }
+      }
+      const Index ld = round_up(length, kTileCols<T>);
+      T* sums = scratch<T>(Scratch::kTile, padded_rows(O) * ld + kVectorLanes<T>);
+      correlate(panels, O, depth, planes, offset, length, sums, ld);
+      for (Index n = 0; n < images; ++n) {
+        for (Index o = 0; o < O; ++o) {
+          const Vec<T> bias = splat(b ? b[o] : T(0));
+          T* dst = y + (((n0 + n) * O + o) * h.output + o0) * v.output;
+          for (Index i = 0; i < rows; ++i, dst += v.output) {
+            const T* src = sums + o * ld + i * step + n * pitch;
+            for (Index j = 0; j < v.output; j += L) write_vector(dst + j, load(src + j) + bias, v.output - j);
+          }
+        }
+      }
+    }
+  });
+}

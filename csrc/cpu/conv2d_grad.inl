@@ -1,0 +1,203 @@
+// The two adjoints of conv2d.inl.
+
+// Some columns of a row of x, every stride-th: where their sums lie, and how many there are.
+template <class T>
+struct PhaseSums {
+  const T* sums;
+  Index count;
+};
+
+// dst[i * stride + r] = phase r's sum at `from` + i, plus bias, for all columns of the row.
+template <class T>
+MV_INLINE void interleave(const PhaseSums<T>* phase, Index stride, Index from, T bias, Index columns, T* dst) {
+  constexpr Index L = kVectorLanes<T>;
+  if (stride == 1) {
+    const T* sums = phase[0].sums + from;
+    for (Index i = 0; i < columns; i += L) write_vector(dst + i, load(sums + i) + splat(bias), columns - i);
+  } else if (stride == 2) {
+    const T *even = phase[0].sums + from, *odd = phase[1].sums + from;
+    for (Index i = 0; 2 * i < columns; i += L) {
+      const Vec<T> a = load(even + i) + splat(bias), b = load(odd + i) + splat(bias);
+      write_vector(dst + 2 * i, zip_low<T>(a, b), columns - 2 * i);
+      write_vector(dst + 2 * i + L, zip_high<T>(a, b), columns - 2 * i - L);
+    }
+  } else {
+    for (Index r = 0; r < stride; ++r) {
+      const T* sums = phase[r].sums + from;
+      for (Index i = 0; i < phase[r].count; ++i) dst[i * stride + r] = sums[i] + bias;
+    }
+  }
+}
+
+template <class T>
+void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx) {
+  const Index N = shape.N, C = shape.C, O = shape.O;
+  const ConvAxis &h = shape.h, &v = shape.w;
+  if (N * C * h.input * v.input == 0) return;
+  const AdjointTaps taps_h = adjoint_taps(h), taps_w = adjoint_taps(v);
+  const Index kernel = h.kernel * v.kernel, rows_c = padded_rows(C);
+
+  // For each phase of x, the weights (C, O taps) as panels.
+  T* panel = scratch<T>(Scratch::kPackedA, rows_c * O * kernel + kVectorLanes<T>);
+  T* gathered = scratch<T>(Scratch::kPartial, C * O * kernel);
+  std::vector<T*> panels_of;
+  for (Index rh = 0; rh < h.stride; ++rh) {
+    for (Index rw = 0; rw < v.stride; ++rw) {
+      const auto &in_h = taps_h.phase[rh].tap, &in_w = taps_w.phase[rw].tap;
+      const Index depth = O * Index(in_h.size() * in_w.size());
+      T* p = gathered;
+      for (Index c = 0; c < C; ++c) {
+        for (Index o = 0; o < O; ++o) {
+          for (Index kh : in_h) {
+            for (Index kw : in_w) *p++ = w[((o * C + c) * h.kernel + kh) * v.kernel + kw];
+          }
+        }
+      }
+      pack_rows(Matrix<T>{gathered, depth, 1}, 0, C, 0, depth, kTileRows, panel);
+      panels_of.push_back(panel);
+      panel += rows_c * depth;
+    }
+  }
+
+  const Index pitch = taps_w.reads_last - taps_w.reads_first;
+  const Index row_bytes = (O + v.stride * rows_c) * pitch * Index(sizeof(T));
+  const Index all_rows = taps_h.last - taps_h.first;
+  const ConvBlock block = conv_block(N, all_rows, row_bytes, threads());
+  const Index row_blocks = ceil_div(all_rows, block.rows);
+  parallel_for(ceil_div(N, block.images) * row_blocks, 1, [&](Index begin, Index end) {
+    for (Index task = begin; task < end; ++task) {
+      const Index n0 = task / row_blocks * block.images, images = min_index(block.images, N - n0);
+      const Index i0 = taps_h.first + task % row_blocks * block.rows;
+      const Index i1 = min_index(i0 + block.rows, taps_h.last);
+      const Index step = images * pitch, height = i1 - i0 + taps_h.reach, plane = height * step;
+      T* planes = scratch<T>(Scratch::kPlanes, O * plane + pitch + kTileCols<T>);
+      fill_planes(dy + n0 * O * h.output * v.output, images, O,
+                  Phases{h.output, 1, height, {i0 - taps_h.reach}},
+                  Phases{v.output, 1, pitch, {taps_w.reads_first}}, planes);
+      Index* offset = scratch<Index>(Scratch::kOffsets, O * kernel);
+      const Index ld = round_up((i1 - i0) * step, kTileCols<T>);
+      T* sums = scratch<T>(Scratch::kTile, v.stride * rows_c * ld + kVectorLanes<T>);
+      for (Index rh = 0; rh < h.stride; ++rh) {
+        const AdjointPhase& in_h = taps_h.phase[rh];
+        const Index first = in_h.first > i0 ? in_h.first : i0, last = min_index(in_h.last, i1);
+        if (first >= last) continue;
+        auto* phases = scratch<PhaseSums<T>>(Scratch::kPhases, v.stride);
+        for (Index rw = 0; rw < v.stride; ++rw) {
+          const AdjointPhase& in_w = taps_w.phase[rw];
+          T* phase_sums = sums + rw * rows_c * ld;
+          Index k = 0;
+          for (Index o = 0; o < O; ++o) {
+            for (Index shift_h : in_h.shift) {
+              for (Index shift_w : in_w.shift) {
+                offset[k++] = o * plane + (first - shift_h - (i0 - taps_h.reach)) * step + in_w.first -
+                              shift_w - taps_w.reads_first;
+              }
+            }
+          }
+          correlate(panels_of[rh * v.stride + rw], C, k, planes, offset, (last - first) * step,
+                    phase_sums, ld);
+          // The phase of column 0 comes first.
+          phases[in_w.first * v.stride + rw - v.padding] = {phase_sums, in_w.last - in_w.first};
+        }
+        for (Index n = 0; n < images; ++n) {
+          for (Index c = 0; c < C; ++c) {
+            for (Index i = first; i < last; ++i) {
+              T* dst = dx + (((n0 + n) * C + c) * h.input + i * h.stride + rh - h.padding) * v.input;
+              interleave(phases, v.stride, c * ld + (i - first) * step + n * pitch, b ? b[c] : T(0),
+                         v.input, dst);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// The number of images whose gradients are summed as one piece; pieces are added in order, so that the result
+// does not depend on the number of threads.
+constexpr Index kGradPieces = 16;
+constexpr Index kGradPieceBytes = Index(16) << 20;  // for all pieces together
+
+template <class T>
+void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) {
+  const Index N = shape.N, C = shape.C, O = shape.O;
+  const ConvAxis &h = shape.h, &v = shape.w;
+  const Index taps = C * h.kernel * v.kernel;
+  if (O * taps == 0) return;
+  const ConvTaps taps_h = conv_taps(h), taps_w = conv_taps(v);
+  const Index phases = Index(taps_h.remainder.size() * taps_w.remainder.size());
+  const Index pitch = v.output + taps_w.reach;
+
+  // A tile multiplies kDotRows lines with kDotCols lines: channels of dy with taps, or, when there are few
+  // channels, taps with channels.
+  const bool swap = O < kDotRows;
+  const Index rows = swap ? taps : O, cols = swap ? O : taps;
+  const Index row_tiles = ceil_div(rows, kDotRows), col_tiles = ceil_div(cols, kDotCols);
+  constexpr Index kSums = kDotRows * kDotCols;
+  const Index part_size = row_tiles * col_tiles * kSums;
+  const Index room = kGradPieceBytes / (part_size * Index(sizeof(T)));
+  const Index pieces = N < 1 || room < 1 ? 1 : min_index(min_index(N, room), kGradPieces);
+  T* parts = scratch<T>(Scratch::kPartial, pieces * part_size);
+
+  const Index row_bytes = (C * phases + O) * pitch * Index(sizeof(T));
+  const Index piece_images = ceil_div(N, pieces);
+  const ConvBlock block = conv_block(piece_images, h.output, row_bytes, 1);
+  parallel_for(pieces, 1, [&](Index begin, Index end) {
+    for (Index piece = begin; piece < end; ++piece) {
+      T* part = parts + piece * part_size;
+      for (Index t = 0; t < part_size; ++t) part[t] = 0;
+      const Index n_end = min_index(N, (piece + 1) * piece_images);
+      for (Index n0 = piece * piece_images; n0 < n_end; n0 += block.images) {
+        const Index images = min_index(block.images, n_end - n0);
+        for (Index o0 = 0; o0 < h.output; o0 += block.rows) {
+          const Index lines = min_index(block.rows, h.output - o0);
+          const Index step = images * pitch, plane = (lines + taps_h.reach) * step, length = lines * step;
+          T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + pitch + O * length);
+          T* dy_planes = planes + C * phases * plane + pitch;
+          fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, lines),
+                      taps_w.inputs(v, 0, v.output), planes);
+          fill_planes(dy + n0 * O * h.output * v.output, images, O, Phases{h.output, 1, lines, {o0}},
+                      Phases{v.output, 1, pitch, {0}}, dy_planes);
+          const T** line = scratch<const T*>(Scratch::kOffsets, taps + O);
+          const T** tap_lines = line;
+          const T** dy_lines = line + taps;
+          for (Index c = 0, k = 0; c < C; ++c) {
+            for (Index kh = 0; kh < h.kernel; ++kh) {
+              for (Index kw = 0; kw < v.kernel; ++kw, ++k) {
+                const Index phase = taps_h.phase[kh] * Index(taps_w.remainder.size()) + taps_w.phase[kw];
+                tap_lines[k] = planes + (c * phases + phase) * plane + taps_h.shift[kh] * step + taps_w.shift[kw];
+              }
+            }
+          }
+          for (Index o = 0; o < O; ++o) dy_lines[o] = dy_planes + o * length;
+          const T* const* row_lines = swap ? tap_lines : dy_lines;
+          const T* const* col_lines = swap ? dy_lines : tap_lines;
+          for (Index q = 0; q < length; q += kDotDepth<T>) {
+            const Index depth = min_index(kDotDepth<T>, length - q);
+            for (Index i = 0; i < row_tiles; ++i) {
+              const T *a[kDotRows], *b[kDotCols];
+              for (Index r = 0; r < kDotRows; ++r) a[r] = row_lines[min_index(i * kDotRows + r, rows - 1)] + q;
+              for (Index j = 0; j < col_tiles; ++j) {
+                for (Index s = 0; s < kDotCols; ++s) b[s] = col_lines[min_index(j * kDotCols + s, cols - 1)] + q;
+                T sums[kSums];
+                dot_tile<false>(depth, a, b, 0, sums);
+                T* p = part + (i * col_tiles + j) * kSums;
+                for (Index t = 0; t < kSums; ++t) p[t] += sums[t];
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+  for (Index o = 0; o < O; ++o) {
+    for (Index k = 0; k < taps; ++k) {
+      const Index row = swap ? k : o, col = swap ? o : k;
+      const T* p = parts + (row / kDotRows * col_tiles + col / kDotCols) * kSums + row % kDotRows * kDotCols +
+                   col % kDotCols;
+      T sum = 0;
+      for (Index piece = 0; piece < pieces; ++piece) sum += p[piece * part_size];
+      dw[o * taps + k] = sum;
+    }
+  }
+}

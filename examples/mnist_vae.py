@@ -1,0 +1,130 @@
+"""Train a variational autoencoder on MNIST and leave pictures of what it learned."""
+
+import json
+import sys
+from hashlib import sha256
+
+import numpy as np
+
+import minivae as mv
+from minivae import latent, models, optim
+from minivae.backend import to_device
+from minivae.data import PixelBatches, mnist
+from minivae.evaluate import posterior_means
+from minivae.files import OutputFolder
+from minivae.info import kernels_used
+from minivae.noise import SAMPLING
+from minivae.options import Parser, add_training_options, parse, positive_int, reported
+from minivae.train import Trainer
+
+MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
+LATENT_DIM = {"mlp": 20, "conv": 2}
+PICTURES = ("loss", "reconstructions", "samples", "interpolation", "manifold", "latent")
+
+
+def parser():
+    """The command line."""
+    p = Parser(prog="mnist_vae.py", description=__doc__)
+    p.add_argument("--model", choices=list(MODELS), default="mlp", help="architecture")
+    p.add_argument("--latent-dim", type=positive_int, metavar="N",
+                   help="size of the code; if not given, 20 for mlp and 2 for conv")  # fmt: skip
+    p.add_argument("--binarize", choices=["none", "static", "dynamic"], default="none",
+                   help="grey pixels, or 0 and 1 drawn once or at every visit")  # fmt: skip
+    add_training_options(
+        p, out="runs/mnist", batch_size=128, lr=1e-3,
+        data_help="folder that holds mnist/*-ubyte.gz; if not given, $MINIVAE_DATA, the user's "
+        "cache, a download or built-in synthetic digits",
+    )  # fmt: skip
+    return p
+
+
+@reported
+def main(argv=None):
+    """Train, then write summary.json and the pictures."""
+    args = parse(parser(), argv)
+    digits = mnist.load(args.data)
+    images = {"train": digits.train_images[: args.limit], "test": digits.test_images[: args.limit]}
+    pixels = sha256(images["train"].tobytes() + images["test"].tobytes())
+    train, test = (
+        PixelBatches(images[part], args.batch_size, seed=args.seed, binarize=args.binarize,
+                     train=part == "train")
+        for part in ("train", "test")
+    )  # fmt: skip
+    latent_dim = args.latent_dim or LATENT_DIM[args.model]
+    model = MODELS[args.model](latent_dim=latent_dim, seed=args.seed).to(args.device)
+    adam = optim.Adam(model.parameters(), lr=args.lr)
+    parameters = sum(p.size for p in model.parameters())
+    print(f"{args.model} VAE, {latent_dim} latents, {parameters:,} parameters; "
+          f"{train.count} training and {test.count} test images of {digits.name}")  # fmt: skip
+
+    with OutputFolder(args.out) as out:
+        trainer = Trainer(
+            model, adam, train, test, out,
+            epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
+            config={
+                **{name: vars(args)[name] for name in ("model", "batch_size", "lr", "binarize")},
+                "latent_dim": latent_dim, "device": args.device, "limit": args.limit,
+                "data": digits.name, "pixels": pixels.hexdigest(),
+            },
+            replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
+        )  # fmt: skip
+        if args.resume:
+            found = trainer.resume()
+            print(f"resuming after step {trainer.step}, in epoch {trainer.epoch + 1}" if found
+                  else f"nothing to resume in {out.path}, starting from the beginning")  # fmt: skip
+        rows = trainer.run()
+        out.write("summary.json", json.dumps({
+            "dataset": digits.name, "model": args.model, "parameters": parameters,
+            "epochs": len(rows), "batch_size": args.batch_size, "seed": args.seed,
+            "device": args.device, "kernels": kernels_used(args.device),
+            **{name: rows[-1][name] for name in ("test_loss", "test_rec", "test_kl")},
+            **trainer.timing(),
+        }, indent=2) + "\n")  # fmt: skip
+        if not args.no_plots:
+            draw(model, test, digits, rows, args, out)
+    print(f"results in {out.path}")
+
+
+def draw(model, test, digits, rows, args, out):
+    """Every picture; an earlier run's manifold and plane of codes went with its checkpoint."""
+    from minivae import plots
+
+    kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
+    about = f"\n{digits.name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, "
+    about += f"beta {args.beta:g}, epoch {len(rows)}"
+    x = to_device(test.images[:20].astype(np.float32) / 255, args.device)  # as the model sees them
+    noise = mv.Noise(args.seed, SAMPLING)
+    one_each = np.unique(digits.test_labels[: len(x)], return_index=True)[1]  # of every class
+    half = (len(one_each) + 1) // 2  # 0 to 5, 1 to 6, ...
+    walks = np.stack([
+        model.interpolate(x[a], x[b], steps=11).numpy()
+        for a, b in zip(one_each[:half], one_each[-half:], strict=True)
+    ])  # fmt: skip
+    pictures = {
+        "loss": plots.losses(rows, f"Training{about}"),
+        "reconstructions": plots.reconstructions(
+            test.images[:20] / 255,
+            model.reconstruct(x).numpy(),
+            f"Test images and their reconstructions{about}",
+        ),
+        "samples": plots.samples(
+            model.sample(100, noise).numpy(), f"Decoded draws from the prior{about}"
+        ),
+        "interpolation": plots.interpolation(walks, f"From one test image to another{about}"),
+    }
+    if model.latent_dim == 2:
+        grid = to_device(latent.manifold_grid(), args.device)
+        pictures["manifold"] = plots.manifold(
+            model.pixels(grid).numpy(), np.linspace(0.01, 0.99, 20), f"The latent plane{about}"
+        )
+        codes = posterior_means(model, test.epoch(0))
+        labels = digits.test_labels[: len(codes)]
+        pictures["latent"] = plots.latent_plane(
+            codes, labels, f"Mean codes of the test images{about}"
+        )
+    for name, figure in pictures.items():
+        out.write(f"{name}.png", plots.png(figure))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

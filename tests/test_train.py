@@ -1,0 +1,315 @@
+"""Training: repeatable, resumable after any death, and stopped by name when numbers break."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minivae as mv
+import tiny_run
+from minivae import checkpoint, metrics
+from minivae.errors import CheckpointError, NonFiniteError, OutputError
+from minivae.evaluate import evaluate, posterior_means
+from minivae.files import OutputFolder
+from minivae.noise import EVALUATION
+from minivae.train import EagerStep, Interrupted
+
+HERE = Path(__file__).parent
+
+
+def table(folder):
+    with open(Path(folder) / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def interrupting(at, signals=1):
+    """A step function that sends Ctrl-C in the middle of step ``at``."""
+
+    def make(trainer):
+        step = EagerStep(trainer.model, trainer.optimizer)
+
+        def wrapped(x, noise, beta):
+            if trainer.step == at:
+                for _ in range(signals):
+                    signal.raise_signal(signal.SIGINT)
+            return step(x, noise, beta)
+
+        return wrapped
+
+    return make
+
+
+def test_two_runs_are_the_same_bytes_and_another_seed_is_not(tmp_path):
+    first = tiny_run.run(tmp_path / "a")
+    assert first == tiny_run.run(tmp_path / "b")
+    assert first != tiny_run.run(tmp_path / "c", seed=1)
+
+
+def test_killed_at_every_moment_and_resumed_gives_the_same_bytes(tmp_path):
+    done = subprocess.run(
+        [sys.executable, HERE / "tiny_run.py", tmp_path],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "MINIVAE_NUM_THREADS": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["killed"] == report["moments"] > 50
+    assert report["unreadable"] == report["not resumed"] == report["different"] == [], done.stderr
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 5])
+def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_ends_as_if_never_stopped(tmp_path, at):
+    whole = tiny_run.run(tmp_path / "whole")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="--resume"):
+        tiny_run.run(tmp_path / "cut", step=interrupting(at))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert checkpoint.load(tmp_path / "cut/checkpoint.safetensors")["step"] == at + 1
+    assert tiny_run.run(tmp_path / "cut", resume=True) == whole
+
+
+def test_second_ctrl_c_stops_at_once(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        tiny_run.run(tmp_path, step=interrupting(1, signals=2))
+    assert not isinstance(caught.value, Interrupted)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_more_epochs_may_follow_a_finished_run(tmp_path):
+    whole = tiny_run.run(tmp_path / "three", epochs=3)
+    tiny_run.run(tmp_path / "two", epochs=2)
+    assert tiny_run.run(tmp_path / "two", epochs=3, resume=True) == whole
+    assert tiny_run.run(tmp_path / "two", epochs=3, resume=True) == whole, "nothing left to do"
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path):
+    assert tiny_run.run(tmp_path / "a", resume=True) == tiny_run.run(tmp_path / "b")
+
+
+@pytest.mark.parametrize("option", [{"lr": 0.5}, {"seed": 3}, {"beta": 2.0}, {"warmup": 1.0}])
+def test_resume_with_another_option_is_refused_by_its_name(tmp_path, option):
+    body = tiny_run.run(tmp_path)
+    with OutputFolder(tmp_path) as out:
+        trainer = tiny_run.trainer(out, epochs=3, **option)
+        weights = trainer.model.state_dict()
+        with pytest.raises(CheckpointError, match=rf"made with {next(iter(option))} "):
+            trainer.resume()
+        for name, array in trainer.model.state_dict().items():
+            np.testing.assert_array_equal(array, weights[name])
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == body
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch": -1}, {"epoch": "2"}, {"step": 5}, {"noise": {}}, {"noise": None}, {"config": 3},
+     {"metrics": []}, {"metrics": [1, 2]}, {"shuffle": {"batch": 99}}, {"sums": {"rec": []}}],
+)  # fmt: skip
+def test_a_state_that_contradicts_itself_is_refused(tmp_path, change):
+    tiny_run.run(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    state = {**checkpoint.load(path), **change}
+    with OutputFolder(tmp_path) as out:
+        trainer = tiny_run.trainer(out)
+        checkpoint.save(path, trainer.model, trainer.optimizer, **state)
+        with pytest.raises(CheckpointError, match="not the state of a training run"):
+            trainer.resume()
+        assert (trainer.epoch, trainer.step, trainer.rows) == (0, 0, [])
+
+
+def test_metrics_have_one_row_an_epoch_that_agrees_with_the_checkpoint(tmp_path):
+    tiny_run.run(tmp_path, epochs=3)
+    rows = table(tmp_path)
+    kept = checkpoint.load(tmp_path / "checkpoint.safetensors")["metrics"]
+    assert list(rows[0]) == list(metrics.COLUMNS)
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [int(row["step"]) for row in rows] == [3, 6, 9]
+    for row, same in zip(rows, kept, strict=True):
+        assert float(row["seconds"]) > 0
+        assert {name: float(row[name]) for name in same} == {k: float(v) for k, v in same.items()}
+
+
+def test_resume_keeps_the_times_of_its_own_table_and_no_other(tmp_path):
+    tiny_run.run(tmp_path, epochs=2)
+    times = [row["seconds"] for row in table(tmp_path)]
+    tiny_run.run(tmp_path, epochs=3, resume=True)
+    assert [row["seconds"] for row in table(tmp_path)][:2] == times
+    text = (tmp_path / "metrics.csv").read_text().replace("\n2,", "\n7,")
+    (tmp_path / "metrics.csv").write_text(text)
+    tiny_run.run(tmp_path, epochs=3, resume=True)
+    assert [row["seconds"] for row in table(tmp_path)][1] == "nan"
+
+
+def test_training_means_weigh_every_image_alike(tmp_path):
+    """With a learning rate of 0 the means are those of one pass over all the images."""
+    with OutputFolder(tmp_path) as out:
+        trainer = tiny_run.trainer(out, epochs=1, lr=0.0, beta=3.0)
+        (row,) = trainer.run()
+        rec = kl = 0.0
+        for step, x in enumerate(trainer.train.epoch(0)):  # 24, 24 and 2 images
+            terms = trainer.model.elbo(x, mv.Noise(0, step))
+            rec, kl = rec + len(x) * terms.rec.item(), kl + len(x) * terms.kl.item()
+    assert row["train_rec"] == pytest.approx(rec / 50, rel=1e-12)
+    assert row["train_kl"] == pytest.approx(kl / 50, rel=1e-12)
+    assert row["train_loss"] == row["train_rec"] + 3.0 * row["train_kl"]
+    assert row["test_loss"] == row["test_rec"] + 3.0 * row["test_kl"]
+
+
+def test_kl_weight_grows_linearly_over_the_warmup(tmp_path):
+    seen = []
+
+    def recording(trainer):
+        step = EagerStep(trainer.model, trainer.optimizer)
+        return lambda x, noise, beta: (seen.append(beta), step(x, noise, beta))[1]
+
+    tiny_run.run(tmp_path, epochs=3, beta=6.0, warmup=2.0, step=recording)
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 6, 6]
+
+
+def test_evaluation_is_the_mean_over_images_whatever_the_batches():
+    rng = np.random.default_rng(1)
+    model = mv.models.MLPVAE(latent_dim=3, hidden=5, seed=2)
+    images = rng.random((11, 784), dtype=np.float32)
+    found = evaluate(model, [images[:7], images[7:]], mv.NoiseStream(0, EVALUATION), beta=0.5)
+    parts = [
+        model.elbo(x, mv.Noise(0, EVALUATION + i)) for i, x in enumerate((images[:7], images[7:]))
+    ]
+    rec, kl = (
+        (7 * getattr(parts[0], term).item() + 4 * getattr(parts[1], term).item()) / 11
+        for term in ("rec", "kl")
+    )
+    assert found.rec == pytest.approx(rec, rel=1e-6)
+    assert found.kl == pytest.approx(kl, rel=1e-5)
+    assert found.loss == pytest.approx(rec + 0.5 * kl, rel=1e-6)
+    assert model.training
+
+
+def test_active_units_are_those_whose_mean_code_varies():
+    model = mv.models.MLPVAE(latent_dim=4, hidden=5, seed=2)
+    images = np.random.default_rng(1).random((40, 784), dtype=np.float32)
+    for wanted in range(5):
+        model.fc21.weight.data[...] = 0
+        model.fc21.weight.data[:wanted] = 5 * np.random.default_rng(2).standard_normal((wanted, 5))
+        variances = posterior_means(model, [images]).var(axis=0)
+        assert ((variances > 0.02) | (variances < 0.005)).all(), "too close to the threshold"
+        active = evaluate(model, [images[:30], images[30:]], mv.NoiseStream(0)).active_units
+        assert active == (variances > 0.01).sum() == wanted
+
+
+def plant(where):
+    """A step function that spoils one number in step 5, the second of the second epoch."""
+
+    def make(trainer):
+        model, step = trainer.model, EagerStep(trainer.model, trainer.optimizer)
+
+        def wrapped(x, noise, beta):
+            if trainer.step == 4:
+                if where == "input":
+                    x = x.copy()
+                    x[0, 0, 3, 3] = np.nan
+                elif where == "gradient":
+                    update = trainer.optimizer.step
+
+                    def spoiled():
+                        model.fc3.weight.grad[1, 1] = np.nan
+                        update()
+
+                    trainer.optimizer.step = spoiled
+                elif where == "weight":
+                    model.fc21.bias.data[1] = np.inf
+                elif where == "activation":
+                    model.fc22.bias.data[0] = 3e38  # finite, but not exp() of it
+                elif where == "linear":
+                    model.fc3.weight.data[...] = 3e38
+            return step(x, noise, beta)
+
+        return wrapped
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("input", "the input batch is NaN or infinite"),
+        ("gradient", r"epoch 2, step 6: the gradient of fc3.weight \(one step earlier\)"),
+        ("weight", "epoch 2, step 5: the weight fc21.bias"),
+        ("activation", r"the output of ReparameterizeKL \(after fc21, fc22\)"),
+        ("linear", r"the output of Linear \(fc3\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_training_stops_with_the_name_of_the_first_bad_tensor(tmp_path, where, named):
+    good = tiny_run.run(tmp_path / "good", epochs=1)
+    with pytest.raises(NonFiniteError, match=named) as caught:
+        tiny_run.run(tmp_path / "bad", step=plant(where))
+    assert "checkpoint.safetensors is kept" in str(caught.value)
+    assert (tmp_path / "bad/checkpoint.safetensors").read_bytes() == good
+
+
+def test_a_last_step_that_spoils_the_weights_is_noticed_before_saving(tmp_path):
+    def spoiling(trainer):
+        step = EagerStep(trainer.model, trainer.optimizer)
+
+        def wrapped(x, noise, beta):
+            terms = step(x, noise, beta)
+            if trainer.step == 5:
+                trainer.model.fc4.bias.data[7] = np.nan
+            return terms
+
+        return wrapped
+
+    good = tiny_run.run(tmp_path / "good", epochs=1)
+    with pytest.raises(NonFiniteError, match=r"the weight fc4\.bias"):
+        tiny_run.run(tmp_path / "bad", step=spoiling)
+    assert (tmp_path / "bad/checkpoint.safetensors").read_bytes() == good
+
+
+def test_a_new_run_keeps_the_old_checkpoint_until_it_has_its_own(tmp_path, capsys):
+    old = tiny_run.run(tmp_path, seed=5)
+    (tmp_path / "samples.png").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run.run(tmp_path, step=interrupting(0, signals=2), replaces=["samples.png"])
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == old
+    assert (tmp_path / "samples.png").exists()
+    assert "of an earlier run" in capsys.readouterr().out
+    new = tiny_run.run(tmp_path, replaces=["samples.png", "never-there.png"])
+    assert new != old
+    assert (tmp_path / "previous.safetensors").read_bytes() == old
+    assert not (tmp_path / "samples.png").exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    good = tiny_run.run(tmp_path / "good", epochs=1)
+    fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 4:  # the table and the checkpoint of the first epoch, each with its folder
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"metrics\.csv: cannot be written: No space left"):
+        tiny_run.run(tmp_path / "bad")
+    monkeypatch.undo()
+    assert (tmp_path / "bad/checkpoint.safetensors").read_bytes() == good
+    assert not list((tmp_path / "bad").glob("*.part")) + list((tmp_path / "bad").glob(".*.part"))
+    assert tiny_run.run(tmp_path / "bad", resume=True) == tiny_run.run(tmp_path / "good")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"beta": -1.0}, {"beta": float("nan")}, {"warmup": -1.0}, {"save_every": -1},
+     {"images": tiny_run.IMAGES[:0]}],
+)  # fmt: skip
+def test_wrong_arguments_are_named(tmp_path, wrong):
+    with OutputFolder(tmp_path) as out, pytest.raises(ValueError) as caught:
+        tiny_run.trainer(out, **wrong)
+    name = {"images": "train"}.get(next(iter(wrong)), next(iter(wrong)))
+    assert str(caught.value).startswith(f"{name}: expected ")

@@ -2,6 +2,16 @@
 
     import minivae as mv
     from minivae import functional as F, nn, optim, data, models
+
+One gradient, checked by eye: y = w x + x^2 has dy/dw = x and dy/dx = w + 2 x.
+
+>>> import minivae as mv
+>>> w = mv.Tensor([3.0], requires_grad=True)
+>>> x = mv.Tensor([2.0], requires_grad=True)
+>>> y = (w * x + x * x).sum()
+>>> y.backward()
+>>> y.item(), w.grad, x.grad
+(10.0, array([2.]), array([7.]))
 """
 
 from . import data, functional, graph, kernels, latent, models, nn, optim

@@ -43,8 +43,8 @@ def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
 def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
     """Lay the graph out with Graphviz and write it to ``path``: .svg, .png or .pdf.
 
-    Other arguments and errors as ``to_dot``; in an SVG the formulas of an operation show when the
-    pointer rests on it. Returns the path.
+    Arguments and errors otherwise as ``to_dot``; in an SVG the formulas of an operation show when
+    the pointer rests on it. Returns the path.
 
     Raises:
         ValueError: another suffix.
@@ -81,13 +81,14 @@ def capture(tensor, model=None, names=None):
         mv.graph.draw(graph, "graph.svg")
 
     Intermediate tensors keep their gradients while the ``Graph`` lives. Values are those at the
-    time of drawing: draw before the optimiser's step changes the parameters.
+    time of drawing: draw before the optimiser's step changes the parameters. Arguments and errors
+    as ``to_dot``.
     """
     return Graph(tensor, model, names)
 
 
 class Graph:
-    """The operations and leaves behind ``root``.
+    """The operations and leaves behind ``root``; arguments and errors as ``to_dot``.
 
     Attributes:
         ops: functions, each after those it depends on.

@@ -72,7 +72,10 @@ def slerp(a, b, steps):
 
 
 def morph(a, b, steps, path="linear"):
-    """Codes from face a to face b, both included: `path` is "linear" or "spherical"."""
+    """Codes from face a to face b, both included: (D,), (D,) -> (steps, D), steps >= 2.
+
+    `path` is "linear" or "spherical".
+    """
     paths = {"linear": lerp, "spherical": slerp}
     if path not in paths:
         raise ValueError(f"path: expected one of {', '.join(paths)}, got {path!r}")

@@ -133,7 +133,9 @@ class Module:
 
 
 def uniform_init(shape, fan_in, rng):
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)) in float32: PyTorch's default for weights and biases.
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)) in float32, one draw of the stream ``rng``.
+
+    PyTorch's default for weights and biases.
 
     It is He et al. 2015 (arXiv:1502.01852), eq. 14, with the leaky slope sqrt(5).
     """
@@ -153,6 +155,12 @@ class Linear(Module):
         in_features, out_features: sizes.
         bias: whether there is one.
         rng: ``NoiseStream`` for the initial values; random without one.
+
+    >>> layer = Linear(784, 20)
+    >>> layer.weight.shape, layer.bias.shape
+    ((20, 784), (20,))
+    >>> layer(np.zeros((5, 784), np.float32)).shape
+    (5, 20)
     """
 
     def __init__(self, in_features, out_features, bias=True, *, rng=None):
@@ -193,7 +201,7 @@ class Conv2d(Module):
 
 
 class ConvTranspose2d(Module):
-    """2-D transposed convolution: weight (in, out, KH, KW), bias (out,). As PyTorch's."""
+    """2-D transposed convolution: weight (in, out, KH, KW), bias (out,). Arguments as PyTorch's."""
 
     def __init__(
         self,
@@ -226,7 +234,13 @@ class ConvTranspose2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Batch normalisation of (N, C) or (N, C, H, W): weight, bias and running statistics (C,)."""
+    """Batch normalisation of (N, C) or (N, C, H, W): weight, bias and running statistics (C,).
+
+    Args:
+        channels: C.
+        eps: added to the variance.
+        momentum: share of the batch's statistics in each update of the running ones.
+    """
 
     def __init__(self, channels, eps=1e-5, momentum=0.1):
         self.weight = Parameter(np.ones(channels, np.float32))

@@ -21,6 +21,10 @@ class Noise(_Pair):
 
     Raises:
         TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+
+    >>> Noise(seed=0, offset=0).normal((2, 2))
+    array([[ 0.9911, -0.9247],
+           [-0.6176, -0.4821]], dtype=float32)
     """
 
     __slots__ = ()
@@ -29,11 +33,11 @@ class Noise(_Pair):
         return super().__new__(cls, *seed_and_offset((seed, offset)))
 
     def normal(self, shape, dtype=np.float32):
-        """Standard normal numbers, a NumPy array."""
+        """Standard normal numbers, a NumPy array of ``shape`` and float ``dtype``."""
         return kernels.get("normal")(self, shape, dtype)
 
     def uniform(self, shape, dtype=np.float32):
-        """Uniform numbers in (0, 1], a NumPy array."""
+        """Uniform numbers in (0, 1], a NumPy array of ``shape`` and float ``dtype``."""
         return kernels.get("uniform")(self, shape, dtype)
 
 
@@ -42,6 +46,10 @@ class NoiseStream:
 
     Raises:
         TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+
+    >>> stream = NoiseStream(seed=7)
+    >>> stream.draw(), stream.draw()
+    (Noise(seed=7, offset=0), Noise(seed=7, offset=1))
     """
 
     def __init__(self, seed, offset=0):

@@ -59,7 +59,11 @@ class Arena:
 
 
 class Optimizer:
-    """Shared by SGD and Adam: the arena, and forgetting gradients."""
+    """Shared by SGD and Adam: the arena, and forgetting gradients.
+
+    Raises:
+        ValueError: the learning rate ``lr`` is negative or NaN, or there are no parameters.
+    """
 
     def __init__(self, params, lr):
         if not lr >= 0:
@@ -89,7 +93,7 @@ class SGD(Optimizer):
         return {}
 
     def load_state_dict(self, state):
-        """Accepts only the empty state."""
+        """Accepts only the empty state; ValueError for another."""
         if state:
             raise ValueError(f"state: expected an empty dict, got keys {sorted(state)}")
 
@@ -102,10 +106,21 @@ class Adam(Optimizer):
         m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
         p -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    Parameters without a gradient keep their value, moments and step, as in PyTorch.
+    with (beta1, beta2) = ``betas``. Parameters without a gradient keep their value, moments and
+    step, as in PyTorch.
 
     Raises:
         ValueError: a coefficient is out of range.
+
+    The first step has the size lr, whatever the gradient:
+
+    >>> from minivae import Tensor
+    >>> p = Tensor([3.0], requires_grad=True)
+    >>> adam = Adam([p], lr=0.1)
+    >>> (p * p).sum().backward()
+    >>> adam.step()
+    >>> p.data.round(6)
+    array([2.9])
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):

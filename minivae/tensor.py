@@ -22,7 +22,14 @@ _mode = threading.local()
 
 
 class no_grad(contextlib.ContextDecorator):  # noqa: N801  PyTorch's name
-    """Record no graph inside: ``with mv.no_grad(): ...`` or ``@mv.no_grad()``. Per thread."""
+    """Record no graph inside: ``with mv.no_grad(): ...`` or ``@mv.no_grad()``. Per thread.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> with no_grad():
+    ...     y = x + x
+    >>> y.requires_grad
+    False
+    """
 
     def _recreate_cm(self):
         return no_grad()  # a decorated function may run in several threads at once
@@ -283,6 +290,9 @@ def _functions_behind(op):
 
 def unbroadcast(grad, shape):
     """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats.
+
+    >>> unbroadcast(np.ones((3, 2)), (1, 2))
+    array([[3., 3.]])
 
     Raises:
         GradientError: ``grad`` is not of a shape that ``shape`` broadcasts to.

@@ -95,7 +95,7 @@ WRONG = {
 def test_the_empty_piece_is_red(name):
     """A newcomer starts from red, with a message that says what to write."""
     check, piece = checks.CHECKS[name]
-    with pytest.raises(NotImplementedError, match="an array|numbers|arrays"):
+    with pytest.raises(NotImplementedError, match=r"an array|numbers|arrays"):
         check(getattr(load(name), piece))
 
 

@@ -19,15 +19,26 @@ STATIC_ROWS = 4096  # rows of one block
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """A random order of range(count), int64: the order that sorts as many uniform numbers."""
+    """A random order of range(count), int64 (count,), a function of seed and epoch.
+
+    It is the order that sorts as many uniform numbers.
+
+    >>> permutation(5, seed=0, epoch=0)
+    array([2, 1, 0, 3, 4])
+    """
     words = Noise(seed, SHUFFLE + epoch).uniform((count,), np.float64)
     return np.argsort(words, kind="stable")  # stable: equal words keep one order on every machine
 
 
 class Batches:
-    """Index arrays that together visit range(count) once an epoch; the last may be shorter.
+    """Index arrays that together visit range(count) once an epoch.
 
-    `seed` None keeps the natural order. `len()` is the number of batches in an epoch.
+    Each has `batch_size` elements; the last may be shorter. `seed` None keeps the natural order.
+    `len()` is the number of batches in an epoch. Raises ValueError for a negative count or a
+    batch_size below 1.
+
+    >>> list(Batches(5, 2).epoch(0))
+    [array([0, 1]), array([2, 3]), array([4])]
     """
 
     def __init__(self, count: int, batch_size: int, seed: int | None = None):
@@ -60,6 +71,9 @@ class PixelBatches:
                drawn once, as in static, so that test losses compare between epochs and runs.
     Static: Salakhutdinov and Murray, "On the Quantitative Analysis of Deep Belief Networks" (2008);
     dynamic: Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016).
+
+    The last batch of `batch_size` may be shorter. Raises ValueError for images of another dtype or
+    number of axes, and for another `binarize`.
     """
 
     def __init__(

@@ -127,10 +127,11 @@ def load_faces(
     """Load faces as `size` x `size` pictures.
 
     `source` is an .npz file (image_npz.py), a folder of images (`read_folder` describes the options
-    `attributes` to `progress`), a data folder that has `faces/` in it, or None. None means
-    $MINIVAE_DATA if it has faces, else `synthetic_count` synthetic faces of `seed`, which a line on
-    stderr announces. Of the sets in `faces/`, the first of `SMALL` that is there serves sizes up to
-    64, the first of `LARGE` those above. Raises DataError for a source that cannot be read.
+    `attributes`, `columns`, `strict`, `cache_dir` and `progress`), a data folder that has `faces/`
+    in it, or None. None means $MINIVAE_DATA if it has faces, else `synthetic_count` synthetic faces
+    of `seed`, which a line on stderr announces. Of the sets in `faces/`, the first of `SMALL` that
+    is there serves sizes up to 64, the first of `LARGE` those above. Raises DataError for a source
+    that cannot be read.
     """
     options = {
         "attributes": attributes,
@@ -155,7 +156,10 @@ def load_faces(
 
 
 def draw_faces(n, size=64, seed=0, progress=None) -> FaceDataset:
-    """The first `n` synthetic faces of `seed` as a `FaceDataset` named "synthetic-faces"."""
+    """The first `n` synthetic faces of `seed` as a `FaceDataset` named "synthetic-faces".
+
+    They have `size` x `size` pixels. `progress` False hides the bar, None shows it on a terminal.
+    """
     recipe = synthetic_faces.sample_attributes(n, seed)
     images = np.empty((n, 3, size, size), np.uint8)
     disable = None if progress is None else not progress

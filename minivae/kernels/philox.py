@@ -46,7 +46,11 @@ def seed_and_offset(noise):
 
 
 def philox4x32(counter, key):
-    """Ten rounds of Philox on four counter words and two key words (uint64 arrays below 2**32)."""
+    """Ten rounds of Philox on four counter words and two key words (uint64 arrays below 2**32).
+
+    >>> [f"{word:08x}" for word in philox4x32((0, 0, 0, 0), (0, 0))]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
     x0, x1, x2, x3 = (np.asarray(word, np.uint64) for word in counter)
     k0, k1 = key
     for _ in range(ROUNDS):

@@ -15,6 +15,9 @@ class AutoEncoder(nn.Module):
     Args:
         dims: sizes from the input to the code, such as (784, 1000, 500, 250, 30).
         seed: of the initial weights.
+
+    Raises:
+        ValueError: fewer than two sizes, or one that is not positive.
     """
 
     def __init__(self, dims=(784, 1000, 500, 250, 30), seed=0):

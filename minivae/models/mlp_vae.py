@@ -14,6 +14,9 @@ class MLPVAE(VAE):
         hidden: width of the hidden layers.
         seed: of the initial weights.
 
+    >>> sum(p.size for p in MLPVAE().parameters())
+    652824
+
     Takes (N, 784) or (N, 1, 28, 28); logits are (N, 784).
     """
 

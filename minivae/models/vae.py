@@ -75,6 +75,10 @@ class VAE(nn.Module):
         Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta as Higgins et al. 2017. z is
         sampled in evaluation mode too.
 
+        Args:
+            x, noise: as in ``forward``.
+            beta: weight of the KL.
+
         Returns:
             ``ELBO(loss, rec, kl)``, scalar tensors, means over the batch.
 

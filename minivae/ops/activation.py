@@ -83,7 +83,7 @@ def relu(x):
 
 
 def leaky_relu(x, negative_slope=0.01):
-    """x where positive, ``negative_slope * x`` elsewhere."""
+    """x where positive, ``negative_slope * x`` elsewhere, elementwise."""
     return LeakyReLU.apply(x, slope=negative_slope)
 
 

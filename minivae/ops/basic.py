@@ -280,14 +280,14 @@ def neg(x):
 
 
 def pow(x, exponent):
-    """x ** exponent for a Python number; TypeError for anything else (use exp and log)."""
+    """x ** exponent, elementwise, for a Python number; TypeError for anything else."""
     if not isinstance(exponent, (int, float)):
         raise TypeError(f"exponent: expected a Python number, got {type(exponent).__name__}")
     return Pow.apply(x, exponent=exponent)
 
 
 def matmul(a, b):
-    """Matrix product over the last two axes; both (..., n, k) and (..., k, m)."""
+    """Matrix product over the last two axes: a (..., n, k), b (..., k, m) -> (..., n, m)."""
     return MatMul.apply(a, b)
 
 
@@ -312,17 +312,17 @@ def sqrt(x):
 
 
 def sum(x, axis=None, keepdims=False):
-    """Sum over ``axis`` (int, tuple, or None for all)."""
+    """Sum over ``axis`` (int, tuple, or None for all); ``keepdims`` keeps them with size 1."""
     return Sum.apply(x, axis=axis, keepdims=keepdims)
 
 
 def mean(x, axis=None, keepdims=False):
-    """Mean over ``axis`` (int, tuple, or None for all); ValueError when there is no element."""
+    """Mean over ``axis`` and ``keepdims`` as in ``sum``; ValueError when there is no element."""
     return Mean.apply(x, axis=axis, keepdims=keepdims)
 
 
 def max(x, axis=None, keepdims=False):
-    """Largest element over ``axis``; elements that tie share the gradient equally."""
+    """Largest element over ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient."""
     return Max.apply(x, axis=axis, keepdims=keepdims)
 
 
@@ -343,7 +343,15 @@ def transpose(x, axes=None):
 
 
 def index(x, key):
-    """``x[key]`` for slices, integers, masks and integer arrays; repeats accumulate gradient."""
+    """``x[key]`` along the leading axes: slices, integers, masks, integer arrays.
+
+    An element picked twice gets the gradient of both:
+
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> index(x, [0, 2, 2]).backward(np.ones(3))
+    >>> x.grad
+    array([1., 0., 2.])
+    """
     return Index.apply(x, index=key)
 
 

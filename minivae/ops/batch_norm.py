@@ -47,6 +47,7 @@ def batch_norm(x, running_mean, running_var, w, b, training, momentum=0.1, eps=1
             evaluation they are what x is normalised by.
         w, b: (C,).
         training: whether to use the batch's own (biased) statistics.
+        eps: added to the variance.
 
     Raises:
         ValueError: wrong shapes, or fewer than two values a channel in training.

@@ -103,7 +103,15 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
 
 
 def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
-    """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1; ValueError when below 1."""
+    """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1; ValueError when below 1.
+
+    ``name`` is what the message calls n. Several sizes give the same one:
+
+    >>> conv_output_size(27, kernel=3, stride=2, padding=1)
+    14
+    >>> conv_output_size(28, kernel=3, stride=2, padding=1)
+    14
+    """
     reach = dilation * (kernel - 1) + 1
     if n + 2 * padding < reach:
         raise ValueError(
@@ -116,7 +124,17 @@ def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
 def conv_transpose_output_size(
     n, kernel, stride=1, padding=0, output_padding=0, dilation=1, name="size"
 ):
-    """(n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1, checked."""
+    """(n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
+
+    >>> conv_transpose_output_size(14, kernel=3, stride=2, padding=1)
+    27
+    >>> conv_transpose_output_size(14, kernel=3, stride=2, padding=1, output_padding=1)
+    28
+
+    Raises:
+        ValueError: the size is below 1, or output_padding is out of range; the message calls n
+            by ``name``.
+    """
     if not 0 <= output_padding < max(stride, dilation):
         raise ValueError(
             f"output_padding: expected 0 <= output_padding < max(stride {stride}, dilation "
@@ -133,6 +151,9 @@ def conv_transpose_output_size(
 
 def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="size"):
     """The ``output_padding`` with which a transposed convolution makes ``size`` from ``n``.
+
+    >>> output_padding_for(31, 64, kernel=3, stride=2)
+    1
 
     Raises:
         ValueError: none does; the message gives the sizes that can be had.

@@ -95,6 +95,10 @@ def bce_with_logits(logits, target, reduction="sum"):
 
     Raises:
         ValueError: shapes differ or the reduction is unknown.
+
+    >>> import numpy as np
+    >>> round(bce_with_logits(np.zeros(3), np.array([0.0, 0.5, 1.0])).item() / math.log(2), 12)
+    3.0
     """
     _same_shape("bce_with_logits", logits, target)
     if kernels.active() == "composed":
@@ -112,7 +116,7 @@ def squared_error_with_logits(logits, target, reduction="sum"):
 
 
 def mse(x, target, reduction="sum"):
-    """(x - target)^2; shapes must be equal. "mean" makes it the mean squared error."""
+    """(x - target)^2, one shape, ``reduction`` as above; "mean" gives the mean squared error."""
     _same_shape("mse", x, target)
     return reduce(MSE.apply(x, target), reduction)
 
@@ -120,7 +124,8 @@ def mse(x, target, reduction="sum"):
 def gaussian_nll(x, mean, logvar, reduction="sum"):
     """-ln N(x; mean, exp(logvar)) in nats, constant included; the three arguments broadcast.
 
-    Kingma & Welling 2014 (arXiv:1312.6114), appendix C.2.
+    ``reduction`` as above, over the broadcast shape. Kingma & Welling 2014 (arXiv:1312.6114),
+    appendix C.2.
     """
     return reduce(GaussianNLL.apply(x, mean, logvar), reduction)
 

@@ -164,7 +164,7 @@ def test_swapped_inputs_and_outputs():
 def test_output_that_is_not_finite(bad):
     """NaN compares as nothing; it must not pass for agreement."""
     broken = custom(lambda x: x * bad, lambda saved, dy: dy * bad)
-    assert "output 0, index (0,)" in message(broken, [np.ones(2)])
+    assert f"output 0, index (0,) is {bad} at these inputs" in message(broken, [np.ones(2)])
 
 
 def test_edge_of_the_domain():
@@ -204,6 +204,18 @@ def test_noise_drawn_inside():
     rng = np.random.default_rng(0)
     shaky = custom(lambda x: x * 2, lambda saved, dy: dy * (2 + 1e-15 * rng.integers(1, 9)))
     assert "second backward" in message(shaky, [np.ones(3)])
+
+
+def test_state_that_changes_later():
+    """Every recorded call is compared with the first, not just the second."""
+    recorded = []
+
+    def drifting(x):
+        y = x * 2
+        recorded.extend([None] * y.requires_grad)
+        return y + (1e-12 if len(recorded) > 4 else 0)
+
+    assert "not deterministic" in message(drifting, [np.ones(1)])
 
 
 def test_input_changed_in_place():

@@ -1,6 +1,6 @@
 // Checks of the arrays that cross from Python, in one place. Every failure names the function's
-// argument, what was expected and what came: TypeError for what a thing is (not an array, wrong dtype or
-// byte order), ValueError for its shape, memory layout, alignment, writability or overlap.
+// argument, what was expected and what came: TypeError for what a thing is (not an array, wrong
+// dtype or byte order), ValueError for its shape, memory layout, alignment, writability or overlap.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -43,6 +43,9 @@ inline Index count(const Shape& shape) {
 template <class T>
 std::string dtype_name() { return py::str(py::dtype::of<T>().attr("name")); }
 
+// As NumPy writes it, byte order included: "<f4".
+inline std::string dtype_text(const py::array& a) { return py::str(a.dtype().attr("str")); }
+
 inline py::array any_array(const char* name, const py::object& value) {
   if (!py::isinstance<py::array>(value)) {
     throw py::type_error(std::string(name) + " must be a NumPy array, got " +
@@ -62,8 +65,8 @@ template <class T>
 py::array array_arg(const char* name, const py::object& value, const Shape* shape = nullptr) {
   py::array a = any_array(name, value);
   if (!holds<T>(a)) {
-    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
-                         std::string(py::str(a.dtype().attr("str"))));
+    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() +
+                         " in native byte order, got " + dtype_text(a));
   }
   bool fits = !shape || static_cast<std::size_t>(a.ndim()) == shape->size();
   for (std::size_t i = 0; shape && fits && i < shape->size(); ++i) {
@@ -104,7 +107,9 @@ inline Shape matrix_shape(const char* name, const py::object& value) {
 template <class T>
 T* in_place(const char* name, const py::object& value, const Shape& shape) {
   py::array a = array_arg<T>(name, value, &shape);
-  if (!a.writeable()) throw py::value_error(std::string(name) + " is changed in place, but is read-only");
+  if (!a.writeable()) {
+    throw py::value_error(std::string(name) + " is changed in place, but is read-only");
+  }
   return static_cast<T*>(a.mutable_data());
 }
 
@@ -135,8 +140,8 @@ auto by_dtype(const char* name, const py::object& value, Run run) {
   py::array a = any_array(name, value);
   if (holds<float>(a)) return run(float());
   if (holds<double>(a)) return run(double());
-  throw py::type_error(std::string(name) + " must be float32 or float64 in native byte order, got " +
-                       std::string(py::str(a.dtype().attr("str"))));
+  throw py::type_error(std::string(name) +
+                       " must be float32 or float64 in native byte order, got " + dtype_text(a));
 }
 
 }  // namespace minivae

@@ -22,7 +22,8 @@ void over_rows(Index rows, Index columns, Run run) {
 
 using SeedOffset = std::pair<std::uint64_t, std::uint64_t>;
 
-// Noise is an array shaped like the numbers it joins, or a pair: exactly one of eps and key is meant.
+// Noise is an array shaped like the numbers it joins, or a pair: exactly one of eps and key is
+// meant.
 template <class T>
 struct NoiseArg {
   const T* eps = nullptr;
@@ -61,7 +62,8 @@ void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
   });
 }
 
-py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, const py::object& noise) {
+py::object reparam_kl_forward(const py::object& mu, const py::object& logvar,
+                              const py::object& noise) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape shape = matrix_shape("mu", mu);
@@ -77,8 +79,9 @@ py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, co
   });
 }
 
-py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, const py::object& noise,
-                               const py::object& dz, const py::object& dkl) {
+py::object reparam_kl_backward(const py::object& mu, const py::object& logvar,
+                               const py::object& noise, const py::object& dz,
+                               const py::object& dkl) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape shape = matrix_shape("mu", mu);
@@ -156,13 +159,14 @@ py::object gather_pixels(const py::object& images, const py::object& index, cons
   const Index size = count(Shape(shape.begin() + 1, shape.end()));
   const bool draw = !noise.is_none();
   const SeedOffset pair = draw ? noise.cast<SeedOffset>() : SeedOffset{};
+  const NoiseKey key{pair.first, pair.second};
   const auto* pixels = static_cast<const std::uint8_t*>(all.data());
   return by_dtype("dtype", py::array(py::dtype::from_args(dtype), 0), [&](auto zero) -> py::object {
     using T = decltype(zero);
     py::array_t<T> out = output<T>(shape);
     T* to = out.mutable_data();
     over_rows(batch, size, [&](Index first, Index last) {
-      kernels<T>().gather_pixels(pixels, rows, draw, {pair.first, pair.second}, to, size, first, last);
+      kernels<T>().gather_pixels(pixels, rows, draw, key, to, size, first, last);
     });
     return std::move(out);
   });

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
-// Every function of csrc/math is MV_HD: inlined into the loop that calls it, so that the loop can be
-// vectorised, and `static`, so that copies compiled for different instruction sets never meet in
+// Every function of csrc/math is MV_HD: inlined into the loop that calls it, so that the loop can
+// be vectorised, and `static`, so that copies compiled for different instruction sets never meet in
 // the linker (an AVX-512 copy chosen for everybody would crash a machine without it).
 #if defined(__CUDACC__)
 #define MV_HD static __host__ __device__ __forceinline__

@@ -1,5 +1,5 @@
-// Row sums of the Bernoulli cross-entropy over rows [first, last) of (N, M), and its gradient in the same
-// pass unless `dlogits` is null.
+// Row sums of the Bernoulli cross-entropy over rows [first, last) of (N, M), and its gradient in
+// the same pass unless `dlogits` is null.
 template <class T>
 void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, Index M, Index first,
                      Index last) {

@@ -1,5 +1,5 @@
-// Images number index[first .. last) of a uint8 (N, size) array as numbers in [0, 1], or as the 0s and 1s
-// that the stream `key` draws when `draw` is set. Indices have been checked.
+// Images number index[first .. last) of a uint8 (N, size) array as numbers in [0, 1], or as the 0s
+// and 1s that the stream `key` draws when `draw` is set. Indices have been checked.
 template <class T>
 void gather_pixels(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
                    T* out, Index size, Index first, Index last) {

@@ -1,12 +1,14 @@
-// Uniform and normal noise. Blocks of four elements share a Philox call, so a range is made tile by tile
-// from whole blocks, in a buffer that stays in cache. The loops over blocks are vectorised.
+// Uniform and normal noise. Blocks of four elements share a Philox call, so a range is made tile by
+// tile from whole blocks, in a buffer that stays in cache. The loops over blocks are vectorised.
 
 // Elements made at a time, and room for a range that begins or ends inside a block.
 constexpr Index kTile = 512;
 constexpr Index kTileRoom = kTile + 8;
 
-// The words of elements [begin, begin + count), count <= kTile, somewhere in `room`: returns the first.
-static const std::uint32_t* words_tile(NoiseKey key, Index begin, Index count, std::uint32_t* room) {
+// The words of elements [begin, begin + count), count <= kTile, somewhere in `room`: returns the
+// first.
+static const std::uint32_t* words_tile(NoiseKey key, Index begin, Index count,
+                                       std::uint32_t* room) {
   const Index first = begin / 4, blocks = ceil_div(begin + count, 4) - first;
   for (Index b = 0; b < blocks; ++b) {
     const Words4 w = noise_words(key, static_cast<std::uint64_t>(first + b));

@@ -1,10 +1,10 @@
-// z = mu + exp(logvar / 2) eps and the rows' KL, and both gradients, over rows [first, last) of (N, D).
-// eps is an array, or null: then the elements of the stream `key` are made tile by tile, here
+// z = mu + exp(logvar / 2) eps and the rows' KL, and both gradients, over rows [first, last) of (N,
+// D). eps is an array, or null: then the elements of the stream `key` are made tile by tile, here
 // and once more in backward, and never pass through memory.
 
 template <class T>
-void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl, Index D,
-                        Index first, Index last) {
+void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl,
+                        Index D, Index first, Index last) {
   T room[kTileRoom];
   sum_rows(first, last, D, kl, [&](Index begin, Index count, T* MV_RESTRICT term) {
     const T* MV_RESTRICT e = eps ? eps + begin : normal_tile(key, begin, count, room);

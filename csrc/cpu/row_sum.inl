@@ -1,6 +1,7 @@
 // Sums of rows that are visited piece by piece. Every row is summed in double by kLanes interleaved
-// accumulators, added at the end in one fixed order: the loop can be vectorised and the sum depends neither
-// on the instruction set nor on the pieces, as long as every piece but the last is a multiple of kLanes.
+// accumulators, added at the end in one fixed order: the loop can be vectorised and the sum depends
+// neither on the instruction set nor on the pieces, as long as every piece but the last is a
+// multiple of kLanes.
 constexpr Index kLanes = 16;
 
 struct RowSum {
@@ -25,9 +26,9 @@ static double total(const RowSum& sum) {
   return x[0];
 }
 
-// Calls terms(begin, count, out) on tiles that cover rows [first, last) of a row-major (rows, columns) array,
-// where `out` takes one term per element, and stores the sum of each row's terms. A tile is some
-// whole rows, or a piece of one when a row is longer than a tile.
+// Calls terms(begin, count, out) on tiles that cover rows [first, last) of a row-major (rows,
+// columns) array, where `out` takes one term per element, and stores the sum of each row's terms. A
+// tile is some whole rows, or a piece of one when a row is longer than a tile.
 template <class T, class Terms>
 inline void sum_rows(Index first, Index last, Index columns, T* MV_RESTRICT sums, Terms terms) {
   T term[kTile];

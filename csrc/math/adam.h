@@ -1,4 +1,5 @@
-// One element of an Adam step (Kingma & Ba 2015, algorithm 1) in the order of operations of PyTorch:
+// One element of an Adam step (Kingma & Ba 2015, algorithm 1) in the order of operations of
+// PyTorch:
 //
 //   g  <- g + weight_decay p                      the L2 term, not AdamW's decoupled decay
 //   m  <- m + (1 - beta1) (g - m)

@@ -1,11 +1,11 @@
 // exp, expm1, log, log1p and the sine and cosine of a whole turn's fraction, for float and double.
 //
-// Written as straight lines, so that the loop around a call can be vectorised: libm's functions cannot.
-// Only additions, multiplications, divisions, comparisons and operations on the bits are used, each
-// rounded by itself, so that every instruction set gives the same bytes. NaN stays NaN, infinities,
-// zeros with their sign, overflow and subnormals come out as C defines them. Largest errors in units in
-// the last place; tests/test_elementary.py holds them to it on numbers of every exponent, and over all floats
-// the errors are 0.99, 1.54, 0.84 and 1.40:
+// Written as straight lines, so that the loop around a call can be vectorised: libm's functions
+// cannot. Only additions, multiplications, divisions, comparisons and operations on the bits are
+// used, each rounded by itself, so that every instruction set gives the same bytes. NaN stays NaN,
+// infinities, zeros with their sign, overflow and subnormals come out as C defines them. Largest
+// errors in units in the last place; tests/test_elementary.py holds them to it on numbers of every
+// exponent, and over all floats the errors are 0.99, 1.54, 0.84 and 1.40:
 //
 //   exp 1.0    expm1 2.25    log 1.0    log1p 1.5
 //
@@ -101,11 +101,12 @@ MV_HD T power_of_two(BitsOf<T> biased) {
   return from_bits<T>(biased << Real<T>::kMantissa);
 }
 
-// ---- exp and expm1: x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n e^r ---------------------------------
+// ---- exp and expm1: x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n e^r -------------------------
 
 // (e^r - 1 - r) / r^2; errors of e^r: 2^-28.2 and 2^-57.9.
 MV_HD float exp_tail(float r) {
-  return polynomial(r, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b02p-7f, 0x1.6a2288p-10f);
+  return polynomial(r, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b02p-7f,
+                    0x1.6a2288p-10f);
 }
 MV_HD double exp_tail(double r) {
   return polynomial(r, 0x1.000000000000ap-1, 0x1.55555555554f8p-3, 0x1.5555555550754p-5,
@@ -148,21 +149,23 @@ MV_HD T exponential_minus_1(T x) {
   return std::fabs(x) < R::kTiny ? x : y;  // also keeps -0 and subnormals
 }
 
-// ---- log and log1p: x = 2^k (1 + f), ln x = k ln 2 + ln(1 + f) -----------------------------------------
+// ---- log and log1p: x = 2^k (1 + f), ln x = k ln 2 + ln(1 + f) ---------------------------------
 // With s = f / (2 + f):  ln(1 + f) = ln((1 + s) / (1 - s)) = 2 s + s^3 (2/3 + 2/5 s^2 + ...)
 //                                 = f - f^2/2 + s (f^2/2 + s^2 (2/3 + 2/5 s^2 + ...)),
 // the last form because f carries no error and what follows is small beside it.
 
 // 2/3 + 2/5 y + ... for 0 <= y <= 0.0295; errors of ln(1 + f): 2^-30.2 and 2^-59.4.
-MV_HD float log_tail(float y) { return polynomial(y, 0x1.55557ap-1f, 0x1.995eaep-2f, 0x1.31e47p-2f); }
+MV_HD float log_tail(float y) {
+  return polynomial(y, 0x1.55557ap-1f, 0x1.995eaep-2f, 0x1.31e47p-2f);
+}
 MV_HD double log_tail(double y) {
   return polynomial(y, 0x1.5555555555593p-1, 0x1.999999997fca4p-2, 0x1.2492494201a31p-2,
                     0x1.c71c51faffc3dp-3, 0x1.7466420ad8949p-3, 0x1.39a16538466dap-3,
                     0x1.2f08eda73d933p-3);
 }
 
-// ln(high + low), for a positive normal high and |low| <= ulp(high), 0 from high = 2^60 on. `shift` is
-// added to k.
+// ln(high + low), for a positive normal high and |low| <= ulp(high), 0 from high = 2^60 on. `shift`
+// is added to k.
 template <class T>
 MV_HD T log_of_sum(T high, T low, BitsOf<T> shift = 0) {
   using R = Real<T>;
@@ -206,10 +209,13 @@ MV_HD T logarithm_1p(T x) {
   return x < kInfinity<T> ? finite : x;
 }
 
-// ---- sine and cosine of 2 pi (r + quadrant / 4), |r| <= 1/8 --------------------------------------------
+// ---- sine and cosine of 2 pi (r + quadrant / 4), |r| <= 1/8 ------------------------------------
 
-// (sin x - x) / x^3 and (cos x - 1 + x^2/2) / x^4 in y = x^2; errors 2^-28.0, 2^-58.0; 2^-33.2, 2^-64.2.
-MV_HD float sine_tail(float y) { return polynomial(y, -0x1.555546p-3f, 0x1.11075cp-7f, -0x1.994cfap-13f); }
+// (sin x - x) / x^3 and (cos x - 1 + x^2/2) / x^4 in y = x^2; errors 2^-28.0, 2^-58.0; 2^-33.2,
+// 2^-64.2.
+MV_HD float sine_tail(float y) {
+  return polynomial(y, -0x1.555546p-3f, 0x1.11075cp-7f, -0x1.994cfap-13f);
+}
 MV_HD float cosine_tail(float y) {
   return polynomial(y, 0x1.55554ap-5f, -0x1.6c0c86p-10f, 0x1.9a00d8p-16f);
 }

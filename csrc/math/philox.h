@@ -6,8 +6,8 @@
 //   x0' = high(M1 x2) ^ x1 ^ k0     x1' = low(M1 x2)
 //   x2' = high(M0 x0) ^ x3 ^ k1     x3' = low(M0 x0)
 //
-// and adds the Weyl constants to the key. Ten rounds; no state, so element i of a stream can be made
-// on any machine without making the others.
+// and adds the Weyl constants to the key. Ten rounds; no state, so element i of a stream can be
+// made on any machine without making the others.
 #pragma once
 
 #include <cstdint>

@@ -4,14 +4,15 @@
 //   z  = mu + sigma eps
 //   kl = 1/2 ( mu^2 + sigma^2 - 1 - ln sigma^2 ) = 1/2 ( mu^2 + expm1(logvar) - logvar )
 //
-// expm1, because sigma^2 - 1 - ln sigma^2 cancels all its digits where sigma is near 1. Their derivatives,
-// for upstream dz (of z) and dkl (of the row's kl):
+// expm1, because sigma^2 - 1 - ln sigma^2 cancels all its digits where sigma is near 1. Their
+// derivatives, for upstream dz (of z) and dkl (of the row's kl):
 //
 //   dmu     = dz + dkl mu
 //   dlogvar = 1/2 dz eps sigma + 1/2 dkl expm1(logvar)
 //
-// Traffic in float32: forward reads mu, logvar, eps and writes z, 16 bytes per element; backward reads
-// mu, logvar, eps, dz and writes dmu, dlogvar, 24. Noise made in the kernel saves the 4 of eps.
+// Traffic in float32: forward reads mu, logvar, eps and writes z, 16 bytes per element; backward
+// reads mu, logvar, eps, dz and writes dmu, dlogvar, 24. Noise made in the kernel saves the 4 of
+// eps.
 #pragma once
 
 #include "common/host_device.h"

@@ -178,6 +178,13 @@ def test_planted_maths_faults_are_seen(text):
 
 
 @every_page
+def test_no_line_starts_with_a_comment(page):
+    """Such a line would be a block of HTML, and the Markdown in it would stay as it is typed."""
+    text = prose(page.read_text(encoding="utf-8"))
+    assert re.findall(r"^[\s>]*(?:[-*+]|\d+\.)?\s*<!--.*", text, re.MULTILINE) == []
+
+
+@every_page
 def test_pages_are_short(page):
     """One to two screens each."""
     assert len(page.read_text(encoding="utf-8").split()) < 1400

@@ -70,8 +70,10 @@ def main(argv=None):
         )  # fmt: skip
         if args.resume:
             found = trainer.resume()
-            print(f"resuming after step {trainer.step}, in epoch {trainer.epoch + 1}" if found
-                  else f"nothing to resume in {out.path}, starting from the beginning")  # fmt: skip
+            done = (
+                f"resuming after step {trainer.step}, {trainer.epoch} of {args.epochs} epochs done"
+            )
+            print(done if found else f"nothing to resume in {out.path}, starting a new run")
         rows = trainer.run()
         out.write("summary.json", json.dumps({
             "dataset": digits.name, "model": args.model, "parameters": parameters,
@@ -101,7 +103,9 @@ def draw(model, test, digits, rows, args, out):
         for a, b in zip(one_each[:half], one_each[-half:], strict=True)
     ])  # fmt: skip
     pictures = {
-        "loss": plots.losses(rows, f"Training{about}"),
+        "loss": plots.losses(
+            rows, f"Training images during each epoch, test images after it{about}"
+        ),
         "reconstructions": plots.reconstructions(
             test.images[:20] / 255,
             model.reconstruct(x).numpy(),

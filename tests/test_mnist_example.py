@@ -103,7 +103,7 @@ def test_resume_ends_as_a_run_never_stopped(train, tmp_path, capsys):
     assert train(tmp_path / "parts", "--no-plots", "--epochs", 1, "--resume") == 0
     assert "nothing to resume" in capsys.readouterr().out
     assert train(tmp_path / "parts", "--epochs", 3, "--resume") == 0
-    assert "resuming after step 3, in epoch 2" in capsys.readouterr().out
+    assert "resuming after step 3, 1 of 3 epochs done" in capsys.readouterr().out
     whole, parts = (
         (tmp_path / part / "checkpoint.safetensors").read_bytes() for part in ("whole", "parts")
     )

@@ -1,7 +1,9 @@
 """The pages of docs/ hold: links, names, numbers, maths that GitHub renders, a row for every op."""
 
 import ast
+import contextlib
 import importlib.util
+import io
 import json
 import re
 import sys
@@ -182,6 +184,31 @@ def test_no_line_starts_with_a_comment(page):
     """Such a line would be a block of HTML, and the Markdown in it would stay as it is typed."""
     text = prose(page.read_text(encoding="utf-8"))
     assert re.findall(r"^[\s>]*(?:[-*+]|\d+\.)?\s*<!--.*", text, re.MULTILINE) == []
+
+
+def printed_wrongly(block):
+    """Run a block of Python; its lines of output that differ from what comments beside print say."""
+    said = [line.partition("  # ")[2] for line in block.splitlines() if line.startswith("print(")]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(block, "page", "exec"), {})
+    # A comment may go on, after two spaces, about what is printed.
+    wanted = [re.split(r"  +", comment)[0] for comment in said]
+    got = output.getvalue().splitlines()
+    return [pair for pair in zip(got, wanted, strict=True) if pair[1] and pair[0] != pair[1]]
+
+
+@every_page
+def test_code_on_pages_runs(page):
+    """Blocks of Python run and print what the comments beside them say."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S):
+        assert printed_wrongly(block) == []
+
+
+def test_planted_wrong_output_is_seen():
+    """The test above compares."""
+    assert printed_wrongly("print(1 + 1)  # 3") == [("2", "3")]
+    assert printed_wrongly("print(1 + 1)  # 2   as everybody knows") == []
 
 
 @every_page

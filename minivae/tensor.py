@@ -251,7 +251,7 @@ def _backpropagate(root, grad):
             if tensor is not None and index in received:
                 tensor._accumulate(received[index])
         dys = [
-            received[i] if i in received else op.xp.zeros(shape, dtype)
+            op.xp.asarray(received[i]) if i in received else op.xp.zeros(shape, dtype)
             for i, (shape, dtype) in enumerate(op.output_like)
         ]
         dxs = op.backward(*dys)

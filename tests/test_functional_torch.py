@@ -1,5 +1,7 @@
 """Values and gradients of every operation against PyTorch's, over random shapes and layouts."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,7 +88,9 @@ TORCH = {
     "mean": lambda x, axis=None, keepdims=False: total(torch.mean, x, axis, keepdims),
     "max": lambda x, axis=None, keepdims=False: total(torch.amax, x, axis, keepdims),
     "reshape": torch.reshape,
-    "flatten": lambda x, start_dim=1: torch.flatten(x, start_dim),
+    "flatten": lambda x, start_dim=1: x.reshape(
+        *x.shape[:start_dim], math.prod(x.shape[start_dim:])
+    ),
     "transpose": transpose,
     "index": index,
     "concatenate": lambda *xs, axis: torch.cat(xs, axis),

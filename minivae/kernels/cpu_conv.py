@@ -1,7 +1,7 @@
 """The compiled kernels behind the layers, with the names and meaning of ``reference_conv``.
 
-The products and convolutions of csrc/cpu use the project's own threads and no BLAS. Images and
-their gradients are copied first where they are not C-contiguous; matrices may have any strides.
+The products and convolutions of csrc/cpu use the project's own threads and no BLAS. Arrays are
+copied first where they are not C-contiguous; matrices may have any strides.
 """
 
 import numpy as np
@@ -23,18 +23,18 @@ __all__ = [
 
 def matmul(a, b, bias=None, out=None):
     """a b + bias; see ``reference_conv.matmul``."""
-    return _cpu.matmul(a, b, bias, out)
+    return _cpu.matmul(a, b, _packed(bias), out)
 
 
 def conv2d(x, w, b, stride, padding, dilation):
     """Convolution; see ``reference_conv.conv2d``."""
-    return _cpu.conv2d(_packed(x), _packed(w), b, stride, padding, dilation)
+    return _cpu.conv2d(_packed(x), _packed(w), _packed(b), stride, padding, dilation)
 
 
 def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
     """Its adjoint in x; see ``reference_conv.conv2d_grad_input``."""
     return _cpu.conv2d_grad_input(
-        _packed(dy), _packed(w), b, input_size, stride, padding, dilation
+        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation
     )
 
 
@@ -50,12 +50,12 @@ def channel_sum(x):
 
 def batch_norm_forward(x, w, b, mean, var, eps):
     """Normalised channels; see ``reference_conv.batch_norm_forward``."""
-    return _cpu.batch_norm_forward(_packed(x), w, b, mean, var, eps)
+    return _cpu.batch_norm_forward(*map(_packed, (x, w, b, mean, var)), eps)
 
 
 def batch_norm_backward(x, w, mean, var, eps, dy, training):
     """Its gradients; see ``reference_conv.batch_norm_backward``."""
-    return _cpu.batch_norm_backward(_packed(x), w, mean, var, eps, _packed(dy), training)
+    return _cpu.batch_norm_backward(*map(_packed, (x, w, mean, var)), eps, _packed(dy), training)
 
 
 def relu(x):
@@ -69,4 +69,4 @@ def relu_backward(y, dy):
 
 
 def _packed(x):
-    return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+    return x if x is None or x.flags.c_contiguous else np.ascontiguousarray(x)

@@ -212,7 +212,8 @@ class Transpose(Function):
     """y = x with axes permuted;  dx = dy with the inverse permutation."""
 
     def forward(self, x, axes):
-        self.inverse = None if axes is None else tuple(int(i) for i in np.argsort(axes))
+        order = range(x.ndim)[::-1] if axes is None else [a % x.ndim for a in axes]
+        self.inverse = np.argsort(order).tolist()
         return x.transpose(axes)
 
     def backward(self, dy):

@@ -49,6 +49,14 @@ def bce_with_logits(logits, target):
     return loss, dlogits
 
 
+def squared_error_with_logits(logits, target):
+    """With the hyperbolic tangent: s = (1 + tanh(l/2))/2, ds/dl = 1/(4 cosh(l/2)^2)."""
+    s = (1 + np.tanh(logits.astype(np.longdouble) / 2)) / 2
+    slope = 1 / (4 * np.cosh(logits.astype(np.longdouble) / 2) ** 2)
+    error = s - target.astype(np.longdouble)
+    return (error**2).sum(axis=1).astype(float), (2 * error * slope).astype(float)
+
+
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
     """Kingma & Ba's algorithm with its two bias-corrected moments written out."""
     new = np.empty((3, param.size))
@@ -77,3 +85,8 @@ def plain_reparam_kl_backward(mu, logvar, eps, dz, dkl):
 def plain_bce_with_logits(logits, target):
     loss = np.logaddexp(np.zeros_like(logits), logits) - logits * target
     return loss.sum(axis=1), 1 / (1 + np.exp(-logits)) - target
+
+
+def plain_squared_error_with_logits(logits, target):
+    s = 1 / (1 + np.exp(-logits))
+    return ((s - target) ** 2).sum(axis=1), 2 * (s - target) * s * (1 - s)

@@ -14,6 +14,7 @@ PROBE = """
 #include "math/normal.h"
 #include "math/pixels.h"
 #include "math/reparam_kl.h"
+#include "math/squared_error_with_logits.h"
 
 using namespace minivae;
 
@@ -26,8 +27,9 @@ __global__ void probe(const T* in, const unsigned char* pixels, T* out, AdamFact
   const T z = reparameterize(in[0], in[1], n0);
   reparam_kl_gradient(in[0], in[1], n1, z, kl_element(in[0], in[1]), dmu, dlogvar);
   const T e = bce_exponential(z);
+  out[i] += squared_error_gradient(pixel_error(z, in[0], e), e);
   T m = dmu, v = dlogvar * dlogvar;
-  out[i] = bce_loss(z, uniform_from<T>(w.w2), e) + pixel_value<T>(pixels[i]);
+  out[i] += bce_loss(z, uniform_from<T>(w.w2), e) + pixel_value<T>(pixels[i]);
   adam_element(out[i], bce_gradient(z, pixel_draw<T>(pixels[i], w.w3), e), m, v, factors);
 }
 

@@ -97,6 +97,32 @@ def test_bce_with_logits(kernels, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_squared_error_with_logits(kernels, shape, dtype):
+    logits = numbers(0, shape, dtype, 6)
+    target = np.random.default_rng(1).uniform(0, 1, shape).astype(dtype)
+    target.flags.writeable = False
+    exact = oracles.squared_error_with_logits(logits, target)
+    plain = oracles.plain_squared_error_with_logits(logits, target)
+    got = kernels.squared_error_with_logits(logits, target, True)
+    for triple in zip(got, exact, plain, strict=True):
+        assert_as_good_as(*triple)
+    loss, nothing = kernels.squared_error_with_logits(logits, target, with_grad=False)
+    assert nothing is None
+    np.testing.assert_array_equal(loss, got[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_squared_error_with_extreme_logits(kernels, dtype):
+    logits = np.array([[0], [1e4], [-1e4], [40], [-40]], dtype)
+    loss, gradient = kernels.squared_error_with_logits(logits, np.zeros_like(logits), True)
+    small = math.exp(-40)
+    expected = [0.25, 1, 0, 1, small**2]
+    np.testing.assert_allclose(loss, expected, rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(gradient[:4, 0], [0.25, 0, 0, 2 * small], rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_bce_with_extreme_logits(kernels, dtype):
     """No overflow, no lost digits, and the softplus alone where the target is 0."""
     logits = np.array([[0], [1e4], [-1e4], [60], [-60], [3e38], [-3e38]], dtype)
@@ -258,6 +284,7 @@ def everything(kernels, dtype):
         *kernels.reparam_kl_forward(mu, logvar, eps),
         *kernels.reparam_kl_backward(mu, logvar, NOISE, dz, dkl),
         *kernels.bce_with_logits(mu, eps, True),
+        *kernels.squared_error_with_logits(mu, eps, True),
         kernels.gather_pixels(images, np.arange(150) % 50, dtype, NOISE),
     ]
 
@@ -302,6 +329,7 @@ OK = {
     "reparam_kl_forward": lambda: [np.zeros((3, 4), F4) for _ in range(3)],
     "reparam_kl_backward": lambda: [np.zeros((3, 4), F4) for _ in range(4)] + [np.zeros(3, F4)],
     "bce_with_logits": lambda: [np.zeros((3, 4), F4), np.zeros((3, 4), F4), True],
+    "squared_error_with_logits": lambda: [np.zeros((3, 4), F4), np.zeros((3, 4), F4), True],
     "adam": lambda: [*(np.zeros(12, F4) for _ in range(4)), 1, 1e-3, 0.9, 0.999, 1e-8, 0.0],
     "gather_pixels": lambda: [np.zeros((3, 4), np.uint8), np.zeros(2, np.int64), F4],
 }

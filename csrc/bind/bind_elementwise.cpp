@@ -99,7 +99,9 @@ py::object reparam_kl_backward(const py::object& mu, const py::object& logvar,
   });
 }
 
-py::object bce_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
+// A loss over rows with its gradient in the same pass; `kernel` is a member of Kernels<T>.
+template <class Member>
+py::object row_loss(const py::object& logits, const py::object& target, bool with_grad, Member kernel) {
   return by_dtype("logits", logits, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape shape = matrix_shape("logits", logits);
@@ -114,10 +116,18 @@ py::object bce_with_logits(const py::object& logits, const py::object& target, b
       dlogits = fresh;
     }
     over_rows(shape[0], shape[1], [&](Index first, Index last) {
-      kernels<T>().bce_with_logits(l, t, loss_data, gradient, shape[1], first, last);
+      kernel(kernels<T>())(l, t, loss_data, gradient, shape[1], first, last);
     });
     return py::make_tuple(loss, dlogits);
   });
+}
+
+py::object bce_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
+  return row_loss(logits, target, with_grad, [](const auto& k) { return k.bce_with_logits; });
+}
+
+py::object squared_error_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
+  return row_loss(logits, target, with_grad, [](const auto& k) { return k.squared_error_with_logits; });
 }
 
 void adam(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
@@ -207,6 +217,7 @@ void bind_elementwise(py::module_& module) {
   module.def("reparam_kl_forward", &reparam_kl_forward);
   module.def("reparam_kl_backward", &reparam_kl_backward);
   module.def("bce_with_logits", &bce_with_logits);
+  module.def("squared_error_with_logits", &squared_error_with_logits);
   module.def("adam", &adam);
   module.def("gather_pixels", &gather_pixels);
 

@@ -18,6 +18,7 @@ namespace MV_ISA {
 #include "cpu/gemm.inl"
 #include "cpu/relu.inl"
 #include "cpu/reparam_kl.inl"
+#include "cpu/squared_error_with_logits.inl"
 
 template <class T>
 constexpr Kernels<T> table_of() {
@@ -27,6 +28,7 @@ constexpr Kernels<T> table_of() {
   k.reparam_kl_forward = reparam_kl_forward<T>;
   k.reparam_kl_backward = reparam_kl_backward<T>;
   k.bce_with_logits = bce_with_logits<T>;
+  k.squared_error_with_logits = squared_error_with_logits<T>;
   k.adam = adam<T>;
   k.gather_pixels = gather_pixels<T>;
   k.relu = relu<T>;

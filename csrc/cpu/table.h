@@ -32,6 +32,7 @@
 #include "math/philox.h"
 #include "math/pixels.h"
 #include "math/reparam_kl.h"
+#include "math/squared_error_with_logits.h"
 
 #define MV_RESTRICT __restrict__
 
@@ -49,8 +50,10 @@ struct Kernels {
                              Index D, Index first, Index last);
   void (*reparam_kl_backward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, const T* dz,
                               const T* dkl, T* dmu, T* dlogvar, Index D, Index first, Index last);
-  // bce_with_logits.inl, over rows; dlogits may be null
+  // bce_with_logits.inl and squared_error_with_logits.inl, over rows; dlogits may be null
   void (*bce_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M,
+                          Index first, Index last);
+  void (*squared_error_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M,
                           Index first, Index last);
   // adam.inl, over elements
   void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);

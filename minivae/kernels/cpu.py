@@ -22,6 +22,7 @@ __all__ = [
     "reparam_kl_backward",
     "reparam_kl_forward",
     "set_threads",
+    "squared_error_with_logits",
     "threads",
     "uniform",
 ]
@@ -58,6 +59,11 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
 def bce_with_logits(logits, target, with_grad):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
     return _cpu.bce_with_logits(logits, target, with_grad)
+
+
+def squared_error_with_logits(logits, target, with_grad):
+    """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
+    return _cpu.squared_error_with_logits(logits, target, with_grad)
 
 
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):

@@ -19,6 +19,7 @@ __all__ = [
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
+    "squared_error_with_logits",
     "uniform",
 ]
 
@@ -151,11 +152,33 @@ def _bce_with_logits(logits, target, one, loss, dlogits, with_grad):
 
 def bce_with_logits(logits, target, with_grad):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
+    return _row_loss(_bce_with_logits, logits, target, with_grad)
+
+
+def _row_loss(kernel, logits, target, with_grad):
     loss = np.empty(len(logits), logits.dtype)
     dlogits = np.empty_like(logits) if with_grad else None
     space = dlogits if with_grad else np.empty((0, 0), logits.dtype)
-    _bce_with_logits(logits, target, logits.dtype.type(1), loss, space, with_grad)
+    kernel(logits, target, logits.dtype.type(1), loss, space, with_grad)
     return loss, dlogits
+
+
+@compiled
+def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad):
+    for n in range(logits.shape[0]):
+        total = 0.0
+        for m in range(logits.shape[1]):
+            e = np.exp(-abs(logits[n, m]))
+            error = (one if logits[n, m] >= 0 else e) / (one + e) - target[n, m]
+            total += error * error
+            if with_grad:
+                dlogits[n, m] = (one + one) * error * (e / ((one + e) * (one + e)))
+        loss[n] = total
+
+
+def squared_error_with_logits(logits, target, with_grad):
+    """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
+    return _row_loss(_squared_error_with_logits, logits, target, with_grad)
 
 
 @compiled

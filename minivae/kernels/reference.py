@@ -19,6 +19,7 @@ __all__ = [
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
+    "squared_error_with_logits",
     "uniform",
 ]
 
@@ -96,6 +97,24 @@ def bce_with_logits(logits, target, with_grad):
 def bias_corrections(step, lr, beta1, beta2):
     """What Adam's step count amounts to: lr / (1 - beta1^step) and sqrt(1 - beta2^step)."""
     return lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+
+
+def squared_error_with_logits(logits, target, with_grad):
+    """loss_n = sum_m (s - t)^2 with s = sigmoid(l);  dlogits = 2 (s - t) s (1 - s).
+
+    With e = exp(-|l|): s = 1/(1 + e) for l >= 0 and e/(1 + e) below, s (1 - s) = e/(1 + e)^2.
+
+    Args:
+        logits, target: (N, M).
+
+    Returns:
+        loss (N,), dlogits (N, M) or None.
+    """
+    xp = array_module(logits)
+    e = xp.exp(-abs(logits))
+    error = xp.where(logits >= 0, 1, e) / (1 + e) - target
+    loss = _row_sum(error * error)
+    return loss, 2 * error * (e / ((1 + e) * (1 + e))) if with_grad else None
 
 
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):

@@ -31,7 +31,7 @@ class BCEWithLogits(Function):
 
     def backward(self, dy):
         logits, _ = self.saved
-        dlogits = self.dlogits * dy[:, None] if self.needs[0] else None
+        dlogits = scaled_rows(self, dy) if self.needs[0] else None
         return dlogits, -logits * dy[:, None] if self.needs[1] else None
 
 
@@ -39,18 +39,29 @@ class SquaredErrorWithLogits(Function):
     """loss_n = sum_m (s - t)^2 with s = sigma(l);  dl = dy_n 2 (s - t) s (1 - s);
     dt = -dy_n 2 (s - t).
 
-    l, t (N, M), loss (N,).
+    l, t (N, M), loss (N,). The kernel makes dl in the same pass over memory as the loss.
     """
 
     def forward(self, logits, target):
-        s = logistic(logits, self.xp)
-        self.save(s, target)
-        return ((s - target) ** 2).sum(axis=1)
+        logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
+        kernel = kernels.get("squared_error_with_logits", logits, target)
+        loss, self.dlogits = kernel(logits, target, with_grad=self.needs[0])
+        self.save(logits, target)
+        return loss
 
     def backward(self, dy):
-        s, target = self.saved
-        error = 2 * dy[:, None] * (s - target)
-        return error * s * (1 - s), -error
+        logits, target = self.saved
+        dlogits = scaled_rows(self, dy) if self.needs[0] else None
+        if not self.needs[1]:
+            return dlogits, None
+        return dlogits, -2 * dy[:, None] * (logistic(logits, self.xp) - target)
+
+
+def scaled_rows(op, dy):
+    """The gradient that the kernel left, times dy for each row: in place, nobody else has it."""
+    dlogits, op.dlogits = op.dlogits, None
+    dlogits *= dy[:, None]
+    return dlogits
 
 
 class MSE(Function):

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "bind/modules.h"
-#include "cpu/parallel.h"
 #include "cpu/table.h"
 
 namespace py = pybind11;
@@ -26,8 +25,7 @@ PYBIND11_MODULE(_cpu, module) {
   }, "The instruction sets this machine can run, best last.");
   module.def("use_isa", [](const std::string& isa) { use_table(isa.c_str()); }, py::arg("isa"),
              "Choose the instruction set by name, for the whole process.");
-  module.def("threads", &threads, "Threads a kernel may use, the caller's included.");
-  module.def("set_threads", &set_threads, py::arg("count"));
   bind_elementwise(module);
   bind_conv(module);
+  bind_parallel(module);
 }

@@ -7,5 +7,6 @@ namespace minivae {
 
 void bind_elementwise(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
+void bind_parallel(pybind11::module_& module);
 
 }  // namespace minivae

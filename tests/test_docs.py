@@ -163,8 +163,7 @@ def test_numbers_can_be_measured_again(topic):
         if factor:
             assert wanted[key] / factor < measured[key] < wanted[key] * factor, key
         else:
-            rel = 0.2 if topic == "autoencoders" else 0.01  # training magnifies rounding
-            assert measured[key] == pytest.approx(wanted[key], rel=rel, abs=1e-12), key
+            assert measured[key] == pytest.approx(wanted[key], rel=0.01, abs=1e-12), key
 
 
 @pytest.mark.parametrize("topic", make.TOPICS)

@@ -24,7 +24,7 @@ def moon(phase, size=SIZE):
 
 
 def moons():
-    """COUNT pictures (COUNT, SIZE^2): half of them half moons, half of them full, float32."""
+    """COUNT pictures (COUNT, SIZE^2): half of them half moons, half of them full."""
     phases = np.repeat([0.5, 1.0], COUNT // 2)
     jitter = 0.05 * mv.Noise(8, 0).normal((COUNT,), np.float64)
     return np.stack([moon(min(p + j, 1.0)).ravel() for p, j in zip(phases, jitter, strict=True)])
@@ -55,10 +55,10 @@ class SmallVAE(models.VAE):
 @functools.cache
 @threadpool_limits.wrap(limits=1)  # the products are too small to share
 def trained(way, seed=0):
-    """(codes mu (COUNT, 2), sigmas (COUNT, 2), model) after STEPS steps of Adam."""
+    """(codes mu (COUNT, 2), sigmas (COUNT, 2), model) after STEPS steps of Adam, in float64."""
     sampled, beta = WAYS[way]
-    images = moons().astype(np.float32)
-    model = SmallVAE(seed)
+    images = moons()
+    model = SmallVAE(seed).to(dtype=np.float64)
     adam = optim.Adam(model.parameters(), lr=3e-3)
     stream = mv.NoiseStream(seed)
     order = np.argsort(mv.Noise(9, 0).uniform((COUNT,), np.float64))
@@ -84,7 +84,7 @@ def spread(codes):
 
 def draws(way, count=400):
     """Pictures (count, SIZE, SIZE) decoded from draws of N(0, I)."""
-    z = mv.Noise(11, 0).normal((count, 2))
+    z = mv.Noise(11, 0).normal((count, 2), np.float64)
     return trained(way)[2].pixels(z).data.reshape(-1, SIZE, SIZE)
 
 

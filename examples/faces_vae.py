@@ -120,7 +120,9 @@ def scores(model, train, test, args):
         found[name] = {"agreement": edits.agreement_scores(model, classifier, train, test, name)}
         if test.recipe:  # drawn faces: the edited face can be drawn too
             has = test.take(test.attributes[name])
-            without = synthetic_faces.render(has.recipe | {name: np.zeros(len(has), bool)}, args.size)
+            without = synthetic_faces.render(
+                has.recipe | {name: np.zeros(len(has), bool)}, args.size
+            )
             found[name]["counterfactual"] = edits.counterfactual_scores(
                 model, train, has.images, without, name
             )

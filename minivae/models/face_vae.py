@@ -49,7 +49,8 @@ class FaceVAE(VAE):
         self.encoder = FaceEncoder(latent_dim, channels, sizes, rng)
         self.decoder = FaceDecoder(latent_dim, channels, sizes, rng)
         if likelihood == "gaussian":
-            self.pixel_logvar = nn.Parameter(np.zeros((), np.float32))
+            # Adam moves it by about lr a step, so it starts near where faces end: sigma = 0.14.
+            self.pixel_logvar = nn.Parameter(np.full((), -4, np.float32))
 
     def config(self):
         """Constructor arguments."""

@@ -5,7 +5,6 @@ import http.client
 import io
 import os
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from ..errors import DataError
+from ..files import write_atomically
 from .idx import MAX_BYTES, errors_named, extracted
 
 CHUNK = 1 << 16
@@ -53,6 +53,7 @@ def fetch(
             tqdm.write(f"minivae: mirror failed: {failures[-1]}", file=sys.stderr)
         else:
             try:
+                destination.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(destination, body)
             except OSError as cause:
                 reason = cause.strerror or cause
@@ -76,21 +77,6 @@ def https_opener() -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
-
-
-def write_atomically(path: Path, body: bytes) -> None:
-    """Write to a temporary file in the same folder, flush it to disk, rename it: all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(".part", path.name + ".", path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
 
 
 def _transfer(url, name, opener, max_bytes, timeout, deadline) -> bytes:

@@ -36,7 +36,8 @@ ALLOWED = {
     "functional": {"ops"},
     "nn": {"functional", "ops", "tensor", "noise", "kernels", "backend", "errors"},
     "optim": {"kernels", "tensor", "backend", "errors"},
-    "data": {"kernels", "noise", "backend", "errors"},
+    "files": {"errors"},
+    "data": {"kernels", "noise", "files", "backend", "errors"},
 }
 HEADERS = {  # what each folder of csrc may include of the others
     "common": set(),

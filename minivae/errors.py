@@ -17,7 +17,7 @@ class CheckpointError(MinivaeError):
     """A checkpoint cannot be read or written; whatever was loaded before is unchanged."""
 
 
-class KernelUnavailable(MinivaeError):
+class KernelUnavailable(MinivaeError):  # noqa: N818  the public contract
     """A kernel variant was asked for that cannot run here; the message says why."""
 
 

@@ -285,6 +285,8 @@ def _layer_results(kernels, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_do_not_depend_on_the_number_of_threads(kernels, many_threads, dtype):
+    if kernels is reference:
+        pytest.skip("array code leaves the order of its sums to NumPy's BLAS")
     many_threads(1)
     alone = _layer_results(kernels, dtype)
     for count in (2, 3, 7):

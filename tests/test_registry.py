@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import minivae as mv
 from minivae import kernels
@@ -117,6 +118,9 @@ def test_threads():
     try:
         kernels.set_threads(3)
         assert kernels.threads() == (3 if DEFAULT == "cpu" else 1)
+        kernels.set_threads(1)
+        pools = [p for p in threadpool_info() if p["user_api"] == "blas"]
+        assert all(p["num_threads"] == 1 for p in pools)
         for bad, error in ((0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)):
             with pytest.raises(error, match="count"):
                 kernels.set_threads(bad)

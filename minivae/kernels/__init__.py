@@ -19,6 +19,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..backend import cuda_unavailable, is_device_array
 from ..errors import KernelUnavailable
@@ -141,9 +142,10 @@ def threads():
 
 
 def set_threads(count):
-    """Let compiled kernels use ``count`` threads. No result depends on it.
+    """Let compiled kernels use ``count`` threads, and NumPy's BLAS, which reference kernels use.
 
-    At first it is MINIVAE_NUM_THREADS, else the number of CPUs this process may use.
+    No result of a compiled kernel depends on it. At first compiled kernels have
+    MINIVAE_NUM_THREADS, else as many as there are CPUs that this process may use.
 
     Raises:
         TypeError, ValueError: not a positive integer.
@@ -154,3 +156,4 @@ def set_threads(count):
         raise ValueError(f"count: expected at least 1, got {count}")
     if cpu := _load("cpu")[0]:
         cpu.set_threads(int(count))
+    threadpool_limits(int(count), user_api="blas")

@@ -43,7 +43,7 @@ def _taps(kernel_size, out_size, stride, dilation):
     """(k, l, rows, cols): the elements of the padded input that tap (k, l) meets, as slices."""
     (kh, kw), (oh, ow), (sh, sw), (dh, dw) = kernel_size, out_size, stride, dilation
     for k in range(kh):
-        for l in range(kw):  # noqa: E741  the field's letter
+        for l in range(kw):
             rows = slice(k * dh, k * dh + (oh - 1) * sh + 1, sh)
             cols = slice(l * dw, l * dw + (ow - 1) * sw + 1, sw)
             yield k, l, rows, cols

@@ -24,6 +24,7 @@ from minivae.options import (
 from minivae.train import Trainer
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
+RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them
 STRENGTHS = np.linspace(-2, 2, 7)
 PICTURES = (
     "loss", "reconstructions", "samples", "interpolation", "morph", "arithmetic",
@@ -34,17 +35,15 @@ PICTURES = (
 def parser():
     """The command line."""
     p = Parser(prog="faces_vae.py", description=__doc__)
-    p.add_argument("--size", type=positive_int, default=64, metavar="N", help="side of the images")
-    p.add_argument("--latent-dim", type=positive_int, default=100, metavar="N",
-                   help="size of the code")  # fmt: skip
-    p.add_argument("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
-                   help="sum of squares (no likelihood), or a Gaussian with one learned sigma")  # fmt: skip
-    p.add_argument("--weight-decay", type=non_negative, default=1e-5, metavar="X",
-                   help="Adam's L2 term")  # fmt: skip
-    p.add_argument("--teacher", metavar="FILE.npz",
-                   help="labelled faces from which a classifier guesses attributes the set lacks")  # fmt: skip
-    p.add_argument("--checkpoint", metavar="FILE",
-                   help="take the weights from this run's checkpoint and train no more")  # fmt: skip
+    add = p.add_argument
+    add("--size", type=positive_int, default=64, metavar="N", help="side of the images")
+    add("--latent-dim", type=positive_int, default=100, metavar="N", help="size of the code")
+    add("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
+        help="sum of squares (no likelihood), or a Gaussian with one learned sigma")  # fmt: skip
+    add("--weight-decay", type=non_negative, default=1e-5, metavar="X", help="Adam's L2 term")
+    add("--teacher", metavar="FILE.npz",
+        help="labelled faces; a classifier guesses from them what the set lacks")  # fmt: skip
+    add("--checkpoint", metavar="FILE", help="take the weights from here and do not train")
     add_training_options(
         p, out="runs/faces", batch_size=16, lr=1e-4,
         data_help="folder of images, an .npz, or a folder that holds faces/; if not given, "
@@ -83,15 +82,16 @@ def main(argv=None):
                 train, test, out,
                 epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
                 config={
-                    **{name: vars(args)[name] for name in ("batch_size", "lr", "weight_decay", "limit")},
-                    "device": args.device, "data": faces.name, "faces": train.count,
+                    **{name: vars(args)[name] for name in RECORDED},
+                    "data": faces.name, "faces": train.count,
                 },
                 replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
             )  # fmt: skip
             if args.resume:
                 found = trainer.resume()
-                print(f"resuming after step {trainer.step}, in epoch {trainer.epoch + 1}" if found
-                      else f"nothing to resume in {out.path}, starting from the beginning")  # fmt: skip
+                done = f"after step {trainer.step}, {trainer.epoch} of {args.epochs} epochs done"
+                print(f"resuming {done}" if found
+                      else f"nothing to resume in {out.path}, starting a new run")  # fmt: skip
             rows, timing = trainer.run(), trainer.timing()
         last = rows[-1] if rows else {}
         out.write("summary.json", json.dumps({
@@ -133,8 +133,9 @@ def draw(model, train, test, rows, args, out):
     """Every picture that the faces and their attributes allow."""
     from minivae import plots
 
-    about = f"{test.name}, {model.latent_dim} latents, {args.likelihood}"
-    about += f", epoch {len(rows)}" if rows else f", weights of {Path(args.checkpoint).name}"
+    about = f"\n{test.name} at {test.size}; FaceVAE, {model.latent_dim} latents, "
+    about += f"{args.likelihood}, beta {args.beta:g}, "
+    about += f"epoch {len(rows)}" if rows else f"weights of {Path(args.checkpoint).name}"
     x = to_device(edits.unit_pixels(test.images[:20]), args.device)
     codes, faces = edits.encode_means(model, train.images), edits.encode_means(model, test.images)
     noise = mv.Noise(args.seed, SAMPLING)
@@ -150,22 +151,24 @@ def draw(model, train, test, rows, args, out):
     pictures = {
         "reconstructions": plots.reconstructions(
             x if isinstance(x, np.ndarray) else x.get(), model.reconstruct(x).numpy(),
-            f"Held-out faces of {about}",
+            f"Held-out faces {about}",
         ),
         "samples": plots.samples(
-            model.sample(32, noise).numpy(), f"New faces from the prior: {about}", columns=8
+            model.sample(32, noise).numpy(), f"New faces from the prior{about}", columns=8
         ),
         "interpolation": plots.interpolation(
             decoded([latent.lerp(faces[a], faces[b], 6) for a, b in pairs]),
-            f"Six steps between held-out faces: {about}",
+            f"Six steps between held-out faces{about}",
         ),
         "morph": plots.interpolation(
             decoded([latent.slerp(faces[a], faces[b], 9) for a, b in pairs[:2]]),
-            f"Along the great circle: {about}",
+            f"Along the great circle{about}",
         ),
     }  # fmt: skip
     if rows:
-        pictures["loss"] = plots.losses(rows, f"{about}, beta {args.beta:g}")
+        pictures["loss"] = plots.losses(
+            rows, f"Training faces during each epoch, held-out faces after it{about}"
+        )
     if all(edits.has_both(train, name) for name in ("male", "glasses")):
         man, glasses = train.attributes["male"], train.attributes["glasses"]
         groups = {
@@ -176,14 +179,14 @@ def draw(model, train, test, rows, args, out):
         means = [latent.mean_code(codes, group) for group in groups.values()]
         panels = decoded([*means, latent.arithmetic(*means)])
         pictures["arithmetic"] = plots.arithmetic(
-            panels, [*groups, "man without?"], f"Mean codes, decoded: {about}"
+            panels, [*groups, "man without?"], f"Mean codes, decoded{about}"
         )
     for name in EDITED:
         if edits.has_both(train, name):
             vector = latent.attribute_vector(codes, train.attributes[name])
             walks = decoded(faces[:4, None] + STRENGTHS[:, None] * vector)
             pictures[f"{name}_vector"] = plots.attribute_walks(
-                walks, STRENGTHS, name, f"The {name} vector on held-out faces: {about}"
+                walks, STRENGTHS, name, f"The {name} vector on held-out faces{about}"
             )
     for name, figure in pictures.items():
         out.write(f"{name}.png", plots.png(figure))

@@ -176,10 +176,11 @@ def draw(model, train, test, rows, args, out):
             "woman with glasses": ~man & glasses,
             "woman without": ~man & ~glasses,
         }
-        means = [latent.mean_code(codes, group) for group in groups.values()]
+        typical = [latent.exemplars(codes, g, min(3, g.sum())) for g in groups.values()]
+        means = [codes[rows].mean(axis=0) for rows in typical]
         panels = decoded([*means, latent.arithmetic(*means)])
         pictures["arithmetic"] = plots.arithmetic(
-            panels, [*groups, "man without?"], f"Mean codes, decoded{about}"
+            panels, [*groups, "man without?"], f"Mean codes of three typical faces, decoded{about}"
         )
     for name in EDITED:
         if edits.has_both(train, name):

@@ -193,3 +193,25 @@ A, B = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(labelled(), st.integers(1, 3))
+def test_exemplars_are_the_members_best_aligned_with_their_group(case, count):
+    codes, mask = case
+    if mask.sum() < count:
+        with pytest.raises(ValueError, match="count"):
+            latent.exemplars(codes, mask, count)
+        return
+    chosen = latent.exemplars(codes, mask, count)
+    assert len(set(chosen)) == count and mask[chosen].all()
+    middle = codes.sum(axis=0) / len(codes)
+    towards = codes[mask].sum(axis=0) / mask.sum() - middle
+
+    def alignment(i):
+        away = codes[i] - middle
+        return float(away @ towards) / (math.sqrt(float(away @ away)) or 1)
+
+    worst = min(map(alignment, chosen))
+    others = [alignment(i) for i in np.flatnonzero(mask) if i not in chosen]
+    assert all(other <= worst + 1e-9 for other in others)
+    assert all(a >= b - 1e-9 for a, b in pairwise(map(alignment, chosen)))

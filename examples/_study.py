@@ -1,0 +1,58 @@
+"""What the examples for study share: their options, and where pictures and numbers go."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import minivae as mv
+from minivae import plots
+from minivae.options import Parser, seed
+
+
+def options(doc, name, argv):
+    """The command line: ``--out`` (created), ``--short``, ``--seed``, ``--data``."""
+    parser = Parser(prog=f"{name}.py", description=doc.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for results")
+    parser.add_argument("--short", action="store_true", help="a few seconds, rougher numbers")
+    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers")
+    parser.add_argument("--data", metavar="DIR", help="folder of MNIST, as for mnist_vae.py")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def panels(rows, columns, width=4.0, height=3.2, **share):
+    """(figure, axes): a grid of plots, axes an array (rows, columns) or flat when one is 1."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, **share)
+
+
+def tiles(axes, images, columns, title=""):
+    """Show images (N, pixels) or (N, H, W) in [0, 1] as one grid on ``axes``."""
+    side = round(np.prod(images.shape[1:]) ** 0.5)
+    rows = -(-len(images) // columns)
+    page = np.ones((rows * columns, side + 2, side + 2))  # two white pixels between images
+    page[: len(images), :side, :side] = np.reshape(images, (-1, side, side))
+    page = page.reshape(rows, columns, side + 2, side + 2).swapaxes(1, 2)
+    axes.imshow(page.reshape(rows * (side + 2), -1), cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title, fontsize="medium")
+    axes.set_axis_off()
+
+
+def save(args, numbers, **figures):
+    """Write numbers.json and NAME.png for each figure, and say where."""
+    (args.out / "numbers.json").write_text(json.dumps(numbers, indent=2, default=float) + "\n")
+    for name, figure in figures.items():
+        (args.out / f"{name}.png").write_bytes(plots.png(figure))
+    print(f"\nIn {args.out}: numbers.json", *(f"{name}.png" for name in figures))
+
+
+def save_graph(args, graph):
+    """Write a captured graph as graph.dot and, where Graphviz is installed, graph.svg."""
+    (args.out / "graph.dot").write_text(mv.graph.to_dot(graph))
+    try:
+        mv.graph.draw(graph, args.out / "graph.svg")
+    except mv.MinivaeError as error:
+        print(f"\nno graph.svg: {error}")

@@ -41,11 +41,13 @@ def parser():
     add("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
         help="sum of squares (no likelihood), or a Gaussian with one learned sigma")  # fmt: skip
     add("--weight-decay", type=non_negative, default=1e-5, metavar="X", help="Adam's L2 term")
+    add("--synthetic", type=positive_int, default=4000, metavar="N",
+        help="how many faces to draw when there are none to load")  # fmt: skip
     add("--teacher", metavar="FILE.npz",
         help="labelled faces; a classifier guesses from them what the set lacks")  # fmt: skip
     add("--checkpoint", metavar="FILE", help="take the weights from here and do not train")
     add_training_options(
-        p, out="runs/faces", batch_size=16, lr=1e-4,
+        p, out="runs/faces", epochs=40, batch_size=16, lr=1e-4,
         data_help="folder of images, an .npz, or a folder that holds faces/; if not given, "
         "$MINIVAE_DATA or built-in synthetic faces",
     )  # fmt: skip
@@ -56,7 +58,7 @@ def parser():
 def main(argv=None):
     """Train or load, then write summary.json and the pictures."""
     args = parse(parser(), argv)
-    faces = load_faces(args.data, args.size)
+    faces = load_faces(args.data, args.size, synthetic_count=args.synthetic)
     guessed = edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
     faces = faces.with_attributes(guessed)
     person = next((name for name in ("identity", "subject") if name in faces.groups), None)

@@ -31,7 +31,7 @@ def parser():
     p.add_argument("--binarize", choices=["none", "static", "dynamic"], default="none",
                    help="grey pixels, or 0 and 1 drawn once or at every visit")  # fmt: skip
     add_training_options(
-        p, out="runs/mnist", batch_size=128, lr=1e-3,
+        p, out="runs/mnist", epochs=10, batch_size=128, lr=1e-3,
         data_help="folder that holds mnist/*-ubyte.gz; if not given, $MINIVAE_DATA, the user's "
         "cache, a download or built-in synthetic digits",
     )  # fmt: skip

@@ -38,7 +38,7 @@ def losses_table(records):
 
 
 def edits_table(records):
-    """One row an attribute: how often the classifier saw it, and how near the truth the edit came."""
+    """One row an attribute: how often the classifier saw it, how near the truth the edit came."""
     rows = []
     for name, entry in records.items():
         edits = entry["summary"].get("edits", {})
@@ -48,8 +48,11 @@ def edits_table(records):
             agreement = scores["agreement"]
             plain, edited = agreement["reconstructed"], agreement["strength 1.5"]
             truth = scores.get("counterfactual", {}).get("from originals")
-            gain = f"{truth['nothing']:.4f} / {truth['pixel']:.4f} / {truth['latent']:.4f}, " \
-                f"{truth['gain']:.4f} ± {truth['gain_standard_error']:.4f}" if truth else "unknown"  # fmt: skip
+            gain = "unknown"
+            if truth:
+                errors = (f"{truth[start]:.4f}" for start in ("nothing", "pixel", "latent"))
+                gain = f"{truth['gain']:.4f} ± {truth['gain_standard_error']:.4f}"
+                gain = f"{' / '.join(errors)}, {gain}"
             rows.append([
                 name, attribute, f"{edits['classifier_accuracy'][attribute]:.0%}",
                 f"{plain['without']:.0%} → {edited['added']:.0%}",

@@ -10,9 +10,10 @@ import minivae as mv
 from minivae import edits, latent, models, optim
 from minivae.backend import to_device
 from minivae.data import PixelBatches, load_faces, synthetic_faces
+from minivae.evaluate import evaluate
 from minivae.files import OutputFolder
 from minivae.info import kernels_used
-from minivae.noise import SAMPLING
+from minivae.noise import EVALUATION, SAMPLING
 from minivae.options import (
     Parser,
     add_training_options,
@@ -20,6 +21,7 @@ from minivae.options import (
     parse,
     positive_int,
     reported,
+    whole_number,
 )
 from minivae.train import Trainer
 
@@ -36,7 +38,7 @@ def parser():
     """The command line."""
     p = Parser(prog="faces_vae.py", description=__doc__)
     add = p.add_argument
-    add("--size", type=positive_int, default=64, metavar="N", help="side of the images")
+    add("--size", type=whole_number(16, 4096), default=64, metavar="N", help="side of the images")
     add("--latent-dim", type=positive_int, default=100, metavar="N", help="size of the code")
     add("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
         help="sum of squares (no likelihood), or a Gaussian with one learned sigma")  # fmt: skip
@@ -57,7 +59,13 @@ def parser():
 @reported
 def main(argv=None):
     """Train or load, then write summary.json and the pictures."""
-    args = parse(parser(), argv)
+    p = parser()
+    args = parse(p, argv)
+    if args.checkpoint and args.resume:
+        p.error("argument --resume: not allowed with argument --checkpoint")
+    if args.checkpoint and Path(args.checkpoint).resolve().parent == Path(args.out).resolve():
+        p.error("argument --out: expected another folder than that of --checkpoint, whose "
+                "summary.json would be lost")  # fmt: skip
     faces = load_faces(args.data, args.size, synthetic_count=args.synthetic)
     guessed = edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
     faces = faces.with_attributes(guessed)
@@ -76,7 +84,7 @@ def main(argv=None):
     with OutputFolder(args.out) as out:
         if args.checkpoint:
             mv.load(args.checkpoint, model)
-            rows, timing = [], {}
+            rows, timing = [], {"seconds": None, "images_per_second": None}
         else:
             trainer = Trainer(
                 model,
@@ -95,12 +103,14 @@ def main(argv=None):
                 print(f"resuming {done}" if found
                       else f"nothing to resume in {out.path}, starting a new run")  # fmt: skip
             rows, timing = trainer.run(), trainer.timing()
-        last = rows[-1] if rows else {}
+        # For a run of this process the very numbers of its last epoch; weights from a file are
+        # tested here for the first time.
+        tested = evaluate(model, test.epoch(0), mv.NoiseStream(args.seed, EVALUATION), args.beta)
         out.write("summary.json", json.dumps({
             "dataset": faces.name, "model": "face", "parameters": parameters,
             "epochs": len(rows), "batch_size": args.batch_size, "seed": args.seed,
             "device": args.device, "kernels": kernels_used(args.device),
-            **{name: last.get(name) for name in ("test_loss", "test_rec", "test_kl")},
+            **{f"test_{name}": getattr(tested, name) for name in ("loss", "rec", "kl")},
             **timing,
             "image_size": args.size, "likelihood": args.likelihood,
             "attributes_guessed": sorted(guessed),
@@ -158,15 +168,16 @@ def draw(model, train, test, rows, args, out):
         "samples": plots.samples(
             model.sample(32, noise).numpy(), f"New faces from the prior{about}", columns=8
         ),
-        "interpolation": plots.interpolation(
+    }  # fmt: skip
+    if len(pairs):
+        pictures["interpolation"] = plots.interpolation(
             decoded([latent.lerp(faces[a], faces[b], 6) for a, b in pairs]),
             f"Six steps between held-out faces{about}",
-        ),
-        "morph": plots.interpolation(
-            decoded([latent.slerp(faces[a], faces[b], 9) for a, b in pairs[:2]]),
+        )
+        pictures["morph"] = plots.interpolation(
+            decoded([great_circle(faces[a], faces[b], 9) for a, b in pairs[:2]]),
             f"Along the great circle{about}",
-        ),
-    }  # fmt: skip
+        )
     if rows:
         pictures["loss"] = plots.losses(
             rows, f"Training faces during each epoch, held-out faces after it{about}"
@@ -178,12 +189,14 @@ def draw(model, train, test, rows, args, out):
             "woman with glasses": ~man & glasses,
             "woman without": ~man & ~glasses,
         }
-        typical = [latent.exemplars(codes, g, min(3, g.sum())) for g in groups.values()]
-        means = [codes[rows].mean(axis=0) for rows in typical]
-        panels = decoded([*means, latent.arithmetic(*means)])
-        pictures["arithmetic"] = plots.arithmetic(
-            panels, [*groups, "man without?"], f"Mean codes of three typical faces, decoded{about}"
-        )
+        if all(group.any() for group in groups.values()):
+            typical = [latent.exemplars(codes, g, min(3, g.sum())) for g in groups.values()]
+            means = [codes[rows].mean(axis=0) for rows in typical]
+            panels = decoded([*means, latent.arithmetic(*means)])
+            pictures["arithmetic"] = plots.arithmetic(
+                panels, [*groups, "man without?"],
+                f"Mean codes of three typical faces, decoded{about}",
+            )  # fmt: skip
     for name in EDITED:
         if edits.has_both(train, name):
             vector = latent.attribute_vector(codes, train.attributes[name])
@@ -193,6 +206,16 @@ def draw(model, train, test, rows, args, out):
             )
     for name, figure in pictures.items():
         out.write(f"{name}.png", plots.png(figure))
+
+
+def great_circle(a, b, steps):
+    """``latent.slerp``; the straight line, its limit, for codes of one direction: a picture that
+    comes twice, a single latent, a collapsed posterior.
+    """
+    try:
+        return latent.slerp(a, b, steps)
+    except ValueError:
+        return latent.lerp(a, b, steps)
 
 
 if __name__ == "__main__":

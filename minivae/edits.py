@@ -15,6 +15,7 @@ from tqdm import tqdm
 from . import latent, optim
 from .data.batches import PixelBatches
 from .data.faces import load_faces
+from .errors import DataError
 from .evaluate import posterior_means
 from .models.classifier import ImageClassifier
 from .tensor import no_grad
@@ -79,11 +80,18 @@ def guess_attributes(faces, names, teacher, size=64, centre=0.6, epochs=5):
 
     Returns:
         dict from name to bool (N,): guesses, and to be called so.
+
+    Raises:
+        DataError: the labelled set cannot be read, or does not know an attribute wanted.
     """
     names = [name for name in names if name not in faces.attributes]
     if not names:
         return {}
-    classifier = fit_classifier(load_faces(teacher, size), names, epochs=epochs)
+    labelled = load_faces(teacher, size)
+    if missing := [name for name in names if name not in labelled.attributes]:
+        known = ", ".join(labelled.attributes) or "none"
+        raise DataError(f"{teacher}: no attribute {', '.join(missing)}; there are {known}")
+    classifier = fit_classifier(labelled, names, epochs=epochs)
     edge = round(faces.size * (1 - centre) / 2)
     crops = faces.images[:, :, edge : faces.size - edge, edge : faces.size - edge]
     small = np.stack([
@@ -162,7 +170,8 @@ def counterfactual_scores(model, train, with_it, without_it, attribute):
         starting from reconstructions, ``nothing`` (the reconstruction itself), ``pixel`` (minus
         the mean image difference) and ``latent`` (the edit); starting from the original pictures
         the same with the change that the edit makes added to the picture; and for each
-        the ``gain`` of latent over the better of the others, with its standard error.
+        the ``gain`` of latent over the better of the others, with its standard error (None for
+        a single face).
     """
     has = train.attributes[attribute]
     vector = latent.attribute_vector(encode_means(model, train.images), has)
@@ -187,9 +196,10 @@ def _errors(truth, nothing, pixel, latent_edit):
     }
     rival = min(("nothing", "pixel"), key=lambda name: rmse[name].mean())
     gain = rmse[rival] - rmse["latent"]
+    n = len(gain)
     return {
         **{name: float(values.mean()) for name, values in rmse.items()},
         "gain": float(gain.mean()),
-        "gain_standard_error": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        "gain_standard_error": float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
         "share_of_faces_better": float((gain > 0).mean()),
     }

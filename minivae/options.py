@@ -97,6 +97,12 @@ def _number(convert, accept, expected):
     return converted
 
 
+def whole_number(least, most):
+    """A converter for argparse: an int in [least, most]."""
+    expected = f"a whole number from {least} to {most}"
+    return _number(int, lambda n: least <= n <= most, expected)
+
+
 positive_int = _number(int, lambda n: n >= 1, "a whole number of at least 1")
 seed = _number(int, lambda n: 0 <= n < 2**64, "a whole number from 0 to 2**64 - 1")
 positive = _number(float, lambda x: 0 < x < math.inf, "a number above 0")

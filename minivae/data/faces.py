@@ -88,7 +88,7 @@ class FaceDataset:
         `held_out` is the share of faces to hold out, in (0, 1); at least one face, or group, goes
         to either part. With `by`, the name of a group or attribute, faces that share its value stay
         together, so that no person is in both parts. `seed` decides who goes where. Raises
-        ValueError for a share, name or set that cannot be split so.
+        ValueError for another share or name, DataError for faces too few to be split so.
         """
         if not 0 < held_out < 1:
             raise ValueError(f"held_out: expected a share in (0, 1), got {held_out}")
@@ -101,8 +101,8 @@ class FaceDataset:
             raise ValueError(f"by: no group {by!r}; there are {known}")
         sizes = np.bincount(member)
         if len(sizes) < 2:
-            raise ValueError(
-                f"cannot split {len(self)} faces in {len(sizes)} group(s) in two parts"
+            raise DataError(
+                f"{self.name}: cannot split {len(self)} faces in {len(sizes)} group(s) in two parts"
             )
         order = np.random.default_rng(seed).permutation(len(sizes))
         filled = np.cumsum(sizes[order])

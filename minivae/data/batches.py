@@ -97,7 +97,7 @@ class PixelBatches:
         self.dynamic = binarize == "dynamic" and train
         if binarize != "none" and not self.dynamic:
             images = binarize_once(images, STATIC_TRAIN if train else STATIC_TEST)
-        self.images = images[:, None] if images.ndim == 3 else images
+        self.images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -69,12 +69,11 @@ def has_both(faces, attribute):
     return bool(values.any() and not values.all())
 
 
-def guess_attributes(faces, names, teacher, size=64, centre=0.6, epochs=5):
+def guess_attributes(faces, names, teacher, size=64, epochs=5):
     """Attributes that a set lacks, as a classifier sees them that was trained on a labelled one.
 
     Args:
-        faces: the set; the middle ``centre`` of each side is looked at, because the pictures of
-            the labelled set are cropped more tightly.
+        faces: the set, framed much as the labelled one.
         names: the attributes wanted; those the set has already are left alone.
         teacher: path of the labelled set, as ``data.load_faces`` takes it.
 
@@ -92,11 +91,9 @@ def guess_attributes(faces, names, teacher, size=64, centre=0.6, epochs=5):
         known = ", ".join(labelled.attributes) or "none"
         raise DataError(f"{teacher}: no attribute {', '.join(missing)}; there are {known}")
     classifier = fit_classifier(labelled, names, epochs=epochs)
-    edge = round(faces.size * (1 - centre) / 2)
-    crops = faces.images[:, :, edge : faces.size - edge, edge : faces.size - edge]
     small = np.stack([
-        np.asarray(Image.fromarray(np.moveaxis(crop, 0, -1)).resize((size, size), Image.LANCZOS))
-        for crop in crops
+        np.asarray(Image.fromarray(np.moveaxis(image, 0, -1)).resize((size, size), Image.LANCZOS))
+        for image in faces.images
     ])  # fmt: skip
     pixels = unit_pixels(np.moveaxis(small, -1, 1))
     return {name: says(classifier, pixels, name) for name in names}

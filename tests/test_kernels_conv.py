@@ -295,6 +295,31 @@ def test_results_do_not_depend_on_the_number_of_threads(kernels, many_threads, d
             assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nothing_of_an_earlier_call_shows(kernels, many_threads, layer):
+    """Work space is used again: what calls on NaN left there must not matter."""
+    many_threads(1)
+    N, C, filters, size, kernel, rest = layer
+    out = tuple(oracles.output_size(*axis) for axis in zip(size, kernel, *rest, strict=True))
+    shapes = [(N, C, *size), (filters, C, *kernel), (N, filters, *out)]
+    x, w, dy = (np.ones(shape, np.float32) for shape in shapes)
+    plain = (1, 1), (0, 0), (1, 1)  # no padding, so that NaN covers all of the work space
+    nans = np.full((4, 60, 50, 50), np.nan, np.float32)
+    filter_nans = np.full((60, 60, 1, 1), np.nan, np.float32)
+    for call in (
+        lambda: kernels.conv2d(x, w, None, *rest),
+        lambda: kernels.conv2d_grad_input(dy, w, None, size, *rest),
+        lambda: kernels.conv2d_grad_weight(x, dy, kernel, *rest),
+        lambda: kernels.matmul(x[0, 0], x[0, 0].T),
+    ):
+        kernels.conv2d(nans, filter_nans, None, *plain)
+        kernels.conv2d_grad_input(nans, filter_nans, None, (50, 50), *plain)
+        kernels.conv2d_grad_weight(nans, nans, (1, 1), *plain)
+        kernels.matmul(nans[0].reshape(60, -1), nans[0].reshape(60, -1).T)
+        assert np.isfinite(call()).all()
+
+
 # Batch normalisation, relu, sums
 
 

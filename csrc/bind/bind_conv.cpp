@@ -50,8 +50,8 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
     const Matrix<T> left = matrix<T>("a", a, &M, &K), right = matrix<T>("b", b, &inner, &N);
     if (K != inner) {
       throw py::value_error("a (" + std::to_string(M) + ", " + std::to_string(K) + ") and b (" +
-                            std::to_string(inner) + ", " + std::to_string(N) + ") do not fit: the columns of " +
-                            "a must be as many as the rows of b");
+                            std::to_string(inner) + ", " + std::to_string(N) +
+                            ") do not fit: the columns of " + "a must be as many as the rows of b");
     }
     const T* columns = bias.is_none() ? nullptr : input<T>("bias", bias, {N});
     py::object result = out;
@@ -59,7 +59,8 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
     T* c = in_place<T>("out", result, {M, N});
     if (!out.is_none()) {
       require_disjoint({"out", c, static_cast<std::size_t>(M * N) * sizeof(T)},
-                       {extent_of("a", left, M, K), extent_of("b", right, K, N),
+                       {extent_of("a", left, M, K),
+                        extent_of("b", right, K, N),
                         {"bias", columns, columns ? static_cast<std::size_t>(N) * sizeof(T) : 0}});
     }
     py::gil_scoped_release release;
@@ -86,7 +87,8 @@ ConvAxis axis(int i, Index input, Index kernel, const Pair& stride, const Pair& 
     throw py::value_error(std::string(names[i]) + " " + std::to_string(input) + " with kernel " +
                           std::to_string(kernel) + ", stride " + std::to_string(s) + ", padding " +
                           std::to_string(p) + " and dilation " + std::to_string(d) + " gives " +
-                          std::to_string(full) + ", expected at least " + std::to_string(std::max<Index>(1, output)));
+                          std::to_string(full) + ", expected at least " +
+                          std::to_string(std::max<Index>(1, output)));
   }
   return {input, output < 0 ? full : output, kernel, s, p, d};
 }
@@ -259,7 +261,8 @@ py::object relu(const py::object& x) {
     py::array_t<T> y = output<T>(shape);
     T* out = y.mutable_data();
     py::gil_scoped_release release;
-    parallel_for(count(shape), kGrain, [&](Index begin, Index end) { kernels<T>().relu(data, out, begin, end); });
+    parallel_for(count(shape), kGrain,
+                 [&](Index begin, Index end) { kernels<T>().relu(data, out, begin, end); });
     return std::move(y);
   });
 }

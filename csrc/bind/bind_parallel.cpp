@@ -25,9 +25,8 @@ py::array_t<std::int64_t> parallel_visits(Index n, Index grain, int depth, Index
       if (begin <= fail && fail < end) throw std::out_of_range("visited " + std::to_string(fail));
       for (Index i = begin; i < end; ++i) ++visits[static_cast<std::size_t>(i)];
       if (level < depth) {
-        parallel_for(end - begin, grain, [&](Index first, Index last) {
-          self(self, begin + first, begin + last, level + 1);
-        });
+        parallel_for(end - begin, grain,
+                     [&](Index first, Index last) { self(self, begin + first, begin + last, level + 1); });
       }
     };
     parallel_for(n, grain, [&](Index begin, Index end) { visit(visit, begin, end, 1); });

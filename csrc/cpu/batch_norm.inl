@@ -37,8 +37,8 @@ void batch_statistics(const T* x, T* mean, T* var, Index N, Index C, Index L, In
 
 // y = (x - mean) w / sqrt(var + eps) + b
 template <class T>
-void batch_norm_forward(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y,
-                        Index N, Index C, Index L, Index first, Index last) {
+void batch_norm_forward(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y, Index N,
+                        Index C, Index L, Index first, Index last) {
   for (Index c = first; c < last; ++c) {
     const T m = mean[c], scale = w[c] / std::sqrt(var[c] + eps), shift = b[c];
     for (Index n = 0; n < N; ++n) {

@@ -15,13 +15,17 @@
 //
 // A block's planes and results stay in L2. Blocks of images or rows are the unit of threading.
 
-MV_INLINE Index round_up(Index n, Index step) { return ceil_div(n, step) * step; }
+MV_INLINE Index round_up(Index n, Index step) {
+  return ceil_div(n, step) * step;
+}
 
 // The first `count` lanes, or all.
 template <class T>
 MV_INLINE void write_vector(T* p, Vec<T> v, Index count) {
-  if (count >= kVectorLanes<T>) store(p, v);
-  else if (count > 0) store_lanes(p, v, first_lanes<T>(count));
+  if (count >= kVectorLanes<T>)
+    store(p, v);
+  else if (count > 0)
+    store_lanes(p, v, first_lanes<T>(count));
 }
 
 // dst[i] = src[first + i * step] for i < count, or 0 where that index lies outside [0, size).
@@ -44,12 +48,12 @@ MV_INLINE void sample_vectors(const T* src, const Mask<T>* inside, Index count, 
   }
 }
 
-// The planes of `images` images (channels, h.size, w.size).
+// The planes of `images` images (channels, h.size, w.size), `plane` elements apart; zeros fill the rest.
 template <class T>
-void fill_planes(const T* x, Index images, Index channels, const Phases& h, const Phases& w, T* planes) {
+void fill_planes(const T* x, Index images, Index channels, const Phases& h, const Phases& w, Index plane,
+                 T* planes) {
   constexpr Index L = kVectorLanes<T>;
   const Index phases_w = Index(w.start.size()), vectors = ceil_div(w.count, L) * w.step;
-  const Index plane = h.count * images * w.count;
   auto* masks = scratch<Mask<T>>(Scratch::kMasks, phases_w * vectors);
   for (Index p = 0; p < phases_w; ++p) {
     for (Index u = 0; u < vectors; ++u) {
@@ -59,13 +63,14 @@ void fill_planes(const T* x, Index images, Index channels, const Phases& h, cons
     }
   }
   for (Index c = 0; c < channels; ++c) {
-    for (Index start_h : h.start) {
-      for (Index i = 0; i < h.count; ++i) {
+    for (Index i = 0; i < h.count; ++i) {
+      T* phase = planes;
+      for (Index start_h : h.start) {  // inside the loop over i: neighbouring rows are read together
         const Index row = start_h + i * h.step;
         for (Index n = 0; n < images; ++n) {
           const T* line = x + ((n * channels + c) * h.size + row) * w.size;
           for (Index p = 0; p < phases_w; ++p) {
-            T* dst = planes + p * plane + (i * images + n) * w.count;
+            T* dst = phase + p * plane + (i * images + n) * w.count;
             if (row < 0 || row >= h.size) {
               sample_row(line, 0, 0, 1, w.count, dst);
             } else if (w.step == 1) {
@@ -77,14 +82,19 @@ void fill_planes(const T* x, Index images, Index channels, const Phases& h, cons
             }
           }
         }
+        phase += phases_w * plane;
       }
-      planes += phases_w * plane;
+    }
+    for (Index p = 0; p < Index(h.start.size()) * phases_w; ++p, planes += plane) {
+      for (Index j = h.count * images * w.count; j < plane; ++j) planes[j] = 0;
     }
   }
 }
 
 // Rows of weights with those that a tile computes in vain, and the space their panels take.
-MV_INLINE Index padded_rows(Index rows) { return round_up(rows, kTileStep); }
+MV_INLINE Index padded_rows(Index rows) {
+  return round_up(rows, kTileStep);
+}
 
 // sums[r][j] = sum over k < depth of weight (r, k) * line[offset[k] + j] for j < length, rows ld apart.
 template <class T>
@@ -122,7 +132,7 @@ void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
       const Index step = images * pitch, plane = (rows + taps_h.reach) * step, length = rows * step;
       T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + pitch + kTileCols<T>);
       fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, rows),
-                  taps_w.inputs(v, 0, v.output), planes);
+                  taps_w.inputs(v, 0, v.output), plane, planes);
       Index* offset = scratch<Index>(Scratch::kOffsets, depth);
       for (Index c = 0, k = 0; c < C; ++c) {
         for (Index kh = 0; kh < h.kernel; ++kh) {

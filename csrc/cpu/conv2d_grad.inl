@@ -9,7 +9,8 @@ struct PhaseSums {
 
 // dst[i * stride + r] = phase r's sum at `from` + i, plus bias, for all columns of the row.
 template <class T>
-MV_INLINE void interleave(const PhaseSums<T>* phase, Index stride, Index from, T bias, Index columns, T* dst) {
+MV_INLINE void interleave(const PhaseSums<T>* phase, Index stride, Index from, T bias, Index columns,
+                          T* dst) {
   constexpr Index L = kVectorLanes<T>;
   if (stride == 1) {
     const T* sums = phase[0].sums + from;
@@ -73,7 +74,7 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
       T* planes = scratch<T>(Scratch::kPlanes, O * plane + pitch + kTileCols<T>);
       fill_planes(dy + n0 * O * h.output * v.output, images, O,
                   Phases{h.output, 1, height, {i0 - taps_h.reach}},
-                  Phases{v.output, 1, pitch, {taps_w.reads_first}}, planes);
+                  Phases{v.output, 1, pitch, {taps_w.reads_first}}, plane, planes);
       Index* offset = scratch<Index>(Scratch::kOffsets, O * kernel);
       const Index ld = round_up((i1 - i0) * step, kTileCols<T>);
       T* sums = scratch<T>(Scratch::kTile, v.stride * rows_c * ld + kVectorLanes<T>);
@@ -94,8 +95,8 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
               }
             }
           }
-          correlate(panels_of[rh * v.stride + rw], C, k, planes, offset, (last - first) * step,
-                    phase_sums, ld);
+          correlate(panels_of[rh * v.stride + rw], C, k, planes, offset, (last - first) * step, phase_sums,
+                    ld);
           // The phase of column 0 comes first.
           phases[in_w.first * v.stride + rw - v.padding] = {phase_sums, in_w.last - in_w.first};
         }
@@ -103,8 +104,8 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
           for (Index c = 0; c < C; ++c) {
             for (Index i = first; i < last; ++i) {
               T* dst = dx + (((n0 + n) * C + c) * h.input + i * h.stride + rh - h.padding) * v.input;
-              interleave(phases, v.stride, c * ld + (i - first) * step + n * pitch, b ? b[c] : T(0),
-                         v.input, dst);
+              interleave(phases, v.stride, c * ld + (i - first) * step + n * pitch, b ? b[c] : T(0), v.input,
+                         dst);
             }
           }
         }
@@ -113,8 +114,8 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
   });
 }
 
-// The number of images whose gradients are summed as one piece; pieces are added in order, so that the result
-// does not depend on the number of threads.
+// The images are cut into at most this many pieces, by their number alone; the pieces' gradients are added in
+// order, so that the result does not depend on the number of threads.
 constexpr Index kGradPieces = 16;
 constexpr Index kGradPieceBytes = Index(16) << 20;  // for all pieces together
 
@@ -133,7 +134,7 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
   const bool swap = O < kDotRows;
   const Index rows = swap ? taps : O, cols = swap ? O : taps;
   const Index row_tiles = ceil_div(rows, kDotRows), col_tiles = ceil_div(cols, kDotCols);
-  constexpr Index kSums = kDotRows * kDotCols;
+  constexpr Index kSums = kDotSums<T>;
   const Index part_size = row_tiles * col_tiles * kSums;
   const Index room = kGradPieceBytes / (part_size * Index(sizeof(T)));
   const Index pieces = N < 1 || room < 1 ? 1 : min_index(min_index(N, room), kGradPieces);
@@ -151,13 +152,16 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
         const Index images = min_index(block.images, n_end - n0);
         for (Index o0 = 0; o0 < h.output; o0 += block.rows) {
           const Index lines = min_index(block.rows, h.output - o0);
-          const Index step = images * pitch, plane = (lines + taps_h.reach) * step, length = lines * step;
-          T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + pitch + O * length);
-          T* dy_planes = planes + C * phases * plane + pitch;
+          const Index step = images * pitch, length = lines * step;
+          // A tap's line ends up to a reach past its plane's last row. dy is zero for what is met there and
+          // in the columns between two images, and 0 x it must be 0.
+          const Index plane = (lines + taps_h.reach) * step + taps_w.reach;
+          T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + O * length);
+          T* dy_planes = planes + C * phases * plane;
           fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, lines),
-                      taps_w.inputs(v, 0, v.output), planes);
+                      taps_w.inputs(v, 0, v.output), plane, planes);
           fill_planes(dy + n0 * O * h.output * v.output, images, O, Phases{h.output, 1, lines, {o0}},
-                      Phases{v.output, 1, pitch, {0}}, dy_planes);
+                      Phases{v.output, 1, pitch, {0}}, length, dy_planes);
           const T** line = scratch<const T*>(Scratch::kOffsets, taps + O);
           const T** tap_lines = line;
           const T** dy_lines = line + taps;
@@ -165,7 +169,8 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
             for (Index kh = 0; kh < h.kernel; ++kh) {
               for (Index kw = 0; kw < v.kernel; ++kw, ++k) {
                 const Index phase = taps_h.phase[kh] * Index(taps_w.remainder.size()) + taps_w.phase[kw];
-                tap_lines[k] = planes + (c * phases + phase) * plane + taps_h.shift[kh] * step + taps_w.shift[kw];
+                tap_lines[k] =
+                    planes + (c * phases + phase) * plane + taps_h.shift[kh] * step + taps_w.shift[kw];
               }
             }
           }
@@ -176,9 +181,11 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
             const Index depth = min_index(kDotDepth<T>, length - q);
             for (Index i = 0; i < row_tiles; ++i) {
               const T *a[kDotRows], *b[kDotCols];
-              for (Index r = 0; r < kDotRows; ++r) a[r] = row_lines[min_index(i * kDotRows + r, rows - 1)] + q;
+              for (Index r = 0; r < kDotRows; ++r)
+                a[r] = row_lines[min_index(i * kDotRows + r, rows - 1)] + q;
               for (Index j = 0; j < col_tiles; ++j) {
-                for (Index s = 0; s < kDotCols; ++s) b[s] = col_lines[min_index(j * kDotCols + s, cols - 1)] + q;
+                for (Index s = 0; s < kDotCols; ++s)
+                  b[s] = col_lines[min_index(j * kDotCols + s, cols - 1)] + q;
                 T sums[kSums];
                 dot_tile<false>(depth, a, b, 0, sums);
                 T* p = part + (i * col_tiles + j) * kSums;
@@ -190,14 +197,16 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
       }
     }
   });
+  parallel_for(part_size, 1 << 14, [&](Index begin, Index end) {
+    for (Index piece = 1; piece < pieces; ++piece) {
+      for (Index t = begin; t < end; ++t) parts[t] += parts[piece * part_size + t];
+    }
+  });
   for (Index o = 0; o < O; ++o) {
     for (Index k = 0; k < taps; ++k) {
       const Index row = swap ? k : o, col = swap ? o : k;
-      const T* p = parts + (row / kDotRows * col_tiles + col / kDotCols) * kSums + row % kDotRows * kDotCols +
-                   col % kDotCols;
-      T sum = 0;
-      for (Index piece = 0; piece < pieces; ++piece) sum += p[piece * part_size];
-      dw[o * taps + k] = sum;
+      const Index tile = row / kDotRows * col_tiles + col / kDotCols;
+      dw[o * taps + k] = parts[tile * kSums + row % kDotRows * kDotCols + col % kDotCols];
     }
   }
 }

@@ -35,7 +35,8 @@ AdjointTaps adjoint_taps(const ConvAxis& axis) {
   bool empty = true;
   for (Index r = 0; r < s; ++r) {
     AdjointPhase& phase = taps.phase[static_cast<std::size_t>(r)];
-    const Index past = axis.input + axis.padding - r;  // first <= i < last is 0 <= i * s + r - padding < input
+    const Index past =
+        axis.input + axis.padding - r;  // first <= i < last is 0 <= i * s + r - padding < input
     phase.first = std::max<Index>(0, axis.padding - r + s - 1) / s;
     phase.last = past > 0 ? (past + s - 1) / s : 0;
     if (phase.first >= phase.last) continue;
@@ -54,7 +55,8 @@ ConvBlock conv_block(Index images, Index rows, Index row_bytes, Index least_bloc
   constexpr Index kBudget = 512 << 10;
   const Index fit = std::max<Index>(1, kBudget / std::max<Index>(1, row_bytes));
   if (fit < rows) return {1, fit};
-  return {std::clamp<Index>(fit / std::max<Index>(1, rows), 1, std::max<Index>(1, images / least_blocks)), rows};
+  return {std::clamp<Index>(fit / std::max<Index>(1, rows), 1, std::max<Index>(1, images / least_blocks)),
+          rows};
 }
 
 }  // namespace minivae

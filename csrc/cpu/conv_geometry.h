@@ -21,7 +21,7 @@ struct Phases {
 struct ConvTaps {
   std::vector<Index> remainder;  // the phases that some tap reads, as k * dilation modulo stride
   std::vector<Index> phase, shift;
-  Index reach = 0;               // the largest shift
+  Index reach = 0;  // the largest shift
 
   // What outputs [first, first + outputs) read.
   Phases inputs(const ConvAxis& axis, Index first, Index outputs) const;

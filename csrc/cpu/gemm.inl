@@ -27,11 +27,11 @@ constexpr Index kBlockRows = 10 * kTileRows;
 template <class T>
 constexpr Index kBlockCols = 3072 / sizeof(T);
 
-constexpr Index kSkinny = 2 * kTileRows;          // rows up to which a product is skinny
-constexpr Index kSkinnyDepth = 32;                // rows of B read side by side where they lie
-constexpr Index kSkinnyAhead = 2;                 // tiles of B fetched ahead
-constexpr Index kStreamBytes = Index(32) << 20;   // a result this large is gone from the caches anyway
-constexpr Index kSmallWork = 1 << 16;             // multiplications worth more than waking a thread
+constexpr Index kSkinny = 2 * kTileRows;         // rows up to which a product is skinny
+constexpr Index kSkinnyDepth = 32;               // rows of B read side by side where they lie
+constexpr Index kSkinnyAhead = 2;                // tiles of B fetched ahead
+constexpr Index kStreamBytes = Index(32) << 20;  // a result this large is gone from the caches anyway
+constexpr Index kSmallWork = 1 << 16;            // multiplications worth more than waking a thread
 
 struct GemmPlan {
   bool dots;    // contiguous rows of A times contiguous columns of B
@@ -81,12 +81,12 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
         pack_rows(a, ib, ib_end, k0, depth, step, packed_a);
         for (Index j = jb; j < jb_end; j += W) {
           const Index cols = min_index(W, jb_end - j);
-          const StridedRows<T> panel = plan.pack_b  ? StridedRows<T>{packed_b + (j - jb) * depth, W}
+          const StridedRows<T> panel = plan.pack_b ? StridedRows<T>{packed_b + (j - jb) * depth, W}
                                        : cols == W ? in_place(j)
                                                    : pack(j, packed_b);
           for (Index i = ib; i < ib_end; i += step) {
-            fitting_tile(depth, packed_a + (i - ib) * depth, panel, out, i, j,
-                         min_index(step, ib_end - i), cols, block > 0);
+            fitting_tile(depth, packed_a + (i - ib) * depth, panel, out, i, j, min_index(step, ib_end - i),
+                         cols, block > 0);
           }
         }
       }

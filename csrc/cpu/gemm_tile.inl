@@ -85,8 +85,8 @@ struct ListedRows {
 // C(i0 .., j0 ..) (+)= sum over k < depth of (column k of the panel a) x (row k of B).
 // Only rows x cols of the tile are written; all of it is computed.
 template <int Rows, int Vectors, class T, class BRows>
-void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Index j0, Index rows,
-          Index cols, bool accumulate) {
+void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Index j0, Index rows, Index cols,
+          bool accumulate) {
   constexpr int L = kVectorLanes<T>;
   Vec<T> acc[Rows][Vectors] = {};
   for (Index k = 0; k < depth; ++k) {
@@ -113,8 +113,10 @@ void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Inde
         Vec<T> sum = acc[i][v];
         if (accumulate) sum = load(p) + sum;
         if (bias) sum = sum + load(bias + v * L);
-        if (stream) store_past_caches(p, sum);
-        else store(p, sum);
+        if (stream)
+          store_past_caches(p, sum);
+        else
+          store(p, sum);
       }
     }
     return;
@@ -140,10 +142,9 @@ template <class T, class BRows>
 MV_INLINE void fitting_tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Index j0,
                             Index rows, Index cols, bool accumulate) {
   using Tile = void (*)(Index, const T*, BRows, const Output<T>&, Index, Index, Index, Index, bool);
-  static constexpr Tile tiles[3][2] = {
-      {tile<kTileStep, 1, T, BRows>, tile<kTileStep, 2, T, BRows>},
-      {tile<2 * kTileStep, 1, T, BRows>, tile<2 * kTileStep, 2, T, BRows>},
-      {tile<kTileRows, 1, T, BRows>, tile<kTileRows, 2, T, BRows>}};
+  static constexpr Tile tiles[3][2] = {{tile<kTileStep, 1, T, BRows>, tile<kTileStep, 2, T, BRows>},
+                                       {tile<2 * kTileStep, 1, T, BRows>, tile<2 * kTileStep, 2, T, BRows>},
+                                       {tile<kTileRows, 1, T, BRows>, tile<kTileRows, 2, T, BRows>}};
   const int height = tile_height(rows) / kTileStep - 1;
   tiles[height][cols > kVectorLanes<T>](depth, a, b, out, i0, j0, rows, cols, accumulate);
 }

@@ -189,7 +189,9 @@ Pool& pool() {
 
 }  // namespace
 
-int threads() { return thread_count(); }
+int threads() {
+  return thread_count();
+}
 
 void set_threads(int count) {
   if (count < 1) throw std::invalid_argument("threads: expected at least 1, got " + std::to_string(count));

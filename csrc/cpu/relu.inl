@@ -6,6 +6,7 @@ void relu(const T* MV_RESTRICT x, T* MV_RESTRICT y, Index begin, Index end) {
 }
 
 template <class T>
-void relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_RESTRICT dx, Index begin, Index end) {
+void relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_RESTRICT dx, Index begin,
+                   Index end) {
   for (Index i = begin; i < end; ++i) dx[i] = y[i] > 0 ? dy[i] : T(0);
 }

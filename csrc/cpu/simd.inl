@@ -36,13 +36,25 @@ MV_INLINE bool can_stream(const T* p) {
   return reinterpret_cast<std::uintptr_t>(p) % MV_VECTOR_BYTES == 0;
 }
 #if MV_VECTOR_BYTES == 64
-MV_INLINE void store_past_caches(float* p, Vec<float> v) { _mm512_stream_ps(p, v); }
-MV_INLINE void store_past_caches(double* p, Vec<double> v) { _mm512_stream_pd(p, v); }
-MV_INLINE void finish_streams() { _mm_sfence(); }
+MV_INLINE void store_past_caches(float* p, Vec<float> v) {
+  _mm512_stream_ps(p, v);
+}
+MV_INLINE void store_past_caches(double* p, Vec<double> v) {
+  _mm512_stream_pd(p, v);
+}
+MV_INLINE void finish_streams() {
+  _mm_sfence();
+}
 #elif MV_VECTOR_BYTES == 32
-MV_INLINE void store_past_caches(float* p, Vec<float> v) { _mm256_stream_ps(p, v); }
-MV_INLINE void store_past_caches(double* p, Vec<double> v) { _mm256_stream_pd(p, v); }
-MV_INLINE void finish_streams() { _mm_sfence(); }
+MV_INLINE void store_past_caches(float* p, Vec<float> v) {
+  _mm256_stream_ps(p, v);
+}
+MV_INLINE void store_past_caches(double* p, Vec<double> v) {
+  _mm256_stream_pd(p, v);
+}
+MV_INLINE void finish_streams() {
+  _mm_sfence();
+}
 #else
 template <class T>
 MV_INLINE void store_past_caches(T* p, Vec<T> v) {
@@ -62,7 +74,9 @@ MV_INLINE void keep_in_register(V& v) {
 }
 
 // Asks for the cache line of p without waiting; p need not be a valid address.
-MV_INLINE void fetch_ahead(const void* p) { __builtin_prefetch(p, 0, 2); }
+MV_INLINE void fetch_ahead(const void* p) {
+  __builtin_prefetch(p, 0, 2);
+}
 
 // One element in every lane.
 template <class T>
@@ -72,14 +86,26 @@ MV_INLINE Vec<T> splat(T x) {
 
 // a * b + c, rounded once where the instruction set can.
 #if MV_VECTOR_BYTES == 64
-MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(a, b, c); }
-MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a, b, c); }
+MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return _mm512_fmadd_pd(a, b, c);
+}
 #elif MV_VECTOR_BYTES == 32
-MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a, b, c); }
-MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
+MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return _mm256_fmadd_pd(a, b, c);
+}
 #else
-MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) { return a * b + c; }
-MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) { return a * b + c; }
+MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return a * b + c;
+}
+MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return a * b + c;
+}
 #endif
 
 // Lane l is lane pick[l] of a followed by b.
@@ -117,7 +143,8 @@ MV_INLINE Vec<T> zip_low(Vec<T> a, Vec<T> b) {
 }
 template <class T>
 MV_INLINE Vec<T> zip_high(Vec<T> a, Vec<T> b) {
-  return shuffle<T>(a, b, lanes<T>([](int l) { return (l + kVectorLanes<T>) / 2 + l % 2 * kVectorLanes<T>; }));
+  return shuffle<T>(a, b,
+                    lanes<T>([](int l) { return (l + kVectorLanes<T>) / 2 + l % 2 * kVectorLanes<T>; }));
 }
 
 // Some lanes of a vector. Memory of the other lanes is not touched: they load as 0.
@@ -128,22 +155,39 @@ template <class T>
 MV_INLINE Mask<T> first_lanes(Index count) {
   return static_cast<Mask<T>>((1u << count) - 1);
 }
-MV_INLINE Vec<float> load_lanes(const float* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
-MV_INLINE Vec<double> load_lanes(const double* p, __mmask8 m) { return _mm512_maskz_loadu_pd(m, p); }
-MV_INLINE void store_lanes(float* p, Vec<float> v, __mmask16 m) { _mm512_mask_storeu_ps(p, m, v); }
-MV_INLINE void store_lanes(double* p, Vec<double> v, __mmask8 m) { _mm512_mask_storeu_pd(p, m, v); }
+MV_INLINE Vec<float> load_lanes(const float* p, __mmask16 m) {
+  return _mm512_maskz_loadu_ps(m, p);
+}
+MV_INLINE Vec<double> load_lanes(const double* p, __mmask8 m) {
+  return _mm512_maskz_loadu_pd(m, p);
+}
+MV_INLINE void store_lanes(float* p, Vec<float> v, __mmask16 m) {
+  _mm512_mask_storeu_ps(p, m, v);
+}
+MV_INLINE void store_lanes(double* p, Vec<double> v, __mmask8 m) {
+  _mm512_mask_storeu_pd(p, m, v);
+}
 #else
 template <class T>
 using Mask = Bits<T>;
 template <class T>
 MV_INLINE Mask<T> first_lanes(Index count) {
-  return lanes<T>([](int l) { return l; }) < static_cast<std::conditional_t<sizeof(T) == 4, int, Index>>(count);
+  return lanes<T>([](int l) { return l; }) <
+         static_cast<std::conditional_t<sizeof(T) == 4, int, Index>>(count);
 }
 #if MV_VECTOR_BYTES == 32
-MV_INLINE Vec<float> load_lanes(const float* p, Mask<float> m) { return _mm256_maskload_ps(p, (__m256i)m); }
-MV_INLINE Vec<double> load_lanes(const double* p, Mask<double> m) { return _mm256_maskload_pd(p, (__m256i)m); }
-MV_INLINE void store_lanes(float* p, Vec<float> v, Mask<float> m) { _mm256_maskstore_ps(p, (__m256i)m, v); }
-MV_INLINE void store_lanes(double* p, Vec<double> v, Mask<double> m) { _mm256_maskstore_pd(p, (__m256i)m, v); }
+MV_INLINE Vec<float> load_lanes(const float* p, Mask<float> m) {
+  return _mm256_maskload_ps(p, (__m256i)m);
+}
+MV_INLINE Vec<double> load_lanes(const double* p, Mask<double> m) {
+  return _mm256_maskload_pd(p, (__m256i)m);
+}
+MV_INLINE void store_lanes(float* p, Vec<float> v, Mask<float> m) {
+  _mm256_maskstore_ps(p, (__m256i)m, v);
+}
+MV_INLINE void store_lanes(double* p, Vec<double> v, Mask<double> m) {
+  _mm256_maskstore_pd(p, (__m256i)m, v);
+}
 #else
 template <class T>
 MV_INLINE Vec<T> load_lanes(const T* p, Mask<T> m) {
@@ -165,7 +209,9 @@ MV_INLINE void store_lanes(T* p, Vec<T> v, Mask<T> m) {
 template <class T, int H, bool High>
 MV_INLINE Vec<T> merge(Vec<T> a, Vec<T> b) {
   constexpr int L = kVectorLanes<T>;
-  return shuffle<T>(a, b, lanes<T>([](int l) { return High ? (l & H ? L + l : l + H) : l & H ? L + l - H : l; }));
+  return shuffle<T>(a, b, lanes<T>([](int l) {
+                      return High ? (l & H ? L + l : l + H) : l & H ? L + l - H : l;
+                    }));
 }
 
 template <class T, int H>

@@ -20,7 +20,8 @@ class Noise(_Pair):
     ``kernels.philox`` for the formula. A tuple: ``seed, offset = noise``.
 
     Raises:
-        TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+        TypeError: seed or offset is not an integer, or what is drawn not of a float dtype.
+        ValueError: seed or offset is not in [0, 2**64).
 
     >>> Noise(seed=0, offset=0).normal((2, 2)).round(3)
     array([[ 0.991, -0.925],
@@ -34,11 +35,19 @@ class Noise(_Pair):
 
     def normal(self, shape, dtype=np.float32):
         """Standard normal numbers, a NumPy array of ``shape`` and float ``dtype``."""
-        return kernels.get("normal")(self, shape, dtype)
+        return kernels.get("normal", _like(dtype))(self, shape, dtype)
 
     def uniform(self, shape, dtype=np.float32):
         """Uniform numbers in (0, 1], a NumPy array of ``shape`` and float ``dtype``."""
-        return kernels.get("uniform")(self, shape, dtype)
+        return kernels.get("uniform", _like(dtype))(self, shape, dtype)
+
+
+def _like(dtype):
+    """An array that stands for what will be drawn when the registry looks for a variant."""
+    like = np.empty(0, dtype)
+    if like.dtype.kind != "f":
+        raise TypeError(f"dtype: expected a floating-point dtype, got {like.dtype}")
+    return like
 
 
 class NoiseStream:

@@ -284,3 +284,20 @@ def test_independence(family):
     assert correlations(rows) < 5
     assert correlations(rows**2) < 5  # a pair shares its radius: squares would tell
     assert correlations(np.stack([rows[0], rows[1] + 0.1 * rows[0]])) > 5  # and it can fail
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, ">f4"])
+def test_every_float_dtype_is_the_float64_number_rounded(dtype):
+    noise = Noise(3, 4)
+    for name in ("normal", "uniform"):
+        drawn, exact = (getattr(noise, name)((5, 3), d) for d in (dtype, np.float64))
+        assert drawn.dtype == dtype
+        error = np.abs(drawn.astype(np.float64) - exact)
+        assert (error <= np.finfo(np.dtype(dtype).newbyteorder("=")).eps * abs(exact) + 1e-15).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool, complex])
+def test_noise_is_never_of_another_kind(dtype):
+    for draw in (Noise(0, 0).normal, Noise(0, 0).uniform):
+        with pytest.raises(TypeError, match="dtype: expected a floating-point dtype"):
+            draw(3, dtype)

@@ -83,6 +83,23 @@ def test_default_order_goes_by_the_arrays():
         assert serving("adam", np.zeros(3, dtype)) == "reference"
 
 
+def unfit_arrays():
+    """Arrays that compiled kernels do not take: another width, byte order, alignment."""
+    shifted = np.zeros(9, np.uint8)[1:].view(np.float32)
+    assert not shifted.flags.aligned
+    return [np.zeros(2, np.float16), np.zeros(2, np.longdouble), np.zeros(2, ">f4"), shifted]
+
+
+@pytest.mark.parametrize("unfit", unfit_arrays())
+def test_arrays_that_compiled_kernels_do_not_take(unfit):
+    assert serving("adam", np.zeros(2), unfit) == "reference"
+    with kernels.use("composed"):
+        assert serving("adam", unfit) == "reference"
+    for name in {"cpu", "numba"} & set(kernels.available()):
+        with kernels.use(name), pytest.raises(mv.KernelUnavailable, match=f"'{name}' cannot run"):
+            kernels.get("adam", unfit)
+
+
 @pytest.mark.skipif("numba" not in kernels.available(), reason="numba is missing")
 def test_a_kernel_that_the_forced_variant_lacks_is_run_by_the_default():
     with kernels.use("numba"):

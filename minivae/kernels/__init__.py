@@ -27,7 +27,7 @@ from . import reference
 
 VARIANTS = ("reference", "composed", "cpu", "numba", "cupy", "cuda")
 _MODULES = {"reference": "reference", "cpu": "cpu", "numba": "numba_cpu"}
-_HOST_ORDER = ("cpu", "reference")
+_COMPILED = ("cpu", "numba")
 _COMPILED_DTYPES = "fdB"  # float32, float64 and the images' uint8
 
 _forced = threading.local()
@@ -84,7 +84,8 @@ def use(name):
     the CUDA kernels.
 
     Raises:
-        KernelUnavailable: the name is unknown, or the variant cannot run here; says why.
+        KernelUnavailable: the name is unknown, or the variant cannot run here; says why. Inside
+            the block: arrays came that the variant does not take.
     """
     variant, colon, version = str(name).partition(":")
     if variant not in VARIANTS or (colon and not (variant == "cuda" and version.isdecimal())):
@@ -102,12 +103,13 @@ def use(name):
         _forced.stack.pop()
 
 
-def _order(arrays):
-    """The variants to try for these arrays, best first."""
-    for a in arrays:
-        if a is not None and (is_device_array(a) or a.dtype.char not in _COMPILED_DTYPES):
-            return ("reference",)
-    return _HOST_ORDER
+def _unfit(a):
+    """Why compiled kernels do not take the array, or None."""
+    if is_device_array(a):
+        return "it lives on a GPU"
+    if a.dtype.char not in _COMPILED_DTYPES or not a.dtype.isnative:
+        return f"its dtype is {a.dtype}, expected float32 or float64 in native byte order"
+    return None if a.flags.aligned else "it is not aligned to its elements"
 
 
 def get(kernel, *arrays):
@@ -115,12 +117,17 @@ def get(kernel, *arrays):
 
     Raises:
         AttributeError: there is no such kernel.
+        KernelUnavailable: ``use`` forces a compiled variant, which does not take these arrays.
     """
     name = active()
-    for variant in ((name,) if name else ()) + _order(arrays):
-        function = getattr(_load(variant)[0], kernel, None)
-        if function is not None:
-            return function
+    unfit = next((why for a in arrays if a is not None and (why := _unfit(a))), None)
+    for variant in (name, "cpu", "reference"):
+        function = getattr(_load(variant)[0], kernel, None) if variant else None
+        if function is None or (unfit and variant in _COMPILED and variant != name):
+            continue
+        if unfit and variant in _COMPILED:
+            raise KernelUnavailable(f"kernel variant {name!r} cannot run {kernel}: {unfit}")
+        return function
     raise AttributeError(
         f"no kernel is called {kernel!r}; there are {', '.join(reference.__all__)}"
     )

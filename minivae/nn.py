@@ -117,7 +117,13 @@ class Module:
     def to(self, device=None, dtype=None):
         """Move parameters and buffers to "cpu" or "cuda", or to another float dtype, in place of
         their arrays; build the optimiser afterwards. Returns the module.
+
+        Raises:
+            ValueError: an unknown device. TypeError: a dtype that is not floating-point.
+            RuntimeError: no GPU answers; the message says why.
         """
+        if dtype is not None and np.dtype(dtype).kind != "f":
+            raise TypeError(f"dtype: expected a floating-point dtype, got {np.dtype(dtype)}")
 
         def moved(array):
             array = array if device is None else to_device(array, device)
@@ -252,9 +258,7 @@ class BatchNorm2d(Module):
 
     def forward(self, x):
         """Same shape out; in training mode the running statistics move towards the batch's."""
-        if self.training:
-            self.num_batches_tracked += 1
-        return F.batch_norm(
+        y = F.batch_norm(
             x,
             self.running_mean,
             self.running_var,
@@ -264,6 +268,9 @@ class BatchNorm2d(Module):
             momentum=self.momentum,
             eps=self.eps,
         )
+        if self.training:
+            self.num_batches_tracked += 1  # after it worked: a refused batch leaves no trace
+        return y
 
 
 class ReLU(Module):

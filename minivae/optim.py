@@ -5,11 +5,13 @@ reads them, and a checkpoint stores the moments as two arrays.
 """
 
 import itertools
+import math
 
 import numpy as np
 
 from . import kernels
 from .backend import array_module, to_numpy
+from .tensor import Tensor
 
 
 class Arena:
@@ -18,10 +20,17 @@ class Arena:
     The parameters' arrays become views of ``data``, with the values they had.
 
     Raises:
-        ValueError: no parameters. TypeError: several dtypes or devices.
+        ValueError: no parameters, or one that does not learn. TypeError: something that is no
+            tensor, or several dtypes or devices.
     """
 
     def __init__(self, params):
+        params = list(params)
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"params: expected tensors, got {type(p).__name__}")
+            if not p.requires_grad or p.creator is not None:
+                raise ValueError(f"params: expected leaves that require a gradient, got {p!r}")
         self.params = list(dict.fromkeys(params))
         if not self.params:
             raise ValueError("params: expected at least one parameter, got none")
@@ -62,12 +71,12 @@ class Optimizer:
     """Shared by SGD and Adam: the arena, and forgetting gradients.
 
     Raises:
-        ValueError: the learning rate ``lr`` is negative or NaN, or there are no parameters.
+        ValueError: the learning rate ``lr`` is negative or not finite; see also ``Arena``.
     """
 
     def __init__(self, params, lr):
-        if not lr >= 0:
-            raise ValueError(f"lr: expected a number >= 0, got {lr}")
+        if not 0 <= lr < math.inf:
+            raise ValueError(f"lr: expected a finite number >= 0, got {lr}")
         self.arena = Arena(params)
         self.lr = lr
 
@@ -124,12 +133,13 @@ class Adam(Optimizer):
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
-        super().__init__(params, lr)
-        if not all(0 <= b < 1 for b in betas):
+        betas = tuple(betas)
+        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
             raise ValueError(f"betas: expected two numbers in [0, 1), got {betas}")
         if not (eps >= 0 and weight_decay >= 0):
             raise ValueError(f"eps, weight_decay: expected >= 0, got {eps}, {weight_decay}")
-        self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
+        super().__init__(params, lr)  # after the checks: it moves the parameters into the arena
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         xp = array_module(self.arena.data)
         self.m, self.v = xp.zeros_like(self.arena.data), xp.zeros_like(self.arena.data)
         self.steps = np.zeros(len(self.arena.params), np.int64)  # one counter a parameter
@@ -173,5 +183,7 @@ class Adam(Optimizer):
                     f"state: {name}: expected {own[name].dtype} {own[name].shape}, "
                     f"got {a.dtype} {a.shape}"
                 )
+        if (arrays["step"] < 0).any():
+            raise ValueError(f"state: step: expected counts >= 0, got {arrays['step'].min()}")
         for name, a in arrays.items():
             own[name][...] = array_module(own[name]).asarray(a)

@@ -111,6 +111,12 @@ class Tensor:
         wants = ", requires_grad=True" if self.requires_grad and not self.creator else ""
         return f"Tensor({body}, dtype={self.dtype}{made_by}{wants})"
 
+    def __array__(self, dtype=None, copy=None):
+        """The values, for NumPy's functions; without it they would see an array of Tensors."""
+        values = to_numpy(self.data)
+        values = values if dtype is None else values.astype(dtype, copy=False)
+        return values.copy() if copy else values
+
     def numpy(self):
         """The values as a NumPy array, sharing memory when they live on the CPU."""
         return to_numpy(self.data)
@@ -286,6 +292,11 @@ def _functions_behind(op):
                 seen.add(tensor.creator)
                 stack.append(tensor.creator)
     return seen
+
+
+def as_tensor(x):
+    """x itself, or a tensor over the array."""
+    return x if isinstance(x, Tensor) else Tensor(x)
 
 
 def unbroadcast(grad, shape):

@@ -5,8 +5,7 @@ import itertools
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
-from ..tensor import no_grad
-from .vae import as_tensor
+from ..tensor import as_tensor, no_grad
 
 
 class AutoEncoder(nn.Module):

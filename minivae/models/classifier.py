@@ -4,7 +4,7 @@ from .. import functional as F
 from .. import nn
 from ..noise import init_stream
 from ..ops.conv import conv_output_size
-from .vae import as_tensor
+from ..tensor import as_tensor
 
 
 class ImageClassifier(nn.Module):

@@ -3,7 +3,7 @@
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
-from .vae import VAE
+from .vae import VAE, require_positive
 
 
 class ConvVAE(VAE):
@@ -16,9 +16,15 @@ class ConvVAE(VAE):
         seed: of the initial weights.
 
     Takes (N, 1, 28, 28); logits have the same shape.
+
+    Raises:
+        ValueError: latent_dim below 1.
     """
 
+    image_shapes = ((1, 28, 28),)
+
     def __init__(self, latent_dim=2, seed=0):
+        require_positive("latent_dim", latent_dim)
         rng = init_stream(seed)
         self.latent_dim = latent_dim
         self.encoder = ConvEncoder(latent_dim, rng)

@@ -6,7 +6,7 @@ from .. import functional as F
 from .. import nn
 from ..noise import init_stream
 from ..ops.conv import conv_output_size, output_padding_for
-from .vae import VAE
+from .vae import VAE, require_positive
 
 
 class FaceVAE(VAE):
@@ -28,7 +28,7 @@ class FaceVAE(VAE):
     Takes (N, C, S, S); logits have the same shape.
 
     Raises:
-        ValueError: image_size below 16, or an unknown likelihood.
+        ValueError: a size below 1, image_size below 16, or an unknown likelihood.
     """
 
     def __init__(
@@ -40,9 +40,12 @@ class FaceVAE(VAE):
             raise ValueError(
                 f"likelihood: expected 'squared-error' or 'gaussian', got {likelihood!r}"
             )
+        require_positive("latent_dim", latent_dim)
+        require_positive("channels", channels)
         rng = init_stream(seed)
         self.latent_dim, self.image_size, self.channels = latent_dim, image_size, channels
         self.likelihood = likelihood
+        self.image_shapes = ((channels, image_size, image_size),)
         sizes = [image_size]  # the side after each convolution: 256, 128, 64, 31
         for padding in (1, 1, 0):
             sizes.append(conv_output_size(sizes[-1], 3, stride=2, padding=padding))

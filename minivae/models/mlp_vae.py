@@ -3,7 +3,7 @@
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
-from .vae import VAE
+from .vae import VAE, require_positive
 
 
 class MLPVAE(VAE):
@@ -18,11 +18,17 @@ class MLPVAE(VAE):
     652824
 
     Takes (N, 784) or (N, 1, 28, 28); logits are (N, 784).
+
+    Raises:
+        ValueError: a size below 1.
     """
 
     pixels_per_image = 784
+    image_shapes = ((784,), (1, 28, 28))
 
     def __init__(self, latent_dim=20, hidden=400, seed=0):
+        require_positive("latent_dim", latent_dim)
+        require_positive("hidden", hidden)
         rng = init_stream(seed)
         self.latent_dim, self.hidden = latent_dim, hidden
         self.fc1 = nn.Linear(self.pixels_per_image, hidden, rng=rng)

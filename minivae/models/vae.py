@@ -13,7 +13,7 @@ from .. import functional as F
 from .. import nn
 from ..backend import array_module
 from ..noise import Noise, NoiseStream
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor, as_tensor, no_grad
 
 
 class VAEOutput(NamedTuple):
@@ -35,9 +35,13 @@ class ELBO(NamedTuple):
 
 
 class VAE(nn.Module):
-    """Base class: a subclass has ``latent_dim``, ``encode`` and ``decode``."""
+    """Base class: a subclass has ``latent_dim``, ``encode`` and ``decode``.
+
+    ``image_shapes`` are the shapes of one image that ``encode`` takes; empty for any.
+    """
 
     likelihood = "bernoulli"
+    image_shapes = ()
 
     def encode(self, x):
         """x -> (mu, logvar), each (N, D)."""
@@ -57,8 +61,11 @@ class VAE(nn.Module):
         Args:
             x: images, a tensor or an array.
             noise: a ``Noise``, a ``NoiseStream`` (one draw is taken) or an array (N, D).
+
+        Raises:
+            ValueError: images of another shape. TypeError: not of the parameters' dtype.
         """
-        mu, logvar = self.encode(as_tensor(x))
+        mu, logvar = self.encode(self._images(x))
         z, kl = F.reparameterize_kl(mu, logvar, drawn(noise))
         return VAEOutput(self.decode(z), mu, logvar, z, kl)
 
@@ -83,9 +90,9 @@ class VAE(nn.Module):
             ``ELBO(loss, rec, kl)``, scalar tensors, means over the batch.
 
         Raises:
-            ValueError: an empty batch.
+            ValueError, TypeError: as ``forward``; ValueError for an empty batch.
         """
-        x = as_tensor(x)
+        x = self._images(x)
         if len(x) == 0:
             raise ValueError("x: expected at least one image, got none")
         out = self.forward(x, noise)
@@ -112,7 +119,7 @@ class VAE(nn.Module):
     def reconstruct(self, x):
         """Decode the posterior mean of each image: pixels in [0, 1], as the decoder shapes them."""
         with self.evaluating():
-            mu, _ = self.encode(as_tensor(x))
+            mu, _ = self.encode(self._images(x))
         return self.pixels(mu)
 
     def sample(self, n, noise):
@@ -139,15 +146,29 @@ class VAE(nn.Module):
         if steps < 2:
             raise ValueError(f"steps: expected at least 2, got {steps}")
         with self.evaluating():
-            ends, _ = self.encode(F.concatenate([_one(a), _one(b)]))
-        t = np.linspace(0, 1, steps)[:, None].astype(ends.dtype)
-        t = array_module(ends.data).asarray(t)
-        return self.pixels((1 - t) * ends.data[:1] + t * ends.data[1:])
+            start, end = (self.encode(self._images(_one(x)))[0].data for x in (a, b))
+        t = np.linspace(0, 1, steps)[:, None].astype(start.dtype)
+        t = array_module(start).asarray(t)
+        return self.pixels((1 - t) * start + t * end)
+
+    def _images(self, x):
+        """``x`` as a tensor, when it is a batch that this model takes."""
+        x = as_tensor(x)
+        if self.image_shapes and x.shape[1:] not in self.image_shapes:
+            expected = " or ".join(
+                str(("N", *shape)).replace("'", "") for shape in self.image_shapes
+            )
+            raise ValueError(f"x: expected images {expected}, got shape {x.shape}")
+        _, parameter = next(self.named_parameters())
+        if x.dtype != parameter.dtype:
+            raise TypeError(f"x: expected dtype {parameter.dtype} as the model, got {x.dtype}")
+        return x
 
 
-def as_tensor(x):
-    """x itself, or a tensor over the array."""
-    return x if isinstance(x, Tensor) else Tensor(x)
+def require_positive(name, value):
+    """ValueError unless a size is at least 1."""
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 def drawn(noise):

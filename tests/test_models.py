@@ -1,0 +1,139 @@
+"""The models: sizes, shapes, what each method gives, and what is refused by name."""
+
+import numpy as np
+import pytest
+
+import minivae as mv
+from minivae import models
+
+RNG = np.random.default_rng(0)
+CASES = {  # model, shape of a batch, shape of its logits
+    "mlp": (lambda **k: models.MLPVAE(latent_dim=3, hidden=5, **k), (4, 1, 28, 28), (4, 784)),
+    "flat": (lambda **k: models.MLPVAE(latent_dim=3, hidden=5, **k), (4, 784), (4, 784)),
+    "conv": (lambda **k: models.ConvVAE(latent_dim=3, **k), (4, 1, 28, 28), (4, 1, 28, 28)),
+    "face": (lambda **k: models.FaceVAE(3, 17, **k), (4, 3, 17, 17), (4, 3, 17, 17)),
+    "gauss": (
+        lambda **k: models.FaceVAE(3, 16, 1, "gaussian", **k), (4, 1, 16, 16), (4, 1, 16, 16)
+    ),
+}  # fmt: skip
+NOISE = mv.Noise(0, 5)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    make, shape, logits = CASES[request.param]
+    return make(), RNG.random(shape, np.float32), logits
+
+
+def count(*modules):
+    return sum(p.size for m in modules for p in m.parameters())
+
+
+def test_published_sizes():
+    conv = models.ConvVAE()
+    assert count(models.MLPVAE()) == 652_824
+    assert (count(conv.encoder), count(conv.decoder)) == (69_076, 65_089)
+
+
+def test_shapes_and_the_sum_of_the_terms(case):
+    model, x, logits = case
+    out = model.forward(x, NOISE)
+    assert out.logits.shape == logits
+    assert out.mu.shape == out.logvar.shape == out.z.shape == (4, 3) and out.kl.shape == (4,)
+    terms = model.elbo(x, NOISE, beta=0.5)
+    assert terms.loss.item() == pytest.approx(terms.rec.item() + 0.5 * terms.kl.item(), rel=1e-6)
+    assert terms.kl.item() == pytest.approx(out.kl.data.mean(), rel=1e-6)
+    terms.loss.backward()
+    assert all(p.grad is not None and np.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_pictures_come_from_the_mean_code_in_evaluation_mode(case):
+    model, x, logits = case
+    before = model.state_dict()
+    first, again = model.reconstruct(x), model.reconstruct(x)
+    assert first.shape == logits and not first.requires_grad
+    assert first.numpy().tobytes() == again.numpy().tobytes()
+    assert 0 <= first.numpy().min() and first.numpy().max() <= 1
+    assert model.training
+    walk = model.interpolate(x[0], x[1:2], steps=3).numpy()
+    assert walk.shape == (3, *logits[1:])
+    for place, image in ((0, x[:1]), (2, x[1:2])):
+        np.testing.assert_allclose(walk[place], model.reconstruct(image).numpy()[0], atol=1e-6)
+    drawn = model.sample(2, NOISE).numpy()
+    eps = NOISE.normal((2, 3))
+    assert drawn.tobytes() == model.sample(2, eps).numpy().tobytes()
+    assert drawn.tobytes() == model.sample(2, mv.NoiseStream(*NOISE)).numpy().tobytes()
+    after = model.state_dict()
+    assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+
+
+def test_the_config_builds_the_same_model(case):
+    model, x, _ = case
+    twin = models.build(type(model).__name__, **model.config())
+    twin.load_state_dict(model.state_dict())
+    assert twin.reconstruct(x).numpy().tobytes() == model.reconstruct(x).numpy().tobytes()
+    with pytest.raises(ValueError, match="name: expected one of"):
+        models.build("GAN")
+
+
+@pytest.mark.parametrize("method", ["forward", "elbo", "reconstruct"])
+def test_batches_of_another_kind_are_refused_by_name(case, method):
+    model, x, _ = case
+    rest = () if method == "reconstruct" else (NOISE,)
+    call = getattr(model, method)
+    for wrong in (x[..., :-1], x[0], x[:, None], np.zeros((2, 3, 64, 64), np.float32)):
+        with pytest.raises(ValueError, match=r"^x: expected images \(N, .*got shape"):
+            call(wrong, *rest)
+    for dtype in (np.float64, np.float16, np.uint8, ">f4"):
+        with pytest.raises(TypeError, match=r"^x: expected dtype float32 .*got"):
+            call(x.astype(dtype), *rest)
+
+
+def test_interpolation_refuses_what_is_not_one_image(case):
+    model, x, _ = case
+    for wrong in (x, x[0, 0]):
+        with pytest.raises(ValueError, match=r"^x: expected images"):
+            model.interpolate(wrong, wrong)
+    with pytest.raises(ValueError, match="steps: expected at least 2, got 1"):
+        model.interpolate(x[0], x[1], steps=1)
+
+
+def test_an_empty_batch_has_no_mean(case):
+    model, x, _ = case
+    with pytest.raises(ValueError, match="x: expected at least one image"):
+        model.elbo(x[:0], NOISE)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: models.MLPVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
+        (lambda: models.MLPVAE(hidden=-2), "hidden: expected at least 1, got -2"),
+        (lambda: models.ConvVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
+        (lambda: models.FaceVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
+        (lambda: models.FaceVAE(channels=0), "channels: expected at least 1, got 0"),
+        (lambda: models.FaceVAE(image_size=15), "image_size: expected at least 16, got 15"),
+        (lambda: models.FaceVAE(likelihood="l2"), "likelihood: expected"),
+        (lambda: models.AutoEncoder((784,)), "dims: expected at least two"),
+    ],
+)
+def test_sizes_that_make_no_model(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_float_dtypes_run_and_stay(dtype):
+    model = models.MLPVAE(latent_dim=2, hidden=4).to(dtype=dtype)
+    terms = model.elbo(RNG.random((3, 784)).astype(dtype), NOISE)
+    terms.loss.backward()
+    assert terms.loss.dtype == dtype
+    assert model.sample(2, NOISE).dtype == dtype
+
+
+def test_float32_is_the_float64_model_rounded(case):
+    model, x, _ = case
+    narrow = model.elbo(x, NOISE)
+    wide = model.to(dtype=np.float64).elbo(x.astype(np.float64), NOISE)
+    for a, b in zip(narrow, wide, strict=True):
+        assert a.item() == pytest.approx(b.item(), rel=1e-5)

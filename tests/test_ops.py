@@ -311,6 +311,8 @@ BAD_CALLS = [
     (lambda x: F.conv2d(x, x), ValueError, "4 axes"),
     (lambda x: x + x.data.astype("f4"), TypeError, "float32"),
     (lambda x: x + "1", (TypeError, ValueError), ""),
+    (lambda x: F.mse(x, 1.0), ValueError, "(3, 4), got ()"),
+    (lambda x: F.concatenate(x[0]), ValueError, "zero-dimensional"),
 ]
 
 
@@ -329,6 +331,8 @@ CONV_ERRORS = [
     (F.conv2d, (1, 2, 5, 5), (3, 2, 3, 3), None, {"dilation": 3}, "reach 7"),
     (F.conv2d, (1, 2, 5, 5), (3, 2, 3, 3), None, {"stride": 0}, "stride"),
     (F.conv2d, (1, 2, 5, 5), (3, 2, 3, 3), None, {"padding": (1, 2, 3)}, "padding"),
+    (F.conv2d, (1, 2, 5, 5), (3, 2, 3, 3), None, {"stride": 1.5}, "stride"),
+    (F.conv2d, (1, 2, 5, 5), (3, 2, 3, 3), None, {"padding": 2**62}, "padding"),
     (F.conv_transpose2d, (1, 2, 5, 5), (3, 2, 3, 3), None, {}, "2 channels"),
     (F.conv_transpose2d, (1, 2, 5, 5), (2, 3, 3, 3), (2,), {}, "expected b (3,), got (2,)"),
     (F.conv_transpose2d, (1, 2, 5, 5), (2, 3, 3, 3), None, {"output_padding": 1}, "output_padding"),
@@ -343,3 +347,17 @@ def test_convolution_errors_give_the_arithmetic(f, x, w, b, geometry, says):
     with pytest.raises(ValueError) as caught:
         f(x, w, None if b is None else mv.Tensor(np.ones(b)), **geometry)
     assert says in str(caught.value)
+
+
+def test_lists_and_numpy_integers_are_welcome():
+    """What NumPy would make an array of is an array; an int is any integer."""
+    x, w, b = [[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [7.0, 8.0]
+    assert F.linear(x, w, b).data.tolist() == [[18, 25]]
+    assert F.conv2d([[x]], [[[[2.0]]]], stride=np.int64(1)).data.tolist() == [[[[2, 4]]]]
+    assert F.conv_transpose2d([[x]], [[[[2.0]]]]).data.tolist() == [[[[2, 4]]]]
+    assert F.flatten([[x]]).shape == (1, 2)
+    assert F.mse(x, x).item() == F.squared_error_with_logits([0.0], [0.5]).item() == 0
+    assert F.bce_with_logits([0.0], [1.0]).item() == pytest.approx(np.log(2))
+    assert F.reparameterize_kl(x, [[0.0, 0.0]], np.zeros((1, 2)))[1].item() == 2.5
+    y = F.batch_norm(x, np.zeros(2), np.ones(2), b, b, training=False, eps=0)
+    assert y.data.tolist() == [[14, 24]]

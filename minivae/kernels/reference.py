@@ -40,6 +40,11 @@ def _row_sum(x):
     return x.sum(axis=-1, dtype=np.float64).astype(x.dtype)
 
 
+def logistic(x, e):
+    """sigmoid(x), given e = exp(-|x|), which cannot overflow: 1 / (1 + e) or e / (1 + e)."""
+    return array_module(x).where(x >= 0, 1, e) / (1 + e)
+
+
 def reparam_kl_forward(mu, logvar, noise):
     """z = mu + std eps and kl_n = KL(N(mu, std^2) || N(0, 1)) summed over a row.
 
@@ -91,7 +96,7 @@ def bce_with_logits(logits, target, with_grad):
     loss = _row_sum(xp.maximum(logits, 0) - logits * target + xp.log1p(e))
     if not with_grad:
         return loss, None
-    return loss, xp.where(logits >= 0, 1, e) / (1 + e) - target
+    return loss, logistic(logits, e) - target
 
 
 def bias_corrections(step, lr, beta1, beta2):
@@ -102,7 +107,7 @@ def bias_corrections(step, lr, beta1, beta2):
 def squared_error_with_logits(logits, target, with_grad):
     """loss_n = sum_m (s - t)^2 with s = sigmoid(l);  dlogits = 2 (s - t) s (1 - s).
 
-    With e = exp(-|l|): s = 1/(1 + e) for l >= 0 and e/(1 + e) below, s (1 - s) = e/(1 + e)^2.
+    s (1 - s) = e / (1 + e)^2 with e = exp(-|l|): no digits cancel where s is near 1.
 
     Args:
         logits, target: (N, M).
@@ -112,7 +117,7 @@ def squared_error_with_logits(logits, target, with_grad):
     """
     xp = array_module(logits)
     e = xp.exp(-abs(logits))
-    error = xp.where(logits >= 0, 1, e) / (1 + e) - target
+    error = logistic(logits, e) - target
     loss = _row_sum(error * error)
     return loss, 2 * error * (e / ((1 + e) * (1 + e))) if with_grad else None
 

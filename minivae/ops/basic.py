@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..tensor import Function, Tensor
+from ..tensor import Function, Tensor, as_tensor
 
 
 class Add(Function):
@@ -237,9 +237,9 @@ class Concatenate(Function):
     """y = the inputs joined along an axis;  each dx = its own section of dy."""
 
     def forward(self, *xs, axis):
-        self.axis = axis
-        self.ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
-        return self.xp.concatenate(xs, axis=axis)
+        y = self.xp.concatenate(xs, axis=axis)  # first, for its errors
+        self.axis, self.ends = axis, np.cumsum([x.shape[axis] for x in xs]).tolist()
+        return y
 
     def backward(self, dy):
         return tuple(self.xp.split(dy, self.ends[:-1], axis=self.axis))
@@ -334,6 +334,7 @@ def reshape(x, *shape):
 
 def flatten(x, start_dim=1):
     """Join all axes from ``start_dim`` on: (N, C, H, W) to (N, C*H*W)."""
+    x = as_tensor(x)
     kept = x.shape[:start_dim]
     return reshape(x, (*kept, int(np.prod(x.shape[start_dim:]))))
 

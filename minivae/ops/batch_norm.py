@@ -4,7 +4,7 @@ Derivation: docs/batch-norm.md.
 """
 
 from .. import kernels
-from ..tensor import Function
+from ..tensor import Function, as_tensor
 
 
 class BatchNorm(Function):
@@ -52,6 +52,7 @@ def batch_norm(x, running_mean, running_var, w, b, training, momentum=0.1, eps=1
     Raises:
         ValueError: wrong shapes, or fewer than two values a channel in training.
     """
+    x, w, b = as_tensor(x), as_tensor(w), as_tensor(b)
     if x.ndim not in (2, 4):
         raise ValueError(f"batch_norm: expected x (N, C) or (N, C, H, W), got {x.shape}")
     channels = x.shape[1]

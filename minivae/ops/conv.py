@@ -11,8 +11,12 @@ Dumoulin & Visin 2016 (arXiv:1603.07285), sections 2 and 4.
 Derivation: docs/linear-and-convolution.md.
 """
 
+import operator
+
 from .. import kernels
-from ..tensor import Function
+from ..tensor import Function, as_tensor
+
+LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflows 64 bits
 
 
 class Conv2d(Function):
@@ -71,6 +75,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
         ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
     """
     geometry = _geometry(stride, padding, dilation)
+    x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     _check("conv2d", x, w, b, in_axis=1, out_axis=0)
     for name, n, k, s, p, d in _per_axis(x, w, geometry):
         conv_output_size(n, k, s, p, d, name)
@@ -94,6 +99,7 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     """
     geometry = _geometry(stride, padding, dilation)
     extra = _pair("output_padding", output_padding, 0)
+    x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     _check("conv_transpose2d", x, w, b, in_axis=0, out_axis=1)
     size = tuple(
         conv_transpose_output_size(n, k, s, p, e, d, name)
@@ -177,9 +183,16 @@ def _geometry(stride, padding, dilation):
 
 
 def _pair(name, value, least):
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(v, int) or v < least for v in pair):
-        raise ValueError(f"{name}: expected an int or a pair of ints >= {least}, got {value!r}")
+    try:
+        pair = tuple(
+            map(operator.index, value if isinstance(value, (tuple, list)) else [value] * 2)
+        )
+    except TypeError:
+        pair = ()
+    if len(pair) != 2 or not all(least <= v <= LARGEST for v in pair):
+        raise ValueError(
+            f"{name}: expected an int or a pair of ints in [{least}, {LARGEST}], got {value!r}"
+        )
     return pair
 
 

@@ -4,7 +4,7 @@ Derivation: docs/linear-and-convolution.md.
 """
 
 from .. import kernels
-from ..tensor import Function
+from ..tensor import Function, as_tensor
 
 
 class Linear(Function):
@@ -38,6 +38,7 @@ def linear(x, w, b=None):
     Raises:
         ValueError: the sizes do not fit; the message names them.
     """
+    x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
         raise ValueError(
             f"linear: expected x (..., I) and w (O, I), got x {x.shape} and w {w.shape}"

@@ -8,7 +8,7 @@ Derivations: docs/losses.md.
 import math
 
 from .. import kernels
-from ..tensor import Function
+from ..tensor import Function, as_tensor
 from . import basic, composed
 from .activation import logistic
 
@@ -111,7 +111,7 @@ def bce_with_logits(logits, target, reduction="sum"):
     >>> round(bce_with_logits(np.zeros(3), np.array([0.0, 0.5, 1.0])).item() / math.log(2), 12)
     3.0
     """
-    _same_shape("bce_with_logits", logits, target)
+    logits, target = _same_shape("bce_with_logits", logits, target)
     if kernels.active() == "composed":
         return reduce(composed.bce_with_logits(logits, target), reduction)
     return _reduce_rows(BCEWithLogits, logits, target, reduction)
@@ -122,13 +122,13 @@ def squared_error_with_logits(logits, target, reduction="sum"):
 
     Arguments, reductions and errors as ``bce_with_logits``.
     """
-    _same_shape("squared_error_with_logits", logits, target)
+    logits, target = _same_shape("squared_error_with_logits", logits, target)
     return _reduce_rows(SquaredErrorWithLogits, logits, target, reduction)
 
 
 def mse(x, target, reduction="sum"):
     """(x - target)^2, one shape, ``reduction`` as above; "mean" gives the mean squared error."""
-    _same_shape("mse", x, target)
+    x, target = _same_shape("mse", x, target)
     return reduce(MSE.apply(x, target), reduction)
 
 
@@ -174,5 +174,7 @@ def _reduce_rows(op, logits, target, reduction):
 
 
 def _same_shape(name, a, b):
+    a, b = as_tensor(a), as_tensor(b)
     if a.shape != b.shape:
         raise ValueError(f"{name}: expected target of shape {a.shape}, got {b.shape}")
+    return a, b

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import kernels
 from ..noise import Noise
-from ..tensor import Function, Tensor
+from ..tensor import Function, Tensor, as_tensor
 from . import composed
 
 
@@ -64,6 +64,7 @@ def reparameterize_kl(mu, logvar, noise):
     >>> reparameterize_kl(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[0.5, -2.0]]))
     (Tensor([[ 0.5, -2. ]], dtype=float64), Tensor([0.], dtype=float64))
     """
+    mu, logvar = as_tensor(mu), as_tensor(logvar)
     if mu.ndim < 1 or mu.shape != logvar.shape:
         raise ValueError(
             f"reparameterize_kl: expected mu and logvar of one shape (..., D), "

@@ -19,6 +19,12 @@ MV_INLINE Index round_up(Index n, Index step) {
   return ceil_div(n, step) * step;
 }
 
+// The size of a plane, so that the next one is aligned to a vector.
+template <class T>
+MV_INLINE Index aligned(Index size) {
+  return round_up(size, kVectorLanes<T>);
+}
+
 // The first `count` lanes, or all.
 template <class T>
 MV_INLINE void write_vector(T* p, Vec<T> v, Index count) {
@@ -110,6 +116,20 @@ void correlate(const T* panels, Index rows, Index depth, const T* line, const In
   }
 }
 
+// offset[k]: how far the line of tap k = (c, kh, kw) lies from the first plane.
+inline void tap_offsets(const ConvTaps& h, const ConvTaps& w, Index channels, Index plane, Index row,
+                        Index* offset) {
+  const Index phases_w = Index(w.remainder.size()), phases = Index(h.remainder.size()) * phases_w;
+  for (Index c = 0; c < channels; ++c) {
+    for (std::size_t kh = 0; kh < h.phase.size(); ++kh) {
+      for (std::size_t kw = 0; kw < w.phase.size(); ++kw) {
+        const Index number = c * phases + h.phase[kh] * phases_w + w.phase[kw];
+        *offset++ = number * plane + h.shift[kh] * row + w.shift[kw];
+      }
+    }
+  }
+}
+
 template <class T>
 void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
   constexpr Index L = kVectorLanes<T>;
@@ -129,19 +149,13 @@ void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
     for (Index task = begin; task < end; ++task) {
       const Index n0 = task / row_blocks * block.images, images = min_index(block.images, N - n0);
       const Index o0 = task % row_blocks * block.rows, rows = min_index(block.rows, h.output - o0);
-      const Index step = images * pitch, plane = (rows + taps_h.reach) * step, length = rows * step;
+      const Index step = images * pitch, length = rows * step;
+      const Index plane = aligned<T>((rows + taps_h.reach) * step);
       T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + pitch + kTileCols<T>);
       fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, rows),
                   taps_w.inputs(v, 0, v.output), plane, planes);
       Index* offset = scratch<Index>(Scratch::kOffsets, depth);
-      for (Index c = 0, k = 0; c < C; ++c) {
-        for (Index kh = 0; kh < h.kernel; ++kh) {
-          for (Index kw = 0; kw < v.kernel; ++kw, ++k) {
-            const Index phase = taps_h.phase[kh] * Index(taps_w.remainder.size()) + taps_w.phase[kw];
-            offset[k] = (c * phases + phase) * plane + taps_h.shift[kh] * step + taps_w.shift[kw];
-          }
-        }
-      }
+      tap_offsets(taps_h, taps_w, C, plane, step, offset);
       const Index ld = round_up(length, kTileCols<T>);
       T* sums = scratch<T>(Scratch::kTile, padded_rows(O) * ld + kVectorLanes<T>);
       correlate(panels, O, depth, planes, offset, length, sums, ld);

@@ -70,7 +70,8 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
       const Index n0 = task / row_blocks * block.images, images = min_index(block.images, N - n0);
       const Index i0 = taps_h.first + task % row_blocks * block.rows;
       const Index i1 = min_index(i0 + block.rows, taps_h.last);
-      const Index step = images * pitch, height = i1 - i0 + taps_h.reach, plane = height * step;
+      const Index step = images * pitch, height = i1 - i0 + taps_h.reach;
+      const Index plane = aligned<T>(height * step);
       T* planes = scratch<T>(Scratch::kPlanes, O * plane + pitch + kTileCols<T>);
       fill_planes(dy + n0 * O * h.output * v.output, images, O,
                   Phases{h.output, 1, height, {i0 - taps_h.reach}},
@@ -119,6 +120,31 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
 constexpr Index kGradPieces = 16;
 constexpr Index kGradPieceBytes = Index(16) << 20;  // for all pieces together
 
+// part[tile][sum] += the dot products of every row with every column of lines, which lie at the listed
+// distances from p. Past the last line a tile computes that one again.
+template <class T>
+void add_dot_products(const T* p, const Index* row, Index rows, const Index* col, Index cols, Index length,
+                      T* part) {
+  constexpr Index R = kDotRows, S = kDotCols;
+  const Index col_tiles = ceil_div(cols, S);
+  for (Index q = 0; q < length; q += kDotDepth<T>) {
+    const Index depth = min_index(kDotDepth<T>, length - q);
+    parallel_for(ceil_div(rows, R), 1, [&](Index begin, Index end) {  // inline when pieces run in parallel
+      for (Index i = begin; i < end; ++i) {
+        const T *a[R], *b[S];
+        for (Index r = 0; r < R; ++r) a[r] = p + row[min_index(i * R + r, rows - 1)] + q;
+        for (Index j = 0; j < col_tiles; ++j) {
+          for (Index s = 0; s < S; ++s) b[s] = p + col[min_index(j * S + s, cols - 1)] + q;
+          T sums[kDotSums<T>];
+          dot_tile<false>(depth, a, b, 0, sums);
+          T* to = part + (i * col_tiles + j) * kDotSums<T>;
+          for (Index t = 0; t < kDotSums<T>; ++t) to[t] += sums[t];
+        }
+      }
+    });
+  }
+}
+
 template <class T>
 void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) {
   const Index N = shape.N, C = shape.C, O = shape.O;
@@ -155,44 +181,21 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
           const Index step = images * pitch, length = lines * step;
           // A tap's line ends up to a reach past its plane's last row. dy is zero for what is met there and
           // in the columns between two images, and 0 x it must be 0.
-          const Index plane = (lines + taps_h.reach) * step + taps_w.reach;
-          T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + O * length);
-          T* dy_planes = planes + C * phases * plane;
+          const Index plane = aligned<T>((lines + taps_h.reach) * step + taps_w.reach);
+          const Index dy_plane = aligned<T>(length);
+          T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + O * dy_plane);
           fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, lines),
                       taps_w.inputs(v, 0, v.output), plane, planes);
           fill_planes(dy + n0 * O * h.output * v.output, images, O, Phases{h.output, 1, lines, {o0}},
-                      Phases{v.output, 1, pitch, {0}}, length, dy_planes);
-          const T** line = scratch<const T*>(Scratch::kOffsets, taps + O);
-          const T** tap_lines = line;
-          const T** dy_lines = line + taps;
-          for (Index c = 0, k = 0; c < C; ++c) {
-            for (Index kh = 0; kh < h.kernel; ++kh) {
-              for (Index kw = 0; kw < v.kernel; ++kw, ++k) {
-                const Index phase = taps_h.phase[kh] * Index(taps_w.remainder.size()) + taps_w.phase[kw];
-                tap_lines[k] =
-                    planes + (c * phases + phase) * plane + taps_h.shift[kh] * step + taps_w.shift[kw];
-              }
-            }
-          }
-          for (Index o = 0; o < O; ++o) dy_lines[o] = dy_planes + o * length;
-          const T* const* row_lines = swap ? tap_lines : dy_lines;
-          const T* const* col_lines = swap ? dy_lines : tap_lines;
-          for (Index q = 0; q < length; q += kDotDepth<T>) {
-            const Index depth = min_index(kDotDepth<T>, length - q);
-            for (Index i = 0; i < row_tiles; ++i) {
-              const T *a[kDotRows], *b[kDotCols];
-              for (Index r = 0; r < kDotRows; ++r)
-                a[r] = row_lines[min_index(i * kDotRows + r, rows - 1)] + q;
-              for (Index j = 0; j < col_tiles; ++j) {
-                for (Index s = 0; s < kDotCols; ++s)
-                  b[s] = col_lines[min_index(j * kDotCols + s, cols - 1)] + q;
-                T sums[kSums];
-                dot_tile<false>(depth, a, b, 0, sums);
-                T* p = part + (i * col_tiles + j) * kSums;
-                for (Index t = 0; t < kSums; ++t) p[t] += sums[t];
-              }
-            }
-          }
+                      Phases{v.output, 1, pitch, {0}}, dy_plane, planes + C * phases * plane);
+          Index* tap = scratch<Index>(Scratch::kOffsets, taps + O);
+          Index* channel = tap + taps;
+          tap_offsets(taps_h, taps_w, C, plane, step, tap);
+          for (Index o = 0; o < O; ++o) channel[o] = C * phases * plane + o * dy_plane;
+          if (swap)
+            add_dot_products(planes, tap, taps, channel, O, length, part);
+          else
+            add_dot_products(planes, channel, O, tap, taps, length, part);
         }
       }
     }

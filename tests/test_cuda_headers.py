@@ -26,7 +26,7 @@ __global__ void probe(const T* in, const unsigned char* pixels, T* out, AdamFact
   box_muller(w.w0, w.w1, n0, n1);
   const T z = reparameterize(in[0], in[1], n0);
   reparam_kl_gradient(in[0], in[1], n1, z, kl_element(in[0], in[1]), dmu, dlogvar);
-  const T e = bce_exponential(z);
+  const T e = logistic_exponential(z);
   out[i] += squared_error_gradient(pixel_error(z, in[0], e), e);
   T m = dmu, v = dlogvar * dlogvar;
   out[i] += bce_loss(z, uniform_from<T>(w.w2), e) + pixel_value<T>(pixels[i]);

@@ -9,12 +9,12 @@ void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, Inde
     if (dlogits) {
       T* MV_RESTRICT gradient = dlogits + begin;
       for (Index i = 0; i < count; ++i) {
-        const T e = bce_exponential(l[i]);
+        const T e = logistic_exponential(l[i]);
         term[i] = bce_loss(l[i], t[i], e);
         gradient[i] = bce_gradient(l[i], t[i], e);
       }
     } else {
-      for (Index i = 0; i < count; ++i) term[i] = bce_loss(l[i], t[i], bce_exponential(l[i]));
+      for (Index i = 0; i < count; ++i) term[i] = bce_loss(l[i], t[i], logistic_exponential(l[i]));
     }
   });
 }

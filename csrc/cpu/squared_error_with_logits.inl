@@ -9,14 +9,14 @@ void squared_error_with_logits(const T* logits, const T* target, T* loss, T* dlo
     if (dlogits) {
       T* MV_RESTRICT gradient = dlogits + begin;
       for (Index i = 0; i < count; ++i) {
-        const T e = exponential(-std::fabs(l[i]));
+        const T e = logistic_exponential(l[i]);
         const T error = pixel_error(l[i], t[i], e);
         term[i] = error * error;
         gradient[i] = squared_error_gradient(error, e);
       }
     } else {
       for (Index i = 0; i < count; ++i) {
-        const T error = pixel_error(l[i], t[i], exponential(-std::fabs(l[i])));
+        const T error = pixel_error(l[i], t[i], logistic_exponential(l[i]));
         term[i] = error * error;
       }
     }

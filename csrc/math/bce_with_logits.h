@@ -2,21 +2,16 @@
 //
 //   loss = -[ t ln sigmoid(l) + (1 - t) ln sigmoid(-l) ] = softplus(l) - l t
 //   softplus(l) = ln(1 + e^l) = max(l, 0) + log1p(e),  e = exp(-|l|) <= 1, so nothing overflows
-//   dloss/dl = sigmoid(l) - t,  sigmoid(l) = 1 / (1 + e) for l >= 0 and e / (1 + e) below
+//   dloss/dl = sigmoid(l) - t
 //
 // Traffic in float32: reads l, t and writes dl: 12 bytes per element, 8 without the gradient.
 #pragma once
 
 #include "common/host_device.h"
 #include "math/elementary.h"
+#include "math/logistic.h"
 
 namespace minivae {
-
-// exp(-|l|), which loss and gradient share.
-template <class T>
-MV_HD T bce_exponential(T logit) {
-  return exponential(-std::fabs(logit));
-}
 
 template <class T>
 MV_HD T bce_loss(T logit, T target, T e) {
@@ -25,7 +20,7 @@ MV_HD T bce_loss(T logit, T target, T e) {
 
 template <class T>
 MV_HD T bce_gradient(T logit, T target, T e) {
-  return (logit >= 0 ? T(1) : e) / (1 + e) - target;
+  return logistic(logit, e) - target;
 }
 
 }  // namespace minivae

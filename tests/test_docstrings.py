@@ -13,7 +13,12 @@ import pytest
 import minivae as mv
 from minivae import data, functional, graph, kernels, latent, models, nn, noise, optim, tensor
 
-NEEDS = {"minivae._cpu": "the extension", "minivae.kernels.numba_cpu": "numba"}
+# Modules of kernels that may be missing here, and the variant whose absence explains it.
+NEEDS = {
+    "minivae.kernels.cpu": "cpu",
+    "minivae.kernels.cpu_conv": "cpu",
+    "minivae.kernels.numba_cpu": "numba",
+}
 
 
 def modules():
@@ -24,13 +29,9 @@ def modules():
 
 def load(name):
     """The module; a skip where what it compiles with is missing."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        missing = getattr(error, "name", "") or ""
-        if name in NEEDS or (name == "minivae.kernels.cpu" and "_cpu" in str(error)):
-            pytest.skip(f"{name}: {missing or error}")
-        raise
+    if why := kernels.reasons().get(NEEDS.get(name)):
+        pytest.skip(why)
+    return importlib.import_module(name)
 
 
 @pytest.mark.parametrize("name", modules())
@@ -52,7 +53,7 @@ def test_there_are_doctests():
     everywhere = sum(
         len(t.examples)
         for name in modules()
-        if name not in NEEDS and name != "minivae.kernels.cpu"
+        if name not in NEEDS
         for t in finder.find(importlib.import_module(name))
     )
     assert everywhere >= 30

@@ -41,6 +41,17 @@ def tiles(axes, images, columns, title=""):
     axes.set_axis_off()
 
 
+def strips(named, columns):
+    """A figure of the images of each name, (N, pixels), in rows of so many columns."""
+    heights = [-(-len(images) // columns) for images in named.values()]
+    size = (0.75 * columns, sum(0.78 * h + 0.3 for h in heights))
+    figure = Figure(figsize=size, layout="constrained")
+    parts = figure.subplots(len(named), 1, height_ratios=heights)
+    for axes, (name, images) in zip(parts, named.items(), strict=True):
+        tiles(axes, images, columns, name)
+    return figure
+
+
 def save(args, numbers, **figures):
     """Write numbers.json and NAME.png for each figure, and say where."""
     (args.out / "numbers.json").write_text(json.dumps(numbers, indent=2, default=float) + "\n")

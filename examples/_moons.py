@@ -1,0 +1,119 @@
+"""Between a half moon and a full one: where an autoencoder and a VAE put what they never saw.
+
+Pictures of moons near half and near full, of several sizes, none between. One network with a code
+of two numbers is trained as a VAE and, noise and KL switched off, as an autoencoder (AE). The point
+halfway between the codes of a half and a full moon of one size is decoded; a three-quarter moon is
+right. The AE may put codes anywhere, so half way in code can be any phase. The VAE decodes a cloud
+around each code and the KL packs the clouds around 0: what is near in code must look alike, phases
+lie in order and evenly, half way in code is about half way in phase. A part of ``ae_vs_vae.py``.
+"""
+
+import itertools
+
+import numpy as np
+from _study import tiles
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+
+import minivae as mv
+from minivae import functional as F
+from minivae import models, nn, optim
+from minivae.noise import init_stream
+
+SIDE, HIDDEN, BATCH, COUNT, SPREAD = 20, 128, 64, 4000, 0.2  # no phases between 0.7 and 0.8
+
+
+def moons(phase, radius):
+    """Pictures (N, SIDE^2) in [0, 1]: half at phase 1/2, full at 1, after that waning."""
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    phase, radius = phase[:, None, None], radius[:, None, None]
+    width = np.sqrt(np.maximum(radius**2 - y**2, 0))  # of the disc in each row, halved
+    waxing, waning = x - (1 - 2 * phase) * width, (3 - 2 * phase) * width - x
+    lit = np.clip(np.where(phase <= 1, waxing, waning) + 0.5, 0, 1)  # edges one pixel soft
+    return (lit * np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)).reshape(len(phase), -1)
+
+
+def perceptron(*sizes, rng):
+    """Linear layers with relu between them."""
+    layers = [(nn.Linear(*pair, rng=rng), nn.ReLU()) for pair in itertools.pairwise(sizes)]
+    return nn.Sequential(*itertools.chain(*layers[:-1], layers[-1][:1]))
+
+
+class MoonVAE(models.VAE):  # SIDE^2 -> 128 -> 128 -> 2 and back
+    latent_dim = 2
+
+    def __init__(self, seed):
+        rng = init_stream(seed)
+        self.encoder = perceptron(SIDE**2, HIDDEN, HIDDEN, 4, rng=rng)
+        self.decoder = perceptron(2, HIDDEN, HIDDEN, SIDE**2, rng=rng)
+
+    def encode(self, x):
+        heads = self.encoder(x)
+        return heads[:, :2], heads[:, 2:]
+
+    def decode(self, z):
+        return self.decoder(z)
+
+
+@threadpool_limits.wrap(limits=1)  # the products are too small to share
+def trained(x, seed, steps, variational):
+    """The network after ``steps`` steps of Adam, in double precision."""
+    model = MoonVAE(seed).to(dtype=np.float64)
+    adam = optim.Adam(model.parameters(), lr=1e-3)
+    pick, stream = np.random.default_rng(seed), mv.NoiseStream(seed)
+    for _ in range(steps):
+        batch = mv.Tensor(x[pick.integers(0, len(x), BATCH)])
+        if variational:
+            loss = model.elbo(batch, stream).loss
+        else:
+            logits = model.decode(model.encode(batch)[0])
+            loss = F.mean(model.reconstruction_loss(logits, batch))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return model
+
+
+def distance(a, b):
+    """Root of the squares summed over pixels, mean over pictures (..., pixels)."""
+    return np.sqrt(((a - b) ** 2).sum(axis=-1)).mean()
+
+
+def midpoints(model, half, between, full):
+    """Distances of the decoded midpoints, and of the decoded ends, from what they should be."""
+    walks = np.stack([model.interpolate(a, b, 3).data for a, b in zip(half, full, strict=True)])
+    return distance(walks[:, 1], between), distance(walks[:, ::2], np.stack([half, full], axis=1))
+
+
+def compare(seeds, steps):
+    """Train a pair of networks for each seed; a figure of the last pair, and rows of distances."""
+    rng, rows = np.random.default_rng(0), []
+    phase = np.repeat([0.5, 1.0], COUNT // 2) + rng.uniform(-SPREAD, SPREAD, COUNT)
+    x = moons(phase, rng.uniform(6, 8, COUNT))
+    half, between, full = (moons(np.full(41, p), np.linspace(6, 8, 41)) for p in (0.5, 0.75, 1))
+    average = distance((half + full) / 2, between)
+    print("\nMoons: distance of the decoded midpoint from the three-quarter moon")
+    print(f"{'seed':>6}{'AE':>8}{'VAE':>8}{'pixel average':>16}    decoded ends: AE, VAE")
+    for seed in range(seeds):
+        pair = {name: trained(x, seed, steps, name == "VAE") for name in ("AE", "VAE")}
+        found = {name: midpoints(model, half, between, full) for name, model in pair.items()}
+        rows.append({"seed": seed, "average": average, **found})
+        (ae, ae_ends), (vae, vae_ends) = found.values()
+        print(f"{seed:>6}{ae:>8.2f}{vae:>8.2f}{average:>16.2f}{ae_ends:>18.2f}{vae_ends:>5.2f}")
+    return draw(pair, x, phase, half[20], full[20]), rows
+
+
+def draw(pair, x, phase, half, full):
+    """Codes coloured by phase with a walk from half to full, and the walk decoded."""
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    axes = figure.subplot_mosaic("AV;aa;vv;tt", height_ratios=(5, 1, 1, 1))
+    for (name, model), (plane, strip) in zip(pair.items(), ("Aa", "Vv"), strict=True):
+        with model.evaluating():
+            codes, ends = (model.encode(mv.Tensor(a))[0].data for a in (x, np.stack([half, full])))
+        shown = axes[plane].scatter(*codes.T, c=phase, s=2)
+        axes[plane].plot(*ends.T, "ro-", label=f"{name}: a walk from half to full")
+        axes[plane].legend()
+        tiles(axes[strip], model.interpolate(half, full, 9).data, 9, f"the walk decoded, {name}")
+    figure.colorbar(shown, ax=axes["V"], label="phase (none of 0.7 to 0.8 was seen)")
+    tiles(axes["t"], moons(np.linspace(0.5, 1, 9), np.full(9, 7.0)), 9, "true moons")
+    return figure

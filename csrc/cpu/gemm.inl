@@ -57,8 +57,10 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
   const Index step = plan.pack_b ? kTileRows : 2 * kTileStep;
   T* packed_a = scratch<T>(Scratch::kPackedA, (kBlockRows + kTileRows) * block_depth + kVectorLanes<T>);
   T* packed_b = scratch<T>(Scratch::kPackedB, (kBlockCols<T> + W) * block_depth + kVectorLanes<T>);
-  for (Index jb = j0; jb < j1; jb += kBlockCols<T>) {
-    const Index jb_end = min_index(jb + kBlockCols<T>, j1);
+  for (Index jb = j0, jb_end; jb < j1; jb = jb_end) {
+    // A few columns first, where stores past the caches need it, so that the others are aligned.
+    const Index lead = out.stream ? to_alignment(out.c + jb) : 0;
+    jb_end = min_index(jb + (lead > 0 ? lead : kBlockCols<T>), j1);
     for (Index block = 0; block < blocks; ++block) {
       const Index k0 = block * block_depth, depth = min_index(block_depth, K - k0);
       const auto pack = [&](Index j, T* dst) {
@@ -120,7 +122,8 @@ void gemm_pieces(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>&
 template <class T>
 void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c) {
   if (M == 0 || N == 0) return;
-  const bool stream = M * N * Index(sizeof(T)) >= kStreamBytes && K <= kBlockDepth<T>;
+  const GemmPlan plan = plan_gemm(M, N, K, a, b);
+  const bool stream = M * N * Index(sizeof(T)) >= kStreamBytes && K <= plan.depth && !plan.dots;
   const Output<T> out{c, N, bias, stream};
   if (M * N <= 4096 && K >= 8192) return gemm_pieces(M, N, K, a, b, out);
   // Cut the longer side of C until every thread has a rectangle.
@@ -136,7 +139,6 @@ void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, con
   const Index part_cols = ceil_div(ceil_div(N, col_parts), kVectorLanes<T>) * kVectorLanes<T>;
   row_parts = ceil_div(M, part_rows);
   col_parts = ceil_div(N, part_cols);
-  const GemmPlan plan = plan_gemm(M, N, K, a, b);
   parallel_for(row_parts * col_parts, 1, [&](Index begin, Index end) {
     for (Index part = begin; part < end; ++part) {
       const Index i = part / col_parts * part_rows, j = part % col_parts * part_cols;

@@ -35,6 +35,12 @@ template <class T>
 MV_INLINE bool can_stream(const T* p) {
   return reinterpret_cast<std::uintptr_t>(p) % MV_VECTOR_BYTES == 0;
 }
+// How many elements of an array at p come before the first vector that can_stream.
+template <class T>
+MV_INLINE Index to_alignment(const T* p) {
+  const Index past = static_cast<Index>(reinterpret_cast<std::uintptr_t>(p) % MV_VECTOR_BYTES / sizeof(T));
+  return past > 0 ? kVectorLanes<T> - past : 0;
+}
 #if MV_VECTOR_BYTES == 64
 MV_INLINE void store_past_caches(float* p, Vec<float> v) {
   _mm512_stream_ps(p, v);

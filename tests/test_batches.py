@@ -154,3 +154,14 @@ def test_test_images_are_drawn_once_in_every_mode():
 def test_wrong_arguments(pixels, options, match):
     with pytest.raises(ValueError, match=match):
         PixelBatches(pixels, 5, **options)
+
+
+@pytest.mark.parametrize("binarize", ["none", "static", "dynamic"])
+def test_images_of_any_layout_give_the_same_batches(binarize):
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 4), dtype=np.uint8)
+    twice = np.repeat(images, 2, axis=0)
+    last = np.ascontiguousarray(np.moveaxis(images, 1, -1))
+    for same in (images, twice[::2], np.asfortranarray(images), np.moveaxis(last, -1, 1)):
+        found = np.concatenate(list(PixelBatches(same, 2, binarize=binarize).epoch(1)))
+        expected = np.concatenate(list(PixelBatches(images, 2, binarize=binarize).epoch(1)))
+        assert np.array_equal(found, expected)

@@ -92,12 +92,13 @@ class PixelBatches:
                 f"images: expected uint8 (N, H, W) or (N, C, H, W), came {images.dtype} "
                 f"{images.shape}"
             )
+        images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
         self.index = Batches(len(images), batch_size, seed if train else None)
         self.seed = seed
         self.dynamic = binarize == "dynamic" and train
         if binarize != "none" and not self.dynamic:
             images = binarize_once(images, STATIC_TRAIN if train else STATIC_TEST)
-        self.images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
+        self.images = images
 
     def __len__(self) -> int:
         return len(self.index)

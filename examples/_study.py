@@ -1,5 +1,6 @@
 """What the examples for study share: their options, and where pictures and numbers go."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minivae as mv
-from minivae import plots
+from minivae import data, plots
 from minivae.options import Parser, seed
 
 
@@ -50,6 +51,13 @@ def strips(named, columns):
     for axes, (name, images) in zip(parts, named.items(), strict=True):
         tiles(axes, images, columns, name)
     return figure
+
+
+def first_batches(images, batch_size, steps, seed):
+    """So many batches, binarised anew each time, over as many epochs as that takes."""
+    batches = data.PixelBatches(images, batch_size, seed=seed, binarize="dynamic")
+    endless = (x for epoch in itertools.count() for x in batches.epoch(epoch))
+    return itertools.islice(endless, steps)
 
 
 def save(args, numbers, **figures):

@@ -1,0 +1,116 @@
+"""Posterior collapse: latents that carry nothing, and what beta, KL warm-up and free bits change.
+
+A latent d is unused where q(z_d|x) = N(0, 1) for every x, so that its KL is 0. Often that is right:
+a latent that saves less reconstruction than its KL costs is better unused, and beta is the price.
+It is a loss where one wants codes and the decoder manages without. The decoder that "sees pixels"
+can (Chen et al. 2017, arXiv:1611.02731): convolutions tell it the pixels before i, row by row,
+
+    ln p(x|z) = sum_i ln Bernoulli(x_i; sigmoid(f_i(z) + g_i(x_<i))).
+
+Two remedies change the objective in training; the model is always judged by its ELBO:
+
+- warm-up (Bowman et al. 2016, arXiv:1511.06349, section 3.1): beta rises from 0 to its value;
+- free bits (Kingma et al. 2016, arXiv:1606.04934, appendix C.8): sum_d max(lambda, KL_d), KL_d the
+  mean over the batch: the first lambda nats of each latent cost nothing.
+
+A unit is active where its posterior mean varies over x by more than 0.01 (variance; Burda et al.
+2016, arXiv:1509.00519, section 5.2).
+"""
+
+import numpy as np
+from _collapsing_vae import Setting, SmallVAE
+from _study import first_batches, options, panels, save
+
+from minivae import data, optim, plots
+from minivae.noise import EVALUATION, NoiseStream
+from minivae.train import EagerStep
+
+BATCH, LR = 64, 3e-3
+
+SETTINGS = {
+    "beta 1/4": Setting(beta=0.25),
+    "beta 1": Setting(),
+    "beta 4": Setting(beta=4.0),
+    "beta 16": Setting(beta=16.0),
+    "beta 4, warm-up": Setting(beta=4.0, warm_up=0.5),
+    "sees pixels": Setting(sees_pixels=True),
+    "sees pixels, warm-up": Setting(sees_pixels=True, warm_up=0.5),
+    "sees pixels, free bits": Setting(sees_pixels=True, free=0.5),
+}
+
+
+def train(setting, images, steps, seed):
+    """The trained model, and the KL at each step."""
+    model, noise, kl = SmallVAE(setting, seed), NoiseStream(seed), []
+    step = EagerStep(model, optim.Adam(model.parameters(), lr=LR))
+    for x in first_batches(images, BATCH, steps, seed):
+        beta = setting.beta * min(1.0, (len(kl) + 1) / max(setting.warm_up * steps, 1))
+        kl.append(step(x, noise.draw(), beta).kl.item())
+    return model, np.array(kl)
+
+
+def main(argv=None):
+    """Train in every setting, print what each leads to, and draw the KL of each latent."""
+    args = options(__doc__, "posterior_collapse", argv)
+    digits = data.mnist.load(args.data)
+    test = data.PixelBatches(digits.test_images[:1000], 1000, binarize="static", train=False)
+    steps = 60 if args.short else 1500
+    x, numbers, curves = next(test.epoch(0)), {}, {}
+    print(f"{digits.name}; nats per image, on test images; -ELBO = rec + KL whatever beta was\n")
+    print(f"{'':<24}{'rec':>8}{'KL':>8}{'-ELBO':>8}{'active':>8}   KL of each latent, sorted")
+    for name, setting in SETTINGS.items():
+        model, curves[name] = train(setting, digits.train_images, steps, args.seed)
+        with model.evaluating():
+            rec, kl, mu = (t.numpy() for t in model.terms(x, NoiseStream(args.seed, EVALUATION)))
+        each, active = np.sort(kl.mean(axis=0))[::-1], mu.var(axis=0) > 0.01
+        row = {"rec": rec.mean(), "kl": each.sum(), "loss": rec.mean() + each.sum()}
+        numbers[name] = {**row, "active": active.sum(), "each": list(each)}
+        shown = " ".join(f"{k:.2f}" for k in each[::3])
+        print(f"{name:<24}{''.join(f'{v:8.2f}' for v in row.values())}{active.sum():>8}   {shown}")
+    explain(numbers)
+    save(args, numbers, latents=draw_latents(numbers), training=draw_training(curves))
+
+
+def explain(numbers):
+    """What the table says."""
+    plain, dear, warm = (numbers[n] for n in ("beta 1", "beta 16", "beta 4, warm-up"))
+    sees, free = numbers["sees pixels"], numbers["sees pixels, free bits"]
+    print(
+        f"\nbeta is a price: at 16 a nat of KL must save 16 of rec, and {plain['kl']:.1f} nats"
+        f" become {dear['kl']:.1f}.\nWarm-up changes the road, not the price: with beta 4 it ends"
+        f" at {warm['loss']:.1f} instead of {numbers['beta 4']['loss']:.1f}.\nA decoder that sees"
+        f" pixels has less to ask: KL {sees['kl']:.1f} for {plain['kl']:.1f}, and a better"
+        f" model, {sees['loss']:.1f} for {plain['loss']:.1f}.\nFree bits buy the latents back:"
+        f" KL {free['kl']:.1f}, at {free['loss'] - sees['loss']:+.1f} nats of -ELBO."
+    )
+
+
+def draw_latents(numbers):
+    """The KL of each latent, largest first, one panel a setting; grey where it is not active."""
+    figure, axes = panels(2, 4, width=3.2, height=2.4, sharey=True, sharex=True)
+    for panel, (name, row) in zip(axes.ravel(), numbers.items(), strict=True):
+        order = np.arange(len(row["each"]))
+        colours = np.where(order < row["active"], plots.TRAIN, "0.6")
+        panel.bar(order + 1, np.maximum(row["each"], 0.02), color=colours)
+        panel.set_title(name, weight="bold", fontsize="medium")
+        said = "{loss:.1f} = {rec:.1f} + {kl:.1f}\n{active} active".format(**row)
+        panel.text(0.97, 0.95, said, ha="right", va="top", transform=panel.transAxes)
+    figure.suptitle("KL of each latent in nats, and -ELBO = rec + KL")
+    return figure
+
+
+def draw_training(curves):
+    """The KL during training, means over 20 steps: the roads by which the settings get there."""
+    figure, axes = panels(1, 2, width=5.5, height=3.8, sharey=True)
+    for name, kl in curves.items():
+        smooth = kl[: len(kl) // 20 * 20].reshape(-1, 20).mean(axis=1)
+        panel = axes[int(name.startswith("sees"))]
+        panel.plot(20 * np.arange(1, len(smooth) + 1), smooth, label=name)
+    for panel, title in zip(axes, ("plain decoder", "decoder sees pixels"), strict=True):
+        panel.set(title=title, xlabel="step", ylabel="KL, nats per image")
+        panel.legend(loc="right", bbox_to_anchor=(1, 0.73))
+    return figure
+
+
+if __name__ == "__main__":
+    main()

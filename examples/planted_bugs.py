@@ -55,7 +55,7 @@ def main(argv=None):
     steps = EVERY * (2 if args.short else 30)
     test_images = digits.test_images[: 200 if args.short else 1000]
     print(f"{digits.name}: {steps} steps with each bug, nats per image\n")
-    print(f"{'':<22}{'reported loss':>20}{'truth':>9}{'rec':>9}{'KL':>9}  caught (x) by")
+    print(f"{'':<22}{'reported loss':>20}{'truth':>9}{'rec':>9}{'KL':>9}  caught by")
     numbers, drawn, complaints = {}, {}, ""
     for name, loss in LOSSES.items():
         model, reported, truth = train(loss, digits.train_images, steps, test_images, args.seed)

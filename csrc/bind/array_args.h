@@ -31,7 +31,9 @@ inline std::string to_text(const Shape& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-inline Shape shape_of(const py::array& a) { return Shape(a.shape(), a.shape() + a.ndim()); }
+inline Shape shape_of(const py::array& a) {
+  return Shape(a.shape(), a.shape() + a.ndim());
+}
 
 // Element count of a shape.
 inline Index count(const Shape& shape) {
@@ -41,10 +43,14 @@ inline Index count(const Shape& shape) {
 }
 
 template <class T>
-std::string dtype_name() { return py::str(py::dtype::of<T>().attr("name")); }
+std::string dtype_name() {
+  return py::str(py::dtype::of<T>().attr("name"));
+}
 
 // As NumPy writes it, byte order included: "<f4".
-inline std::string dtype_text(const py::array& a) { return py::str(a.dtype().attr("str")); }
+inline std::string dtype_text(const py::array& a) {
+  return py::str(a.dtype().attr("str"));
+}
 
 inline py::array any_array(const char* name, const py::object& value) {
   if (!py::isinstance<py::array>(value)) {
@@ -65,8 +71,8 @@ template <class T>
 py::array array_arg(const char* name, const py::object& value, const Shape* shape = nullptr) {
   py::array a = any_array(name, value);
   if (!holds<T>(a)) {
-    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() +
-                         " in native byte order, got " + dtype_text(a));
+    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
+                         dtype_text(a));
   }
   bool fits = !shape || static_cast<std::size_t>(a.ndim()) == shape->size();
   for (std::size_t i = 0; shape && fits && i < shape->size(); ++i) {
@@ -82,8 +88,7 @@ py::array array_arg(const char* name, const py::object& value, const Shape* shap
                           to_text(shape_of(a)));
   }
   if (reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) != 0) {
-    throw py::value_error(std::string(name) + " must be aligned to " + std::to_string(alignof(T)) +
-                          " bytes");
+    throw py::value_error(std::string(name) + " must be aligned to " + std::to_string(alignof(T)) + " bytes");
   }
   return a;
 }
@@ -97,8 +102,7 @@ const T* input(const char* name, const py::object& value, const Shape& shape) {
 inline Shape matrix_shape(const char* name, const py::object& value) {
   const py::array a = any_array(name, value);
   if (a.ndim() != 2) {
-    throw py::value_error(std::string(name) + " must have two dimensions, got shape " +
-                          to_text(shape_of(a)));
+    throw py::value_error(std::string(name) + " must have two dimensions, got shape " + to_text(shape_of(a)));
   }
   return shape_of(a);
 }
@@ -115,7 +119,9 @@ T* in_place(const char* name, const py::object& value, const Shape& shape) {
 
 // A fresh array in C order.
 template <class T>
-py::array_t<T> output(const Shape& shape) { return py::array_t<T>(shape); }
+py::array_t<T> output(const Shape& shape) {
+  return py::array_t<T>(shape);
+}
 
 struct Extent {  // a named piece of memory
   const char* name;
@@ -128,8 +134,7 @@ inline void require_disjoint(const Extent& written, std::initializer_list<Extent
   for (const Extent& other : others) {
     const auto start = reinterpret_cast<std::uintptr_t>(other.data);
     if (begin < start + other.bytes && start < begin + written.bytes) {
-      throw py::value_error(std::string(written.name) + " is changed in place, but overlaps " +
-                            other.name);
+      throw py::value_error(std::string(written.name) + " is changed in place, but overlaps " + other.name);
     }
   }
 }
@@ -140,8 +145,8 @@ auto by_dtype(const char* name, const py::object& value, Run run) {
   py::array a = any_array(name, value);
   if (holds<float>(a)) return run(float());
   if (holds<double>(a)) return run(double());
-  throw py::type_error(std::string(name) +
-                       " must be float32 or float64 in native byte order, got " + dtype_text(a));
+  throw py::type_error(std::string(name) + " must be float32 or float64 in native byte order, got " +
+                       dtype_text(a));
 }
 
 }  // namespace minivae

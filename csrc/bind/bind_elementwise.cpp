@@ -62,8 +62,7 @@ void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
   });
 }
 
-py::object reparam_kl_forward(const py::object& mu, const py::object& logvar,
-                              const py::object& noise) {
+py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, const py::object& noise) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape shape = matrix_shape("mu", mu);
@@ -79,9 +78,8 @@ py::object reparam_kl_forward(const py::object& mu, const py::object& logvar,
   });
 }
 
-py::object reparam_kl_backward(const py::object& mu, const py::object& logvar,
-                               const py::object& noise, const py::object& dz,
-                               const py::object& dkl) {
+py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, const py::object& noise,
+                               const py::object& dz, const py::object& dkl) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape shape = matrix_shape("mu", mu);
@@ -131,8 +129,8 @@ py::object squared_error_with_logits(const py::object& logits, const py::object&
 }
 
 void adam(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
-          double weight_decay, double one_minus_beta1, double beta2, double one_minus_beta2,
-          double step_size, double sqrt_correction, double eps) {
+          double weight_decay, double one_minus_beta1, double beta2, double one_minus_beta2, double step_size,
+          double sqrt_correction, double eps) {
   by_dtype("param", param, [&](auto zero) {
     using T = decltype(zero);
     const Shape shape{any_array("param", param).size()};
@@ -145,10 +143,9 @@ void adam(const py::object& param, const py::object& grad, const py::object& m, 
     require_disjoint({"m", m1, bytes}, {{"grad", g, bytes}, {"v", m2, bytes}});
     require_disjoint({"v", m2, bytes}, {{"grad", g, bytes}});
     const AdamFactors<T> factors{T(weight_decay), T(one_minus_beta1), T(beta2), T(one_minus_beta2),
-                                 T(step_size), T(sqrt_correction), T(eps)};
-    over_rows(shape[0], 1, [&](Index begin, Index end) {
-      kernels<T>().adam(p, g, m1, m2, factors, begin, end);
-    });
+                                 T(step_size),    T(sqrt_correction), T(eps)};
+    over_rows(shape[0], 1,
+              [&](Index begin, Index end) { kernels<T>().adam(p, g, m1, m2, factors, begin, end); });
   });
 }
 

@@ -16,15 +16,19 @@ PYBIND11_MODULE(_cpu, module) {
   module.attr("compiler") = __VERSION__;
   table();  // a MINIVAE_ISA that cannot be honoured fails the import
   module.def("isa", [] { return std::string(table().isa); }, "The instruction set in use.");
-  module.def("isas", [] {
-    int count = 0;
-    const Table* const* tables = usable_tables(&count);
-    std::vector<std::string> names;
-    for (int i = 0; i < count; ++i) names.emplace_back(tables[i]->isa);
-    return names;
-  }, "The instruction sets this machine can run, best last.");
-  module.def("use_isa", [](const std::string& isa) { use_table(isa.c_str()); }, py::arg("isa"),
-             "Choose the instruction set by name, for the whole process.");
+  module.def(
+      "isas",
+      [] {
+        int count = 0;
+        const Table* const* tables = usable_tables(&count);
+        std::vector<std::string> names;
+        for (int i = 0; i < count; ++i) names.emplace_back(tables[i]->isa);
+        return names;
+      },
+      "The instruction sets this machine can run, best last.");
+  module.def(
+      "use_isa", [](const std::string& isa) { use_table(isa.c_str()); }, py::arg("isa"),
+      "Choose the instruction set by name, for the whole process.");
   bind_elementwise(module);
   bind_conv(module);
   bind_parallel(module);

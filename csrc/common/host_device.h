@@ -17,7 +17,11 @@ namespace minivae {
 
 using Index = std::int64_t;
 
-MV_HD constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
-MV_HD constexpr Index min_index(Index a, Index b) { return a < b ? a : b; }
+MV_HD constexpr Index ceil_div(Index a, Index b) {
+  return (a + b - 1) / b;
+}
+MV_HD constexpr Index min_index(Index a, Index b) {
+  return a < b ? a : b;
+}
 
 }  // namespace minivae

@@ -1,7 +1,6 @@
 // The elementary functions alone, for their tests.
 template <class T>
-void elementary(Elementary function, const T* MV_RESTRICT x, T* MV_RESTRICT y, Index begin,
-                Index end) {
+void elementary(Elementary function, const T* MV_RESTRICT x, T* MV_RESTRICT y, Index begin, Index end) {
   switch (function) {
     case Elementary::kExp:
       for (Index i = begin; i < end; ++i) y[i] = exponential(x[i]);
@@ -20,8 +19,7 @@ void elementary(Elementary function, const T* MV_RESTRICT x, T* MV_RESTRICT y, I
 
 // Box-Muller on pairs of words: (count, 2) words to (count, 2) normal numbers.
 template <class T>
-void box_muller_pairs(const std::uint32_t* MV_RESTRICT words, T* MV_RESTRICT out, Index begin,
-                      Index end) {
+void box_muller_pairs(const std::uint32_t* MV_RESTRICT words, T* MV_RESTRICT out, Index begin, Index end) {
   for (Index i = begin; i < end; ++i) {
     T n0, n1;
     box_muller(words[2 * i], words[2 * i + 1], n0, n1);

@@ -1,8 +1,8 @@
 // Images number index[first .. last) of a uint8 (N, size) array as numbers in [0, 1], or as the 0s
 // and 1s that the stream `key` draws when `draw` is set. Indices have been checked.
 template <class T>
-void gather_pixels(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
-                   T* out, Index size, Index first, Index last) {
+void gather_pixels(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key, T* out,
+                   Index size, Index first, Index last) {
   std::uint32_t room[kTileRoom];
   for (Index row = first; row < last; ++row) {
     const std::uint8_t* MV_RESTRICT p = images + index[row] * size;

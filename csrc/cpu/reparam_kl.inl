@@ -3,8 +3,8 @@
 // and once more in backward, and never pass through memory.
 
 template <class T>
-void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl,
-                        Index D, Index first, Index last) {
+void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl, Index D,
+                        Index first, Index last) {
   T room[kTileRoom];
   sum_rows(first, last, D, kl, [&](Index begin, Index count, T* MV_RESTRICT term) {
     const T* MV_RESTRICT e = eps ? eps + begin : normal_tile(key, begin, count, room);
@@ -19,8 +19,8 @@ void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key
 }
 
 template <class T>
-void reparam_kl_backward(const T* mu, const T* logvar, const T* eps, NoiseKey key, const T* dz,
-                         const T* dkl, T* dmu, T* dlogvar, Index D, Index first, Index last) {
+void reparam_kl_backward(const T* mu, const T* logvar, const T* eps, NoiseKey key, const T* dz, const T* dkl,
+                         T* dmu, T* dlogvar, Index D, Index first, Index last) {
   T room[kTileRoom], row_gradient[kTile];
   const Index end = last * D;
   for (Index begin = first * D; begin < end; begin += kTile) {

@@ -34,8 +34,7 @@ const Table* find(const std::string& isa) {
     if (isa == t->isa) return t;
     names += (names.empty() ? "" : ", ") + std::string(t->isa);
   }
-  throw std::runtime_error("instruction set '" + isa + "' is not one this machine can run (" +
-                           names + ")");
+  throw std::runtime_error("instruction set '" + isa + "' is not one this machine can run (" + names + ")");
 }
 
 std::atomic<const Table*>& current() {
@@ -48,9 +47,13 @@ std::atomic<const Table*>& current() {
 
 }  // namespace
 
-const Table& table() { return *current().load(std::memory_order_relaxed); }
+const Table& table() {
+  return *current().load(std::memory_order_relaxed);
+}
 
-void use_table(const char* isa) { current().store(find(isa), std::memory_order_relaxed); }
+void use_table(const char* isa) {
+  current().store(find(isa), std::memory_order_relaxed);
+}
 
 const Table* const* usable_tables(int* count) {
   *count = static_cast<int>(usable().size());

@@ -46,20 +46,20 @@ struct Kernels {
   void (*uniform)(NoiseKey key, T* out, Index begin, Index end);
   void (*normal)(NoiseKey key, T* out, Index begin, Index end);
   // reparam_kl.inl, over rows; eps may be null, then key serves
-  void (*reparam_kl_forward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl,
-                             Index D, Index first, Index last);
+  void (*reparam_kl_forward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, T* z, T* kl, Index D,
+                             Index first, Index last);
   void (*reparam_kl_backward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, const T* dz,
                               const T* dkl, T* dmu, T* dlogvar, Index D, Index first, Index last);
   // bce_with_logits.inl and squared_error_with_logits.inl, over rows; dlogits may be null
-  void (*bce_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M,
-                          Index first, Index last);
+  void (*bce_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M, Index first,
+                          Index last);
   void (*squared_error_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M,
-                          Index first, Index last);
+                                    Index first, Index last);
   // adam.inl, over elements
   void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);
   // gather_pixels.inl, over rows
-  void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw,
-                        NoiseKey key, T* out, Index size, Index first, Index last);
+  void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
+                        T* out, Index size, Index first, Index last);
   // relu.inl, over elements
   void (*relu)(const T* x, T* y, Index begin, Index end);
   void (*relu_backward)(const T* y, const T* dy, T* dx, Index begin, Index end);
@@ -104,8 +104,12 @@ const Table* const* usable_tables(int* count);
 template <class T>
 const Kernels<T>& kernels();
 template <>
-inline const Kernels<float>& kernels<float>() { return table().f32; }
+inline const Kernels<float>& kernels<float>() {
+  return table().f32;
+}
 template <>
-inline const Kernels<double>& kernels<double>() { return table().f64; }
+inline const Kernels<double>& kernels<double>() {
+  return table().f64;
+}
 
 }  // namespace minivae

@@ -27,7 +27,7 @@ template <>
 struct Real<float> {
   using Bits = std::uint32_t;
   static constexpr int kBits = 32, kMantissa = 23, kBias = 127;
-  static constexpr float kRounder = 0x1.8p23f;    // x + kRounder has ulp 1: rounds x to an integer
+  static constexpr float kRounder = 0x1.8p23f;  // x + kRounder has ulp 1: rounds x to an integer
   static constexpr float kInverseLn2 = 0x1.715476p+0f;
   static constexpr float kLn2High = 0x1.62e4p-1f;  // 15 bits: exact times any exponent
   static constexpr float kLn2Low = 0x1.7f7d1cp-20f;
@@ -105,14 +105,12 @@ MV_HD T power_of_two(BitsOf<T> biased) {
 
 // (e^r - 1 - r) / r^2; errors of e^r: 2^-28.2 and 2^-57.9.
 MV_HD float exp_tail(float r) {
-  return polynomial(r, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b02p-7f,
-                    0x1.6a2288p-10f);
+  return polynomial(r, 0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558f8p-5f, 0x1.123b02p-7f, 0x1.6a2288p-10f);
 }
 MV_HD double exp_tail(double r) {
-  return polynomial(r, 0x1.000000000000ap-1, 0x1.55555555554f8p-3, 0x1.5555555550754p-5,
-                    0x1.111111112814ap-7, 0x1.6c16c1846fe24p-10, 0x1.a01a0129088c1p-13,
-                    0x1.a01999441328cp-16, 0x1.71df270b7ee0fp-19, 0x1.28ae34aba89aap-22,
-                    0x1.ad7ea53e4ca85p-26);
+  return polynomial(r, 0x1.000000000000ap-1, 0x1.55555555554f8p-3, 0x1.5555555550754p-5, 0x1.111111112814ap-7,
+                    0x1.6c16c1846fe24p-10, 0x1.a01a0129088c1p-13, 0x1.a01999441328cp-16,
+                    0x1.71df270b7ee0fp-19, 0x1.28ae34aba89aap-22, 0x1.ad7ea53e4ca85p-26);
 }
 
 // e^r - 1, and n. ln 2 is taken off in two parts, the first without rounding.
@@ -159,9 +157,8 @@ MV_HD float log_tail(float y) {
   return polynomial(y, 0x1.55557ap-1f, 0x1.995eaep-2f, 0x1.31e47p-2f);
 }
 MV_HD double log_tail(double y) {
-  return polynomial(y, 0x1.5555555555593p-1, 0x1.999999997fca4p-2, 0x1.2492494201a31p-2,
-                    0x1.c71c51faffc3dp-3, 0x1.7466420ad8949p-3, 0x1.39a16538466dap-3,
-                    0x1.2f08eda73d933p-3);
+  return polynomial(y, 0x1.5555555555593p-1, 0x1.999999997fca4p-2, 0x1.2492494201a31p-2, 0x1.c71c51faffc3dp-3,
+                    0x1.7466420ad8949p-3, 0x1.39a16538466dap-3, 0x1.2f08eda73d933p-3);
 }
 
 // ln(high + low), for a positive normal high and |low| <= ulp(high), 0 from high = 2^60 on. `shift`

@@ -33,8 +33,7 @@ MV_HD std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
 MV_HD Words4 philox4x32(Words4 x, std::uint32_t k0, std::uint32_t k1) {
   constexpr std::uint32_t M0 = 0xD2511F53u, M1 = 0xCD9E8D57u;
   for (int round = 0; round < 10; ++round) {
-    x = {multiply_high(M1, x.w2) ^ x.w1 ^ k0, M1 * x.w2,
-         multiply_high(M0, x.w0) ^ x.w3 ^ k1, M0 * x.w0};
+    x = {multiply_high(M1, x.w2) ^ x.w1 ^ k0, M1 * x.w2, multiply_high(M0, x.w0) ^ x.w3 ^ k1, M0 * x.w0};
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }

@@ -14,6 +14,7 @@ Derivation: docs/linear-and-convolution.md.
 import operator
 
 from .. import kernels
+from ..backend import array_module
 from ..tensor import Function, as_tensor
 
 LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflows 64 bits
@@ -36,7 +37,7 @@ class Conv2d(Function):
         grad_weight = kernels.get("conv2d_grad_weight", dy, w)
         dx = grad_input(dy, w, None, x.shape[2:], **self.geometry) if self.needs[0] else None
         dw = grad_weight(x, dy, w.shape[2:], **self.geometry) if self.needs[1] else None
-        return dx, dw, dy.sum(axis=(0, 2, 3)) if self.needs[2] else None
+        return dx, dw, bias_gradient(dy) if self.needs[2] else None
 
 
 class ConvTranspose2d(Function):
@@ -58,7 +59,13 @@ class ConvTranspose2d(Function):
         if self.needs[0]:  # with output_padding >= stride, dy has rows that x never reached
             dx = conv(dy, w, None, **self.geometry)[:, :, :H, :W]
         dw = grad_weight(dy, x, w.shape[2:], **self.geometry) if self.needs[1] else None
-        return dx, dw, dy.sum(axis=(0, 2, 3)) if self.needs[2] else None
+        return dx, dw, bias_gradient(dy) if self.needs[2] else None
+
+
+def bias_gradient(dy):
+    """db_o = sum of dy over images and positions: dy (N, O, OH, OW), db (O,)."""
+    dy = array_module(dy).ascontiguousarray(dy).reshape(*dy.shape[:2], -1 if dy.size else 0)
+    return kernels.get("channel_sum", dy)(dy)
 
 
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):

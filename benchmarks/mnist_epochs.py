@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from importlib.metadata import version
 
 import numpy as np
 from _harness import (
@@ -36,7 +37,7 @@ def run_minivae(data, epochs):
     def batches(images, order):
         for start in range(0, len(images), BATCH):
             index = order[start : start + BATCH]
-            yield mv.kernels.get("gather_pixels", images)(images, index, np.float32)
+            yield mv.kernels.get("gather_pixels", images)(images[:, None], index, np.float32)
 
     start = time.perf_counter()
     for epoch in range(epochs):
@@ -100,10 +101,8 @@ def main(argv=None):
         seconds, test_loss, dataset = run(args.data, args.epochs)
         print(json.dumps({"seconds": seconds, "test_loss": test_loss, "dataset": dataset}))
         return
-    import torch
-
     record = {
-        "environment": {**environment(), "torch": torch.__version__},
+        "environment": {**environment(), "torch": version("torch")},
         "epochs": args.epochs,
         "runs": {"minivae": [], "torch": []},
     }

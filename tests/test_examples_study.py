@@ -21,6 +21,7 @@ def study(tmp_path_factory):
     digits = synthetic_digits.load(2000, 1000)
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(EXAMPLES)
+    forget_examples()  # a figure of docs/ may have the name of an example
     patch.setattr(mnist, "load", lambda folder: digits)  # no network in tests
 
     def run(name):
@@ -34,7 +35,12 @@ def study(tmp_path_factory):
 
     yield run
     patch.undo()
-    for path in EXAMPLES.glob("*.py"):  # their short names are free again
+    forget_examples()
+
+
+def forget_examples():
+    """Make the short names of the examples free for others."""
+    for path in EXAMPLES.glob("*.py"):
         sys.modules.pop(path.stem, None)
 
 

@@ -53,7 +53,7 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x):
         h = F.relu(self.conv2(F.relu(self.conv1(x))))
-        h = F.relu(self.linear(h.flatten(1)))
+        h = self.linear(h.flatten(1))
         return self.mu(h), self.logvar(h)
 
 

@@ -56,7 +56,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x):
         """x -> mu (N, D), logvar (N, D)."""
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
-        h = F.relu(self.linear(F.flatten(x)))
+        h = self.linear(F.flatten(x))
         return self.mu(h), self.logvar(h)
 
 

@@ -59,7 +59,7 @@ def edits_table(records):
                 f"{1 - plain['with']:.0%} → {edited['removed']:.0%}", gain,
             ])  # fmt: skip
     header = [
-        "run", "attribute", "classifier right on photographs", "seen after adding (before → after)",
+        "run", "attribute", "classifier right on originals", "seen after adding (before → after)",
         "not seen after removing", "distance to the truth: nothing / pixel / latent, gain",
     ]  # fmt: skip
     return markdown_table(header, rows)

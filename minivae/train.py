@@ -19,8 +19,10 @@ from .errors import CheckpointError, NonFiniteError
 from .evaluate import evaluate
 from .interrupt import interruptible
 from .noise import EVALUATION, TRAINING, NoiseStream
+from .objectives import elbo
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
+BEST = "best.safetensors"
 READ_EVERY = 50  # steps of a GPU between two waits for its losses
 
 
@@ -29,13 +31,15 @@ class EagerStep:
 
     ``step(x, noise, beta)`` updates the weights and gives ``ELBO(loss, rec, kl)``, scalar tensors,
     means over the batch. On the CPU it raises NonFiniteError before anything is changed.
+
+    ``objective(model, x, noise, beta)`` gives those terms; see ``minivae.objectives``.
     """
 
-    def __init__(self, model, optimizer):
-        self.model, self.optimizer = model, optimizer
+    def __init__(self, model, optimizer, objective=elbo):
+        self.model, self.optimizer, self.objective = model, optimizer, objective
 
     def __call__(self, x, noise, beta):
-        terms = self.model.elbo(x, noise, beta)
+        terms = self.objective(self.model, x, noise, beta)
         if not is_device_array(x) and not math.isfinite(terms.loss.item()):
             raise NonFiniteError(first_nonfinite(self.model, x, terms.loss) or "the loss")
         self.optimizer.zero_grad()
@@ -62,6 +66,9 @@ class Trainer:
         beta: weight of the KL term; reported losses are ``rec + beta kl`` always.
         warmup: epochs over which the weight grows linearly from 0 to beta (Sønderby et al. 2016,
             arXiv:1602.02282), step by step.
+        schedule: (first epoch, learning rate) pairs, epochs counted from 0 and rising; from each
+            of them on the optimiser has that rate. Empty keeps the one it has.
+        keep_best: write the weights of the epoch with the lowest test loss to ``best.safetensors``.
         save_every: also write a checkpoint after this many steps; 0 only after each epoch.
         config: JSON-able options of the run that a resumed one must share.
         replaces: names of files in ``out`` that an earlier run may have left and that no longer
@@ -76,7 +83,7 @@ class Trainer:
 
     def __init__(
         self, model, optimizer, train, test, out, *, epochs, seed=0, beta=1.0, warmup=0,
-        save_every=0, config=None, replaces=(), step=None,
+        schedule=(), keep_best=False, save_every=0, config=None, replaces=(), step=None,
     ):  # fmt: skip
         for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
             if value < least:
@@ -87,7 +94,11 @@ class Trainer:
         for name, batches in (("train", train), ("test", test)):
             if len(batches) == 0:
                 raise ValueError(f"{name}: expected at least one image, got none")
+        firsts = [first for first, _ in schedule]
+        if firsts != sorted(set(firsts)) or any(not 0 <= rate < math.inf for _, rate in schedule):
+            raise ValueError(f"schedule: expected rising epochs and rates >= 0, got {schedule}")
         self.model, self.optimizer, self.train, self.test = model, optimizer, train, test
+        self.schedule, self.keep_best = tuple(schedule), keep_best
         self.out, self.epochs, self.seed = out, epochs, seed
         self.beta, self.warmup, self.save_every = beta, warmup, save_every
         self.replaces = replaces
@@ -95,6 +106,7 @@ class Trainer:
         self.device = device_of(model.parameters()[0].data)
         architecture = {"name": type(model).__name__, **model.config()}
         options = {**(config or {}), "seed": seed, "beta": beta, "warmup": warmup}
+        options |= {"schedule": self.schedule} if schedule else {}
         self.config = json.loads(json.dumps({**options, "architecture": architecture}))
         self.noise = NoiseStream(seed, TRAINING)
         self.epoch = self.step = self.batch = 0  # epochs and steps done; batches of this epoch
@@ -138,6 +150,9 @@ class Trainer:
 
     def _run_epoch(self):
         start = time.perf_counter()
+        for first, rate in self.schedule:  # a function of the epoch alone: nothing to resume
+            if self.epoch >= first:
+                self.optimizer.lr = rate
         with tqdm(
             total=self.train.count,
             initial=self._images,
@@ -167,6 +182,8 @@ class Trainer:
         # First the table, then the checkpoint: should the process die between the two, the time
         # of the epoch is on record and a resumed run puts the table right.
         metrics.write(self.out, self.rows, self.seconds)
+        if self.keep_best and tested.loss == min(row["test_loss"] for row in self.rows):
+            checkpoint.save(self.out / BEST, self.model, epoch=self.epoch, config=self.config)
         self.save()
         print(self._report(), flush=True)
 

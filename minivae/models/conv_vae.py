@@ -13,26 +13,29 @@ class ConvVAE(VAE):
 
     Args:
         latent_dim: D.
+        bottleneck: "linear", or "relu" for an activation on the encoder's dense layer.
         seed: of the initial weights.
 
     Takes (N, 1, 28, 28); logits have the same shape.
 
     Raises:
-        ValueError: latent_dim below 1.
+        ValueError: latent_dim below 1, or an unknown bottleneck.
     """
 
     image_shapes = ((1, 28, 28),)
 
-    def __init__(self, latent_dim=2, seed=0):
+    def __init__(self, latent_dim=2, bottleneck="linear", seed=0):
         require_positive("latent_dim", latent_dim)
+        if bottleneck not in ("linear", "relu"):
+            raise ValueError(f"bottleneck: expected 'linear' or 'relu', got {bottleneck!r}")
         rng = init_stream(seed)
-        self.latent_dim = latent_dim
-        self.encoder = ConvEncoder(latent_dim, rng)
+        self.latent_dim, self.bottleneck = latent_dim, bottleneck
+        self.encoder = ConvEncoder(latent_dim, bottleneck, rng)
         self.decoder = ConvDecoder(latent_dim, rng)
 
     def config(self):
         """Constructor arguments."""
-        return {"latent_dim": self.latent_dim}
+        return {"latent_dim": self.latent_dim, "bottleneck": self.bottleneck}
 
     def encode(self, x):
         """(N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
@@ -46,7 +49,8 @@ class ConvVAE(VAE):
 class ConvEncoder(nn.Module):
     """(N, 1, 28, 28) -> (mu, logvar)."""
 
-    def __init__(self, latent_dim, rng):
+    def __init__(self, latent_dim, bottleneck, rng):
+        self.bottleneck = bottleneck
         self.conv1 = nn.Conv2d(1, 32, 3, stride=2, padding=1, rng=rng)  # 28 -> 14
         self.conv2 = nn.Conv2d(32, 64, 3, stride=2, padding=1, rng=rng)  # 14 -> 7
         self.linear = nn.Linear(64 * 7 * 7, 16, rng=rng)
@@ -57,6 +61,8 @@ class ConvEncoder(nn.Module):
         """x -> mu (N, D), logvar (N, D)."""
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
         h = self.linear(F.flatten(x))
+        if self.bottleneck == "relu":
+            h = F.relu(h)
         return self.mu(h), self.logvar(h)
 
 

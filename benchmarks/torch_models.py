@@ -24,10 +24,9 @@ class TorchVAE(nn.Module):
 
 
 class MLPVAE(TorchVAE):
-    latent_dim = 20
-
     def __init__(self, latent_dim=20, hidden=400):
         super().__init__()
+        self.latent_dim = latent_dim
         self.fc1 = nn.Linear(784, hidden)
         self.fc21 = nn.Linear(hidden, latent_dim)
         self.fc22 = nn.Linear(hidden, latent_dim)

@@ -34,7 +34,16 @@ def save(path, model, optimizer=None, **state):
             file cannot be written. What ``path`` held before is kept.
         TypeError, ValueError: a value of the state is neither JSON nor an array.
     """
-    path = Path(path)
+    _write(path, _encoded(path, model, optimizer, state))
+
+
+def save_keeping(path, before, model, optimizer=None, **state):
+    """``save``, but what ``path`` held gets the name ``before`` in the same folder."""
+    _write(path, _encoded(path, model, optimizer, state), before)
+
+
+def _encoded(path, model, optimizer, state):
+    """The file's bytes."""
     tensors = {f"model.{name}": a for name, a in model.state_dict().items()}
     if optimizer is not None:
         tensors |= {f"optimizer.{name}": a for name, a in optimizer.state_dict().items()}
@@ -44,9 +53,12 @@ def save(path, model, optimizer=None, **state):
     tensors = {name: _storable(name, a) for name, a in tensors.items()}
     text = _json({name: value for name, value in state.items() if name not in arrays})
     header = json.dumps({"sha256": _digest(text, tensors), "state": text})
-    body = safetensors.numpy.save(tensors, {FORMAT: header})
+    return safetensors.numpy.save(tensors, {FORMAT: header})
+
+
+def _write(path, body, keep=None):
     try:
-        write_atomically(path, body)
+        write_atomically(path, body, keep)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
 

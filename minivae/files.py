@@ -10,32 +10,65 @@ from pathlib import Path
 from .errors import OutputError
 
 
-def write_atomically(path, body):
-    """Write bytes to a temporary file in the same folder, flush it to disk and rename it.
+def write_atomically(path, body, keep=None):
+    """Make bytes the content of a file, as ``replacing`` does."""
+    with replacing(path, keep) as file:
+        file.write(body)
 
-    A reader finds the old content or the new, never a part, whenever the process or the machine
-    dies. Temporary files that dead processes left for the same path are removed; a symbolic link
-    is followed, so that it stays one.
+
+@contextlib.contextmanager
+def replacing(path, keep=None):
+    """A binary file to write to, which takes the place of ``path`` when the block ends.
+
+    It has a temporary name in the same folder, is flushed to disk and renamed: a reader finds the
+    old content or the new, never a part, whenever the process or the machine dies. Temporary files
+    that dead processes left for the same path are removed; a symbolic link is followed, so that it
+    stays one.
+
+    Args:
+        path: the file.
+        keep: the name, in the same folder, that the file's old content is to have from then on.
 
     Raises:
-        OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged.
+        OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged,
+            as it is after an error in the block.
     """
     path = Path(os.path.realpath(path))
     remove_leftovers(path.parent, glob.escape(path.name))
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = _temporary(path)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with open(descriptor, "wb") as file:
             _try_lock(file)  # held until the rename: the sign of a living writer
-            file.write(body)
+            yield file
             file.flush()
             os.fsync(file.fileno())
+            if keep is not None:
+                _keep(path, path.with_name(keep))
             os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
     _flush_folder(path.parent)
+
+
+def _temporary(path):
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def _keep(path, kept):
+    """Give the file at ``path``, if there is one, the name ``kept`` as well."""
+    if not path.exists():
+        return
+    link = _temporary(kept)
+    try:
+        os.link(path, link)
+        os.replace(link, kept)
+    except OSError:  # a file system without links: for a moment the file is at ``kept`` alone
+        os.replace(path, kept)
+    finally:
+        link.unlink(missing_ok=True)  # renaming one of two names of one file does nothing
 
 
 def remove_leftovers(folder, name="*"):
@@ -110,6 +143,24 @@ class OutputFolder:
         except OSError as error:
             raise _cannot_write(self.path / name, error) from error
 
+    def rename(self, old, new):
+        """Give a file another name, in place of a file that has it; OutputError when that fails.
+
+        Nothing happens when there is no file ``old``.
+        """
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.path / old, self.path / new)
+        except OSError as error:
+            raise _cannot_write(self.path / new, error) from error
+
+    def remove(self, name):
+        """Remove a file if it is there; OutputError when that fails."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.path / name, error) from error
+
 
 def _try_lock(file):
     """Lock an open file for this process if nobody holds it; False if somebody does."""
@@ -122,12 +173,12 @@ def _try_lock(file):
 
 def _flush_folder(folder):
     """Make a rename survive a power cut, where the system can flush a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _cannot_write(path, error):

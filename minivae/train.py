@@ -5,7 +5,6 @@ A run is a pure function of its configuration: the order of images and the noise
 and resumed ends with the same bytes as one never stopped.
 """
 
-import contextlib
 import json
 import math
 import time
@@ -22,6 +21,7 @@ from .noise import EVALUATION, TRAINING, NoiseStream
 from .objectives import elbo
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
+BACKUP, DAMAGED = "backup.safetensors", "damaged.safetensors"
 BEST = "best.safetensors"
 READ_EVERY = 50  # steps of a GPU between two waits for its losses
 
@@ -250,14 +250,18 @@ class Trainer:
 
     # ------------------------------------------------------------ what is kept
     def save(self):
-        """Write the checkpoint. The first one of a new run moves an earlier run's file aside."""
+        """Write the checkpoint and keep the one before it as ``backup.safetensors``.
+
+        The first one of a new run moves an earlier run's file aside.
+        """
         if not (self.saved or self.resumed):
-            with contextlib.suppress(FileNotFoundError):
-                (self.out / CHECKPOINT).replace(self.out / PREVIOUS)
+            self.out.remove(BACKUP)
+            self.out.rename(CHECKPOINT, PREVIOUS)
             for name in self.replaces:
-                (self.out / name).unlink(missing_ok=True)
-        checkpoint.save(
+                self.out.remove(name)
+        checkpoint.save_keeping(
             self.out / CHECKPOINT,
+            BACKUP,
             self.model,
             self.optimizer,
             config=self.config,
@@ -271,16 +275,19 @@ class Trainer:
         self.saved = True
 
     def resume(self):
-        """Continue from the checkpoint in the output folder; False when there is none.
+        """Continue from the newest good checkpoint in the output folder; False when there is none.
+
+        When ``checkpoint.safetensors`` is damaged, that is the one before it; a line on stdout says
+        so, and the damaged file is renamed ``damaged.safetensors``.
 
         Raises:
             CheckpointError: it cannot be used: damaged, or made with other options, the first of
                 which is named. Nothing is changed then.
         """
-        path = self.out / CHECKPOINT
-        if not path.exists():
+        newest, backup = self.out / CHECKPOINT, self.out / BACKUP
+        if not (newest.exists() or backup.exists()):
             return False
-        state = checkpoint.load(path)
+        path, state = self._newest_good(newest, backup)
         try:
             self._require_same_config(path, state["config"])
             position = [state[name] for name in ("epoch", "step")] + [state["shuffle"]["batch"]]
@@ -305,12 +312,26 @@ class Trainer:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not the state of a training run: {error}") from error
         checkpoint.load(path, self.model, self.optimizer)
+        if path == backup:
+            self.out.rename(CHECKPOINT, DAMAGED)
+            self.out.rename(BACKUP, CHECKPOINT)
         self.epoch, self.step, self.batch = position
         self._rec, self._kl, self._images = sums
         self.noise, self.rows, self.resumed = noise, rows, True
         self.seconds = metrics.read_seconds(self.out, self.rows)
         metrics.write(self.out, self.rows, self.seconds)
         return True
+
+    def _newest_good(self, newest, backup):
+        """(path, state) of the first of two checkpoints that is whole."""
+        try:
+            return newest, checkpoint.load(newest)
+        except CheckpointError as error:
+            if not backup.exists():
+                raise
+            state = checkpoint.load(backup)
+            print(f"{error}; continuing from the checkpoint before it, {backup}")
+            return backup, state
 
     def _require_same_config(self, path, recorded):
         for name in self.config | recorded:  # options before the architecture they lead to

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from minivae.errors import OutputError
-from minivae.files import OutputFolder, remove_leftovers, write_atomically
+from minivae.files import OutputFolder, remove_leftovers, replacing, write_atomically
 
 HOLD = """
 import sys, time
@@ -52,6 +52,54 @@ def test_a_symbolic_link_stays_one(tmp_path):
     write_atomically(link, b"body")
     assert link.is_symlink()
     assert (tmp_path / "real" / "a").read_bytes() == b"body"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_a_file_held_is_kept_under_another_name(tmp_path, monkeypatch, links):
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    path, kept = tmp_path / "a", tmp_path / "before"
+    write_atomically(path, b"1", keep="before")
+    assert os.listdir(tmp_path) == ["a"]
+    for body, old in ((b"2", b"1"), (b"3", b"2")):
+        write_atomically(path, body, keep="before")
+        assert (path.read_bytes(), kept.read_bytes()) == (body, old)
+    if links:
+        kept.unlink()
+        os.link(path, kept)  # as a process leaves them that is killed between the two renames
+        write_atomically(path, b"4", keep="before")
+        assert (path.read_bytes(), kept.read_bytes()) == (b"4", b"3")
+    assert sorted(os.listdir(tmp_path)) == ["a", "before"]
+
+
+def test_an_error_in_the_block_leaves_the_file(tmp_path):
+    path = tmp_path / "a"
+    write_atomically(path, b"old")
+    with pytest.raises(KeyError), replacing(path) as file:
+        file.write(b"new")
+        raise KeyError
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_files_are_renamed_and_removed_or_the_reason_told(tmp_path):
+    with OutputFolder(tmp_path) as out:
+        for act in (lambda name: out.rename(name, "b"), out.remove):
+            out.write("a", b"body")
+            act("a")
+            assert not (tmp_path / "a").exists()
+            act("missing")
+            (tmp_path / "folder").mkdir(exist_ok=True)
+            (tmp_path / "folder" / "file").touch()
+        (tmp_path / "b").unlink()
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "file").touch()
+        with pytest.raises(OutputError, match="b: cannot be written"):
+            out.rename("folder", "b")
+        with pytest.raises(OutputError, match="folder: cannot be written"):
+            out.remove("folder")
 
 
 def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(tmp_path):

@@ -60,7 +60,8 @@ def train(example, data):
 def test_a_run_leaves_everything(train, tmp_path, capsys):
     assert train(tmp_path) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {".lock", "metrics.csv", "summary.json", "checkpoint.safetensors"} | PICTURES
+    files = {".lock", "metrics.csv", "summary.json", "backup.safetensors", "checkpoint.safetensors"}
+    assert names == files | PICTURES
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary) == SUMMARY
     with open(tmp_path / "metrics.csv", newline="") as file:

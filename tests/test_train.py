@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -282,6 +283,52 @@ def test_a_new_run_keeps_the_old_checkpoint_until_it_has_its_own(tmp_path, capsy
     assert new != old
     assert (tmp_path / "previous.safetensors").read_bytes() == old
     assert not (tmp_path / "samples.png").exists()
+
+
+def flip(path):
+    body = bytearray(path.read_bytes())
+    body[-1000] ^= 4  # a weight
+    path.write_bytes(body)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda path: os.truncate(path, 99), Path.unlink])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path, damage, capsys):
+    whole = tiny_run.run(tmp_path / "whole", epochs=4)
+    tiny_run.run(tmp_path / "cut", epochs=3)
+    path, damaged = (tmp_path / "cut" / name for name in ("checkpoint.safetensors",
+                                                          "damaged.safetensors"))  # fmt: skip
+    damage(path)
+    left = path.read_bytes() if path.exists() else None
+    with OutputFolder(tmp_path / "cut") as out:
+        trainer = tiny_run.trainer(out, epochs=4)
+        assert trainer.resume() and trainer.epoch == 2
+        assert re.search(r"checkpoint\.safetensors: .*backup\.safetensors", capsys.readouterr().out)
+        assert checkpoint.load(path)["epoch"] == 2, "killed here, it goes on from there again"
+        assert (damaged.read_bytes() if damaged.exists() else None) == left
+        trainer.run()
+    assert path.read_bytes() == whole
+    assert checkpoint.load(tmp_path / "cut/backup.safetensors")["epoch"] == 3
+
+
+def test_two_damaged_checkpoints_are_an_error_and_stay(tmp_path):
+    tiny_run.run(tmp_path)
+    paths = [tmp_path / "checkpoint.safetensors", tmp_path / "backup.safetensors"]
+    for path in paths:
+        flip(path)
+    bodies = [path.read_bytes() for path in paths]
+    with pytest.raises(CheckpointError, match="damaged"):
+        tiny_run.run(tmp_path, resume=True)
+    assert [path.read_bytes() for path in paths] == bodies
+
+
+def test_a_new_run_never_goes_on_from_an_earlier_run(tmp_path):
+    """Its backup is gone before its checkpoint is moved aside."""
+    tiny_run.run(tmp_path, epochs=3)
+    tiny_run.run(tmp_path, epochs=1)
+    assert not (tmp_path / "backup.safetensors").exists()
+    flip(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(CheckpointError, match="damaged"):
+        tiny_run.run(tmp_path, resume=True)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):

@@ -27,6 +27,40 @@ def cuda_unavailable():
     return _probe_cupy()[1]
 
 
+def device_module():
+    """The module of device arrays, CuPy; RuntimeError with the reason when no GPU answers."""
+    cupy, reason = _probe_cupy()
+    if cupy is None:
+        raise RuntimeError(f"device 'cuda' is not available: {reason}")
+    return cupy
+
+
+def current_stream():
+    """The address of CuPy's current stream, which kernels are launched on."""
+    return device_module().cuda.get_current_stream().ptr
+
+
+def device_description():
+    """Name, compute capability, driver and runtime of the GPU in use, a dict of texts."""
+    cupy = device_module()
+    runtime, index = cupy.cuda.runtime, cupy.cuda.Device().id
+    found = runtime.getDeviceProperties(index)
+    name = found["name"]
+    return {
+        "name": name.decode() if isinstance(name, bytes) else str(name),
+        "compute capability": f"{found['major']}.{found['minor']}",
+        "devices": str(runtime.getDeviceCount()),
+        "driver": _cuda_version(runtime.driverGetVersion()),
+        "runtime": _cuda_version(runtime.runtimeGetVersion()),
+        "cupy": cupy.__version__,
+    }
+
+
+def _cuda_version(number):
+    """13000 as "13.0"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def is_device_array(x):
     """True for an array in GPU memory (it speaks the CUDA array interface)."""
     return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")
@@ -51,12 +85,7 @@ def to_device(x, device):
         raise ValueError(f"device: expected 'cpu' or 'cuda', got {device!r}")
     if device_of(x) == device:
         return x
-    if device == "cpu":
-        return x.get()
-    cupy, reason = _probe_cupy()
-    if cupy is None:
-        raise RuntimeError(f"device 'cuda' is not available: {reason}")
-    return cupy.asarray(x)
+    return x.get() if device == "cpu" else device_module().asarray(x)
 
 
 def to_numpy(x):

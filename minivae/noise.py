@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import kernels
+from .backend import to_device
 from .kernels.philox import seed_and_offset
 
 
@@ -33,21 +34,21 @@ class Noise(_Pair):
     def __new__(cls, seed, offset):
         return super().__new__(cls, *seed_and_offset((seed, offset)))
 
-    def normal(self, shape, dtype=np.float32):
-        """Standard normal numbers, a NumPy array of ``shape`` and float ``dtype``."""
-        return kernels.get("normal", _like(dtype))(self, shape, dtype)
+    def normal(self, shape, dtype=np.float32, device="cpu"):
+        """Standard normal numbers, an array of ``shape`` and float ``dtype`` on ``device``."""
+        return self._draw("normal", shape, dtype, device)
 
-    def uniform(self, shape, dtype=np.float32):
-        """Uniform numbers in (0, 1], a NumPy array of ``shape`` and float ``dtype``."""
-        return kernels.get("uniform", _like(dtype))(self, shape, dtype)
+    def uniform(self, shape, dtype=np.float32, device="cpu"):
+        """Uniform numbers in (0, 1], an array of ``shape`` and float ``dtype`` on ``device``."""
+        return self._draw("uniform", shape, dtype, device)
 
-
-def _like(dtype):
-    """An array that stands for what will be drawn when the registry looks for a variant."""
-    like = np.empty(0, dtype)
-    if like.dtype.kind != "f":
-        raise TypeError(f"dtype: expected a floating-point dtype, got {like.dtype}")
-    return like
+    def _draw(self, kernel, shape, dtype, device):
+        like = np.empty(0, dtype)  # stands for what will be drawn, in the choice of a variant
+        if like.dtype.kind != "f":
+            raise TypeError(f"dtype: expected a floating-point dtype, got {like.dtype}")
+        like = to_device(like, device)
+        # A variant without a generator leaves the draw to the reference, on the host.
+        return to_device(kernels.get(kernel, like)(self, shape, dtype), device)
 
 
 class NoiseStream:

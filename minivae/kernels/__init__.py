@@ -6,9 +6,11 @@ A variant is a module whose functions have the names, signatures and meaning of 
     composed    no module: operations that have a fused kernel are put together from basic ones
     cpu         compiled C++ (csrc/)
     numba       the same loops compiled by numba
-    cupy, cuda  fused CuPy kernels, CUDA C++
+    cupy        fused kernels that CuPy compiles, for arrays on a GPU
+    cuda        CUDA C++ (csrc/cuda), for arrays on a GPU
 
-Unless ``use`` forces one, the fastest variant that is built and takes the arrays serves.
+Unless ``use`` forces one, the fastest variant that is built and takes the arrays serves: ``cpu``
+for arrays in host memory, ``cuda`` then ``cupy`` for arrays on a GPU, ``reference`` for others.
 """
 
 import contextlib
@@ -21,13 +23,20 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..backend import cuda_unavailable, is_device_array
+from ..backend import cuda_unavailable, device_module, device_of
 from ..errors import KernelUnavailable
 from . import reference
 
 VARIANTS = ("reference", "composed", "cpu", "numba", "cupy", "cuda")
-_MODULES = {"reference": "reference", "cpu": "cpu", "numba": "numba_cpu"}
-_COMPILED = ("cpu", "numba")
+_MODULES = {
+    "reference": "reference",
+    "cpu": "cpu",
+    "numba": "numba_cpu",
+    "cupy": "cupy_fused",
+    "cuda": "cuda",
+}
+_MEMORY = {"cpu": "cpu", "numba": "cpu", "cupy": "cuda", "cuda": "cuda"}  # whose arrays each takes
+_DEFAULTS = {"cpu": ("cpu",), "cuda": ("cuda", "cupy")}  # what serves whose arrays, fastest first
 _COMPILED_DTYPES = "fdB"  # float32, float64 and the images' uint8
 
 _forced = threading.local()
@@ -38,24 +47,29 @@ def _load(name):
     """(module, None) of a variant that ran a tiny kernel, else (None, reason)."""
     if name == "composed":
         return None, None
-    if name not in _MODULES:
-        return None, cuda_unavailable() or f"this version of minivae has no {name} kernels"
+    on_gpu = _MEMORY.get(name) == "cuda"
+    no_gpu = cuda_unavailable() if on_gpu else None
     try:
+        if no_gpu and name == "cupy":
+            return None, no_gpu
         module = importlib.import_module("." + _MODULES[name], __name__)
-        module.uniform((0, 0), (1,), np.float32)
+        if on_gpu:
+            module.relu(device_module().zeros((1,), np.float32))
+        else:
+            module.uniform((0, 0), (1,), np.float32)
     except Exception as error:  # a broken compiler or library raises more than ImportError
         reason = f"{type(error).__name__}: {error}"
-        if name == "cpu":
-            reason = _why_not_built() or reason
-            if os.environ.get("MINIVAE_ISA"):  # asked for by name, so no quiet fall-back
-                raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error
-        return None, reason
+        if name in ("cpu", "cuda"):
+            reason = why_not_built(f"_{name}") or reason
+        if name == "cpu" and os.environ.get("MINIVAE_ISA"):  # asked for by name: no quiet fall-back
+            raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error
+        return None, f"{reason}; {no_gpu}" if no_gpu and no_gpu not in reason else reason
     return module, None
 
 
-def _why_not_built():
+def why_not_built(extension):
     """What the build wrote down when it could not make the extension, or None."""
-    note = Path(__file__).parent.parent / "_cpu_not_built.txt"
+    note = Path(__file__).parent.parent / f"{extension}_not_built.txt"
     return f"not built: {note.read_text().strip()}" if note.exists() else None
 
 
@@ -80,12 +94,12 @@ def active():
 def use(name):
     """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.
 
-    A kernel that the variant does not have is run by the default one. "cuda:3" names version 3 of
-    the CUDA kernels.
+    A kernel that the variant does not have is run by the default one. "cuda:3" names rung 3 of
+    the kernels that are written as a ladder of versions; the others have one version.
 
     Raises:
         KernelUnavailable: the name is unknown, or the variant cannot run here; says why. Inside
-            the block: arrays came that the variant does not take.
+            the block: arrays came that the variant does not take, or a ladder lacks the rung.
     """
     variant, colon, version = str(name).partition(":")
     if variant not in VARIANTS or (colon and not (variant == "cuda" and version.isdecimal())):
@@ -94,6 +108,8 @@ def use(name):
         )
     if reason := _load(variant)[1]:
         raise KernelUnavailable(f"kernel variant {name!r} is not available here: {reason}")
+    if colon and not 1 <= int(version) <= max(_load(variant)[0].VERSIONS.values()):
+        raise KernelUnavailable(f"kernel variant {name!r}: no kernel has that version")
     if not hasattr(_forced, "stack"):
         _forced.stack = []
     _forced.stack.append(name)
@@ -103,13 +119,17 @@ def use(name):
         _forced.stack.pop()
 
 
-def _unfit(a):
-    """Why compiled kernels do not take the array, or None."""
-    if is_device_array(a):
-        return "it lives on a GPU"
+def _unfit(a, variant):
+    """Why a variant's kernels do not take the array, or None."""
+    if variant not in _MEMORY:
+        return None
+    if device_of(a) != _MEMORY[variant]:
+        return "it lives " + ("on a GPU" if _MEMORY[variant] == "cpu" else "in host memory")
     if a.dtype.char not in _COMPILED_DTYPES or not a.dtype.isnative:
         return f"its dtype is {a.dtype}, expected float32 or float64 in native byte order"
-    return None if a.flags.aligned else "it is not aligned to its elements"
+    if _MEMORY[variant] == "cpu" and not a.flags.aligned:  # CuPy has no arrays that are not
+        return "it is not aligned to its elements"
+    return None
 
 
 def get(kernel, *arrays):
@@ -117,20 +137,40 @@ def get(kernel, *arrays):
 
     Raises:
         AttributeError: there is no such kernel.
-        KernelUnavailable: ``use`` forces a compiled variant, which does not take these arrays.
+        KernelUnavailable: ``use`` forces a compiled variant, which does not take these arrays, or
+            a version of it that this kernel does not have.
+        TypeError: some arrays are on a GPU and some are not.
     """
     name = active()
-    unfit = next((why for a in arrays if a is not None and (why := _unfit(a))), None)
-    for variant in (name, "cpu", "reference"):
+    arrays = [a for a in arrays if a is not None]
+    places = {device_of(a) for a in arrays} or {_MEMORY.get(name, "cpu")}
+    if len(places) > 1:
+        raise TypeError(f"{kernel}: arrays on cpu and cuda do not mix; move one with .to")
+    for variant in (name, *_DEFAULTS[places.pop()], "reference"):
         function = getattr(_load(variant)[0], kernel, None) if variant else None
-        if function is None or (unfit and variant in _COMPILED and variant != name):
+        if function is None:
             continue
-        if unfit and variant in _COMPILED:
+        unfit = variant in _MEMORY and next(
+            (why for a in arrays if (why := _unfit(a, variant))), None
+        )
+        if not unfit:
+            return _version(function, kernel) if variant == name == "cuda" else function
+        if variant == name:
             raise KernelUnavailable(f"kernel variant {name!r} cannot run {kernel}: {unfit}")
-        return function
     raise AttributeError(
         f"no kernel is called {kernel!r}; there are {', '.join(reference.__all__)}"
     )
+
+
+def _version(function, kernel):
+    """The function, at the rung of its ladder that ``use("cuda:VERSION")`` asks for."""
+    version = _forced.stack[-1].partition(":")[2]
+    highest = _load("cuda")[0].VERSIONS.get(kernel)
+    if not version or highest is None:
+        return function
+    if int(version) > highest:
+        raise KernelUnavailable(f"{kernel} has versions 1 to {highest}, asked for {version}")
+    return functools.partial(function, version=int(version))
 
 
 def table():

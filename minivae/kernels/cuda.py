@@ -1,0 +1,169 @@
+"""The CUDA kernels (csrc/cuda, built as minivae._cuda), for float32 and float64.
+
+Signatures and meaning are those of ``reference``; arrays are CuPy's, in and out, and the work is
+put on CuPy's current stream: no function waits for the GPU. The bindings check every array:
+TypeError for a wrong dtype, ValueError for shape, layout, overlap and the wrong device.
+
+Kernels that are a ladder of versions take ``version``; without it they run the last one.
+
+A captured step (``minivae.captured``) repeats the very same launches, so what changes from step to
+step is read from GPU memory: the ``counter`` in a noise or a step count, added to the number given
+beside it, and a learning rate that is an array of one element.
+
+Imported by the registry, when a device answered.
+"""
+
+import math
+
+import numpy as np
+
+from .. import _cuda
+from ..backend import current_stream, device_module
+from . import cuda_conv
+from .cuda_conv import *  # noqa: F403
+from .philox import seed_and_offset
+
+__all__ = [
+    *cuda_conv.__all__,
+    "VERSIONS",
+    "adam",
+    "advance",
+    "bce_with_logits",
+    "gather_pixels",
+    "log_mean_exp",
+    "normal",
+    "reparam_kl_backward",
+    "reparam_kl_forward",
+    "squared_error_with_logits",
+    "uniform",
+]
+
+# The highest rung of each ladder. Rung 5 of reparam_kl draws its noise itself.
+VERSIONS = {"reparam_kl_forward": 5, "reparam_kl_backward": 5, **cuda_conv.VERSIONS}
+DRAWS_NOISE = 5
+
+_cupy = device_module()
+
+
+def _empty_like(*arrays):
+    return [_cupy.empty(a.shape, a.dtype) for a in arrays]
+
+
+def _address(noise):
+    """(seed, offset), or (seed, offset, counter) of the noise of a captured step."""
+    return getattr(noise, "on_device", None) or seed_and_offset(noise)
+
+
+def _eps(noise, like, version):
+    """The noise as this version takes it: drawn already, or its address."""
+    if not isinstance(noise, tuple):
+        return noise
+    return _address(noise) if version >= DRAWS_NOISE else normal(noise, like.shape, like.dtype)
+
+
+def normal(noise, shape, dtype):
+    """Standard normal numbers; see ``philox.normal``."""
+    out = _cupy.empty(shape, dtype)
+    _cuda.normal(out, _address(noise), current_stream())
+    return out
+
+
+def uniform(noise, shape, dtype):
+    """Uniform numbers in (0, 1]; see ``philox.uniform``."""
+    out = _cupy.empty(shape, dtype)
+    _cuda.uniform(out, _address(noise), current_stream())
+    return out
+
+
+def reparam_kl_forward(mu, logvar, noise, version=VERSIONS["reparam_kl_forward"]):
+    """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
+    z, kl = _cupy.empty(mu.shape, mu.dtype), _cupy.empty(len(mu), mu.dtype)
+    noise = _eps(noise, mu, version)
+    _cuda.reparam_kl_forward(mu, logvar, noise, z, kl, version, current_stream())
+    return z, kl
+
+
+def reparam_kl_backward(
+    mu, logvar, noise, dz, dkl, version=VERSIONS["reparam_kl_backward"]
+):  # fmt: skip
+    """Gradients of both; see ``reference.reparam_kl_backward``."""
+    dmu, dlogvar = _empty_like(mu, logvar)
+    noise = _eps(noise, mu, version)
+    _cuda.reparam_kl_backward(
+        mu, logvar, noise, dz, dkl, dmu, dlogvar, version, current_stream()
+    )  # fmt: skip
+    return dmu, dlogvar
+
+
+def bce_with_logits(logits, target, with_grad):
+    """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
+    return _row_loss(_cuda.bce_with_logits, logits, target, with_grad=with_grad)
+
+
+def squared_error_with_logits(logits, target, with_grad):
+    """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
+    return _row_loss(_cuda.squared_error_with_logits, logits, target, with_grad=with_grad)
+
+
+def log_mean_exp(x, with_grad):
+    """Rows' log mean exp, and the softmax; see ``reference.log_mean_exp``."""
+    return _row_loss(_cuda.log_mean_exp, x, with_grad=with_grad)
+
+
+def _row_loss(kernel, *arrays, with_grad):
+    first = arrays[0]
+    rows = _cupy.empty(len(first), first.dtype)
+    grad = _cupy.empty(first.shape, first.dtype) if with_grad else None
+    kernel(*arrays, rows, grad, current_stream())
+    return rows, grad
+
+
+def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+    """One step of Adam in place; see ``reference.adam``.
+
+    ``step`` may be (step, counter), ``lr`` a float64 array of one element.
+    """
+    step, counter = step if isinstance(step, tuple) else (step, None)
+    _cuda.adam(
+        param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, counter, current_stream()
+    )  # fmt: skip
+
+
+def gather_pixels(images, index, dtype, noise=None):
+    """Images by number, scaled or drawn; see ``reference.gather_pixels``.
+
+    An index outside [0, N) makes a row of NaN: to raise an error would take waiting for the GPU.
+    """
+    out = _cupy.empty((index.size, *images.shape[1:]), dtype)
+    gather_into(out, images, index, noise)
+    return out
+
+
+def gather_into(out, images, order, noise=None, batch=None):
+    """Batch number ``batch[0]`` (0 without one) of ``order``, cut into pieces of ``len(out)``.
+
+    Args:
+        out: (B, ...), written. images: uint8 (N, ...). order: int64, at least B (batch[0] + 1).
+        batch: a counter, a uint64 array of one element.
+    """
+    noise = None if noise is None else _address(noise)
+    rows, size = len(images), math.prod(images.shape[1:])
+    _cuda.gather_pixels(
+        images.reshape(rows, size), order, noise, batch, out.reshape(len(out), size),
+        current_stream(),
+    )  # fmt: skip
+
+
+def advance(counters):
+    """Add 1 to every element of a uint64 array: the last launch of a captured step."""
+    _cuda.advance(counters, current_stream())
+
+
+def matmul_precision():
+    """How matrix products are made: a dict of texts with ``library``, ``tf32`` and more."""
+    return {name: str(value) for name, value in dict(_cuda.cublaslt()).items()}
+
+
+def zeros(shape, dtype=np.float32):
+    """A fresh array of zeros."""
+    return _cupy.zeros(shape, dtype)

@@ -1,0 +1,137 @@
+"""The elementwise kernels as CuPy compiles them from one-line bodies: the baseline of the ladder.
+
+What a user of CuPy writes before turning to CUDA C++: each kernel reads its inputs once and keeps
+everything between in registers, but an elementwise kernel cannot sum rows and a reduction cannot
+write elements, so a loss with its gradient takes two passes over memory. Noise is an array here; a
+pair (seed, offset) is drawn by the reference, on the host, and copied.
+
+Signatures and meaning are those of ``reference``; arrays are CuPy's. Imported by the registry, when
+a device answered.
+"""
+
+from ..backend import device_module
+from .reference import _eps, bias_corrections
+
+__all__ = [
+    "adam",
+    "bce_with_logits",
+    "relu",
+    "relu_backward",
+    "reparam_kl_backward",
+    "reparam_kl_forward",
+    "squared_error_with_logits",
+]
+
+_cupy = device_module()
+# As everywhere here a product and a sum are rounded one after the other.
+_OPTIONS = ("--fmad=false",)
+
+
+def _elementwise(inputs, outputs, body, name):
+    return _cupy.ElementwiseKernel(inputs, outputs, body, f"minivae_{name}", options=_OPTIONS)
+
+
+def _row_sum(inputs, term, name):
+    """A kernel that adds ``term`` over the last axis, in double, and rounds once."""
+    return _cupy.ReductionKernel(
+        inputs, "T sum", f"double({term})", "a + b", "sum = a", "0", f"minivae_{name}",
+        reduce_type="double", options=_OPTIONS,
+    )  # fmt: skip
+
+
+_reparameterize = _elementwise(
+    "T mu, T logvar, T eps", "T z", "z = mu + exp(T(0.5) * logvar) * eps", "reparameterize"
+)
+_kl = _row_sum("T mu, T logvar", "T(0.5) * (mu * mu + (expm1(logvar) - logvar))", "kl")
+_reparam_kl_gradient = _elementwise(
+    "T mu, T logvar, T eps, T dz, T dkl",
+    "T dmu, T dlogvar",
+    """
+    dmu = dz + dkl * mu;
+    dlogvar = T(0.5) * (dz * eps * exp(T(0.5) * logvar) + dkl * expm1(logvar));
+    """,
+    "reparam_kl_gradient",
+)
+
+
+def reparam_kl_forward(mu, logvar, noise):
+    """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
+    return _reparameterize(mu, logvar, _eps(noise, mu)), _kl(mu, logvar, axis=1)
+
+
+def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+    """Gradients of both; see ``reference.reparam_kl_backward``."""
+    return _reparam_kl_gradient(mu, logvar, _eps(noise, mu), dz, dkl[:, None])
+
+
+_LOGISTIC = "(logits >= 0 ? T(1) : exp(-abs(logits))) / (T(1) + exp(-abs(logits)))"
+
+_bce_loss = _row_sum(
+    "T logits, T target",
+    "(logits > 0 ? logits : T(0)) - logits * target + log1p(exp(-abs(logits)))",
+    "bce_loss",
+)
+_bce_gradient = _elementwise(
+    "T logits, T target", "T dlogits", f"dlogits = {_LOGISTIC} - target", "bce_gradient"
+)
+_squared_error = _row_sum(
+    "T logits, T target",
+    f"({_LOGISTIC} - target) * ({_LOGISTIC} - target)",
+    "squared_error",
+)
+_squared_error_gradient = _elementwise(
+    "T logits, T target",
+    "T dlogits",
+    f"""
+    const T e = exp(-abs(logits));
+    dlogits = T(2) * ({_LOGISTIC} - target) * (e / ((T(1) + e) * (T(1) + e)));
+    """,
+    "squared_error_gradient",
+)
+
+
+def bce_with_logits(logits, target, with_grad):
+    """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
+    loss = _bce_loss(logits, target, axis=1)
+    return loss, _bce_gradient(logits, target) if with_grad else None
+
+
+def squared_error_with_logits(logits, target, with_grad):
+    """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
+    loss = _squared_error(logits, target, axis=1)
+    return loss, _squared_error_gradient(logits, target) if with_grad else None
+
+
+_adam = _elementwise(
+    "T grad, T weight_decay, T one_minus_beta1, T beta2, T one_minus_beta2, T step_size, "
+    "T sqrt_correction, T eps",
+    "T param, T m, T v",
+    """
+    const T g = grad + weight_decay * param;
+    m = m + one_minus_beta1 * (g - m);
+    v = v * beta2 + one_minus_beta2 * g * g;
+    param = param - step_size * m / (sqrt(v) / sqrt_correction + eps);
+    """,
+    "adam",
+)
+
+
+def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+    """One step of Adam in place; see ``reference.adam``."""
+    corrections = bias_corrections(step, lr, beta1, beta2)
+    factors = (weight_decay, 1 - beta1, beta2, 1 - beta2, *corrections, eps)
+    _adam(grad, *map(param.dtype.type, factors), param, m, v)
+
+
+_relu = _elementwise("T x", "T y", "y = x > 0 || x != x ? x : T(0)", "relu")
+_relu_backward = _elementwise("T y, T dy", "T dx", "dx = y > 0 ? dy : T(0)", "relu_backward")
+
+
+def relu(x):
+    """max(x, 0), NaN kept."""
+    return _relu(x)
+
+
+def relu_backward(y, dy):
+    """dy where y > 0; see ``reference_conv.relu_backward``."""
+    return _relu_backward(y, dy)

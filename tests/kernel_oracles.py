@@ -49,6 +49,16 @@ def bce_with_logits(logits, target):
     return loss, dlogits
 
 
+def log_mean_exp(x):
+    """In units of the row's first element, whose own exponential is 1."""
+    y, softmax = np.empty(len(x)), np.empty(x.shape)
+    for n, row in enumerate(x.astype(float)):
+        e = [math.exp(v - row[0]) for v in row]
+        y[n] = row[0] + math.log(math.fsum(e) / len(e))
+        softmax[n] = np.array(e) / math.fsum(e)
+    return y, softmax
+
+
 def squared_error_with_logits(logits, target):
     """With the hyperbolic tangent: s = (1 + tanh(l/2))/2, ds/dl = 1/(4 cosh(l/2)^2)."""
     s = (1 + np.tanh(logits.astype(np.longdouble) / 2)) / 2
@@ -85,6 +95,13 @@ def plain_reparam_kl_backward(mu, logvar, eps, dz, dkl):
 def plain_bce_with_logits(logits, target):
     loss = np.logaddexp(np.zeros_like(logits), logits) - logits * target
     return loss.sum(axis=1), 1 / (1 + np.exp(-logits)) - target
+
+
+def plain_log_mean_exp(x):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    total = e.sum(axis=1, keepdims=True)
+    y = x.max(axis=1) + np.log(total[:, 0] / x.dtype.type(x.shape[1]))
+    return y, e / total
 
 
 def plain_squared_error_with_logits(logits, target):

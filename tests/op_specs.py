@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import minivae as mv
 import oracles
 from minivae import functional as F
+from minivae.backend import array_module
 from minivae.ops import activation, basic, batch_norm, conv, linear, loss, reparam_kl
 from strategies import (
     AWAY_FROM_ZERO,
@@ -118,6 +119,13 @@ def reduction(f, oracle, op, least, empty, **more):
         empty=empty,
         **more,
     )
+
+
+@st.composite
+def log_mean_exp_shapes(draw):
+    """A shape and one of its axes."""
+    shape = draw(any_shape(least=1).filter(len))
+    return (shape,), {"axis": draw(st.integers(-len(shape), len(shape) - 1))}
 
 
 @st.composite
@@ -274,7 +282,8 @@ def batch_norm_eval(x, w, b, mean, var):
 
 def batch_norm_train(x, w, b):
     """F.batch_norm in training mode, with running statistics of its own."""
-    mean, var = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
+    xp = array_module(x.data)
+    mean, var = xp.zeros(x.shape[1], x.dtype), xp.ones(x.shape[1], x.dtype)
     return F.batch_norm(x, mean, var, w, b, training=True)
 
 
@@ -390,6 +399,14 @@ SPECS = {
         ((((0, 3),), {"axis": 1}),),
         domains=(DISTINCT,),
         kinks=(([np.array([[1.0, 5.0, 5.0], [2.0, 1.0, 0.0]])], {"axis": 1}, 0, (0, 1)),),
+    ),
+    "log_mean_exp": Spec(
+        fn=F.log_mean_exp,
+        oracle=oracles.log_mean_exp,
+        op=basic.LogMeanExp,
+        shapes=log_mean_exp_shapes(),
+        example=(((3, 3),), {"axis": 1}),
+        empty=((((0, 3),), {"axis": 1}),),
     ),
     "reshape": Spec(
         fn=lambda x, shape: F.reshape(x, shape),

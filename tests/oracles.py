@@ -96,6 +96,16 @@ def max(x, axis=None, keepdims=False):
     return _reduce(x, axis, keepdims, lambda group: sorted(group)[-1])
 
 
+def log_mean_exp(x, axis=-1):
+    """Exact sums of exponentials in units of their first element."""
+
+    def of_group(group):
+        first = group[0]
+        return first + math.log(math.fsum(math.exp(v - first) for v in group) / len(group))
+
+    return _reduce(x, axis, False, of_group)
+
+
 def reshape(x, shape):
     """The elements in row-major order, dealt into the new shape."""
     dealt = [x[at] for at in np.ndindex(*x.shape)]

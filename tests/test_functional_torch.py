@@ -87,6 +87,7 @@ TORCH = {
     "sum": lambda x, axis=None, keepdims=False: total(torch.sum, x, axis, keepdims),
     "mean": lambda x, axis=None, keepdims=False: total(torch.mean, x, axis, keepdims),
     "max": lambda x, axis=None, keepdims=False: total(torch.amax, x, axis, keepdims),
+    "log_mean_exp": lambda x, axis=-1: torch.logsumexp(x, axis) - math.log(x.shape[axis]),
     "reshape": torch.reshape,
     "flatten": lambda x, start_dim=1: x.reshape(
         *x.shape[:start_dim], math.prod(x.shape[start_dim:])

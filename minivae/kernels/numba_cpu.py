@@ -16,6 +16,7 @@ __all__ = [
     "adam",
     "bce_with_logits",
     "gather_pixels",
+    "log_mean_exp",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
@@ -179,6 +180,31 @@ def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad):
 def squared_error_with_logits(logits, target, with_grad):
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
     return _row_loss(_squared_error_with_logits, logits, target, with_grad)
+
+
+@compiled
+def _log_mean_exp(x, y, softmax):
+    for n in range(x.shape[0]):
+        top = x[n].max()
+        if not np.isfinite(top):
+            top = x.dtype.type(0)
+        total = 0.0
+        for k in range(x.shape[1]):
+            e = np.exp(x[n, k] - top)
+            total += e
+            if softmax.size:
+                softmax[n, k] = e
+        y[n] = top + math.log(total / x.shape[1])
+        if softmax.size:
+            for k in range(x.shape[1]):
+                softmax[n, k] /= total
+
+
+def log_mean_exp(x, with_grad):
+    """Rows' log mean exp, and the softmax; see ``reference.log_mean_exp``."""
+    y, softmax = np.empty(len(x), x.dtype), np.empty(x.shape if with_grad else (0, 0), x.dtype)
+    _log_mean_exp(x, y, softmax)
+    return y, softmax if with_grad else None
 
 
 @compiled

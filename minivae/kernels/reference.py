@@ -16,6 +16,7 @@ __all__ = [
     "adam",
     "bce_with_logits",
     "gather_pixels",
+    "log_mean_exp",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
@@ -120,6 +121,28 @@ def squared_error_with_logits(logits, target, with_grad):
     error = logistic(logits, e) - target
     loss = _row_sum(error * error)
     return loss, 2 * error * (e / ((1 + e) * (1 + e))) if with_grad else None
+
+
+def log_mean_exp(x, with_grad):
+    """y_n = ln( 1/K sum_k exp(x_nk) ) = m + ln( 1/K sum_k exp(x_nk - m) ), m = max_k x_nk.
+
+    The largest exponent is 0, so nothing overflows and the sum is at least 1. dy_n/dx_nk is
+    exp(x_nk) / sum_j exp(x_nj), the softmax. The sum is accumulated in float64.
+
+    Args:
+        x: (N, K), K at least 1; -inf stands for a weight of 0.
+
+    Returns:
+        y (N,), softmax (N, K) or None.
+    """
+    xp = array_module(x)
+    top = x.max(axis=1, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0)  # exp(inf - inf) would be NaN
+    e = xp.exp(x - top)
+    mean = e.mean(axis=1, dtype=np.float64, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows of -inf have the mean 0
+        y = (top + xp.log(mean))[:, 0].astype(x.dtype)
+        return y, (e / (mean * x.shape[1])).astype(x.dtype) if with_grad else None
 
 
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):

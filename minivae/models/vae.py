@@ -51,6 +51,10 @@ class VAE(nn.Module):
         """z (N, D) -> logits."""
         raise NotImplementedError
 
+    def code(self, z, x):
+        """What ``decode`` takes for latents z of images x: z, unless a model knows more of x."""
+        return z
+
     def config(self):
         """The constructor's arguments (without the seed), as ``models.build`` takes them."""
         raise NotImplementedError
@@ -65,9 +69,10 @@ class VAE(nn.Module):
         Raises:
             ValueError: images of another shape. TypeError: not of the parameters' dtype.
         """
-        mu, logvar = self.encode(self._images(x))
+        x = self.as_images(x)
+        mu, logvar = self.encode(x)
         z, kl = F.reparameterize_kl(mu, logvar, drawn(noise))
-        return VAEOutput(self.decode(z), mu, logvar, z, kl)
+        return VAEOutput(self.decode(self.code(z, x)), mu, logvar, z, kl)
 
     def reconstruction_loss(self, logits, x):
         """-log p(x|z) for each image (N,), in nats: Bernoulli on logits.
@@ -75,6 +80,64 @@ class VAE(nn.Module):
         With grey pixels, strictly between 0 and 1, it is a cross-entropy and no likelihood.
         """
         return F.bce_with_logits(logits, F.reshape(x, logits.shape), reduction="rows")
+
+    @property
+    def noise_dim(self):
+        """Standard normal numbers that one sample of the latents takes."""
+        return self.latent_dim
+
+    def weight_terms(self, x, posterior, eps):
+        """The two parts of -ln w at one sample z = mu + exp(logvar/2) eps of each row, in nats.
+
+            rec = -ln p(x|z),   kl = ln q(z|x) - ln p(z) = 1/2 sum_d( z^2 - eps^2 - logvar )
+
+        as q's density is that of eps scaled by sigma. The mean of kl over eps is the KL.
+
+        Args:
+            x: images (R, ...), one for each row.
+            posterior: what ``encode`` gives, with R rows.
+            eps: (R, noise_dim).
+
+        Returns:
+            rec (R,), kl (R,).
+        """
+        mu, logvar = posterior
+        z, _ = F.reparameterize_kl(mu, logvar, eps)
+        rec = self.reconstruction_loss(self.decode(self.code(z, x)), x)
+        return rec, 0.5 * F.sum(z * z - eps * eps - logvar, axis=1)
+
+    def log_weight(self, x, posterior, eps):
+        """ln w = ln p(x|z) + ln p(z) - ln q(z|x), in nats: (R,); arguments as ``weight_terms``.
+
+        The mean of w over eps is p(x): Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519),
+        eq. 7.
+        """
+        rec, kl = self.weight_terms(x, posterior, eps)
+        return -(rec + kl)
+
+    def sampled_terms(self, x, eps):
+        """``weight_terms`` of K samples for each image; images are encoded once.
+
+        Args:
+            x: images (N, ...).
+            eps: an array (N, K, noise_dim) of standard normal numbers.
+
+        Returns:
+            rec (N, K), kl (N, K).
+        """
+        x = self.as_images(x)
+        n, k, _ = eps.shape
+        posterior = tuple(repeat_rows(part, k) for part in self.encode(x))
+        terms = self.weight_terms(repeat_rows(x, k), posterior, eps.reshape(n * k, -1))
+        return tuple(F.reshape(part, n, k) for part in terms)
+
+    def log_weights(self, x, eps):
+        """``log_weight`` of K samples for each image (N, K); arguments as ``sampled_terms``.
+
+        ``log_mean_exp`` over K is the importance-weighted bound (eq. 8 of the same paper).
+        """
+        rec, kl = self.sampled_terms(x, eps)
+        return -(rec + kl)
 
     def elbo(self, x, noise, beta=1.0):
         """The negative evidence lower bound, one sample of z for each image.
@@ -92,7 +155,7 @@ class VAE(nn.Module):
         Raises:
             ValueError, TypeError: as ``forward``; ValueError for an empty batch.
         """
-        x = self._images(x)
+        x = self.as_images(x)
         if len(x) == 0:
             raise ValueError("x: expected at least one image, got none")
         out = self.forward(x, noise)
@@ -118,21 +181,21 @@ class VAE(nn.Module):
 
     def reconstruct(self, x):
         """Decode the posterior mean of each image: pixels in [0, 1], as the decoder shapes them."""
-        with self.evaluating():
-            mu, _ = self.encode(self._images(x))
-        return self.pixels(mu)
+        return self.pixels(self._mean_code(x))
 
     def sample(self, n, noise):
         """Decode n draws from the prior N(0, I): pixels in [0, 1].
 
-        ``noise``: a ``Noise``, a ``NoiseStream`` or an array (n, D).
+        ``noise``: a ``Noise``, a ``NoiseStream`` or an array (n, noise_dim).
         """
-        noise = drawn(noise)
+        return self.pixels(self.standard_normal(noise, n))
+
+    def standard_normal(self, noise, *shape):
+        """An array (*shape, noise_dim) where the model lives: what ``noise`` draws, or itself."""
+        noise, like = drawn(noise), self.parameters()[0].data
         if isinstance(noise, Noise):
-            like = self.parameters()[0].data
-            eps = noise.normal((n, self.latent_dim), like.dtype)
-            noise = array_module(like).asarray(eps)
-        return self.pixels(noise)
+            noise = noise.normal((*shape, self.noise_dim), like.dtype)
+        return array_module(like).asarray(noise)
 
     def interpolate(self, a, b, steps=6):
         """Decode ``steps`` codes on the straight line from a's mean code to b's, ends included.
@@ -145,14 +208,23 @@ class VAE(nn.Module):
         """
         if steps < 2:
             raise ValueError(f"steps: expected at least 2, got {steps}")
-        with self.evaluating():
-            start, end = (self.encode(self._images(_one(x)))[0].data for x in (a, b))
+        start, end = (self._mean_code(_one(x)).data for x in (a, b))
         t = np.linspace(0, 1, steps)[:, None].astype(start.dtype)
         t = array_module(start).asarray(t)
         return self.pixels((1 - t) * start + t * end)
 
-    def _images(self, x):
-        """``x`` as a tensor, when it is a batch that this model takes."""
+    def _mean_code(self, x):
+        """What ``decode`` takes at the posterior mean of each image."""
+        with self.evaluating():
+            x = self.as_images(x)
+            return self.code(self.encode(x)[0], x)
+
+    def as_images(self, x):
+        """``x`` as a tensor, when it is a batch that this model takes.
+
+        Raises:
+            ValueError: images of another shape. TypeError: not of the parameters' dtype.
+        """
         x = as_tensor(x)
         if self.image_shapes and x.shape[1:] not in self.image_shapes:
             expected = " or ".join(
@@ -169,6 +241,13 @@ def require_positive(name, value):
     """ValueError unless a size is at least 1."""
     if value < 1:
         raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def repeat_rows(x, k):
+    """Each row of a tensor (N, ...) k times: (N k, ...)."""
+    xp, (n, *rest) = array_module(x.data), x.shape
+    ones = xp.ones((1, k, *(1 for _ in rest)), x.dtype)
+    return F.reshape(F.reshape(x, n, 1, *rest) * ones, n * k, *rest)
 
 
 def drawn(noise):

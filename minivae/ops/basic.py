@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from .. import kernels
 from ..tensor import Function, Tensor, as_tensor
 
 
@@ -197,6 +198,25 @@ class Max(Function):
         return dy.reshape(self.kept) * attained / ties
 
 
+class LogMeanExp(Function):
+    """y = ln mean exp(x) along one axis;  dx = dy softmax(x): the weights add up to 1."""
+
+    def forward(self, x, axis):
+        if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
+            raise ValueError(f"log_mean_exp: no elements along axis {axis} of shape {x.shape}")
+        self.axis = axis
+        last = self.xp.ascontiguousarray(self.xp.moveaxis(x, axis, -1))
+        rows = last.reshape(-1, last.shape[-1])
+        kernel = kernels.get("log_mean_exp", rows)
+        y, softmax = kernel(rows, with_grad=self.needs[0])
+        self.save(softmax if softmax is None else softmax.reshape(last.shape))
+        return y.reshape(last.shape[:-1])
+
+    def backward(self, dy):
+        (softmax,) = self.saved
+        return self.xp.moveaxis(dy[..., None] * softmax, -1, self.axis)
+
+
 class Reshape(Function):
     """y = x in another shape, row-major order;  dx = dy in x's shape."""
 
@@ -325,6 +345,15 @@ def mean(x, axis=None, keepdims=False):
 def max(x, axis=None, keepdims=False):
     """Largest element over ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient."""
     return Max.apply(x, axis=axis, keepdims=keepdims)
+
+
+def log_mean_exp(x, axis=-1):
+    """ln( mean( exp(x) ) ) along one axis, without overflow; ValueError when it has no element.
+
+    >>> log_mean_exp(Tensor([1000.0, 1000.0])).item()
+    1000.0
+    """
+    return LogMeanExp.apply(x, axis=axis)
 
 
 def reshape(x, *shape):

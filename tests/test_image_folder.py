@@ -512,3 +512,12 @@ def test_the_default_cache_is_the_users(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     read_folder(root, 8)
     assert len(list((tmp_path / "user" / "minivae" / "images").glob("faces-8-*.npy"))) == 1
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(folder, tmp_path):
+    root, options = folder
+    (tmp_path / "cache").mkdir()
+    left = tmp_path / "cache" / ".other-8-0123.npy.0123456789abcdef.part"
+    left.write_bytes(b"half an array")
+    read_folder(root, 8, **options)
+    assert not left.exists()

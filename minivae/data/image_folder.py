@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import DataError
+from ..files import remove_leftovers, replacing, write_atomically
 from .attributes import read_attributes
 from .image_file import MAX_PIXELS, SIGNATURES, decode_image
 from .mnist import cache_folder
@@ -199,16 +199,15 @@ def _decoded(root, names, digests, size, max_pixels, strict):
 
 
 def _write_cache(stem, rows, size):
-    """Write stem.npy, row by row, then stem.json, each under a temporary name until it is whole.
+    """Write stem.npy, row by row, then stem.json; a process killed in between leaves no cache.
 
     Plain writes, not a map: on a full disk they raise an error, where a map would kill the process.
     """
     names, skipped, checksum = [], {}, 0
-    part = None
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(".part", stem.name, stem.parent)
-        with open(descriptor, "wb") as file:
+        remove_leftovers(stem.parent)
+        with replacing(f"{stem}.npy") as file:
             _write_header(file, 0, size)
             for name, image, reason in rows:
                 if image is None:
@@ -219,20 +218,12 @@ def _write_cache(stem, rows, size):
                 file.write(image)
             file.seek(0)
             _write_header(file, len(names), size)  # numpy leaves room for a longer count
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, f"{stem}.npy")
-        descriptor, part = tempfile.mkstemp(".part", stem.name, stem.parent)
-        with open(descriptor, "w", encoding="ascii") as file:
-            contents = json.dumps([names, skipped])
-            checksum = zlib.crc32(contents.encode(), checksum)
-            json.dump({"crc32": checksum, "contents": contents}, file)
-        os.replace(part, f"{stem}.json")
+        contents = json.dumps([names, skipped])
+        checksum = zlib.crc32(contents.encode(), checksum)
+        record = json.dumps({"crc32": checksum, "contents": contents})
+        write_atomically(f"{stem}.json", record.encode("ascii"))
     except OSError as cause:
         raise DataError(f"{stem.parent}: the image cache cannot be written: {cause}") from cause
-    finally:
-        if part is not None and os.path.exists(part):
-            os.unlink(part)
 
 
 def _write_header(file, n, size):

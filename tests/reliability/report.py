@@ -1,0 +1,106 @@
+"""What every script here returns, prints and records: a table, its faults and where it was made."""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = ("minivae", "numpy", "safetensors", "Pillow", "numba", "hypothesis", "atheris")
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+class Unavailable(Exception):  # noqa: N818  not a fault
+    """Nothing of a section can run here; the message says why."""
+
+
+@dataclass
+class Report:
+    """What a section found.
+
+    Attributes:
+        columns, rows: the table of docs/reliability.md; cells are text or numbers.
+        faults: what went wrong, a line each; must be empty.
+        numbers: what else is worth keeping, JSON-able.
+    """
+
+    columns: list
+    rows: list
+    faults: list = field(default_factory=list)
+    numbers: dict = field(default_factory=dict)
+
+    def markdown(self):
+        """The table."""
+        return table(self.columns, self.rows)
+
+
+def table(columns, rows):
+    """A table in Markdown; whole numbers get thousands separators."""
+    cells = [[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]
+    lines = [columns, ["---"] * len(columns), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(measure, argv=None):
+    """Run a section from the command line; the exit code is 0 without faults."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--quick", action="store_true", help="the part for CI: seconds")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="record the result here")
+    args = parser.parse_args(argv)
+    start = time.monotonic()
+    try:
+        found = measure(args.quick)
+    except Unavailable as reason:
+        print(f"not run: {reason}")
+        return 3
+    seconds = round(time.monotonic() - start, 1)
+    print(found.markdown())
+    for fault in found.faults:
+        print(f"FAULT: {fault}")
+    if args.json:
+        record = {**surroundings(), "quick": args.quick, "seconds": seconds, **asdict(found)}
+        args.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return 1 if found.faults else 0
+
+
+def surroundings():
+    """Where and with what a result was made."""
+    return {
+        "command": f"python {Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix()}",
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system(),
+                    "kernel": platform.release(), "libc": " ".join(platform.libc_ver())},
+        "versions": {"python": platform.python_version(),
+                     **{name: v for name in LIBRARIES if (v := _version(name))}},
+    }  # fmt: skip
+
+
+def _commit():
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
+    )
+    return asked.stdout.strip() or None
+
+
+def _cpu():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), None)
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -206,6 +206,20 @@ def test_outputs_that_do_not_use_all_of_the_input(kernels):
     assert_exact(dw, oracles.conv2d_grad_weight(x, dy, (2, 2), *rest), np.float32)
 
 
+def test_a_stride_past_the_image_needs_no_work_space(kernels):
+    """One output, as with any smaller stride that gives one, and the three maps agree on it."""
+    x, w, far = whole(1, (2, 3, 5, 4)), whole(2, (4, 3, 2, 3)), (2**31 - 1, 2**31 - 1)
+    dy = whole(3, (2, 4, 1, 1))
+    near = kernels.conv2d(x, w, None, (7, 6), (1, 1), (1, 1))
+    assert_exact(kernels.conv2d(x, w, None, far, (1, 1), (1, 1)), near, np.float32)
+    for name, args in (
+        ("conv2d_grad_input", (dy, w, None, (5, 4))),
+        ("conv2d_grad_weight", (x, dy, (2, 3))),
+    ):
+        near, got = (getattr(kernels, name)(*args, s, (1, 1), (1, 1)) for s in ((7, 6), far))
+        assert_exact(got, near, np.float32)
+
+
 def test_images_that_are_not_contiguous(kernels):
     rest = (2, 2), (1, 1), (1, 1)
     x, w, dy = whole(1, (2, 3, 8, 9)), whole(2, (4, 3, 3, 3)), whole(3, (2, 4, 4, 5))
@@ -411,6 +425,14 @@ REFUSED = [
     ("conv2d", (X, W, W[0, 0, 0], ONE, NIL, ONE), ValueError, "b must have shape (4,)"),
     ("conv2d", (X, W, None, ONE, NIL, (5, 1)), ValueError, "height 8 with kernel 3"),
     ("conv2d", (X, W, None, (1, 0), NIL, ONE), ValueError, "for the width"),
+    # Sizes whose products with one another leave 64 bits.
+    ("conv2d", (X, W, None, ONE, NIL, (2**62, 1)), ValueError, "must be in [0, 2147483647]"),
+    ("conv2d", (X, W, None, ONE, (0, 2**62), ONE), ValueError, "for the width"),
+    ("conv2d", (X, W, None, (2**31, 1), NIL, ONE), ValueError, "for the height"),
+    ("conv2d", (X, W, None, (2**63, 1), NIL, ONE), TypeError, "incompatible"),
+    ("conv2d_grad_input", (D, W, None, (2**62, 9), ONE, NIL, ONE), ValueError, "for the height"),
+    ("conv2d_grad_input", (D, W, None, (-8, 9), ONE, (9, 0), ONE), ValueError, "for the height"),
+    ("conv2d_grad_weight", (X, D, (2**62, 3), ONE, NIL, ONE), ValueError, "for the height"),
     ("conv2d_grad_input", (D, W, None, (8, 9), ONE, NIL, ONE), ValueError, "height 8"),
     ("conv2d_grad_weight", (X, D[:1, :, :6], (3, 3), ONE, NIL, ONE), ValueError, "dy must have"),
     ("batch_norm_forward", (X, X, X, None, None, 0.1), ValueError, "x must have 3 dimensions"),

@@ -103,6 +103,7 @@ def test_the_number_of_threads():
     for count in (4, 1):
         kernels.set_threads(count)
         assert kernels.threads() == count
-    for wrong in (0, -2):
-        with pytest.raises(ValueError, match="at least 1"):
+    assert run(code, MINIVAE_NUM_THREADS="1000000000") == "1024\n"
+    for wrong in (0, -2, 1025, 2**31 - 1):
+        with pytest.raises(ValueError, match="at least 1 and at most 1024, got"):
             _cpu.set_threads(wrong)

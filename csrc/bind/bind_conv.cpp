@@ -71,6 +71,9 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
 
 using Pair = std::array<Index, 2>;  // height, width
 
+// The largest size, stride, padding or dilation: with it no product of two of them leaves 64 bits.
+constexpr Index kLargest = (Index(1) << 31) - 1;
+
 // One dimension, the sizes checked: `output` may be smaller than what the input gives, then the last
 // rows of the input meet nothing.
 ConvAxis axis(int i, Index input, Index kernel, const Pair& stride, const Pair& padding, const Pair& dilation,
@@ -81,8 +84,13 @@ ConvAxis axis(int i, Index input, Index kernel, const Pair& stride, const Pair& 
     throw py::value_error("kernel, stride and dilation must be at least 1 and padding at least 0, got " +
                           to_text({kernel, s, d, p}) + " for the " + names[i]);
   }
-  const Index reach = d * (kernel - 1) + 1;
-  const Index full = input + 2 * p < reach ? 0 : (input + 2 * p - reach) / s + 1;
+  if (input < 0 || std::max({input, output, kernel, s, p, d}) > kLargest) {
+    throw py::value_error("sizes of a convolution must be in [0, " + std::to_string(kLargest) +
+                          "], got input, output, kernel, stride, padding, dilation " +
+                          to_text({input, output, kernel, s, p, d}) + " for the " + names[i]);
+  }
+  const Index reach = d * (kernel - 1) + 1, padded = input + 2 * p;
+  const Index full = padded < reach ? 0 : (padded - reach) / s + 1;
   if (full < 1 || output > full) {
     throw py::value_error(std::string(names[i]) + " " + std::to_string(input) + " with kernel " +
                           std::to_string(kernel) + ", stride " + std::to_string(s) + ", padding " +
@@ -90,7 +98,8 @@ ConvAxis axis(int i, Index input, Index kernel, const Pair& stride, const Pair& 
                           std::to_string(full) + ", expected at least " +
                           std::to_string(std::max<Index>(1, output)));
   }
-  return {input, output < 0 ? full : output, kernel, s, p, d};
+  // A stride past the padded input gives one output whatever its size, but work space is laid out for it.
+  return {input, output < 0 ? full : output, kernel, std::min(s, padded), p, d};
 }
 
 // The shape of an array of four dimensions.

@@ -1,5 +1,6 @@
 #include "cpu/parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -154,17 +155,18 @@ class Pool {
   std::vector<std::thread> workers_;
 };
 
-int default_threads() {
-  if (const char* text = std::getenv("MINIVAE_NUM_THREADS")) {
-    const int count = std::atoi(text);
-    if (count >= 1) return count;
-  }
+int processors() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
 #endif
-  const unsigned count = std::thread::hardware_concurrency();
-  return count ? static_cast<int>(count) : 1;
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+int default_threads() {
+  const char* text = std::getenv("MINIVAE_NUM_THREADS");
+  const long wanted = text ? std::strtol(text, nullptr, 10) : 0;
+  return static_cast<int>(std::clamp<long>(wanted >= 1 ? wanted : processors(), 1, kMostThreads));
 }
 
 std::atomic<int>& thread_count() {
@@ -194,7 +196,10 @@ int threads() {
 }
 
 void set_threads(int count) {
-  if (count < 1) throw std::invalid_argument("threads: expected at least 1, got " + std::to_string(count));
+  if (count < 1 || count > kMostThreads) {
+    throw std::invalid_argument("threads: expected at least 1 and at most " + std::to_string(kMostThreads) +
+                                ", got " + std::to_string(count));
+  }
   thread_count() = count;
 }
 

@@ -12,10 +12,11 @@
 namespace minivae {
 
 // Number of threads parallel_for may use, the caller included. At first MINIVAE_NUM_THREADS, else the
-// number of processors this process may run on.
+// number of processors this process may run on; at most kMostThreads.
 int threads();
-// Throws std::invalid_argument unless count is at least 1.
+// Throws std::invalid_argument unless count is in [1, kMostThreads].
 void set_threads(int count);
+constexpr int kMostThreads = 1024;
 
 namespace detail {
 using RangeFunction = void (*)(const void* context, Index begin, Index end);

@@ -14,20 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from minivae.info import processor
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment():
     """Machine, versions and threads, as recorded beside every figure."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
     return {
         "date": date.today().isoformat(),
-        "cpu": cpu,
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),

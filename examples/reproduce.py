@@ -3,21 +3,21 @@
 import csv
 import datetime
 import json
-import platform
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from _measures import Trained
 from _recipes import RECIPES
 
-from minivae import checkpoint, optim
-from minivae.data import PixelBatches, mnist
+from minivae import checkpoint, kernels, optim
+from minivae.data import LabelledBatches, PixelBatches, mnist
 from minivae.data.batches import STATIC_TRAIN, binarize_once
 from minivae.files import OutputFolder
-from minivae.info import kernels_used
-from minivae.noise import NoiseStream
+from minivae.info import kernels_used, processor
 from minivae.options import Parser, parse, positive_int, reported
 from minivae.train import BEST, EagerStep, Trainer
 
@@ -27,135 +27,177 @@ COLUMNS = (
     "recipe", "form", "variant", "metric", "value", "low", "high", "published", "epochs",
     "date", "commit", "device", "kernels", "seconds",
 )  # fmt: skip
-OUTCOME = "outcome.json"
+OUTCOME = "outcome.json"  # lies beside the checkpoint of a variant that is done and recorded
 VALIDATION = 10_000  # of the training images, the last
 
 
 def parser():
     """The command line."""
-    p = Parser(prog="reproduce.py", description=__doc__)
-    p.add_argument("name", choices=list(RECIPES), help="which recipe")
-    p.add_argument("--variant", metavar="NAME", help="only this one; if not given, all in turn")
-    p.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where arrays live")
-    p.add_argument("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz")
-    p.add_argument("--out", default="runs/reproduce", metavar="DIR",
-                   help="folder of checkpoints; the same command again continues there")  # fmt: skip
-    p.add_argument("--record", default=RECORD, type=Path, metavar="FILE",
-                   help="table that outcomes are appended to")  # fmt: skip
-    p.add_argument("--epochs", type=positive_int, metavar="N",
-                   help="a trial of N epochs, which is not recorded")  # fmt: skip
-    p.add_argument("--limit", type=positive_int, metavar="N",
-                   help="a trial on N images of each part, which is not recorded")  # fmt: skip
+    p = Parser(
+        prog="reproduce.py",
+        description=f"{__doc__} The same command again goes on where it was stopped.",
+    )
+    add = p.add_argument
+    add("name", choices=list(RECIPES), help="which recipe")
+    add("--variant", metavar="NAME", help="only this one of the recipe; if not given, all in turn")
+    add("--full", action="store_true", help="on a CPU too, not the recipe's shorter form")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
+    add("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz; else as mnist_vae.py")
+    add("--out", default="runs/reproduce", metavar="DIR", help="folder for the runs")
+    add("--record", default=RECORD, type=Path, metavar="FILE", help="table of outcomes, added to")
+    add("--epochs", type=positive_int, metavar="N", help="a trial of N epochs, not recorded")
+    add("--limit", type=positive_int, metavar="N",
+        help="a trial on the first N images of each part, not recorded")  # fmt: skip
     return p
 
 
 @reported
 def main(argv=None):
-    """Run the variants of a recipe that are not done, and report all."""
+    """Run the variants of a recipe as far as they are not done, judge and record them."""
     p = parser()
     args = parse(p, argv)
-    recipe = RECIPES[args.name]
+    recipe, form = RECIPES[args.name], "full"
+    if recipe.short and args.device == "cpu" and not args.full:
+        recipe, form = recipe.shortened(), "short"
     if args.variant and args.variant not in recipe.variants:
         p.error(f"argument --variant: expected one of {list(recipe.variants)}")
     digits = mnist.load(args.data)
-    trial = args.epochs or args.limit or digits.name != "mnist"
-    form = "trial" if trial else "full"
-    epochs = args.epochs or recipe.epochs
-    print(stated(args.name, recipe, form, epochs))
-    for variant in [args.variant] if args.variant else recipe.variants:
-        folder = Path(args.out) / args.name / variant.replace(" ", "-")
-        with OutputFolder(folder) as out:
-            outcome = run(recipe, variant, digits, out, epochs, args.limit, args.device)
-            told = {"recipe": args.name, "form": form, "variant": variant, **outcome}
-            rows = lines(told, recipe.metrics)
-            if not trial and not (out / OUTCOME).exists():
-                append(args.record, rows)
-            out.write(OUTCOME, json.dumps(told, indent=2) + "\n")
-        for row in rows:
-            inside = row["low"] <= row["value"] <= row["high"]
-            print("{recipe}, {variant}: {metric} {value:.2f}; ".format(**row)
-                  + "published {published}, band {low}-{high}: ".format(**row)
-                  + (form if trial else "inside" if inside else "OUTSIDE"))  # fmt: skip
+    if args.epochs or args.limit or digits.name != "mnist":
+        recipe, form = replace(recipe, epochs=args.epochs or recipe.epochs), "trial"
+    print(stated(args.name, recipe, form), flush=True)
+    outcomes, folder = {}, Path(args.out) / args.name / form
+
+    def settle(name, metrics, outcome, out):
+        """Judge an outcome aloud; record it unless that was done before."""
+        rows = [
+            {"recipe": args.name, "form": form, "variant": name, "metric": metric,
+             "value": outcome["values"][metric], "published": published, "low": low, "high": high,
+             **{column: outcome[column] for column in COLUMNS if column in outcome}}
+            for metric, (published, low, high) in metrics.items()
+        ]  # fmt: skip
+        print(*map(told, rows), sep="\n", flush=True)
+        if form != "trial" and not (out / OUTCOME).exists():
+            append(args.record, rows)
+        out.write(OUTCOME, json.dumps(outcome, indent=2) + "\n")
+
+    for name in [args.variant] if args.variant else recipe.variants:
+        with OutputFolder(folder / name.replace(" ", "-")) as out:
+            outcome = outcomes[name] = run(recipe, name, digits, out, args.limit, args.device)
+            settle(name, judged(recipe, name), outcome, out)
+    if not args.variant:
+        for (metric, worse, better), band in recipe.gains.items():
+            gain = outcomes[worse]["values"][metric] - outcomes[better]["values"][metric]
+            outcome = {**outcomes[better], "values": {metric: gain}}
+            with OutputFolder(folder / f"{worse}-{better}".replace(" ", "-")) as out:
+                settle(f"{worse} less {better}", {metric: band}, outcome, out)
 
 
-def stated(name, recipe, form, epochs):
+def stated(name, recipe, form):
     """What is about to run and where it should lead, as text."""
-    rates = ", ".join(f"{rate:.3g} from epoch {first}" for first, rate in recipe.schedule)
-    bands = "; ".join(
-        f"{metric} {low}-{high} (published {published})"
-        for metric, (published, low, high) in recipe.metrics.items()
+    rates = ", ".join(
+        f"{rate:.3g} from epoch {first + 1}"
+        for first, rate in recipe.schedule
+        if first < recipe.epochs
     )
+    lines = {
+        "source": recipe.source,
+        "model": recipe.set_up,
+        "images": f"{recipe.images}, binarize {recipe.binarize}",
+        "schedule": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, Adam "
+        + "".join(f"{option} {value:g}, " for option, value in recipe.adam.items())
+        + f"learning rate {rates}",
+        "measured": recipe.measured,
+        "form": form,
+    }
+    accepted = [
+        f"{variant}: {metric} {band_text(low, high)} (published {published})"
+        for variant in recipe.variants
+        for metric, (published, low, high) in judged(recipe, variant).items()
+    ] + [
+        f"{worse} less {better}: {metric} {band_text(low, high)} (published {published})"
+        for (metric, worse, better), (published, low, high) in recipe.gains.items()
+    ]
+    text = [f"  {key:<10}{value}" for key, value in lines.items()]
+    return "\n".join([name, *text, *(f"  {'accepted':<10}{line}" for line in accepted)])
+
+
+def judged(recipe, variant):
+    """The metrics of a variant; without bands where only gains are judged."""
+    metrics = recipe.variants[variant].metrics
+    if not recipe.gains:
+        return metrics
+    return {metric: (published, None, None) for metric, (published, _, _) in metrics.items()}
+
+
+def band_text(low, high):
+    """A band as text."""
+    return "not judged" if low is None else f"in {low:g}..{high:g}"
+
+
+def told(row):
+    """A row of the table as a sentence."""
+    low, high = row["low"], row["high"]
+    if low is None or row["form"] == "trial":
+        verdict = "not judged"
+    else:
+        verdict = f"{'inside' if low <= row['value'] <= high else 'OUTSIDE'} {low:g}..{high:g}"
     return (
-        f"{name}: {recipe.source}\n"
-        f"  model      {recipe.set_up}\n"
-        f"  images     {recipe.images}, binarize {recipe.binarize}, batch {recipe.batch_size}\n"
-        f"  schedule   {epochs} of {recipe.epochs} epochs, Adam {recipe.adam or ''} {rates}\n"
-        f"  measured   {recipe.measure}\n"
-        f"  accepted   {bands}\n"
-        f"  form       {form}"
+        f"{row['recipe']}, {row['form']}, {row['variant']}: {row['metric']} {row['value']:.2f}, "
+        f"published {row['published']}: {verdict}"
     )
 
 
-def run(recipe, variant, digits, out, epochs, limit, device):
-    """Train one variant as far as it is not, and measure it: the outcome as a dict."""
-    seed = recipe.variants[variant]["seed"]
-    train, watched, test = batches(recipe, digits, seed, limit)
-    model = recipe.model(seed).to(device)
+def run(recipe, variant, digits, out, limit, device):
+    """Train one variant as far as it is not trained, and measure it: the outcome as a dict."""
+    how = recipe.variants[variant]
+    train, watched, test = batches(recipe, digits, how.seed, limit)
+    model = recipe.model(how.seed, train.images).to(device)
     adam = optim.Adam(model.parameters(), lr=recipe.schedule[0][1], **recipe.adam)
+    told_labels = recipe.labelled
     trainer = Trainer(
-        model, adam, train, watched, out,
-        epochs=epochs, seed=seed, schedule=recipe.schedule, keep_best=recipe.keep_best,
-        step=EagerStep(model, adam), replaces=[OUTCOME],
+        model, adam,
+        labelled(train, digits.train_labels) if told_labels else train,
+        labelled(watched, digits.test_labels) if told_labels else watched, out,
+        epochs=recipe.epochs, seed=how.seed, schedule=recipe.schedule,
+        keep_best=recipe.keep_best, step=EagerStep(model, adam, how.objective),
+        replaces=[OUTCOME],
         config={"variant": variant, "data": digits.name, "limit": limit, "device": device},
     )  # fmt: skip
     trainer.resume()
     row = trainer.run()[-1]
     if recipe.keep_best:
         checkpoint.load(out / BEST, model)
-    values, start = dict(row), time.perf_counter()
-    if recipe.nll_samples:
-        from minivae import estimators
-
-        noise = NoiseStream(seed, estimators.NLL)
-        values["nll"] = estimators.importance_weighted_nll(
-            model, test.epoch(0), noise, recipe.nll_samples, progress=True
-        ).nll
-    spent = (trainer.timing()["seconds"] or 0) + time.perf_counter() - start
+    start = time.perf_counter()
+    values = recipe.measure(Trained(model, test, row, how.seed, digits))
+    seconds = (trainer.timing()["seconds"] or 0) + time.perf_counter() - start
     return {
-        "values": {metric: float(values[metric]) for metric in recipe.metrics},
-        "epochs": epochs, "date": datetime.date.today().isoformat(), "commit": commit(),
-        "device": device_name(device), "kernels": kernels_used(device), "seconds": round(spent),
+        "values": values, "epochs": recipe.epochs, "date": datetime.date.today().isoformat(),
+        "commit": commit(), "device": where(device), "kernels": kernels_used(device),
+        "seconds": round(seconds),
     }  # fmt: skip
 
 
 def batches(recipe, digits, seed, limit):
-    """(training batches, those tested after each epoch, those measured at the end)."""
+    """Batches to train on, to watch after each epoch, and to measure at the end."""
     images, binarize = digits.train_images, recipe.binarize
-    held_out = digits.test_images
     if recipe.images == "train+test":
-        images = np.concatenate([images, held_out])
-    if recipe.binarize == "static":  # drawn before the split, as a set that is on disk would be
+        images = np.concatenate([images, digits.test_images])
+    if binarize == "static":  # drawn before the split, as a set on disk would be
         images, binarize = binarize_once(images, STATIC_TRAIN), "none"
-    watched = held_out
+    test = PixelBatches(
+        digits.test_images[:limit], recipe.batch_size, binarize=recipe.binarize, train=False
+    )
+    watched = test
     if recipe.images == "validated":
-        images, watched = images[:-VALIDATION], images[-VALIDATION:]
-    test = PixelBatches(held_out[:limit], recipe.batch_size, binarize=recipe.binarize, train=False)
+        images, held_out = images[:-VALIDATION], images[-VALIDATION:]
+        watched = PixelBatches(held_out[:limit], recipe.batch_size, train=False)
     train = PixelBatches(images[:limit], recipe.batch_size, seed=seed, binarize=binarize)
-    if recipe.images == "validated":
-        watched = PixelBatches(watched[:limit], recipe.batch_size, binarize=binarize, train=False)
-    else:
-        watched = test
     return train, watched, test
 
 
-def lines(told, metrics):
-    """An outcome as rows of the table, one a metric."""
-    return [
-        {**{name: told[name] for name in COLUMNS if name in told},
-         "metric": metric, "value": told["values"][metric],
-         "published": published, "low": low, "high": high}
-        for metric, (published, low, high) in metrics.items()
-    ]  # fmt: skip
+def labelled(batches, labels):
+    """The batches with their labels beside them."""
+    return LabelledBatches(batches, labels[: batches.count])
 
 
 def append(path, rows):
@@ -178,9 +220,12 @@ def commit():
         return "unknown"
 
 
-def device_name(device):
-    """What the arrays lived on, with the name of the machine's processor."""
-    return f"{device} ({platform.processor() or platform.machine()})"
+def where(device):
+    """The device as it is recorded."""
+    if device == "cpu":
+        threads = kernels.threads()
+        return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
+    return device
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 from . import kernels
 from .backend import cuda_unavailable
@@ -14,6 +15,15 @@ def kernels_used(device):
     """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") now."""
     compiled = device == "cpu" and "cpu" in kernels.available()
     return kernels.active() or ("cpu" if compiled else "reference")
+
+
+def processor():
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def info():

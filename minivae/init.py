@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from .backend import array_module
 from .noise import init_stream
 
@@ -36,3 +38,17 @@ def glorot_uniform(model, seed=0):
         if module.bias is not None:
             module.bias.data[...] = 0
     return model
+
+
+def logits_of_means(layer, images):
+    """Set the biases of an output layer to the logits of each pixel's mean over uint8 images.
+
+    So the decoder starts from the mean image. Means are kept within [0.001, 0.999], where a logit
+    is finite, as in the code of Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519).
+
+    Args:
+        layer: with a ``bias`` (P,).
+        images: uint8 (N, ...) of P pixels each.
+    """
+    mean = np.clip(images.reshape(len(images), -1).mean(axis=0) / 255, 0.001, 0.999)
+    layer.bias.data[...] = array_module(layer.bias.data).asarray(np.log(mean / (1 - mean)))

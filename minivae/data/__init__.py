@@ -5,11 +5,13 @@ from .batches import Batches, PixelBatches, permutation
 from .dataset import Dataset
 from .faces import FaceDataset, draw_faces, load_faces
 from .idx import read_idx
+from .labelled import LabelledBatches
 
 __all__ = [
     "Batches",
     "Dataset",
     "FaceDataset",
+    "LabelledBatches",
     "PixelBatches",
     "draw_faces",
     "load_faces",

@@ -1,0 +1,86 @@
+"""A VAE that is told the class of each image, and draws the class it is asked for."""
+
+import numpy as np
+
+from .. import functional as F
+from .. import nn
+from ..backend import array_module
+from ..data.labelled import one_hot
+from ..noise import init_stream
+from ..tensor import as_tensor
+from .vae import VAE, require_positive
+
+
+class ConditionalVAE(VAE):
+    """q(z|x, y) and p(x|z, y): ``MLPVAE`` with the label y, one-hot, beside its two inputs.
+
+    Sohn, Lee & Yan 2015 ("Learning structured output representation using deep conditional
+    generative models"), section 4, with a prior that does not look at y; Kingma et al. 2014
+    (arXiv:1406.5298), M2, where every label is known.
+
+    Args:
+        latent_dim: D.
+        hidden: width of the hidden layers.
+        classes: C.
+        seed: of the initial weights.
+
+    Takes (N, 784 + C), pixels and label (``data.LabelledBatches``); logits are (N, 784). A code,
+    what ``decode`` takes, is (N, D + C): z and label.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    pixels_per_image = 784
+
+    def __init__(self, latent_dim=20, hidden=400, classes=10, seed=0):
+        sizes = {"latent_dim": latent_dim, "hidden": hidden, "classes": classes}
+        for name, size in sizes.items():
+            require_positive(name, size)
+        rng = init_stream(seed)
+        self.latent_dim, self.hidden, self.classes = latent_dim, hidden, classes
+        self.image_shapes = ((self.pixels_per_image + classes,),)
+        self.fc1 = nn.Linear(self.pixels_per_image + classes, hidden, rng=rng)
+        self.fc21 = nn.Linear(hidden, latent_dim, rng=rng)  # mu
+        self.fc22 = nn.Linear(hidden, latent_dim, rng=rng)  # logvar
+        self.fc3 = nn.Linear(latent_dim + classes, hidden, rng=rng)
+        self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
+
+    def config(self):
+        """Constructor arguments."""
+        return {"latent_dim": self.latent_dim, "hidden": self.hidden, "classes": self.classes}
+
+    def encode(self, x):
+        """(N, 784 + C) -> mu (N, D), logvar (N, D)."""
+        h = F.relu(self.fc1(as_tensor(x)))
+        return self.fc21(h), self.fc22(h)
+
+    def code(self, z, x):
+        """z (N, D) beside the labels of x: (N, D + C)."""
+        return F.concatenate([z, x[:, self.pixels_per_image :]], axis=1)
+
+    def decode(self, code):
+        """(N, D + C) -> logits (N, 784)."""
+        return self.fc4(F.relu(self.fc3(code)))
+
+    def reconstruction_loss(self, logits, x):
+        """-ln p(x|z, y) for each image (N,), in nats: of the pixels alone."""
+        return super().reconstruction_loss(logits, x[:, : self.pixels_per_image])
+
+    def draw(self, labels, noise):
+        """One picture of each class asked for: pixels in [0, 1], (N, 784).
+
+        Args:
+            labels: whole numbers (N,) below C.
+            noise: as in ``sample``.
+
+        Raises:
+            ValueError: a label that is no class of this model.
+        """
+        z = self.standard_normal(noise, len(labels))
+        labels = array_module(z).asarray(one_hot(labels, self.classes, z.dtype))
+        return self.pixels(F.concatenate([z, labels], axis=1))
+
+    def sample(self, n, noise):
+        """``draw`` of the classes 0, 1, ... in turn."""
+        return self.draw(np.arange(n) % self.classes, noise)

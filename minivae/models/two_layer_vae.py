@@ -1,0 +1,94 @@
+"""A VAE with two stochastic layers: the prior of the first is itself a decoder."""
+
+from .. import functional as F
+from ..noise import init_stream
+from ..tensor import as_tensor
+from .deep_vae import Gaussian, perceptron
+from .vae import VAE, VAEOutput, require_positive
+
+
+class TwoLayerVAE(VAE):
+    """q(z1|x) q(z2|z1) against p(z2) p(z1|z2) p(x|z1), every layer Gaussian but the pixels.
+
+    784 -> 200, 200 -> D1 -> 100, 100 -> D2 and back, tanh between: the two-layer network of
+    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5, with its default sizes.
+    ``latent_dim`` is D1: codes, active units and ``decode`` are about z1.
+
+    Args:
+        latent_dims: (D1, D2).
+        hidden: widths of the hidden layers of each stochastic layer.
+        seed: of the initial weights.
+
+    Takes (N, 784) or (N, 1, 28, 28); logits are (N, 784).
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    pixels_per_image = 784
+    image_shapes = ((784,), (1, 28, 28))
+
+    def __init__(self, latent_dims=(100, 50), hidden=((200, 200), (100, 100)), seed=0):
+        (d1, d2), (wide, narrow) = latent_dims, map(tuple, hidden)
+        for name, sizes in (("latent_dims", (d1, d2)), ("hidden", wide + narrow)):
+            for size in sizes:
+                require_positive(name, size)
+        rng = init_stream(seed)
+        self.latent_dim, self.latent_dims, self.hidden = d1, (d1, d2), (wide, narrow)
+        self.encoder1 = Gaussian((self.pixels_per_image, *wide, d1), rng)  # q(z1|x)
+        self.encoder2 = Gaussian((d1, *narrow, d2), rng)  # q(z2|z1)
+        self.prior1 = Gaussian((d2, *narrow[::-1], d1), rng)  # p(z1|z2)
+        self.decoder = perceptron((d1, *wide[::-1], self.pixels_per_image), rng)
+
+    def config(self):
+        """Constructor arguments."""
+        return {"latent_dims": list(self.latent_dims), "hidden": [list(h) for h in self.hidden]}
+
+    @property
+    def noise_dim(self):
+        """D1 + D2: the numbers for z1 come first."""
+        return sum(self.latent_dims)
+
+    def encode(self, x):
+        """(N, 784) or (N, 1, 28, 28) -> mu, logvar of q(z1|x), each (N, D1)."""
+        return self.encoder1(F.flatten(x))
+
+    def decode(self, z):
+        """z1 (N, D1) -> logits (N, 784)."""
+        return self.decoder(z)
+
+    def forward(self, x, noise):
+        """As ``VAE.forward``; ``kl`` is a one-sample estimate where no closed form exists:
+
+        kl = ln q(z1|x) - ln p(z1|z2) + KL(q(z2|z1) || N(0, I)).
+        """
+        x = self.as_images(x)
+        mu, logvar = self.encode(x)
+        eps = self.standard_normal(noise, len(x))
+        d1 = self.latent_dims[0]
+        z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])
+        z2, kl2 = F.reparameterize_kl(*self.encoder2(z1), eps[:, d1:])
+        kl1 = self._kl1(z1, mu, logvar, z2)
+        return VAEOutput(self.decode(z1), mu, logvar, z1, kl1 + kl2)
+
+    def weight_terms(self, x, posterior, eps):
+        """As ``VAE.weight_terms``, with eps (R, D1 + D2)."""
+        mu, logvar = posterior
+        d1 = self.latent_dims[0]
+        z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])
+        mu2, logvar2 = self.encoder2(z1)
+        z2, _ = F.reparameterize_kl(mu2, logvar2, eps[:, d1:])
+        kl2 = 0.5 * F.sum(z2 * z2 - eps[:, d1:] * eps[:, d1:] - logvar2, axis=1)
+        rec = self.reconstruction_loss(self.decode(z1), x)
+        return rec, self._kl1(z1, mu, logvar, z2) + kl2
+
+    def sample(self, n, noise):
+        """Decode n draws: z2 from N(0, I), then z1 from p(z1|z2); noise as (n, D1 + D2)."""
+        eps, d1 = self.standard_normal(noise, n), self.latent_dims[0]
+        with self.evaluating():
+            z1, _ = F.reparameterize_kl(*self.prior1(as_tensor(eps[:, d1:])), eps[:, :d1])
+        return self.pixels(z1)
+
+    def _kl1(self, z1, mu, logvar, z2):
+        """(N,): ln q(z1|x) - ln p(z1|z2) at this z1."""
+        return F.gaussian_nll(z1, *self.prior1(z2), "rows") - F.gaussian_nll(z1, mu, logvar, "rows")

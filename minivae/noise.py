@@ -51,6 +51,26 @@ class Noise(_Pair):
         return to_device(kernels.get(kernel, like)(self, shape, dtype), device)
 
 
+class CountedNoise(Noise):
+    """A draw whose offset lies in GPU memory and is read when the numbers are made: the noise of a
+    step that a graph repeats. Only the cuda kernels can draw it; RuntimeError for all others.
+
+    Args:
+        seed: as of ``Noise``.
+        counter: a uint64 array of one element on the GPU, the offset.
+    """
+
+    def __new__(cls, seed, counter):
+        noise = super().__new__(cls, seed, 0)
+        noise.on_device = (seed, 0, counter)
+        return noise
+
+    def __iter__(self):
+        raise RuntimeError("the offset of a captured step's noise is not known on the host")
+
+    seed = offset = property(__iter__)
+
+
 class NoiseStream:
     """Draws with consecutive offsets: the state of a run's randomness is two integers.
 

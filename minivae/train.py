@@ -12,7 +12,9 @@ import time
 from tqdm import tqdm
 
 from . import checkpoint, metrics
-from .backend import device_of, is_device_array, to_device
+from .backend import array_module, device_of, is_device_array, to_device, to_numpy
+from .captured import captured
+from .data.resident import Selection
 from .diagnose import first_nonfinite
 from .errors import CheckpointError, NonFiniteError
 from .evaluate import evaluate
@@ -73,7 +75,8 @@ class Trainer:
         config: JSON-able options of the run that a resumed one must share.
         replaces: names of files in ``out`` that an earlier run may have left and that no longer
             belong there when this run's first checkpoint comes.
-        step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``.
+        step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. On a GPU an
+            ``EagerStep`` is captured as one graph; see ``minivae.captured``.
 
     Attributes:
         rows: one dict an epoch with the keys ``metrics.COLUMNS``, without ``seconds``.
@@ -102,8 +105,10 @@ class Trainer:
         self.out, self.epochs, self.seed = out, epochs, seed
         self.beta, self.warmup, self.save_every = beta, warmup, save_every
         self.replaces = replaces
-        self.step_function = step or EagerStep(model, optimizer)
         self.device = device_of(model.parameters()[0].data)
+        self.step_function = step or EagerStep(model, optimizer)
+        if self.device == "cuda" and type(self.step_function) is EagerStep:
+            self.step_function, self.train = captured(self.step_function, train)
         architecture = {"name": type(model).__name__, **model.config()}
         options = {**(config or {}), "seed": seed, "beta": beta, "warmup": warmup}
         options |= {"schedule": self.schedule} if schedule else {}
@@ -188,7 +193,7 @@ class Trainer:
         print(self._report(), flush=True)
 
     def _train_on(self, x, bar):
-        x = to_device(x, self.device)
+        x = x if isinstance(x, Selection) else to_device(x, self.device)
         terms = self.step_function(x, self.noise.draw(), self._kl_weight())
         self._unread.append((terms, len(x)))
         self.step += 1
@@ -214,14 +219,21 @@ class Trainer:
 
     def _read(self):
         """Take the losses of the steps since the last reading into the epoch's sums."""
-        for terms, n in self._unread:
-            rec, kl = terms.rec.item(), terms.kl.item()
+        for (rec, kl), (_, n) in zip(self._losses(), self._unread, strict=True):
             if not math.isfinite(rec + kl):  # a GPU gives no earlier notice
                 raise NonFiniteError("the reconstruction loss or KL of one of the last steps")
             self._rec += n * rec
             self._kl += n * kl
             self._images += n
         self._unread = []
+
+    def _losses(self):
+        """(rec, kl) of the steps not yet read, in one copy from a GPU."""
+        pairs = [(terms.rec.data, terms.kl.data) for terms, _ in self._unread]
+        if self.device == "cpu" or not pairs:
+            return [(rec.item(), kl.item()) for rec, kl in pairs]
+        flat = array_module(pairs[0][0]).stack([number for pair in pairs for number in pair])
+        return to_numpy(flat).reshape(-1, 2).tolist()
 
     def _watched(self, batches):
         """The batches, until Ctrl-C."""

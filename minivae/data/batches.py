@@ -51,12 +51,15 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
+    def order(self, epoch: int) -> np.ndarray:
+        """All of range(count) in the order in which the epoch visits it, int64 (count,)."""
+        if self.seed is None:
+            return np.arange(self.count, dtype=np.int64)
+        return permutation(self.count, self.seed, epoch)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
         """The int64 index arrays of one epoch, from batch number `start` on."""
-        if self.seed is None:
-            order = np.arange(self.count, dtype=np.int64)
-        else:
-            order = permutation(self.count, self.seed, epoch)
+        order = self.order(epoch)
         for first in range(start * self.batch_size, self.count, self.batch_size):
             yield order[first : first + self.batch_size]
 
@@ -108,12 +111,15 @@ class PixelBatches:
         """The number of images in an epoch."""
         return self.index.count
 
+    def noise(self, epoch: int, number: int) -> Noise | None:
+        """What binarises a batch anew: a draw of its own for each; None when nothing does."""
+        return Noise(self.seed, DYNAMIC + epoch * len(self) + number) if self.dynamic else None
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
         """The float32 (B, C, H, W) batches of one epoch, from batch number `start` on."""
         for number, index in enumerate(self.index.epoch(epoch, start), start):
-            noise = Noise(self.seed, DYNAMIC + epoch * len(self) + number) if self.dynamic else None
             gather = kernels.get("gather_pixels", self.images)
-            yield gather(self.images, index, np.float32, noise)
+            yield gather(self.images, index, np.float32, self.noise(epoch, number))
 
 
 def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:

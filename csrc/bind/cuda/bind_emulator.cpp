@@ -1,0 +1,39 @@
+// _cuda_emulated.emulator: streams, graphs and the order of threads, for tests.
+#include <string>
+#include <utility>
+
+#include "bind/cuda/device_array_args.h"
+#include "bind/cuda/modules.h"
+#include "cuda/emulated/block.h"
+#include "cuda/emulated/runtime.h"
+
+namespace minivae {
+
+void bind_emulator(py::module_& module) {
+  using namespace emulated;
+  py::module_ m = module.def_submodule("emulator", "The CPU in place of a GPU.");
+  py::register_exception<EmulationError>(m, "EmulationError", PyExc_RuntimeError);
+  m.def("create_stream", [] { return reinterpret_cast<std::uintptr_t>(create_stream()); });
+  m.def("destroy_stream", [](std::uintptr_t stream) { destroy_stream(stream_of(stream)); });
+  m.def("begin_capture", [](std::uintptr_t stream) { begin_capture(stream_of(stream)); });
+  m.def("end_capture", [](std::uintptr_t stream) { return end_capture(stream_of(stream)); });
+  py::class_<Graph>(m, "Graph")
+      .def("launch", [](const Graph& graph, std::uintptr_t stream) { launch_graph(graph, stream_of(stream)); })
+      .def_property_readonly("nodes", [](const Graph& graph) { return graph.nodes.size(); });
+  m.def(
+      "set_order",
+      [](const std::string& name, std::uint64_t seed) {
+        if (name != "forward" && name != "backward" && name != "shuffled") {
+          throw py::value_error("order must be forward, backward or shuffled, got " + name);
+        }
+        set_order(name == "forward"    ? Order::kForward
+                  : name == "backward" ? Order::kBackward
+                                       : Order::kShuffled,
+                  seed);
+      },
+      py::arg("order"), py::arg("seed") = 0);
+  m.def("only_blocks", &only_blocks, "Run only these blocks of every grid.");
+  m.def("all_blocks", [] { only_blocks(0, ~0ull); });
+}
+
+}  // namespace minivae

@@ -1,0 +1,111 @@
+// Checks of the GPU arrays that cross from Python, through the CUDA array interface (version 2 or
+// 3) that CuPy, Numba and PyTorch speak. Same failures as bind/array_args.h: TypeError for what a
+// thing is, ValueError for shape, layout, alignment, writability, overlap and the wrong device. The
+// contents are never looked at, so nothing waits for the GPU; the interface's own `stream` is left
+// alone, because arrays are to be ready on the stream that the caller passes.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "bind/array_args.h"
+#include "cuda/device.h"
+#include "cuda/noise_source.h"
+#include "cuda/stream.h"
+
+namespace minivae {
+
+struct DeviceArray {
+  std::string type;  // as NumPy writes it: "<f4"
+  Shape shape;
+  void* data;
+  bool read_only;
+  bool contiguous;  // in C order
+};
+
+DeviceArray device_array(const char* name, const py::object& value);
+
+// The dtype's text in this machine's byte order.
+template <class T>
+const char* type_text() {
+  if constexpr (std::is_same_v<T, float>) return "<f4";
+  if constexpr (std::is_same_v<T, double>) return "<f8";
+  if constexpr (std::is_same_v<T, std::uint8_t>) return "|u1";
+  if constexpr (std::is_same_v<T, std::int64_t>) return "<i8";
+  if constexpr (std::is_same_v<T, std::uint64_t>) return "<u8";
+}
+
+inline Shape device_matrix_shape(const char* name, const py::object& value) {
+  const Shape shape = device_array(name, value).shape;
+  if (shape.size() != 2) {
+    throw py::value_error(std::string(name) + " must have two dimensions, got shape " + to_text(shape));
+  }
+  return shape;
+}
+
+// The arguments of one call. Inputs are named first; an output must not overlap anything named
+// before it.
+class DeviceArgs {
+ public:
+  template <class T>
+  const T* input(const char* name, const py::object& value, const Shape& shape) {
+    return static_cast<const T*>(take(name, value, shape, type_text<T>(), dtype_name<T>(), sizeof(T), false));
+  }
+
+  // None gives null.
+  template <class T>
+  const T* optional_input(const char* name, const py::object& value, const Shape& shape) {
+    return value.is_none() ? nullptr : input<T>(name, value, shape);
+  }
+
+  template <class T>
+  T* output(const char* name, const py::object& value, const Shape& shape) {
+    return static_cast<T*>(take(name, value, shape, type_text<T>(), dtype_name<T>(), sizeof(T), true));
+  }
+
+  template <class T>
+  T* optional_output(const char* name, const py::object& value, const Shape& shape) {
+    return value.is_none() ? nullptr : output<T>(name, value, shape);
+  }
+
+  // Noise is an array of this shape, or a tuple (seed, offset) or (seed, offset, counter).
+  template <class T>
+  NoiseSource<T> noise(const py::object& value, const Shape& shape) {
+    if (py::isinstance<py::tuple>(value)) return {nullptr, noise_stream(value)};
+    return {input<T>("noise", value, shape), {}};
+  }
+  NoiseStream noise_stream(const py::object& value);
+
+ private:
+  void* take(const char* name, const py::object& value, const Shape& shape, const std::string& type,
+             const std::string& dtype, std::size_t item, bool written);
+
+  std::vector<Extent> named_;
+};
+
+// Calls run(T()) with the dtype of an array: float or double.
+template <class Run>
+auto by_device_dtype(const char* name, const py::object& value, Run run) {
+  const std::string type = device_array(name, value).type;
+  if (type == type_text<float>()) return run(float());
+  if (type == type_text<double>()) return run(double());
+  throw py::type_error(std::string(name) + " must be float32 or float64 in native byte order, got " + type);
+}
+
+// A stream as Python holds it: the handle as an integer, 0 for the default stream.
+inline Stream stream_of(std::uintptr_t handle) {
+  return reinterpret_cast<Stream>(handle);
+}
+
+// A version of a ladder of kernels.
+inline void require_version(int version, int last) {
+  if (version < 1 || version > last) {
+    throw py::value_error("version must be in 1 .. " + std::to_string(last) + ", got " + std::to_string(version));
+  }
+}
+
+}  // namespace minivae

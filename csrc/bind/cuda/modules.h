@@ -1,0 +1,15 @@
+// The parts of the module: each adds its functions. Arguments of a kernel are those of
+// minivae.kernels.reference, then its outputs, then a version where there are several, then the
+// stream's handle as an integer; minivae/kernels/cuda.py calls them.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace minivae {
+
+void bind_reparam_kl(pybind11::module_& module);
+#if defined(MINIVAE_EMULATED)
+void bind_emulator(pybind11::module_& module);
+#endif
+
+}  // namespace minivae

@@ -1,0 +1,66 @@
+// The CUDA words a kernel source uses, for g++: included by cuda/platform.h in an emulated build.
+// The meaning of everything that involves other threads is in emulated/block.h.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "cuda/emulated/block.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+#define threadIdx (::minivae::emulated::self().thread)
+#define blockIdx (::minivae::emulated::self().block_index)
+#define blockDim (::minivae::emulated::self().block_size)
+#define gridDim (::minivae::emulated::self().grid_size)
+
+// Where a thread waits, for messages and to see that all wait at the same place.
+#define MV_TEXT_(x) #x
+#define MV_TEXT(x) MV_TEXT_(x)
+#define MV_SITE (__FILE__ ":" MV_TEXT(__LINE__))
+
+#define __syncthreads() ::minivae::emulated::sync_threads(MV_SITE)
+#define __syncwarp(...) ::minivae::emulated::sync_warp(MV_SITE, ##__VA_ARGS__)
+#define __shfl_sync(...) ::minivae::emulated::shuffle(MV_SITE, __VA_ARGS__)
+#define __shfl_xor_sync(...) ::minivae::emulated::shuffle_xor(MV_SITE, __VA_ARGS__)
+#define __shfl_down_sync(...) ::minivae::emulated::shuffle_down(MV_SITE, __VA_ARGS__)
+#define __shfl_up_sync(...) ::minivae::emulated::shuffle_up(MV_SITE, __VA_ARGS__)
+#define __ballot_sync(...) ::minivae::emulated::ballot(MV_SITE, __VA_ARGS__)
+
+#define MV_SHARED(T, name, extents)                       \
+  struct name##_site_ {                                   \
+    T array extents;                                      \
+  };                                                      \
+  auto& name = ::minivae::emulated::shared<name##_site_>().array
+#define MV_SHARED_DYNAMIC(T, name) T* name = reinterpret_cast<T*>(::minivae::emulated::shared_dynamic())
+
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) double2 {
+  double x, y;
+};
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(4) uchar4 {
+  unsigned char x, y, z, w;
+};
+
+inline int __popc(unsigned x) {
+  return __builtin_popcount(x);
+}
+inline int __ffs(int x) {
+  return __builtin_ffs(x);
+}

@@ -1,0 +1,23 @@
+// Reparameterised Gaussian and its divergence on the GPU: the ladder of versions is described in
+// reparam_kl.cu. Arrays are (N, D) in C order and in device memory, kl and dkl are (N,).
+#pragma once
+
+#include "common/host_device.h"
+#include "cuda/noise_source.h"
+#include "cuda/stream.h"
+
+namespace minivae {
+
+constexpr int kReparamKlVersions = 5;
+
+// z = mu + exp(logvar / 2) eps and the rows' KL. Versions 1 to 4 need noise.eps.
+template <class T>
+void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, T* z, T* kl, Index N,
+                        Index D, Stream stream);
+
+// Their gradients for upstream dz (N, D) and dkl (N,).
+template <class T>
+void reparam_kl_backward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, const T* dz,
+                         const T* dkl, T* dmu, T* dlogvar, Index N, Index D, Stream stream);
+
+}  // namespace minivae

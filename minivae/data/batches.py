@@ -13,7 +13,7 @@ from .. import kernels
 from ..noise import BINARISATION, SHUFFLE, Noise
 
 # Offsets within BINARISATION, each far above the number of draws that the one before it makes.
-DYNAMIC, STATIC_TRAIN, STATIC_TEST = (BINARISATION + (k << 56) for k in range(3))
+DYNAMIC, STATIC_TRAIN, STATIC_TEST, DEQUANTISED = (BINARISATION + (k << 56) for k in range(4))
 STATIC_SEED = 0  # static binarisation belongs to the data set: it is the same for every run
 STATIC_ROWS = 4096  # rows of one block
 
@@ -130,3 +130,33 @@ def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:
         rows = np.arange(first, min(first + STATIC_ROWS, len(images)), dtype=np.int64)
         drawn[rows] = 255 * gather(images, rows, np.float32, Noise(STATIC_SEED, offset + block))
     return drawn
+
+
+class DequantisedBatches:
+    """Batches of uint8 images (N, H, W) or (N, C, H, W) with the gaps between grey values filled.
+
+    Pixels are (p + u) / 256 in (0, 1], float32, u uniform on (0, 1] and drawn once for each image
+    number from `seed`. A density of such pixels, times 256 for each, bounds the probability of the
+    grey values from below: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844), section 3.1.
+    `epoch` and errors as those of `PixelBatches`; the order is the images' own.
+    """
+
+    def __init__(self, images: np.ndarray, batch_size: int, *, seed: int = 0):
+        grey = PixelBatches(images, batch_size, train=False)
+        self.images, self.index, self.seed = grey.images, grey.index, seed
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def count(self) -> int:
+        """The number of images in an epoch."""
+        return self.index.count
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """The batches, the same in every epoch, from batch number `start` on."""
+        for index in self.index.epoch(epoch, start):
+            u = [
+                Noise(self.seed, DEQUANTISED + int(n)).uniform(self.images.shape[1:]) for n in index
+            ]
+            yield (self.images[index] + np.stack(u)) / np.float32(256)

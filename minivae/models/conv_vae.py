@@ -15,16 +15,19 @@ class ConvVAE(VAE):
         latent_dim: D.
         bottleneck: "linear", or "relu" for an activation on the encoder's dense layer.
         seed: of the initial weights.
+        likelihood, sigma: as ``VAE.set_likelihood`` has them.
 
     Takes (N, 1, 28, 28); logits have the same shape.
 
     Raises:
-        ValueError: latent_dim below 1, or an unknown bottleneck.
+        ValueError: latent_dim below 1, or an unknown bottleneck; as ``set_likelihood``.
     """
 
     image_shapes = ((1, 28, 28),)
 
-    def __init__(self, latent_dim=2, bottleneck="linear", seed=0):
+    def __init__(
+        self, latent_dim=2, bottleneck="linear", seed=0, *, likelihood="bernoulli", sigma=None
+    ):
         require_positive("latent_dim", latent_dim)
         if bottleneck not in ("linear", "relu"):
             raise ValueError(f"bottleneck: expected 'linear' or 'relu', got {bottleneck!r}")
@@ -32,10 +35,12 @@ class ConvVAE(VAE):
         self.latent_dim, self.bottleneck = latent_dim, bottleneck
         self.encoder = ConvEncoder(latent_dim, bottleneck, rng)
         self.decoder = ConvDecoder(latent_dim, rng)
+        self.set_likelihood(likelihood, self.image_shapes[0], sigma)
 
     def config(self):
         """Constructor arguments."""
-        return {"latent_dim": self.latent_dim, "bottleneck": self.bottleneck}
+        config = {"latent_dim": self.latent_dim, "bottleneck": self.bottleneck}
+        return {**config, **self.likelihood_config()}
 
     def encode(self, x):
         """(N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""

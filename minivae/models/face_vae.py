@@ -1,7 +1,5 @@
 """A convolutional VAE for colour faces."""
 
-import numpy as np
-
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
@@ -20,40 +18,34 @@ class FaceVAE(VAE):
         image_size: side of the square images, at least 16.
         channels: 3 for colour, 1 for grey.
         likelihood: "squared-error" makes ``rec`` the sum of squares over channels and pixels,
-            which is not a likelihood; "gaussian" makes it -log N(x; sigmoid(logits), sigma^2) in
-            nats with one learned sigma (Rybkin et al. 2021, arXiv:2006.13202), so that the loss
-            is a negative ELBO (of continuous pixels: a density).
+            which is not a likelihood; "gaussian" with one learned sigma makes the loss a negative
+            ELBO (of continuous pixels: a density); others as ``VAE.set_likelihood`` has them.
         seed: of the initial weights.
+        sigma: fixes the sigma of "gaussian".
 
     Takes (N, C, S, S); logits have the same shape.
 
     Raises:
-        ValueError: a size below 1, image_size below 16, or an unknown likelihood.
+        ValueError: a size below 1, image_size below 16; as ``set_likelihood``.
     """
 
     def __init__(
-        self, latent_dim=100, image_size=256, channels=3, likelihood="squared-error", seed=0
-    ):
+        self, latent_dim=100, image_size=256, channels=3, likelihood="squared-error", seed=0,
+        *, sigma=None,
+    ):  # fmt: skip
         if image_size < 16:
             raise ValueError(f"image_size: expected at least 16, got {image_size}")
-        if likelihood not in ("squared-error", "gaussian"):
-            raise ValueError(
-                f"likelihood: expected 'squared-error' or 'gaussian', got {likelihood!r}"
-            )
         require_positive("latent_dim", latent_dim)
         require_positive("channels", channels)
         rng = init_stream(seed)
         self.latent_dim, self.image_size, self.channels = latent_dim, image_size, channels
-        self.likelihood = likelihood
         self.image_shapes = ((channels, image_size, image_size),)
         sizes = [image_size]  # the side after each convolution: 256, 128, 64, 31
         for padding in (1, 1, 0):
             sizes.append(conv_output_size(sizes[-1], 3, stride=2, padding=padding))
         self.encoder = FaceEncoder(latent_dim, channels, sizes, rng)
         self.decoder = FaceDecoder(latent_dim, channels, sizes, rng)
-        if likelihood == "gaussian":
-            # Adam moves it by about lr a step, so it starts near where faces end: sigma = 0.14.
-            self.pixel_logvar = nn.Parameter(np.full((), -4, np.float32))
+        self.set_likelihood(likelihood, self.image_shapes[0], sigma)
 
     def config(self):
         """Constructor arguments."""
@@ -62,6 +54,7 @@ class FaceVAE(VAE):
             "image_size": self.image_size,
             "channels": self.channels,
             "likelihood": self.likelihood,
+            **self.likelihood_config(),
         }
 
     def encode(self, x):
@@ -72,12 +65,6 @@ class FaceVAE(VAE):
     def decode(self, z):
         """(N, D) -> logits (N, C, S, S)."""
         return self.decoder(z)
-
-    def reconstruction_loss(self, logits, x):
-        """(N,): squared error, or Gaussian negative log density in nats; see ``likelihood``."""
-        if self.likelihood == "squared-error":
-            return F.squared_error_with_logits(logits, x, reduction="rows")
-        return F.gaussian_nll(x, F.sigmoid(logits), self.pixel_logvar, reduction="rows")
 
 
 class FaceEncoder(nn.Module):

@@ -13,6 +13,7 @@ class MLPVAE(VAE):
         latent_dim: D.
         hidden: width of the hidden layers.
         seed: of the initial weights.
+        likelihood, sigma: as ``VAE.set_likelihood`` has them.
 
     >>> sum(p.size for p in MLPVAE().parameters())
     652824
@@ -20,13 +21,13 @@ class MLPVAE(VAE):
     Takes (N, 784) or (N, 1, 28, 28); logits are (N, 784).
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1; as ``set_likelihood``.
     """
 
     pixels_per_image = 784
     image_shapes = ((784,), (1, 28, 28))
 
-    def __init__(self, latent_dim=20, hidden=400, seed=0):
+    def __init__(self, latent_dim=20, hidden=400, seed=0, *, likelihood="bernoulli", sigma=None):
         require_positive("latent_dim", latent_dim)
         require_positive("hidden", hidden)
         rng = init_stream(seed)
@@ -36,10 +37,12 @@ class MLPVAE(VAE):
         self.fc22 = nn.Linear(hidden, latent_dim, rng=rng)  # logvar
         self.fc3 = nn.Linear(latent_dim, hidden, rng=rng)
         self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
+        self.set_likelihood(likelihood, (self.pixels_per_image,), sigma)
 
     def config(self):
         """Constructor arguments."""
-        return {"latent_dim": self.latent_dim, "hidden": self.hidden}
+        sizes = {"latent_dim": self.latent_dim, "hidden": self.hidden}
+        return {**sizes, **self.likelihood_config()}
 
     def encode(self, x):
         """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""

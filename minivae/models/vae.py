@@ -5,6 +5,7 @@ image, summed over pixels and latents and averaged over the batch; loss = rec + 
 """
 
 import contextlib
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from .. import nn
 from ..backend import array_module
 from ..noise import Noise, NoiseStream
 from ..tensor import Tensor, as_tensor, no_grad
+
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-per-pixel", "squared-error")
 
 
 class VAEOutput(NamedTuple):
@@ -41,6 +44,7 @@ class VAE(nn.Module):
     """
 
     likelihood = "bernoulli"
+    sigma = None  # a number fixes the Gaussian's; None: learned, in ``pixel_logvar``
     image_shapes = ()
 
     def encode(self, x):
@@ -74,12 +78,49 @@ class VAE(nn.Module):
         z, kl = F.reparameterize_kl(mu, logvar, drawn(noise))
         return VAEOutput(self.decode(self.code(z, x)), mu, logvar, z, kl)
 
-    def reconstruction_loss(self, logits, x):
-        """-log p(x|z) for each image (N,), in nats: Bernoulli on logits.
+    def set_likelihood(self, likelihood, shape, sigma=None):
+        """Choose p(x|z), which ``reconstruction_loss`` then measures.
 
-        With grey pixels, strictly between 0 and 1, it is a cross-entropy and no likelihood.
+        Args:
+            likelihood: one of ``LIKELIHOODS``:
+                "bernoulli": each pixel is 1 with probability sigmoid(logit). Of grey pixels,
+                strictly between 0 and 1, its loss is a cross-entropy and no likelihood.
+                "gaussian": N(x; sigmoid(logits), sigma^2), a density, with one sigma: learned
+                (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202, section 3) or given.
+                "gaussian-per-pixel": the same with a learned sigma for each pixel.
+                "squared-error": (sigmoid(logits) - x)^2, not a likelihood.
+            shape: of one image's logits.
+            sigma: fixes the sigma of "gaussian".
+
+        Raises:
+            ValueError: an unknown likelihood; a sigma not above 0, or where none can be fixed.
         """
-        return F.bce_with_logits(logits, F.reshape(x, logits.shape), reduction="rows")
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood: expected one of {LIKELIHOODS}, got {likelihood!r}")
+        if sigma is not None and (likelihood != "gaussian" or not 0 < sigma < math.inf):
+            raise ValueError(
+                f"sigma: expected None, or with 'gaussian' a number above 0, got {sigma}"
+            )
+        self.likelihood, self.sigma = likelihood, sigma
+        if likelihood.startswith("gaussian") and sigma is None:
+            shape = shape if likelihood == "gaussian-per-pixel" else ()
+            # Adam moves it by about lr a step, so it starts near where faces end: sigma = 0.14.
+            self.pixel_logvar = nn.Parameter(np.full(shape, -4, np.float32))
+
+    def likelihood_config(self):
+        """The arguments that chose the likelihood, where they are not the defaults."""
+        config = {"likelihood": self.likelihood, "sigma": self.sigma}
+        return {name: value for name, value in config.items() if value != getattr(VAE, name)}
+
+    def reconstruction_loss(self, logits, x):
+        """-ln p(x|z) for each image (N,), in nats; see ``set_likelihood``."""
+        x = F.reshape(x, logits.shape)
+        if self.likelihood == "bernoulli":
+            return F.bce_with_logits(logits, x, reduction="rows")
+        if self.likelihood == "squared-error":
+            return F.squared_error_with_logits(logits, x, reduction="rows")
+        logvar = self.pixel_logvar if self.sigma is None else 2 * math.log(self.sigma)
+        return F.gaussian_nll(x, F.sigmoid(logits), logvar, reduction="rows")
 
     @property
     def noise_dim(self):

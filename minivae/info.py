@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 
 from . import kernels
-from .backend import cuda_unavailable
+from .backend import cuda_unavailable, device_description
 
 LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "Pillow", "threadpoolctl")
 OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
@@ -13,8 +13,7 @@ OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
 
 def kernels_used(device):
     """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") now."""
-    compiled = device == "cpu" and "cpu" in kernels.available()
-    return kernels.active() or ("cpu" if compiled else "reference")
+    return kernels.active() or kernels.default(device)
 
 
 def processor():
@@ -24,6 +23,19 @@ def processor():
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def cuda_extension():
+    """(name, text) pairs: whether minivae._cuda was built and loads, and what it multiplies with.
+
+    Loading it takes no driver; finding cuBLASLt takes the library alone.
+    """
+    try:
+        from . import _cuda
+    except ImportError as error:
+        return [("extension", _why(kernels.why_not_built("_cuda") or f"not built ({error})"))]
+    library = {name: str(value) for name, value in _cuda.cublaslt().items()}
+    return [("extension", f"yes, {_cuda.architectures}, {_cuda.compiler}"), *library.items()]
 
 
 def info():
@@ -39,9 +51,10 @@ def info():
         "devices",
         f"  cpu            yes, {kernels.threads()} threads for compiled kernels",
         f"  cuda           {_why(cuda_unavailable())}",
+        *(f"    {name:<20} {text}" for name, text in _gpu()),
         "",
-        "kernel variants (the first that can run serves: "
-        f"{kernels_used('cpu')} on cpu; mv.kernels.use forces one)",
+        f"kernel variants ({kernels_used('cpu')} on cpu and {kernels_used('cuda')} on cuda serve; "
+        "mv.kernels.use forces one)",
     ]
     reasons = kernels.reasons()
     lines += [f"  {name:<14} {_why(reasons.get(name))}" for name in kernels.VARIANTS]
@@ -53,6 +66,12 @@ def info():
         cells = [("yes" if row[name] else "-").ljust(len(name)) for name in columns]
         lines.append(f"  {kernel:<{width}}  " + "  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _gpu():
+    """What is known of the GPU and of the extension for it, (name, text) pairs."""
+    device = {} if cuda_unavailable() else device_description()
+    return [*device.items(), *cuda_extension()]
 
 
 def _why(reason):

@@ -41,7 +41,7 @@ def test_a_missing_extension_is_explained(monkeypatch):
     monkeypatch.setattr(kernels, "available", lambda: ("reference", "composed"))
     text = info()
     assert "  cpu            no: not built: no compiler found" in text
-    assert "reference on cpu" in text
+    assert "reference on cpu" in text and "reference on cuda" in text
 
 
 def test_the_variant_in_use_is_the_forced_one():

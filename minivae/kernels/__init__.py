@@ -90,6 +90,11 @@ def active():
     return stack[-1].partition(":")[0] if stack else None
 
 
+def default(device):
+    """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") unforced."""
+    return next((name for name in _DEFAULTS[device] if name in available()), "reference")
+
+
 @contextlib.contextmanager
 def use(name):
     """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.

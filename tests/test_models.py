@@ -10,6 +10,8 @@ RNG = np.random.default_rng(0)
 CASES = {  # model, shape of a batch, shape of its logits
     "mlp": (lambda **k: models.MLPVAE(latent_dim=3, hidden=5, **k), (4, 1, 28, 28), (4, 784)),
     "flat": (lambda **k: models.MLPVAE(latent_dim=3, hidden=5, **k), (4, 784), (4, 784)),
+    "deep": (lambda **k: models.DeepVAE(3, (5, 4), **k), (4, 784), (4, 784)),
+    "conditional": (lambda **k: models.ConditionalVAE(3, 5, **k), (4, 794), (4, 784)),
     "conv": (lambda **k: models.ConvVAE(latent_dim=3, **k), (4, 1, 28, 28), (4, 1, 28, 28)),
     "face": (lambda **k: models.FaceVAE(3, 17, **k), (4, 3, 17, 17), (4, 3, 17, 17)),
     "gauss": (
@@ -110,6 +112,10 @@ def test_an_empty_batch_has_no_mean(case):
         (lambda: models.MLPVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
         (lambda: models.MLPVAE(hidden=-2), "hidden: expected at least 1, got -2"),
         (lambda: models.ConvVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
+        (lambda: models.ConvVAE(bottleneck="tanh"), "bottleneck: expected 'linear' or 'relu'"),
+        (lambda: models.DeepVAE(hidden=(3, 0)), "hidden: expected at least 1, got 0"),
+        (lambda: models.TwoLayerVAE((3, 0)), "latent_dims: expected at least 1, got 0"),
+        (lambda: models.ConditionalVAE(classes=0), "classes: expected at least 1, got 0"),
         (lambda: models.FaceVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
         (lambda: models.FaceVAE(channels=0), "channels: expected at least 1, got 0"),
         (lambda: models.FaceVAE(image_size=15), "image_size: expected at least 16, got 15"),

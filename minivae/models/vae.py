@@ -232,10 +232,17 @@ class VAE(nn.Module):
         return self.pixels(self.standard_normal(noise, n))
 
     def standard_normal(self, noise, *shape):
-        """An array (*shape, noise_dim) where the model lives: what ``noise`` draws, or itself."""
+        """An array (*shape, noise_dim) where the model lives: what ``noise`` draws, or itself.
+
+        Raises:
+            ValueError: an array of another shape.
+        """
         noise, like = drawn(noise), self.parameters()[0].data
+        shape = (*shape, self.noise_dim)
         if isinstance(noise, Noise):
-            noise = noise.normal((*shape, self.noise_dim), like.dtype)
+            noise = noise.normal(shape, like.dtype)
+        if noise.shape != shape:
+            raise ValueError(f"noise: expected shape {shape}, got {noise.shape}")
         return array_module(like).asarray(noise)
 
     def interpolate(self, a, b, steps=6):

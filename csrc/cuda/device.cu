@@ -22,6 +22,14 @@ DeviceInfo device_info(int device) {
           static_cast<std::size_t>(p.l2CacheSize)};
 }
 
+std::string built_with() {
+#if !defined(MINIVAE_CUDA_ARCHITECTURES)
+#define MINIVAE_CUDA_ARCHITECTURES "the compiler's default"
+#endif
+  return "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
+         " for " MINIVAE_CUDA_ARCHITECTURES;
+}
+
 int device_of(const void* pointer) {
   cudaPointerAttributes attributes;
   check(cudaPointerGetAttributes(&attributes, pointer), "asking where an array lives");

@@ -22,7 +22,8 @@ namespace minivae {
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const Grid& grid, Stream stream, A&&... args) {
   if (grid.blocks == 0) return;
-  const emulated::Dim blocks{static_cast<unsigned>(grid.blocks)}, threads{static_cast<unsigned>(grid.threads)};
+  const emulated::Dim blocks{static_cast<unsigned>(grid.blocks)},
+      threads{static_cast<unsigned>(grid.threads)};
   emulated::enqueue(stream, [=, bound = std::tuple<P...>(std::forward<A>(args)...)] {
     emulated::run_grid(blocks, threads, grid.shared_bytes, [&] { std::apply(kernel, bound); });
   });
@@ -48,7 +49,8 @@ void launch(void (*kernel)(P...), const Grid& grid, Stream stream, A&&... args) 
   config.dynamicSmemBytes = grid.shared_bytes;
   config.stream = stream;
   check(cudaLaunchKernelEx(&config, kernel, std::forward<A>(args)...),
-        "the launch of " + std::to_string(grid.blocks) + " blocks of " + std::to_string(grid.threads) + " threads");
+        "the launch of " + std::to_string(grid.blocks) + " blocks of " + std::to_string(grid.threads) +
+            " threads");
 }
 
 // Fills memory with zero bytes.

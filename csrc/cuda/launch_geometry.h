@@ -12,8 +12,8 @@
 
 namespace minivae {
 
-constexpr int kWarp = 32;        // lanes
-constexpr int kThreads = 256;    // of a block, unless a kernel has a reason
+constexpr int kWarp = 32;      // lanes
+constexpr int kThreads = 256;  // of a block, unless a kernel has a reason
 constexpr Index kMaxBlocks = 0x7fffffff;
 
 struct Grid {
@@ -65,12 +65,23 @@ MV_HD QuadPart part_in_row(Index quad, Index row, Index columns) {
   return {static_cast<int>(before > 0 ? before : 0), static_cast<int>(min_index(after, 4))};
 }
 
-// The fewest lanes that take a row's quads in one pass, at most a warp.
+// The most quads that a row of the array touches.
+inline Index quads_touched(Index columns) {
+  return columns % 4 == 0 ? columns / 4 : (columns + 2) / 4 + 1;
+}
+
+// The fewest lanes, a power of two, that take a row's quads in one pass; at most a warp.
 inline int lanes_for_quads(Index columns) {
-  const Index quads = ceil_div(columns, 4) + (columns % 4 != 0);  // a row may touch one more
   int lanes = 1;
-  while (lanes < kWarp && lanes < quads) lanes *= 2;
+  while (lanes < kWarp && lanes < quads_touched(columns)) lanes *= 2;
   return lanes;
+}
+
+// The exponent of a power of two: a kernel shifts where it would divide.
+inline int exponent_of(int power_of_two) {
+  int exponent = 0;
+  while (1 << exponent < power_of_two) ++exponent;
+  return exponent;
 }
 
 }  // namespace minivae

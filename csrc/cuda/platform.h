@@ -13,7 +13,7 @@
 #include <cuda_runtime.h>
 
 #define MV_SHARED(T, name, extents) __shared__ T name extents
-#define MV_SHARED_DYNAMIC(T, name)                        \
+#define MV_SHARED_DYNAMIC(T, name)                         \
   extern __shared__ __align__(16) unsigned char shared_[]; \
   T* name = reinterpret_cast<T*>(shared_)
 #endif

@@ -1,21 +1,22 @@
 // z = mu + exp(logvar / 2) eps with the rows' KL, and their gradients: five versions, each with one
 // idea more than the one before. The arithmetic of an element is csrc/math/reparam_kl.h in all.
 //
-//   v1  a kernel for each output        mu and logvar are read twice
-//   v2  one kernel, a block per row     read once; most threads of a short row have nothing to do
-//   v3  one kernel, a warp per row      no barrier, no shared memory
-//   v4  four elements at a time         128-bit accesses, as many lanes per row as it has quads
-//   v5  noise made in the kernel        eps is never in memory
+//   v1  a kernel for each output       the formulas as they stand
+//   v2  a block per row                what outputs share is read once; rows add up in shared memory
+//   v3  a warp per row                 no barrier; short rows no longer leave threads idle
+//   v4  quads of elements              128-bit accesses, as many lanes per row as it has quads
+//   v5  noise drawn inside             eps is never in memory
 //
-// Bytes per element in float32, and 4 / D more for kl or dkl: v1 moves 24 forward and 28 backward
-// (mu, logvar and eps for z, mu and logvar for kl; dz and mu, then logvar, eps and dz), v2 to v4 16
-// and 24, v5 12 and 20.
+// Bytes per element in float32, forward and backward, and 4 / D more for kl or dkl: v1 24 and 28 (z
+// reads mu, logvar, eps and kl reads mu, logvar; dmu reads mu, dz and dlogvar reads logvar, eps,
+// dz), v2 to v4 16 and 24, v5 12 and 20. All are limited by memory on large arrays and by the
+// launch on small ones.
 #include "cuda/reparam_kl.h"
 
 #include "cuda/launch.h"
+#include "cuda/noise.cuh"
 #include "cuda/quad.cuh"
 #include "cuda/reduce.cuh"
-#include "math/normal.h"
 #include "math/reparam_kl.h"
 
 namespace minivae {
@@ -25,10 +26,10 @@ __device__ __forceinline__ Index thread_number() {
   return Index(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
-// ---- v1: the formulas as they stand ------------------------------------------------------------
-// One thread per element of z, dmu or dlogvar, which is as good as it gets for one array alone. The
-// sum of a row is one thread's loop: neighbouring threads read addresses D apart, so each fetches a
-// sector of 32 bytes for 4 that it uses, and a batch of 128 rows keeps 4 warps of the GPU busy.
+// ---- v1: a kernel for each output ---------------------------------------------------------------
+// A thread per element of z, dmu or dlogvar. A row's sum is the loop of one thread, so neighbouring
+// threads read D elements apart: each fetches a sector of 32 bytes for the 4 it wants, and a batch
+// of 128 rows keeps four warps busy on a GPU that holds thousands.
 
 template <class T>
 __global__ void sample_v1(const T* mu, const T* logvar, const T* eps, T* z, Index count) {
@@ -45,10 +46,55 @@ __global__ void divergence_v1(const T* mu, const T* logvar, T* kl, Index N, Inde
   kl[row] = static_cast<T>(sum);
 }
 
-// ---- v3: a warp per row ------------------------------------------------------------------------
-// Wrong with v2: a block has 256 threads, a row of latents 20 to 512 elements, so most threads wait
-// at the barrier for the few that work. Change: 32 threads per row; they exchange their sums in
-// registers. Gain: for short rows eight times as many in flight, and no wait.
+template <class T>
+__global__ void mean_gradient_v1(const T* mu, const T* dz, const T* dkl, T* dmu, Index count, Index D) {
+  const Index i = thread_number();
+  if (i >= count) return;
+  T unused;
+  reparam_kl_gradient(mu[i], T(0), T(0), dz[i], dkl[i / D], dmu[i], unused);
+}
+
+template <class T>
+__global__ void logvar_gradient_v1(const T* logvar, const T* eps, const T* dz, const T* dkl, T* dlogvar,
+                                   Index count, Index D) {
+  const Index i = thread_number();
+  if (i >= count) return;
+  T unused;
+  reparam_kl_gradient(T(0), logvar[i], eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
+}
+
+// ---- v2: a block per row -------------------------------------------------------------------------
+// Wrong with v1: mu, logvar and dz cross the bus twice, the loop over a row reads past its
+// neighbours, and i / D is a 64-bit division for every element. Change: the threads of a block walk
+// along one row together and make all outputs from one reading. Gain: 16 bytes for 24 and 24 for
+// 28, whole sectors, and the row's number for free.
+
+template <class T>
+__global__ void forward_v2(const T* mu, const T* logvar, const T* eps, T* z, T* kl, Index D) {
+  const Index row = blockIdx.x;
+  double sum = 0;
+  for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
+    z[i] = reparameterize(mu[i], logvar[i], eps[i]);
+    sum += kl_element(mu[i], logvar[i]);
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) kl[row] = static_cast<T>(sum);
+}
+
+template <class T>
+__global__ void backward_v2(const T* mu, const T* logvar, const T* eps, const T* dz, const T* dkl, T* dmu,
+                            T* dlogvar, Index D) {
+  const Index row = blockIdx.x;
+  const T gradient = dkl[row];
+  for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
+    reparam_kl_gradient(mu[i], logvar[i], eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+  }
+}
+
+// ---- v3: a warp per row --------------------------------------------------------------------------
+// Wrong with v2: a row of latents has 20 to 512 elements and a block 256 threads, so most of them
+// wait at the barrier for the few that have work. Change: 32 threads per row, which exchange their
+// sums in registers. Gain: eight rows in a block's place, no wait, no shared memory.
 
 template <class T>
 __global__ void forward_v3(const T* mu, const T* logvar, const T* eps, T* z, T* kl, Index N, Index D) {
@@ -75,25 +121,111 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
   }
 }
 
+// ---- v4: quads; v5: noise drawn inside -----------------------------------------------------------
+// Wrong with v3: 4 bytes per access, so a thread has 12 bytes under way where the memory's latency
+// wants more, and a row of 20 leaves 12 lanes idle. v4: four elements per access (two accesses in
+// double), and 1 to 32 lanes per row, so that a warp may serve several rows. Gain: a quarter of the
+// instructions for the same bytes. Quads are counted from the beginning of the array
+// (cuda/launch_geometry.h), so a row that is no multiple of four begins and ends with part of one.
+//
+// Wrong with v4: eps is written once and read twice, and is nothing but Philox of the element's
+// number. v5: a quad is one Philox call, all four of its words used, and backward draws it again.
+// Gain: 12 bytes for 16, 20 for 24, and no kernel and no memory for eps.
+
+template <bool kDraw, bool kAligned, class T>
+__global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ logvar, NoiseSource<T> noise,
+                              T* __restrict__ z, T* __restrict__ kl, Index N, Index D, int lane_bits) {
+  const Index row = thread_number() >> lane_bits;
+  const int lanes = 1 << lane_bits, lane = threadIdx.x & (lanes - 1);
+  double sum = 0;
+  if (row < N) {
+    const NoiseKey key = kDraw ? key_of(noise.stream) : NoiseKey{};
+    const Quads quads = quads_of_row(row, D);
+    for (Index q = quads.first + lane; q < quads.last; q += lanes) {
+      const QuadPart part = part_in_row(q, row, D);
+      const Quad<T> m = load_quad<kAligned>(mu, q, part), l = load_quad<kAligned>(logvar, q, part);
+      const Quad<T> e = kDraw ? normal_quad<T>(key, q) : load_quad<kAligned>(noise.eps, q, part);
+      Quad<T> out;
+      T terms = 0;  // elements of other rows were loaded as zeros, and kl_element(0, 0) is 0
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        out.x[j] = reparameterize(m.x[j], l.x[j], e.x[j]);
+        terms += kl_element(m.x[j], l.x[j]);
+      }
+      store_quad<kAligned>(z, q, part, out);
+      sum += terms;
+    }
+  }
+  sum = lane_sum(sum, lanes);  // the whole warp, also lanes beyond the last row
+  if (row < N && lane == 0) kl[row] = static_cast<T>(sum);
+}
+
+template <bool kDraw, bool kAligned, class T>
+__global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ logvar, NoiseSource<T> noise,
+                               const T* __restrict__ dz, const T* __restrict__ dkl, T* __restrict__ dmu,
+                               T* __restrict__ dlogvar, Index N, Index D, int lane_bits) {
+  const Index row = thread_number() >> lane_bits;
+  if (row >= N) return;
+  const int lanes = 1 << lane_bits, lane = threadIdx.x & (lanes - 1);
+  const T gradient = dkl[row];
+  const NoiseKey key = kDraw ? key_of(noise.stream) : NoiseKey{};
+  const Quads quads = quads_of_row(row, D);
+  for (Index q = quads.first + lane; q < quads.last; q += lanes) {
+    const QuadPart part = part_in_row(q, row, D);
+    const Quad<T> m = load_quad<kAligned>(mu, q, part), l = load_quad<kAligned>(logvar, q, part);
+    const Quad<T> g = load_quad<kAligned>(dz, q, part);
+    const Quad<T> e = kDraw ? normal_quad<T>(key, q) : load_quad<kAligned>(noise.eps, q, part);
+    Quad<T> gm, gl;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      reparam_kl_gradient(m.x[j], l.x[j], e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
+    }
+    store_quad<kAligned>(dmu, q, part, gm);
+    store_quad<kAligned>(dlogvar, q, part, gl);
+  }
+}
+
 }  // namespace
 
 template <class T>
 void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, T* z, T* kl, Index N,
                         Index D, Stream stream) {
-  switch (version) {
-    case 1:
-      launch(sample_v1<T>, over_elements(N * D), stream, mu, logvar, noise.eps, z, N * D);
-      launch(divergence_v1<T>, over_elements(N), stream, mu, logvar, kl, N, D);
-      break;
-    default: launch(forward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, noise.eps, z, kl, N, D); break;
+  const T* eps = noise.eps;
+  if (version == 1) {
+    launch(sample_v1<T>, over_elements(N * D), stream, mu, logvar, eps, z, N * D);
+    launch(divergence_v1<T>, over_elements(N), stream, mu, logvar, kl, N, D);
+  } else if (version == 2) {
+    launch(forward_v2<T>, block_per_row(N), stream, mu, logvar, eps, z, kl, D);
+  } else if (version == 3) {
+    launch(forward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, z, kl, N, D);
+  } else {
+    const bool draw = version == 5 && !eps, aligned = quads_are_aligned(mu, logvar, eps, z);
+    const int lanes = lanes_for_quads(D);
+    const auto kernel = draw ? (aligned ? forward_quads<true, true, T> : forward_quads<true, false, T>)
+                             : (aligned ? forward_quads<false, true, T> : forward_quads<false, false, T>);
+    launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, z, kl, N, D, exponent_of(lanes));
   }
 }
 
 template <class T>
 void reparam_kl_backward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, const T* dz,
                          const T* dkl, T* dmu, T* dlogvar, Index N, Index D, Stream stream) {
-  (void)version;
-  launch(backward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, noise.eps, dz, dkl, dmu, dlogvar, N, D);
+  const T* eps = noise.eps;
+  if (version == 1) {
+    launch(mean_gradient_v1<T>, over_elements(N * D), stream, mu, dz, dkl, dmu, N * D, D);
+    launch(logvar_gradient_v1<T>, over_elements(N * D), stream, logvar, eps, dz, dkl, dlogvar, N * D, D);
+  } else if (version == 2) {
+    launch(backward_v2<T>, block_per_row(N), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar, D);
+  } else if (version == 3) {
+    launch(backward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar, N, D);
+  } else {
+    const bool draw = version == 5 && !eps, aligned = quads_are_aligned(mu, logvar, eps, dz, dmu, dlogvar);
+    const int lanes = lanes_for_quads(D);
+    const auto kernel = draw ? (aligned ? backward_quads<true, true, T> : backward_quads<true, false, T>)
+                             : (aligned ? backward_quads<false, true, T> : backward_quads<false, false, T>);
+    launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, dz, dkl, dmu, dlogvar, N, D,
+           exponent_of(lanes));
+  }
 }
 
 #define MV_INSTANTIATE(T)                                                                                  \

@@ -1,4 +1,7 @@
 // _cuda_emulated.emulator: streams, graphs and the order of threads, for tests.
+#include <pybind11/functional.h>
+
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -17,8 +20,13 @@ void bind_emulator(py::module_& module) {
   m.def("destroy_stream", [](std::uintptr_t stream) { destroy_stream(stream_of(stream)); });
   m.def("begin_capture", [](std::uintptr_t stream) { begin_capture(stream_of(stream)); });
   m.def("end_capture", [](std::uintptr_t stream) { return end_capture(stream_of(stream)); });
+  m.def(
+      "record",
+      [](std::uintptr_t stream, std::function<void()> work) { enqueue(stream_of(stream), std::move(work)); },
+      "Call a function in the stream's order: now, or each time the graph being captured is launched.");
   py::class_<Graph>(m, "Graph")
-      .def("launch", [](const Graph& graph, std::uintptr_t stream) { launch_graph(graph, stream_of(stream)); })
+      .def("launch",
+           [](const Graph& graph, std::uintptr_t stream) { launch_graph(graph, stream_of(stream)); })
       .def_property_readonly("nodes", [](const Graph& graph) { return graph.nodes.size(); });
   m.def(
       "set_order",

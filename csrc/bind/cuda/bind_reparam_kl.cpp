@@ -53,6 +53,8 @@ void backward(const py::object& mu, const py::object& logvar, const py::object& 
 void bind_reparam_kl(py::module_& module) {
   module.def("reparam_kl_forward", &forward);
   module.def("reparam_kl_backward", &backward);
+  module.attr("VERSIONS")["reparam_kl_forward"] = kReparamKlVersions;
+  module.attr("VERSIONS")["reparam_kl_backward"] = kReparamKlVersions;
 }
 
 }  // namespace minivae

@@ -52,7 +52,8 @@ void* DeviceArgs::take(const char* name, const py::object& value, const Shape& s
   }
   const int device = device_of(a.data), current = current_device();
   if (device != current) {
-    throw py::value_error(subject + " must be in the memory of the current device, " + std::to_string(current) +
+    throw py::value_error(subject + " must be in the memory of the current device, " +
+                          std::to_string(current) +
                           (device < 0 ? ", and is in the host's" : ", and is on " + std::to_string(device)));
   }
   const Extent extent{name, a.data, bytes};

@@ -104,7 +104,8 @@ inline Stream stream_of(std::uintptr_t handle) {
 // A version of a ladder of kernels.
 inline void require_version(int version, int last) {
   if (version < 1 || version > last) {
-    throw py::value_error("version must be in 1 .. " + std::to_string(last) + ", got " + std::to_string(version));
+    throw py::value_error("version must be in 1 .. " + std::to_string(last) + ", got " +
+                          std::to_string(version));
   }
 }
 

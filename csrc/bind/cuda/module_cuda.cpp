@@ -18,6 +18,8 @@ PYBIND11_MODULE(_cuda, module) {
 #endif
   using namespace minivae;
   module.doc() = "Compiled CUDA kernels. minivae.kernels.cuda is their Python face.";
+  module.attr("built_with") = built_with();
+  module.attr("VERSIONS") = py::dict();  // the highest rung of each kernel that is a ladder
   module.def(
       "device",
       [] {
@@ -32,5 +34,9 @@ PYBIND11_MODULE(_cuda, module) {
         return info;
       },
       "The current device; RuntimeError with CUDA's reason when there is none.");
+  bind_layers(module);
+  bind_losses(module);
+  bind_noise(module);
   bind_reparam_kl(module);
+  bind_training(module);
 }

@@ -68,8 +68,13 @@ struct Block {
   std::unique_ptr<unsigned char[]> dynamic;
 
   Block(Dim index, Dim size, Dim grid, std::size_t dynamic_bytes)
-      : index(index), size(size), grid(grid), threads(size.x * size.y * size.z),
-        warps((threads + kWarp - 1) / kWarp), shared(site_bytes().size()), dynamic(poisoned(dynamic_bytes)) {
+      : index(index),
+        size(size),
+        grid(grid),
+        threads(size.x * size.y * size.z),
+        warps((threads + kWarp - 1) / kWarp),
+        shared(site_bytes().size()),
+        dynamic(poisoned(dynamic_bytes)) {
 #if defined(MINIVAE_EMULATED_THREADS)
     // All of it now: allocating on first use would make one thread wait for another.
     for (std::size_t i = 0; i < shared.size(); ++i) shared[i] = poisoned(site_bytes()[i]);
@@ -107,7 +112,8 @@ struct Block {
   template <class Missing>
   void meet(Meeting& meeting, unsigned expected, const char* site, Missing missing) {
     const char* met = nullptr;
-    if (!meeting.site.compare_exchange_strong(met, site, std::memory_order_relaxed) && std::strcmp(met, site)) {
+    if (!meeting.site.compare_exchange_strong(met, site, std::memory_order_relaxed) &&
+        std::strcmp(met, site)) {
       fail(std::string("threads wait for one another at different places: ") + met + " and " + site);
     }
     const unsigned generation = meeting.generation.load(std::memory_order_relaxed);

@@ -9,7 +9,13 @@ int current_device() {
 }
 
 DeviceInfo device_info(int device) {
-  return {device, "the CPU, in place of a GPU", 0, 0, static_cast<int>(std::thread::hardware_concurrency()), 0, 0};
+  return {
+      device, "the CPU, in place of a GPU", 0, 0, static_cast<int>(std::thread::hardware_concurrency()), 0,
+      0};
+}
+
+std::string built_with() {
+  return "g++ " __VERSION__ " for the CPU";
 }
 
 int device_of(const void*) {

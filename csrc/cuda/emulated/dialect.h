@@ -32,10 +32,10 @@
 #define __shfl_up_sync(...) ::minivae::emulated::shuffle_up(MV_SITE, __VA_ARGS__)
 #define __ballot_sync(...) ::minivae::emulated::ballot(MV_SITE, __VA_ARGS__)
 
-#define MV_SHARED(T, name, extents)                       \
-  struct name##_site_ {                                   \
-    T array extents;                                      \
-  };                                                      \
+#define MV_SHARED(T, name, extents) \
+  struct name##_site_ {             \
+    T array extents;                \
+  };                                \
   auto& name = ::minivae::emulated::shared<name##_site_>().array
 #define MV_SHARED_DYNAMIC(T, name) T* name = reinterpret_cast<T*>(::minivae::emulated::shared_dynamic())
 

@@ -1,6 +1,7 @@
 """Training: repeatable, resumable after any death, and stopped by name when numbers break."""
 
 import csv
+import functools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 
 import minivae as mv
 import tiny_run
-from minivae import checkpoint, metrics
+from minivae import checkpoint, metrics, objectives
 from minivae.errors import CheckpointError, NonFiniteError, OutputError
 from minivae.evaluate import evaluate, posterior_means
 from minivae.files import OutputFolder
@@ -93,7 +94,9 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path):
     assert tiny_run.run(tmp_path / "a", resume=True) == tiny_run.run(tmp_path / "b")
 
 
-@pytest.mark.parametrize("option", [{"lr": 0.5}, {"seed": 3}, {"beta": 2.0}, {"warmup": 1.0}])
+@pytest.mark.parametrize(
+    "option", [{"lr": 0.5}, {"seed": 3}, {"beta": 2.0}, {"warmup": 1.0}, {"schedule": ((0, 1.0),)}]
+)
 def test_resume_with_another_option_is_refused_by_its_name(tmp_path, option):
     body = tiny_run.run(tmp_path)
     with OutputFolder(tmp_path) as out:
@@ -170,6 +173,70 @@ def test_kl_weight_grows_linearly_over_the_warmup(tmp_path):
 
     tiny_run.run(tmp_path, epochs=3, beta=6.0, warmup=2.0, step=recording)
     assert seen == [0, 1, 2, 3, 4, 5, 6, 6, 6]
+
+
+SCHEDULE = ((0, 1e-3), (1, 1e-2), (3, 0.0))  # (first epoch, learning rate)
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path):
+    seen = []
+
+    def recording(trainer):
+        step = EagerStep(trainer.model, trainer.optimizer)
+        return lambda *args: (seen.append(trainer.optimizer.lr), step(*args))[1]
+
+    tiny_run.run(tmp_path, epochs=5, schedule=SCHEDULE, step=recording)
+    assert seen == [1e-3] * 3 + [1e-2] * 6 + [0.0] * 6
+
+
+@pytest.mark.parametrize("at", [1, 3, 5, 8, 9, 10])
+def test_a_run_with_a_schedule_resumes_exactly(tmp_path, at):
+    """Wherever it is cut: in an epoch, or just before or after the rate changes."""
+    options = {"epochs": 4, "schedule": SCHEDULE, "keep_best": True}
+    whole = tiny_run.run(tmp_path / "whole", **options)
+    with pytest.raises(Interrupted):
+        tiny_run.run(tmp_path / "cut", step=interrupting(at), **options)
+    assert tiny_run.run(tmp_path / "cut", resume=True, **options) == whole
+    best = [(tmp_path / part / "best.safetensors").read_bytes() for part in ("whole", "cut")]
+    assert best[0] == best[1]
+
+
+def test_the_best_weights_are_those_of_the_lowest_test_loss(tmp_path):
+    """Here the first epoch learns and the second spoils what it learned."""
+    tiny_run.run(tmp_path / "one", epochs=1)
+    tiny_run.run(tmp_path, epochs=3, schedule=((0, 1e-3), (1, 1.0)), keep_best=True)
+    losses = [float(row["test_loss"]) for row in table(tmp_path)]
+    assert losses[0] == min(losses)
+    best = mv.models.MLPVAE(latent_dim=2, hidden=4)
+    assert checkpoint.load(tmp_path / "best.safetensors", best)["epoch"] == 1
+    first = mv.models.MLPVAE(latent_dim=2, hidden=4)
+    checkpoint.load(tmp_path / "one" / "checkpoint.safetensors", first)
+    for a, b in zip(best.parameters(), first.parameters(), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("wrong", [((1, 1e-3), (0, 1e-2)), ((0, 1e-3), (0, 1e-2)), ((0, -1.0),)])
+def test_a_schedule_that_makes_no_sense_is_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match="schedule: expected rising epochs and rates >= 0"):
+        tiny_run.run(tmp_path, schedule=wrong)
+
+
+def test_a_step_minimises_the_objective_it_is_given(tmp_path):
+    """Free bits beyond reach leave the gradient of the reconstruction alone, beta 0."""
+    objective = functools.partial(objectives.free_bits, nats=1e3)
+    bodies = [
+        tiny_run.run(
+            tmp_path / name, beta=beta, schedule=((0, 1e-3),),
+            step=lambda t, o=o: EagerStep(t.model, t.optimizer, o),
+        )
+        for name, beta, o in (("free", 1.0, objective), ("none", 0.0, objectives.elbo))
+    ]  # fmt: skip
+    assert bodies[0] != bodies[1], "the reported losses differ"
+    models = [mv.models.MLPVAE(latent_dim=2, hidden=4) for _ in bodies]
+    for model, name in zip(models, ("free", "none"), strict=True):
+        checkpoint.load(tmp_path / name / "checkpoint.safetensors", model)
+    for a, b in zip(*(m.parameters() for m in models), strict=True):
+        np.testing.assert_allclose(a.data, b.data, atol=1e-6)
 
 
 def test_evaluation_is_the_mean_over_images_whatever_the_batches():

@@ -10,14 +10,12 @@ Both are measured on held-out faces against what plain reconstructions would sco
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from . import latent, optim
+from . import classify, latent
 from .data.batches import PixelBatches
 from .data.faces import load_faces
 from .errors import DataError
 from .evaluate import posterior_means
-from .models.classifier import ImageClassifier
 from .tensor import no_grad
 
 BATCH = 64
@@ -45,22 +43,10 @@ def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True
     Returns:
         The classifier. Its accuracy on other faces is ``accuracy(classifier, other)``.
     """
-    _, channels, size, _ = faces.images.shape
-    classifier = ImageClassifier(labels, size, channels, seed=seed)
-    adam = optim.Adam(classifier.parameters(), lr=1e-3)
     targets = label_matrix(faces, labels)
-    batches = PixelBatches(faces.images, batch_size, seed=seed)
-    disable = None if progress else True
-    with tqdm(total=epochs * len(batches), desc="classifier", leave=False, disable=disable) as bar:
-        for epoch in range(epochs):
-            for x, index in zip(batches.epoch(epoch), batches.index.epoch(epoch), strict=True):
-                adam.zero_grad()
-                loss = classifier.loss(x, targets[index])
-                loss.backward()
-                adam.step()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    return classifier
+    return classify.fit_classifier(
+        faces.images, targets, labels, epochs, seed, batch_size, progress
+    )
 
 
 def has_both(faces, attribute):

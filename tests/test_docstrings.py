@@ -11,7 +11,19 @@ import textwrap
 import pytest
 
 import minivae as mv
-from minivae import data, functional, graph, kernels, latent, models, nn, noise, optim, tensor
+from minivae import (
+    data,
+    estimators,
+    functional,
+    graph,
+    kernels,
+    latent,
+    models,
+    nn,
+    noise,
+    optim,
+    tensor,
+)
 
 # Modules of kernels that may be missing here, and the variant whose absence explains it.
 NEEDS = {
@@ -71,7 +83,7 @@ def test_a_wrong_doctest_fails():
 def public():
     """{name: object}: functions, classes and methods that the package exports."""
     found = {}
-    for module in (mv, functional, nn, optim, models, data, kernels, graph, latent):
+    for module in (mv, functional, nn, optim, models, data, estimators, kernels, graph, latent):
         listed = getattr(module, "__all__", None)
         for name in listed or [n for n in vars(module) if n[0] != "_"]:
             thing = getattr(module, name)

@@ -1,8 +1,36 @@
-"""What a model is worth: bounds on its likelihood, and what its codes hold.
+"""What a model is worth: bounds on its likelihood, and what its codes and pictures hold.
 
 Every estimator takes images in batches of any sizes, and gives the same bits for all of them.
+
+Formulas and tests: docs/evaluation.md.
 """
 
-from .bounds import IMPORTANCE, NLL, importance_weighted_nll
+from .bounds import IMPORTANCE, NLL, Bound, elbo, importance_weighted_nll
+from .frechet import classifier_frechet_distance, frechet_distance
+from .latents import (
+    AggregatePosterior,
+    active_units,
+    aggregate_posterior,
+    kl_per_latent,
+    posteriors,
+)
+from .probes import linear_probe, nearest_neighbour_accuracy
+from .units import bits_per_dimension
 
-__all__ = ["IMPORTANCE", "NLL", "importance_weighted_nll"]
+__all__ = [
+    "IMPORTANCE",
+    "NLL",
+    "AggregatePosterior",
+    "Bound",
+    "active_units",
+    "aggregate_posterior",
+    "bits_per_dimension",
+    "classifier_frechet_distance",
+    "elbo",
+    "frechet_distance",
+    "importance_weighted_nll",
+    "kl_per_latent",
+    "linear_probe",
+    "nearest_neighbour_accuracy",
+    "posteriors",
+]

@@ -1,0 +1,57 @@
+"""A distance between sets of pictures, in the features of a small classifier trained here."""
+
+import numpy as np
+
+from ..tensor import Tensor, no_grad
+from .grouping import regroup
+
+IMAGES = 512  # looked at by the classifier at a time
+
+
+def classifier_frechet_distance(classifier, batches, others):
+    """The Fréchet distance between two sets of pictures as ``classifier.features`` sees them.
+
+    It is not the FID: Heusel et al. 2017 (arXiv:1706.08500), eq. 6, take the same formula in the
+    features of an Inception network trained on ImageNet. These features are those of a small
+    network trained on the data set itself, so that the number compares with itself alone: same
+    classifier, same number of pictures. It has no unit, and a bias that falls with their number.
+
+    Args:
+        classifier: a ``models.ImageClassifier``.
+        batches, others: arrays of pictures (B, C, H, W), of any sizes.
+
+    Raises:
+        ValueError: a set has fewer than two pictures.
+    """
+    return frechet_distance(features(classifier, batches), features(classifier, others))
+
+
+def features(classifier, batches):
+    """The classifier's last hidden layer for each picture, float64 (N, F)."""
+    with no_grad():
+        groups = [classifier.features(Tensor(x)).numpy() for x in regroup(batches, IMAGES)]
+    return np.concatenate(groups).astype(np.float64)
+
+
+def frechet_distance(a, b):
+    """|m - n|^2 + tr( C + D - 2 (C D)^(1/2) ) of sets with means m, n and covariances C, D.
+
+    The squared Wasserstein-2 distance of the Gaussians with these moments: Dowson & Landau 1982,
+    "The Fréchet distance between multivariate normal distributions", eq. 4. The trace of
+    (C D)^(1/2) is that of (R D R)^(1/2), R = C^(1/2), which is symmetric.
+
+    Args:
+        a, b: (N, F) and (M, F), float64.
+
+    Raises:
+        ValueError: fewer than two rows, or different F.
+    """
+    for name, x in (("a", a), ("b", b)):
+        if x.ndim != 2 or len(x) < 2 or x.shape[1] != a.shape[1]:
+            raise ValueError(f"{name}: expected (N, {a.shape[-1]}), N at least 2, got {x.shape}")
+    difference = a.mean(axis=0) - b.mean(axis=0)
+    c, d = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
+    values, vectors = np.linalg.eigh(c)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ d @ root), 0)).sum()
+    return float(difference @ difference + np.trace(c) + np.trace(d) - 2 * shared)

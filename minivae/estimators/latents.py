@@ -1,0 +1,104 @@
+"""What the codes of a set of images are like: which latents are used, and what they add up to.
+
+The functions take the posteriors of N images, N(mu, diag(exp(logvar))): float64 arrays (N, D).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import kernels
+from ..backend import device_of, to_device, to_numpy
+from .grouping import regroup
+
+LN_2PI = math.log(2 * math.pi)
+IMAGES = 512  # encoded at a time
+CODES = 128  # compared with all posteriors at a time
+
+
+class AggregatePosterior(NamedTuple):
+    """q(z) = 1/N sum_n q(z|x_n), the mixture of all posteriors, beside the prior. Nats."""
+
+    mutual_information: float  # I(n; z), of an image's number and its code: at most ln N
+    marginal_kl: float  # KL(q(z) || p(z)); adds up with the former to the mean KL
+    standard_error: float  # of marginal_kl and, with the other sign, of mutual_information
+    mean: np.ndarray  # (D,)
+    covariance: np.ndarray  # (D, D)
+
+
+def posteriors(model, batches):
+    """mu and logvar of every image, float64 (N, D) each; the same bits for batches of any size."""
+    device = device_of(model.parameters()[0].data)
+    parts = []
+    with model.evaluating():
+        for x in regroup(batches, IMAGES):
+            mu, logvar = model.encode(model.as_images(to_device(x, device)))
+            parts.append([to_numpy(t.data).astype(np.float64) for t in (mu, logvar)])
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def active_units(mu, threshold=0.01):
+    """The number of latents whose posterior mean varies over the images: variance > threshold.
+
+    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
+    """
+    return int((mu.var(axis=0) > threshold).sum())
+
+
+def kl_per_latent(mu, logvar):
+    """KL(q(z_d|x) || N(0, 1)) of each latent, mean over the images, in nats: (D,).
+
+    Kingma & Welling 2014 (arXiv:1312.6114), appendix B. Their sum is the ELBO's KL term.
+    """
+    return (mu * mu + (np.expm1(logvar) - logvar)).mean(axis=0) / 2
+
+
+def aggregate_posterior(mu, logvar, noise):
+    """How the KL term splits, and the moments of the mixture of all posteriors.
+
+    Hoffman & Johnson 2016 ("ELBO surgery: yet another way to carve up the variational evidence
+    lower bound"), eq. 9:
+
+        1/N sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z))
+
+    q(z) is summed exactly over all N posteriors at one z drawn from each, so that
+
+        KL(q(z) || p(z)) = E[ ln q(z) - ln p(z) ],   I(n; z) = the mean KL - KL(q(z) || p(z))
+
+    The covariance is that of the means plus the mean of the variances.
+
+    Args:
+        mu, logvar: (N, D), float64.
+        noise: a ``Noise``; element n*D + d is latent d of image n's draw.
+    """
+    n, d = mu.shape
+    z = mu + np.exp(logvar / 2) * noise.normal((n, d), np.float64)
+    log_prior = -0.5 * ((z * z).sum(axis=1) + d * LN_2PI)
+    gaps = log_mixture_density(z, mu, logvar) - log_prior
+    marginal_kl = gaps.mean()
+    covariance = np.atleast_2d(np.cov(mu, rowvar=False, bias=True))
+    return AggregatePosterior(
+        mutual_information=float(kl_per_latent(mu, logvar).sum() - marginal_kl),
+        marginal_kl=float(marginal_kl),
+        standard_error=float(gaps.std() / math.sqrt(n)),
+        mean=mu.mean(axis=0),
+        covariance=covariance + np.diag(np.exp(logvar).mean(axis=0)),
+    )
+
+
+def log_mixture_density(z, mu, logvar):
+    """ln q(z) = ln 1/N sum_n N(z; mu_n, exp(logvar_n)) of codes z (M, D): (M,), float64.
+
+    The squares are multiplied out, so that all pairs of codes and posteriors are three matrix
+    products: (z - mu)^2 / v = z^2 / v - 2 z mu / v + mu^2 / v.
+    """
+    precision = np.exp(-logvar)
+    constant = (mu * mu * precision + logvar + LN_2PI).sum(axis=1)
+    kernel = kernels.get("log_mean_exp", z)
+    found = []
+    for first in range(0, len(z), CODES):
+        rows = z[first : first + CODES]
+        squared = (rows * rows) @ precision.T - 2 * rows @ (mu * precision).T + constant
+        found.append(kernel(-0.5 * squared, with_grad=False)[0])
+    return np.concatenate(found)

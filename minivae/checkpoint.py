@@ -89,8 +89,12 @@ def load(path, model=None, optimizer=None):
     for kind, target in targets.items():
         _require_same(path, kind, parts[kind], target.state_dict())
         _require_finite(path, {f"{kind}.{name}": a for name, a in parts[kind].items()})
-    for kind, target in targets.items():
-        target.load_state_dict(parts[kind])
+    # The optimiser first: it alone may refuse a value, such as a step of -1, and writes nothing then.
+    for kind, target in reversed(targets.items()):
+        try:
+            target.load_state_dict(parts[kind])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {kind}: {error}") from error
     return state | _part(tensors, "state")
 
 

@@ -204,6 +204,7 @@ def test_a_forged_good_file_loads(scratch):
         ("model.fc3.bias", np.array([0, -np.inf, 0], np.float32), r"fc3\.bias holds NaN"),
         ("optimizer.m", "nan", r"optimizer\.m holds NaN"),
         ("optimizer.step", np.zeros(10, np.int32), r"optimizer\.step: expected int64"),
+        ("optimizer.step", np.full(10, -1), r"optimizer: state: step: expected counts >= 0"),
     ],
 )  # fmt: skip
 def test_tensors_that_do_not_fit_are_named(scratch, name, change, message):

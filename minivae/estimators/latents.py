@@ -41,7 +41,7 @@ def posteriors(model, batches):
 def active_units(mu, threshold=0.01):
     """The number of latents whose posterior mean varies over the images: variance > threshold.
 
-    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
+    Takes mu (N, D). Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
     """
     return int((mu.var(axis=0) > threshold).sum())
 
@@ -49,7 +49,8 @@ def active_units(mu, threshold=0.01):
 def kl_per_latent(mu, logvar):
     """KL(q(z_d|x) || N(0, 1)) of each latent, mean over the images, in nats: (D,).
 
-    Kingma & Welling 2014 (arXiv:1312.6114), appendix B. Their sum is the ELBO's KL term.
+    Kingma & Welling 2014 (arXiv:1312.6114), appendix B. Their sum is the ELBO's KL term. Takes
+    mu and logvar (N, D).
     """
     return (mu * mu + (np.expm1(logvar) - logvar)).mean(axis=0) / 2
 

@@ -23,6 +23,10 @@ def linear_probe(train_codes, train_labels, test_codes, test_labels):
     codes' moments; all of them are used in each of 300 steps of Adam, from weights of 0, on the
     cross-entropy plus 1e-4 of the squared weights. The loss is convex: nothing is drawn.
 
+    Args:
+        train_codes, test_codes: (N, D), (M, D).
+        train_labels, test_labels: whole numbers from 0, (N,), (M,).
+
     Raises:
         ValueError: codes and labels do not fit.
     """
@@ -54,6 +58,11 @@ def nearest_neighbour_accuracy(train_codes, train_labels, test_codes, test_label
 
     Cover & Hart 1967, "Nearest neighbor pattern classification". Distances are Euclidean; among
     equally common labels the smallest is taken.
+
+    Args:
+        train_codes, test_codes: (N, D), (M, D).
+        train_labels, test_labels: whole numbers from 0, (N,), (M,).
+        k: number of neighbours that vote.
 
     Raises:
         ValueError: codes and labels do not fit, or there are fewer than k training codes.

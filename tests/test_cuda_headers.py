@@ -10,11 +10,15 @@ CSRC = Path(__file__).parent.parent / "csrc"
 
 PROBE = """
 #include "math/adam.h"
+#include "math/batch_norm.h"
 #include "math/bce_with_logits.h"
+#include "math/log_mean_exp.h"
 #include "math/normal.h"
 #include "math/pixels.h"
+#include "math/relu.h"
 #include "math/reparam_kl.h"
 #include "math/squared_error_with_logits.h"
+#include "math/tf32.h"
 
 using namespace minivae;
 
@@ -30,7 +34,12 @@ __global__ void probe(const T* in, const unsigned char* pixels, T* out, AdamFact
   out[i] += squared_error_gradient(pixel_error(z, in[0], e), e);
   T m = dmu, v = dlogvar * dlogvar;
   out[i] += bce_loss(z, uniform_from<T>(w.w2), e) + pixel_value<T>(pixels[i]);
+  factors = adam_factors<T>(1, 1e-3, {0.9, 0.999, 1e-8, 0});
   adam_element(out[i], bce_gradient(z, pixel_draw<T>(pixels[i], w.w3), e), m, v, factors);
+  const T xh = normalized(z, in[0], inverse_deviation(v, e));
+  out[i] += batch_norm_gradient(xh, relu_gradient(relu_of(z), m), in[0], in[1], e);
+  const T top = finite_or_zero(z);
+  out[i] += log_mean_exp_from(shifted_exp(z, top), top) + round_to_tf32(static_cast<float>(z));
 }
 
 template __global__ void probe(const float*, const unsigned char*, float*, AdamFactors<float>);

@@ -6,7 +6,9 @@
 //   v  <- beta2 v + (1 - beta2) g g
 //   p  <- p - lr / (1 - beta1^t)  m / ( sqrt(v) / sqrt(1 - beta2^t) + eps )
 //
-// The factors that depend on the step alone are computed once, in double, by the caller.
+// The factors that depend on the step alone are computed once, in double, by the caller: the CPU
+// build takes them from Python, a CUDA block makes them with adam_factors, because its step and lr
+// may be in device memory.
 // Traffic: reads g, m, v, p and writes m, v, p: 28 bytes per element in float32.
 #pragma once
 
@@ -26,6 +28,22 @@ struct AdamFactors {
   T sqrt_correction;  // sqrt(1 - beta2^t)
   T eps;
 };
+
+// What one call gives for every element; the step counts from 1.
+struct AdamSettings {
+  double beta1, beta2, eps, weight_decay;
+};
+
+template <class T>
+MV_HD AdamFactors<T> adam_factors(double step, double lr, const AdamSettings& s) {
+  return {static_cast<T>(s.weight_decay),
+          static_cast<T>(1 - s.beta1),
+          static_cast<T>(s.beta2),
+          static_cast<T>(1 - s.beta2),
+          static_cast<T>(lr / (1 - std::pow(s.beta1, step))),
+          static_cast<T>(std::sqrt(1 - std::pow(s.beta2, step))),
+          static_cast<T>(s.eps)};
+}
 
 template <class T>
 MV_HD void adam_element(T& p, T g, T& m, T& v, const AdamFactors<T>& k) {

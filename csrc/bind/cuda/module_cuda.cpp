@@ -37,6 +37,7 @@ PYBIND11_MODULE(_cuda, module) {
   bind_layers(module);
   bind_losses(module);
   bind_noise(module);
+  bind_matmul(module);
   bind_reparam_kl(module);
   bind_training(module);
 }

@@ -10,6 +10,7 @@ namespace minivae {
 void bind_layers(pybind11::module_& module);
 void bind_losses(pybind11::module_& module);
 void bind_noise(pybind11::module_& module);
+void bind_matmul(pybind11::module_& module);
 void bind_reparam_kl(pybind11::module_& module);
 void bind_training(pybind11::module_& module);
 #if defined(MINIVAE_EMULATED)

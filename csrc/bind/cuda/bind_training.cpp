@@ -1,0 +1,97 @@
+// What a training step needs beside its model: the optimiser, batches and counters.
+#include "bind/cuda/modules.h"
+#include "bind/cuda/scalar_arg.h"
+#include "cuda/adam.h"
+#include "cuda/pixels.h"
+#include "cuda/zero.h"
+
+namespace minivae {
+namespace {
+
+void adam_step(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
+               Index step, const py::object& lr, double beta1, double beta2, double eps, double weight_decay,
+               const py::object& counter, std::uintptr_t stream) {
+  by_device_dtype("param", param, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape = shape_with("param", param, 1);
+    DeviceArgs args;
+    const T* gradient = args.input<T>("grad", grad, shape);
+    const Scalar rate = scalar_arg(args, "lr", lr);
+    const Count t = count_arg(args, "counter", step, counter);
+    T* p = args.output<T>("param", param, shape);
+    T* first = args.output<T>("m", m, shape);
+    T* second = args.output<T>("v", v, shape);
+    adam(p, gradient, first, second, t, rate, {beta1, beta2, eps, weight_decay}, shape[0], stream_of(stream));
+  });
+}
+
+void advance_counters(const py::object& counters, std::uintptr_t stream) {
+  const Shape shape = shape_with("counters", counters, 1);
+  DeviceArgs args;
+  advance(args.output<std::uint64_t>("counters", counters, shape), shape[0], stream_of(stream));
+}
+
+void zero_array(const py::object& out, std::uintptr_t stream) {
+  by_device_dtype("out", out, [&](auto number) {
+    using T = decltype(number);
+    const Shape shape = device_array("out", out).shape;
+    DeviceArgs args;
+    T* data = args.output<T>("out", out, shape);
+    zero(data, static_cast<std::size_t>(count(shape)) * sizeof(T), stream_of(stream));
+  });
+}
+
+void gather(const py::object& images, const py::object& index, const py::object& noise,
+            const py::object& batch, const py::object& out, std::uintptr_t stream) {
+  by_device_dtype("out", out, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape in = device_array("images", images).shape, result = device_array("out", out).shape;
+    bool fits = !in.empty() && in.size() == result.size();
+    for (std::size_t i = 1; fits && i < in.size(); ++i) fits = in[i] == result[i];
+    if (!fits) {
+      throw py::value_error("out must have the shape of images but for the first axis, got " +
+                            to_text(result) + " for images " + to_text(in));
+    }
+    const Shape places = shape_with("index", index, 1);
+    if (batch.is_none() && places[0] != result[0]) {
+      throw py::value_error("index must have one element for each of the " + std::to_string(result[0]) +
+                            " rows of out, got shape " + to_text(places));
+    }
+    DeviceArgs args;
+    const auto* pixels = args.input<std::uint8_t>("images", images, in);
+    const auto* order = args.input<std::int64_t>("index", index, places);
+    const NoiseStream stream_key = noise.is_none() ? NoiseStream{} : args.noise_stream(noise);
+    const Count number = count_arg(args, "batch", 0, batch);
+    T* data = args.output<T>("out", out, result);
+    const Index size = count(Shape(result.begin() + 1, result.end()));
+    gather_pixels(pixels, in[0], order, places[0], !noise.is_none(), stream_key, number, data, result[0],
+                  size, stream_of(stream));
+  });
+}
+
+void order_of_epoch(const py::object& noise, const py::object& order, const py::object& scratch,
+                    std::uintptr_t stream) {
+  const Shape shape = shape_with("order", order, 1);
+  if (shape[0] >> 32) {
+    throw py::value_error("order must have fewer than 2^32 elements, got shape " + to_text(shape));
+  }
+  DeviceArgs args;
+  const NoiseStream key = args.noise_stream(noise);
+  auto* out = args.output<std::int64_t>("order", order, shape);
+  auto* room = scratch_arg<std::uint64_t>(args, scratch, permutation_scratch(shape[0]));
+  permutation(key, room, out, shape[0], stream_of(stream));
+}
+
+}  // namespace
+
+void bind_training(py::module_& module) {
+  module.def("adam", &adam_step);
+  module.def("advance", &advance_counters);
+  module.def("zero", &zero_array);
+  module.def("gather_pixels", &gather);
+  module.def("permutation", &order_of_epoch);
+  module.def("permutation_scratch", &permutation_scratch, py::arg("count"),
+             "uint64 elements of scratch that a permutation needs.");
+}
+
+}  // namespace minivae

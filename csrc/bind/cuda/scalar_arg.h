@@ -1,0 +1,56 @@
+// Arguments beside the arrays of a kernel: numbers that may lie on the GPU, and scratch memory.
+#pragma once
+
+#include "bind/cuda/device_array_args.h"
+#include "cuda/scalar.h"
+
+namespace minivae {
+
+// An array of one element, with or without an axis.
+template <class T>
+const T* one_element(DeviceArgs& args, const char* name, const py::object& value) {
+  return args.input<T>(name, value, device_array(name, value).shape.empty() ? Shape{} : Shape{1});
+}
+
+// A number, or an array of one float64 that holds it when the kernel runs.
+inline Scalar scalar_arg(DeviceArgs& args, const char* name, const py::object& value) {
+  if (py::hasattr(value, "__cuda_array_interface__")) return {0, one_element<double>(args, name, value)};
+  try {
+    return {value.cast<double>(), nullptr};
+  } catch (const py::cast_error&) {
+    throw py::type_error(std::string(name) + " must be a number or an array of one element on a GPU, got " +
+                         std::string(py::str(py::type::of(value).attr("__name__"))));
+  }
+}
+
+// A number to count from, and an array of one uint64 that is added when the kernel runs, or None.
+inline Count count_arg(DeviceArgs& args, const char* name, Index start, const py::object& counter) {
+  return {start, counter.is_none() ? nullptr : one_element<std::uint64_t>(args, name, counter)};
+}
+
+// Scratch memory: float64 (or what T says), of at least `least` elements; None where none is needed.
+template <class T = double>
+T* scratch_arg(DeviceArgs& args, const py::object& value, Index least) {
+  if (least == 0) return nullptr;
+  if (value.is_none()) {
+    throw py::value_error("scratch must have at least " + std::to_string(least) + " elements, got None");
+  }
+  const Shape shape = device_array("scratch", value).shape;
+  if (shape.size() != 1 || shape[0] < least) {
+    throw py::value_error("scratch must have one dimension of at least " + std::to_string(least) +
+                          " elements, got shape " + to_text(shape));
+  }
+  return args.output<T>("scratch", value, shape);
+}
+
+// The shape of an array that has to have `dimensions` dimensions.
+inline Shape shape_with(const char* name, const py::object& value, std::size_t dimensions) {
+  const Shape shape = device_array(name, value).shape;
+  if (shape.size() != dimensions) {
+    throw py::value_error(std::string(name) + " must have " + std::to_string(dimensions) +
+                          " dimensions, got shape " + to_text(shape));
+  }
+  return shape;
+}
+
+}  // namespace minivae

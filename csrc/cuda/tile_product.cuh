@@ -1,0 +1,221 @@
+// The inner part of every product of this folder, matrix or convolution: one block of threads makes
+// a tile of C = A B, kRows x kCols, from slabs of A and B that are kDepth deep.
+//
+//   global memory -> registers -> shared memory -> registers -> multiply-add
+//
+// Two slabs lie in shared memory: while the block multiplies one, the next is on its way into
+// registers, and it is put into the other half before the only barrier of the round. A thread holds
+// kRows/rows-of-threads x kCols/columns-of-threads sums, so each number it reads from shared memory
+// is used that many times; see matmul.cu for the ladder that leads here.
+//
+// An operand is seen as lines (rows of A, columns of B) by depth (the k that is summed over). It
+// says where an element lies in two steps, each decoded once and used often:
+//
+//   struct Operand {
+//     static constexpr bool kAlongDepth;   // neighbours in memory differ in k, else in the line
+//     static constexpr int kWidth;         // elements that one fetch takes, neighbours in memory
+//     Line line(Index j) const;            // for a convolution (image, row, column)
+//     Depth depth(Index k) const;          // for a convolution (channel, tap)
+//     Vector<T, kWidth> at(Line, Depth) const;   // zeros outside
+//   };
+//
+// so that one kernel multiplies matrices of any strides and images it never unfolds.
+#pragma once
+
+#include "cuda/vector.cuh"
+
+namespace minivae {
+
+// ---- operands ------------------------------------------------------------------------------------
+
+struct Place {
+  Index offset;
+  bool inside;
+};
+
+// A matrix of any strides. A wide one has its lines or its depth contiguous, its extents and the
+// other stride are multiples of kWidth and its pointer is aligned: a fetch is then inside or outside
+// as a whole.
+template <class T, bool kAlong, int W>
+struct MatrixOperand {
+  static constexpr bool kAlongDepth = kAlong;
+  static constexpr int kWidth = W;
+  const T* p;
+  Index line_stride, depth_stride, lines, depths;
+
+  __device__ Place line(Index j) const { return {j * line_stride, j < lines}; }
+  __device__ Place depth(Index k) const { return {k * depth_stride, k < depths}; }
+  __device__ Vector<T, W> at(Place line, Place depth) const {
+    if (line.inside && depth.inside) return load<W>(p + line.offset + depth.offset);
+    return {};
+  }
+};
+
+// ---- a slab's way into shared memory ---------------------------------------------------------------
+
+// Slabs are stored [k][line], whatever they were in memory: what a thread multiplies lies side by
+// side. The threads spread over neighbours in memory first.
+template <class T, class Operand, int kLines, int kDepth, int kThreads>
+struct Stage {
+  static constexpr int W = Operand::kWidth;
+  static constexpr bool kAlong = Operand::kAlongDepth;
+  static constexpr int kRun = (kAlong ? kDepth : kLines) / W;  // fetches that lie side by side
+  static constexpr int kRuns = kAlong ? kLines : kDepth;
+  static constexpr int kRunsAtOnce = kThreads / kRun;
+  static constexpr int kPieces = (kRuns + kRunsAtOnce - 1) / kRunsAtOnce;  // of each thread
+  static_assert(kThreads % kRun == 0, "a run is fetched by some of the threads");
+
+  const Operand& operand;
+  decltype(operand.line(0)) line[kAlong ? kPieces : 1];
+  Vector<T, W> piece[kPieces];
+
+  __device__ static int within() { return static_cast<int>(threadIdx.x) % kRun * W; }
+  __device__ static int run(int s) { return static_cast<int>(threadIdx.x) / kRun + s * kRunsAtOnce; }
+
+  __device__ Stage(const Operand& source, Index first_line) : operand(source) {
+#pragma unroll
+    for (int s = 0; s < (kAlong ? kPieces : 1); ++s) {
+      line[s] = operand.line(first_line + (kAlong ? run(s) : within()));
+    }
+  }
+
+  __device__ void fetch(Index k) {
+    if constexpr (kAlong) {
+      const auto depth = operand.depth(k + within());
+#pragma unroll
+      for (int s = 0; s < kPieces; ++s) {
+        if (run(s) < kRuns) piece[s] = operand.at(line[s], depth);
+      }
+    } else {
+#pragma unroll
+      for (int s = 0; s < kPieces; ++s) {
+        if (run(s) < kRuns) piece[s] = operand.at(line[0], operand.depth(k + run(s)));
+      }
+    }
+  }
+
+  // `Number` turns an element into what is multiplied: itself, or a rounded one.
+  template <class Number, int kPitch>
+  __device__ void put(T (&slab)[kDepth][kPitch], Number number) const {
+#pragma unroll
+    for (int s = 0; s < kPieces; ++s) {
+      if (run(s) >= kRuns) continue;
+#pragma unroll
+      for (int w = 0; w < W; ++w) {
+        (kAlong ? slab[within() + w][run(s)] : slab[run(s)][within() + w]) = number(piece[s].lane[w]);
+      }
+    }
+  }
+};
+
+// ---- multiply-add in registers ---------------------------------------------------------------------
+
+// The sums of one thread: kRows x kCols of the tile in groups of neighbours, the groups spread over
+// the tile so that a warp reads shared memory without bank conflicts. Groups of columns of more than
+// one let a result be stored by wide writes where rows of C are contiguous; groups of one let a warp
+// write neighbours where they are not known to be.
+template <class T, int kTileRows, int kTileCols, int kTileDepth, int kThreadRows, int kThreadCols, int kGroup>
+struct FmaTile {
+  using Element = T;
+  static constexpr int kRows = kTileRows, kCols = kTileCols, kDepth = kTileDepth;
+  static constexpr int kThreadsAcross = kCols / kThreadCols;
+  static constexpr int kThreads = kRows / kThreadRows * kThreadsAcross;
+  static constexpr int kRowGroup = kThreadRows < kWide<T> ? kThreadRows : kWide<T>;
+  static constexpr int kColGroup = kGroup;
+  static constexpr int kPad = 16 / sizeof(T);
+
+  T sum[kThreadRows][kThreadCols] = {};
+
+  __device__ static T number(T x) { return x; }
+
+  __device__ static int row(int r) {
+    const int thread = static_cast<int>(threadIdx.x) / kThreadsAcross;
+    return (r / kRowGroup * (kRows / kThreadRows) + thread) * kRowGroup + r % kRowGroup;
+  }
+  __device__ static int col(int c) {
+    const int thread = static_cast<int>(threadIdx.x) % kThreadsAcross;
+    return (c / kColGroup * kThreadsAcross + thread) * kColGroup + c % kColGroup;
+  }
+
+  template <int kPitchA, int kPitchB>
+  __device__ void multiply(const T (&a)[kDepth][kPitchA], const T (&b)[kDepth][kPitchB]) {
+#pragma unroll
+    for (int k = 0; k < kDepth; ++k) {
+      T left[kThreadRows], right[kThreadCols];
+#pragma unroll
+      for (int r = 0; r < kThreadRows; r += kRowGroup) {
+        const auto v = load<kRowGroup>(&a[k][row(r)]);
+#pragma unroll
+        for (int w = 0; w < kRowGroup; ++w) left[r + w] = v.lane[w];
+      }
+#pragma unroll
+      for (int c = 0; c < kThreadCols; c += kColGroup) {
+        const auto v = load<kColGroup>(&b[k][col(c)]);
+#pragma unroll
+        for (int w = 0; w < kColGroup; ++w) right[c + w] = v.lane[w];
+      }
+#pragma unroll
+      for (int r = 0; r < kThreadRows; ++r) {
+#pragma unroll
+        for (int c = 0; c < kThreadCols; ++c) sum[r][c] = std::fma(left[r], right[c], sum[r][c]);
+      }
+    }
+  }
+
+  // Calls write(row, col, vector) for each group of columns, counted from the tile's corner.
+  template <class Write>
+  __device__ void results(Write write) const {
+#pragma unroll
+    for (int c = 0; c < kThreadCols; c += kColGroup) {
+#pragma unroll
+      for (int r = 0; r < kThreadRows; ++r) {
+        Vector<T, kColGroup> v;
+#pragma unroll
+        for (int w = 0; w < kColGroup; ++w) v.lane[w] = sum[r][c + w];
+        write(row(r), col(c), v);
+      }
+    }
+  }
+};
+
+// ---- the tile ----------------------------------------------------------------------------------------
+
+template <class Tile>
+struct alignas(16) Slabs {
+  typename Tile::Element a[Tile::kDepth][Tile::kRows + Tile::kPad];
+  typename Tile::Element b[Tile::kDepth][Tile::kCols + Tile::kPad];
+};
+
+// The sums over k in [first, last) of the tile whose corner is (row, col); `last` is a multiple of
+// the depth beyond `first`, or the end of both operands.
+template <class Tile, class A, class B>
+__device__ Tile tile_product(const A& a, const B& b, Index row, Index col, Index first, Index last) {
+  using T = typename Tile::Element;
+  MV_SHARED(Slabs<Tile>, slabs, [2]);
+  Stage<T, A, Tile::kRows, Tile::kDepth, Tile::kThreads> stage_a(a, row);
+  Stage<T, B, Tile::kCols, Tile::kDepth, Tile::kThreads> stage_b(b, col);
+  Tile tile;
+
+  stage_a.fetch(first);
+  stage_b.fetch(first);
+  stage_a.put(slabs[0].a, Tile::number);
+  stage_b.put(slabs[0].b, Tile::number);
+  __syncthreads();
+  int slab = 0;
+  for (Index k = first; k < last; k += Tile::kDepth, slab ^= 1) {
+    const bool more = k + Tile::kDepth < last;
+    if (more) {
+      stage_a.fetch(k + Tile::kDepth);
+      stage_b.fetch(k + Tile::kDepth);
+    }
+    tile.multiply(slabs[slab].a, slabs[slab].b);
+    if (more) {
+      stage_a.put(slabs[slab ^ 1].a, Tile::number);
+      stage_b.put(slabs[slab ^ 1].b, Tile::number);
+    }
+    __syncthreads();
+  }
+  return tile;
+}
+
+}  // namespace minivae

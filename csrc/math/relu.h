@@ -1,0 +1,20 @@
+// The rectifier: y = max(x, 0), where NaN stays NaN, and dx = dy where y > 0, else 0.
+// Traffic in float32: forward reads x and writes y, 8 bytes per element; backward reads y, dy and
+// writes dx, 12.
+#pragma once
+
+#include "common/host_device.h"
+
+namespace minivae {
+
+template <class T>
+MV_HD T relu_of(T x) {
+  return x <= 0 ? T(0) : x;
+}
+
+template <class T>
+MV_HD T relu_gradient(T y, T dy) {
+  return y > 0 ? dy : T(0);
+}
+
+}  // namespace minivae

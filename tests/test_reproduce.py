@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 import importlib
+import itertools
 import json
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def rows(tmp_path):
         return list(csv.DictReader(file))
 
 
-def test_every_recipe_of_the_issue_is_there(reproduce):
+def test_the_recipes_are_there(reproduce):
     assert set(NAMES) <= set(reproduce.RECIPES)
 
 
@@ -108,13 +110,8 @@ def test_a_stopped_recipe_goes_on_where_it_was(run, short, reproduce, tmp_path, 
     def stopping(self, *args):
         steps.append(1)
         if len(steps) == 4:
-            raise_interrupt()
+            signal.raise_signal(signal.SIGINT)
         return step(self, *args)
-
-    def raise_interrupt():
-        import signal
-
-        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(reproduce.EagerStep, "__call__", stopping)
     assert run("static-400-40") == 130
@@ -185,7 +182,7 @@ def test_schedules_are_those_published(reproduce):
     assert [first for first, _ in static] == [0, 200, 350]
     rates = [rate for _, rate in static]
     assert rates[0] == 1e-4
-    assert [a / b for a, b in zip(rates, rates[1:], strict=False)] == pytest.approx([10**0.2] * 2)
+    assert [a / b for a, b in itertools.pairwise(rates)] == pytest.approx([10**0.2] * 2)
     lengths = [3**i for i in range(8)]
     assert [first for first, _ in table1] == [sum(lengths[:i]) for i in range(8)]
     assert sum(lengths) == reproduce.RECIPES["iwae-table1"].epochs == 3280

@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
-from minivae import estimators
+import numpy as np
+
+from minivae import classify, estimators
 from minivae.data import Dataset, PixelBatches
 from minivae.models import VAE
-from minivae.noise import NoiseStream
+from minivae.noise import SAMPLING, Noise, NoiseStream
 
 
 class Trained(NamedTuple):
@@ -34,3 +36,19 @@ def nll(run, samples, images=None):
         total=len(pixels),
     )
     return {"NLL": float(found.nll), "NLL's standard error": found.standard_error}
+
+
+def obedience(run, drawn, epochs=2):
+    """How often a classifier of real digits sees in a drawn picture the digit that was asked for,
+    and how often it is right on the test images: shares.
+    """
+    digits = run.digits
+    judge = classify.fit_digit_classifier(digits.train_images, digits.train_labels, epochs)
+    asked = np.arange(drawn) % 10
+    pictures = run.model.draw(asked, Noise(run.seed, SAMPLING)).numpy().reshape(-1, 1, 28, 28)
+    real = PixelBatches(digits.test_images, 100, train=False).epoch(0)
+    seen = np.concatenate([judge.predict(x) for x in real])
+    return {
+        "drawn as asked": float((judge.predict(pictures) == asked).mean()),
+        "accuracy of the classifier": float((seen == digits.test_labels).mean()),
+    }

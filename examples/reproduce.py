@@ -14,6 +14,7 @@ from _measures import Trained
 from _recipes import RECIPES
 
 from minivae import checkpoint, kernels, optim
+from minivae.backend import device_description
 from minivae.data import LabelledBatches, PixelBatches, mnist
 from minivae.data.batches import STATIC_TRAIN, binarize_once
 from minivae.files import OutputFolder
@@ -142,7 +143,7 @@ def told(row):
     else:
         verdict = f"{'inside' if low <= row['value'] <= high else 'OUTSIDE'} {low:g}..{high:g}"
     return (
-        f"{row['recipe']}, {row['form']}, {row['variant']}: {row['metric']} {row['value']:.2f}, "
+        f"{row['recipe']}, {row['form']}, {row['variant']}: {row['metric']} {row['value']:.3f}, "
         f"published {row['published']}: {verdict}"
     )
 
@@ -151,13 +152,14 @@ def run(recipe, variant, digits, out, limit, device):
     """Train one variant as far as it is not trained, and measure it: the outcome as a dict."""
     how = recipe.variants[variant]
     train, watched, test = batches(recipe, digits, how.seed, limit)
-    model = recipe.model(how.seed, train.images).to(device)
+    images = train.images
+    if recipe.labelled:
+        train = LabelledBatches(train, digits.train_labels[: train.count])
+        watched = LabelledBatches(watched, digits.test_labels[: watched.count])
+    model = recipe.model(how.seed, images).to(device)
     adam = optim.Adam(model.parameters(), lr=recipe.schedule[0][1], **recipe.adam)
-    told_labels = recipe.labelled
     trainer = Trainer(
-        model, adam,
-        labelled(train, digits.train_labels) if told_labels else train,
-        labelled(watched, digits.test_labels) if told_labels else watched, out,
+        model, adam, train, watched, out,
         epochs=recipe.epochs, seed=how.seed, schedule=recipe.schedule,
         keep_best=recipe.keep_best, step=EagerStep(model, adam, how.objective),
         replaces=[OUTCOME],
@@ -195,11 +197,6 @@ def batches(recipe, digits, seed, limit):
     return train, watched, test
 
 
-def labelled(batches, labels):
-    """The batches with their labels beside them."""
-    return LabelledBatches(batches, labels[: batches.count])
-
-
 def append(path, rows):
     """Add rows to the table of outcomes, which is made when missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +222,7 @@ def where(device):
     if device == "cpu":
         threads = kernels.threads()
         return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
-    return device
+    return device_description()["name"]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from ..backend import array_module
+from ..backend import array_module, is_device_array
 from ..noise import Noise, NoiseStream
 from ..tensor import Tensor, as_tensor, no_grad
 
@@ -239,7 +239,11 @@ class VAE(nn.Module):
         """
         noise, like = drawn(noise), self.parameters()[0].data
         shape = (*shape, self.noise_dim)
-        if isinstance(noise, Noise):
+        if isinstance(noise, Noise) and is_device_array(like):
+            zeros = array_module(like).zeros(shape, like.dtype)  # 0 + exp(0) eps, drawn over there
+            with no_grad():
+                noise = F.reparameterize_kl(zeros, zeros, noise)[0].data
+        elif isinstance(noise, Noise):
             noise = noise.normal(shape, like.dtype)
         if noise.shape != shape:
             raise ValueError(f"noise: expected shape {shape}, got {noise.shape}")

@@ -21,12 +21,14 @@ from minivae.options import (
     parse,
     positive_int,
     reported,
+    resume,
     whole_number,
 )
 from minivae.train import Trainer
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
 RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them
+TRAINING = ("epochs", "lr", "weight_decay", "warmup", "resume")  # without a use but in training
 STRENGTHS = np.linspace(-2, 2, 7)
 PICTURES = (
     "loss", "reconstructions", "samples", "interpolation", "morph", "arithmetic",
@@ -61,8 +63,11 @@ def main(argv=None):
     """Train or load, then write summary.json and the pictures."""
     p = parser()
     args = parse(p, argv)
-    if args.checkpoint and args.resume:
-        p.error("argument --resume: not allowed with argument --checkpoint")
+    for name in TRAINING if args.checkpoint else ():
+        if getattr(args, name) != p.get_default(name):
+            option = name.replace("_", "-")
+            p.error(f"argument --{option}: not allowed with argument --checkpoint, which trains "
+                    "nothing")  # fmt: skip
     if args.checkpoint and Path(args.checkpoint).resolve().parent == Path(args.out).resolve():
         p.error("argument --out: expected another folder than that of --checkpoint, whose "
                 "summary.json would be lost")  # fmt: skip
@@ -98,10 +103,7 @@ def main(argv=None):
                 replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
             )  # fmt: skip
             if args.resume:
-                found = trainer.resume()
-                done = f"after step {trainer.step}, {trainer.epoch} of {args.epochs} epochs done"
-                print(f"resuming {done}" if found
-                      else f"nothing to resume in {out.path}, starting a new run")  # fmt: skip
+                resume(trainer)
             rows, timing = trainer.run(), trainer.timing()
         # For a run of this process the very numbers of its last epoch; weights from a file are
         # tested here for the first time.

@@ -14,7 +14,14 @@ from minivae.evaluate import posterior_means
 from minivae.files import OutputFolder
 from minivae.info import kernels_used
 from minivae.noise import SAMPLING
-from minivae.options import Parser, add_training_options, parse, positive_int, reported
+from minivae.options import (
+    Parser,
+    add_training_options,
+    parse,
+    positive_int,
+    reported,
+    resume,
+)
 from minivae.train import Trainer
 
 MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
@@ -69,11 +76,7 @@ def main(argv=None):
             replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
         )  # fmt: skip
         if args.resume:
-            found = trainer.resume()
-            done = (
-                f"resuming after step {trainer.step}, {trainer.epoch} of {args.epochs} epochs done"
-            )
-            print(done if found else f"nothing to resume in {out.path}, starting a new run")
+            resume(trainer)
         rows = trainer.run()
         out.write("summary.json", json.dumps({
             "dataset": digits.name, "model": args.model, "parameters": parameters,

@@ -53,9 +53,24 @@ def add_training_options(parser, *, out, data_help, epochs, batch_size, lr):
 def parse(parser, argv):
     """The arguments; exits with code 2 and one line when one is wrong or cannot be honoured."""
     args = parser.parse_args(argv)
+    for name, value in vars(args).items():
+        if value == []:  # what argparse makes of --lr=--, unconverted (CPython 3.11)
+            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
     if args.device == "cuda" and (reason := cuda_unavailable()):
         parser.error(f"argument --device: {reason}")
     return args
+
+
+def resume(trainer):
+    """Go on with the run in a ``Trainer``'s output folder, if there is one, and say so."""
+    if not trainer.resume():
+        print(f"nothing to resume in {trainer.out.path}, starting a new run")
+    elif trainer.epoch >= trainer.epochs:
+        print(f"nothing left to train: {trainer.out.path} has {trainer.epoch} epochs, "
+              f"--epochs asks for {trainer.epochs}")  # fmt: skip
+    else:
+        print(f"resuming after step {trainer.step}, "
+              f"{trainer.epoch} of {trainer.epochs} epochs done")  # fmt: skip
 
 
 def reported(main):

@@ -33,8 +33,9 @@ def train(example, tmp_path, monkeypatch):
     monkeypatch.delenv("MINIVAE_DATA", raising=False)
 
     def run(data, *options):
-        words = ["--data", data, "--out", tmp_path / "out", "--epochs", 1, "--size", 16,
+        words = ["--data", data, "--out", tmp_path / "out", "--size", 16,
                  "--batch-size", 8, "--latent-dim", 3, *options]  # fmt: skip
+        words += [] if "--checkpoint" in options else ["--epochs", 1]
         return example.main([str(word) for word in words])
 
     return run
@@ -130,6 +131,10 @@ def test_weights_from_a_file_are_tested_and_their_run_is_kept(train, tmp_path, c
     for wrong, message in (
         (("--out", run), "argument --out"),
         (("--resume",), "argument --resume"),
+        (("--epochs", 2), "argument --epochs: not allowed with argument --checkpoint"),
+        (("--lr", 0.1), "argument --lr"),
+        (("--weight-decay", 0), "argument --weight-decay"),
+        (("--warmup", 2), "argument --warmup"),
     ):
         with pytest.raises(SystemExit) as caught:
             train(data, "--checkpoint", checkpoint, *wrong)

@@ -4,6 +4,7 @@ import csv
 import gzip
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,10 @@ def test_resume_ends_as_a_run_never_stopped(train, tmp_path, capsys):
         (tmp_path / part / "checkpoint.safetensors").read_bytes() for part in ("whole", "parts")
     )
     assert whole == parts
+    assert train(tmp_path / "parts", "--no-plots", "--epochs", 2, "--resume") == 0
+    assert re.search("nothing left to train: .* has 3 epochs, --epochs asks for 2",
+                     capsys.readouterr().out)  # fmt: skip
+    assert (tmp_path / "parts" / "checkpoint.safetensors").read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -185,6 +190,7 @@ def test_divergence_stops_with_one_line(train, tmp_path, capsys):
         (["--epochs", "many"], "--epochs: expected a whole number"),
         (["--lr", "-1"], "--lr: expected a number above 0, got '-1'"),
         (["--lr", "nan"], "--lr: expected a number above 0"),
+        (["--lr=--"], "argument --lr: expected"),
         (["--beta", "-0.5"], "--beta: expected a number of at least 0"),
         (["--batch-size", "0"], "--batch-size"),
         (["--latent-dim", "0"], "--latent-dim"),

@@ -97,9 +97,8 @@ def test_a_forked_child_has_threads_of_its_own():
 def test_the_number_of_threads():
     code = "from minivae import kernels; print(kernels.threads())"
     assert run(code, MINIVAE_NUM_THREADS="3") == "3\n"
-    for default in ("", "0", "many"):
-        if hasattr(os, "sched_getaffinity"):
-            assert run(code, MINIVAE_NUM_THREADS=default) == f"{len(os.sched_getaffinity(0))}\n"
+    if hasattr(os, "sched_getaffinity"):
+        assert run(code, MINIVAE_NUM_THREADS="") == f"{len(os.sched_getaffinity(0))}\n"
     for count in (4, 1):
         kernels.set_threads(count)
         assert kernels.threads() == count
@@ -107,3 +106,16 @@ def test_the_number_of_threads():
     for wrong in (0, -2, 1025, 2**31 - 1):
         with pytest.raises(ValueError, match="at least 1 and at most 1024, got"):
             _cpu.set_threads(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "many", "2x", "1.5", "²", "9" * 30])
+def test_a_number_of_threads_that_is_none_is_an_error_of_one_line(wrong):
+    code = """
+    from minivae import KernelUnavailable, kernels
+    try:
+        kernels.threads()
+    except KernelUnavailable as error:
+        print(error)
+    """
+    expected = f"MINIVAE_NUM_THREADS: expected a whole number of at least 1, got {wrong!r}\n"
+    assert run(code, MINIVAE_NUM_THREADS=wrong, PYTHONUTF8="1") == expected

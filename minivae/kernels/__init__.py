@@ -47,6 +47,8 @@ def _load(name):
     """(module, None) of a variant that ran a tiny kernel, else (None, reason)."""
     if name == "composed":
         return None, None
+    if name == "cpu":
+        _check_threads_wanted()
     on_gpu = _MEMORY.get(name) == "cuda"
     no_gpu = cuda_unavailable() if on_gpu else None
     try:
@@ -65,6 +67,15 @@ def _load(name):
             raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error
         return None, f"{reason}; {no_gpu}" if no_gpu and no_gpu not in reason else reason
     return module, None
+
+
+def _check_threads_wanted():
+    """KernelUnavailable when MINIVAE_NUM_THREADS is set to what is no number of threads."""
+    text = os.environ.get("MINIVAE_NUM_THREADS", "")
+    if text and not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**31):
+        raise KernelUnavailable(
+            f"MINIVAE_NUM_THREADS: expected a whole number of at least 1, got {text!r}"
+        )
 
 
 def why_not_built(extension):

@@ -1,0 +1,351 @@
+"""Time the kernels: every variant beside the baselines, as a share of the memory bandwidth.
+
+    python benchmarks/kernels.py --device cpu --json benchmarks/results/kernels_cpu.json --readme
+    python benchmarks/kernels.py --device cuda --json FILE --csv FILE --plot FILE
+
+Nothing is timed before it was checked: at a small shape with odd sizes whole, and the first rows of
+the timed shape, against the reference in float64. Then each contender runs
+
+    cold    on arrays that rotate, several times the last-level cache together,
+    warm    on the same arrays again and again;
+
+the figure is the median of single calls with the 20th and 80th percentile (on a GPU between two
+events of the stream). The share is that of the bytes which the arguments and results have
+(``_workloads.traffic``), over the time, in the bandwidth of a plain copy measured in the same run.
+
+On the CPU every contender has a process of its own, so that no thread pool waits for another's, and
+malloc is told to keep what is freed, for all alike.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from _contenders import contenders
+from _harness import (
+    ROOT,
+    environment,
+    markdown_table,
+    percentiles,
+    replace_between_markers,
+    run_child,
+    write_json,
+)
+from _workloads import CPU, GPU, all_results, exact, first_rows, mapped, operations, traffic
+
+from minivae import kernels
+from minivae.backend import device_description, device_module
+
+DTYPE = np.float32
+ROWS = 64  # of the timed shape, checked
+# Largest error allowed, relative to the largest value of an array: float32 sums in any order.
+TOLERANCE = 2e-4
+CACHE = {"cpu": 64 << 20, "cuda": 64 << 20}  # an upper bound of the last-level cache, in bytes
+# Fresh results of tens of megabytes would time the kernel's page faults: malloc is to keep memory.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+COLUMNS = (
+    "kernel", "shape", "contender", "state", "median_us", "p20_us", "p80_us", "calls", "bytes",
+    "operations", "gb_s", "share", "largest_error",
+)  # fmt: skip
+
+
+# ------------------------------------------------------------ checks
+
+
+def check(contender, workload, calls):
+    """Largest relative error at the small shape and in the first rows; SystemExit when too large.
+
+    None when the contender's own noise makes its results its own.
+    """
+    rng = np.random.default_rng(1)
+    small = workload.make(rng, workload.small, DTYPE)
+    drawn = any(isinstance(a, tuple) and len(a) == 2 and a == (7, 1) for _, c in calls for a in c)
+    if drawn and not contender.draws:
+        return None
+    parts = [small]
+    if workload.rows:
+        parts.append(first_rows(calls, ROWS, workload.shape[0]))
+    worst = 0.0
+    for part in parts:
+        expected = exact(part)
+        placed = mapped(part, contender.place)
+        results = contender.run(placed)
+        got = [contender.fetch(a) for a in all_results(placed, results)]
+        got = [a.astype(np.float64) for a in got]
+        if len(got) < len(expected):  # PyTorch's batch norm keeps mean and variance to itself
+            expected = [e for e in expected if any(e.shape == g.shape for g in got)][-len(got) :]
+        for g, e in zip(got, expected, strict=True):
+            scale = max(1.0, float(np.abs(e).max(initial=0)))
+            error = float(np.abs(g - e).max(initial=0)) / scale
+            if not error <= TOLERANCE:  # also for NaN
+                raise SystemExit(
+                    f"{contender.name} is wrong at {workload.label}: error {error:.2g}; "
+                    "nothing is timed"
+                )
+            worst = max(worst, error)
+    return worst
+
+
+# ------------------------------------------------------------ clocks
+
+
+def time_on_cpu(run, sets, count):
+    """Microseconds of single calls, the sets in turn."""
+    times = []
+    for calls in itertools.islice(itertools.cycle(sets), count):
+        start = time.perf_counter()
+        run(calls)
+        times.append(1e6 * (time.perf_counter() - start))
+    return times
+
+
+def time_on_gpu(run, sets, count):
+    """The same between two events of the null stream; the calls are queued without waiting."""
+    cuda = device_module().cuda
+    events = []
+    for calls in itertools.islice(itertools.cycle(sets), count):
+        start, end = cuda.Event(), cuda.Event()
+        start.record()
+        run(calls)
+        end.record()
+        events.append((start, end))
+    events[-1][1].synchronize()
+    return [1e3 * cuda.get_elapsed_time(start, end) for start, end in events]
+
+
+def copy_bandwidth(device, size=1 << 28):
+    """Bytes a second, read and written, of the fastest fifth of plain copies of ``size`` bytes."""
+    if device == "cuda":
+        cupy = device_module()
+        a, b = cupy.zeros(size, np.uint8), cupy.empty(size, np.uint8)
+        times = time_on_gpu(lambda _: cupy.copyto(b, a), [None], 25)
+    else:
+        a, b = np.zeros(size, np.uint8), np.ones(size, np.uint8)
+        parts = np.array_split(np.arange(size, dtype=np.int64)[:: size // 64], kernels.threads())
+        bounds = [(p[0], p[-1] + size // 64) for p in parts]
+        with ThreadPoolExecutor(len(bounds)) as pool:
+
+            def copy(_):
+                list(pool.map(lambda ij: np.copyto(b[ij[0] : ij[1]], a[ij[0] : ij[1]]), bounds))
+
+            times = time_on_cpu(copy, [None], 12)
+    return 2 * size / (1e-6 * percentiles(times[2:])["p20"])
+
+
+# ------------------------------------------------------------ the table of times
+
+
+def measure(contender, workload, device, quick):
+    """Rows of one contender at one workload: cold and warm."""
+    rng = np.random.default_rng(0)
+    calls = workload.make(rng, workload.small if quick else workload.shape, DTYPE)
+    error = check(contender, workload, calls)
+    placed = mapped(calls, contender.place)
+    results = contender.run(placed)  # also warms up, and compiles what is compiled late
+    moved = traffic(calls, mapped_results(contender, results))
+    clock = time_on_gpu if device == "cuda" else time_on_cpu
+    copies = 1 + min(31, (0 if quick else 4 * CACHE[device]) // max(1, moved))
+    sets = [placed] + [mapped(calls, contender.place) for _ in range(copies - 1)]
+    clock(contender.run, sets, 2 * copies)
+    once = min(clock(contender.run, sets, 3))
+    budget = 2e4 if quick else 1.2e6 if device == "cpu" else 2e5  # microseconds
+    count = int(np.clip(budget / once, 5, 200))
+    for state in ("cold", "warm"):
+        times = percentiles(clock(contender.run, sets if state == "cold" else sets[:1], count))
+        yield {
+            "kernel": workload.name,
+            "shape": " x ".join(map(str, workload.small if quick else workload.shape)),
+            "contender": contender.name,
+            "state": state,
+            "median_us": times["median"],
+            "p20_us": times["p20"],
+            "p80_us": times["p80"],
+            "calls": times["n"],
+            "bytes": moved,
+            "operations": operations(calls),
+            "gb_s": 1e-3 * moved / times["median"],
+            "largest_error": error,
+        }
+
+
+def mapped_results(contender, results):
+    """The results as NumPy arrays, to count their bytes."""
+    return [tuple(contender.fetch(a) for a in outputs) for outputs in results]
+
+
+def run_all(device, workloads, found, quick=False, budget=None):
+    """(rows, skipped) of all contenders at all workloads; what is past the budget is named too."""
+    start, rows, skipped = time.perf_counter(), [], []
+    for workload in workloads:
+        for contender in found:
+            calls = workload.make(np.random.default_rng(0), workload.small, DTYPE)
+            reason = contender.missing(calls)
+            if budget and time.perf_counter() - start > budget:
+                reason = "no time left"
+            try:
+                rows += [] if reason else list(measure(contender, workload, device, quick))
+            except (RuntimeError, ValueError, TypeError, kernels.KernelUnavailable) as error:
+                reason = f"{type(error).__name__}: {error}"
+            if reason:
+                skipped.append(
+                    {"kernel": workload.label, "contender": contender.name, "why": reason}
+                )
+    return rows, skipped
+
+
+def in_children(found, options):
+    """``run_all`` with a process for each contender."""
+    rows, skipped = [], []
+    for contender in found:
+        arguments = ["--child", "--contenders", contender.name, *options]
+        part = run_child(__file__, *arguments, env=KEEP_MEMORY)
+        rows, skipped = rows + part["rows"], skipped + part["skipped"]
+    names = list(dict.fromkeys((row["kernel"], row["shape"]) for row in rows))
+    return sorted(rows, key=lambda row: names.index((row["kernel"], row["shape"]))), skipped
+
+
+def about(device):
+    """The environment, with versions of what was compared."""
+    found = environment()
+    if device == "cpu":
+        found["threads"] = kernels.threads()
+    else:
+        found |= device_description()
+        try:
+            from minivae import _cuda
+
+            found |= {f"cuda {name}": str(value) for name, value in _cuda.cublaslt().items()}
+        except ImportError:
+            found["cuda extension"] = "not built"
+    for name in ("torch", "numba"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def line(row):
+    """A row as the terminal shows it."""
+    return (
+        f"{row['kernel']:<28} {row['shape']:<20} {row['contender']:<14} {row['state']:<5}"
+        f"{row['median_us']:>12.1f} us {row['gb_s']:>9.1f} GB/s {100 * row['share']:>6.1f} %"
+    )
+
+
+def table(record):
+    """The README's table: cold, each contender beside the fastest of this project's own."""
+    rows = []
+    for row in record["rows"]:
+        if row["state"] == "cold":
+            spread = f"{row['median_us']:.0f} ({row['p20_us']:.0f}-{row['p80_us']:.0f})"
+            rows.append([
+                f"{row['kernel']} {row['shape']}", row["contender"], spread,
+                f"{row['gb_s']:.1f}", f"{100 * row['share']:.0f}%",
+            ])  # fmt: skip
+    header = ["kernel", "", "µs, median (p20-p80)", "GB/s", "share of a copy's"]
+    env = record["environment"]
+    versions = ", ".join(f"{k} {v}" for k, v in env.items() if k not in ("date", "cpu", "cores"))
+    caption = (
+        f"float32, arrays out of cache; a copy moves {record['copy_gb_s']:.1f} GB/s. "
+        f"{env['cpu']}, {env['cores']} cores, {versions}."
+    )
+    return markdown_table(header, rows) + "\n\n" + caption
+
+
+def plot(record, path):
+    """The roofline: arithmetic achieved against operations a byte, under the copy's slope."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5))
+    cold = [row for row in record["rows"] if row["state"] == "cold"]
+    for contender in dict.fromkeys(row["contender"] for row in cold):
+        own = [row for row in cold if row["contender"] == contender]
+        axes.plot(
+            [row["operations"] / row["bytes"] for row in own],
+            [1e-3 * row["operations"] / row["median_us"] for row in own],
+            "o", alpha=0.7, label=contender,
+        )  # fmt: skip
+    x = np.geomspace(0.1, max(r["operations"] / r["bytes"] for r in cold) * 2, 50)
+    axes.plot(x, x * record["copy_gb_s"], "k-", lw=1, label="measured copy")
+    axes.set(
+        xscale="log", yscale="log", xlabel="operations a byte", ylabel="10^9 operations a second",
+        title=f"Kernels on {record['environment'].get('name', record['environment']['cpu'])}",
+    )  # fmt: skip
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(figure)
+
+
+def main(argv=None):
+    """Measure, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--kernels", help="comma-separated beginnings of kernels' names; default all"
+    )
+    parser.add_argument("--contenders", help="comma-separated; default all that can run")
+    parser.add_argument("--budget", type=float, help="seconds after which no more is begun")
+    parser.add_argument("--quick", action="store_true", help="small arrays: to see that it works")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--json", help="write the record here")
+    parser.add_argument("--csv", help="write the rows here")
+    parser.add_argument("--plot", help="draw the roofline here")
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--from-json", help="measure nothing, take this record")
+    args = parser.parse_args(argv)
+    if args.from_json:
+        with open(args.from_json) as file:
+            record = json.load(file)
+    else:
+        wanted = args.contenders and args.contenders.split(",")
+        found, reasons = contenders(args.device, wanted)
+        for name, reason in reasons.items():
+            print(f"{name} is left out: {reason}")
+        workloads = CPU if args.device == "cpu" else GPU
+        if args.kernels:
+            workloads = [w for w in workloads if w.name.startswith(tuple(args.kernels.split(",")))]
+        if args.child:
+            rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget)
+            print(json.dumps({"rows": rows, "skipped": skipped}))
+            return
+        bandwidth = copy_bandwidth(args.device, 1 << 22 if args.quick else 1 << 28)
+        if args.device == "cpu":
+            options = ["--kernels", args.kernels] if args.kernels else []
+            rows, skipped = in_children(found, options + ["--quick"] * args.quick)
+        else:
+            rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget)
+        for row in rows:
+            row["share"] = 1e9 * row["gb_s"] / bandwidth
+            print(line(row))
+        record = {
+            "environment": about(args.device), "device": args.device,
+            "copy_gb_s": 1e-9 * bandwidth, "rows": rows, "skipped": skipped, "left_out": reasons,
+        }  # fmt: skip
+    if args.json:
+        write_json(args.json, record)
+    if args.csv:
+        with open(args.csv, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(record["rows"])
+    if args.plot:
+        plot(record, args.plot)
+    print(table(record))
+    if args.readme:
+        replace_between_markers(
+            ROOT / "README.md", f"kernels_{record['device']}", table(record)
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

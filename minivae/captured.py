@@ -179,9 +179,9 @@ class CapturedStep:
         from .kernels import cuda  # here, because importing it takes a GPU
 
         optimizer, arena = self.optimizer, self.optimizer.arena
-        signed = self._counters.view(np.int64)
+        counters = self._counters
         if self._source:
-            source, batch = self._source, signed[BATCH : BATCH + 1]
+            source, batch = self._source, counters[BATCH : BATCH + 1]
             cuda.gather_into(self._x, source.images, source.order, self._draw, batch)
         terms = self.eager.objective(self.model, self._x, self._noise, Tensor(self._beta))
         optimizer.zero_grad()
@@ -190,12 +190,12 @@ class CapturedStep:
             raise RuntimeError("a parameter got no gradient, so Adam does not move it")
         arena.gather()
         kernels.get("adam", arena.data)(
-            arena.data, arena.grad, optimizer.m, optimizer.v, signed[STEP : STEP + 1], self._lr,
-            *optimizer.betas, optimizer.eps, optimizer.weight_decay,
+            arena.data, arena.grad, optimizer.m, optimizer.v, (0, counters[STEP : STEP + 1]),
+            self._lr, *optimizer.betas, optimizer.eps, optimizer.weight_decay,
         )  # fmt: skip
         for i, term in enumerate(terms):
             self._latest[i] = term.data
-        cuda.advance(self._counters)
+        cuda.advance(counters)
 
     # ------------------------------------------------------------ around a launch
     def _prepare(self, x, noise, beta):

@@ -19,6 +19,7 @@ import types
 
 import numpy as np
 
+import cupy_kernels
 from minivae import backend, kernels
 
 
@@ -341,6 +342,43 @@ def _array(x, dtype=None, order="K", copy=True):
     return _asarray(x, dtype)
 
 
+class ElementwiseKernel:
+    """CuPy's: outputs are fresh, or given after the inputs."""
+
+    def __init__(self, in_params, out_params, operation, name="kernel", options=()):
+        self.kernel = cupy_kernels.Elementwise(in_params, out_params, operation)
+
+    def __call__(self, *arguments):
+        _require_device(*arguments)
+        arrays = [np.asarray(_unwrapped(a)) for a in arguments]
+        arrays, outs = arrays[: len(self.kernel.inputs)], arrays[len(self.kernel.inputs) :]
+        if not outs:
+            shape = np.broadcast_shapes(*(a.shape for a in arrays))
+            outs = [_poisoned(shape, arrays[0].dtype) for _ in self.kernel.outputs]
+        _submit(lambda: self.kernel(arrays, outs))
+        return _wrapped(outs[0] if len(outs) == 1 else tuple(outs))
+
+
+class ReductionKernel:
+    """CuPy's, over the last axis of matrices."""
+
+    def __init__(
+        self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name="kernel",
+        reduce_type="T", options=(),
+    ):  # fmt: skip
+        self.kernel = cupy_kernels.Reduction(
+            in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, reduce_type
+        )
+
+    def __call__(self, *arrays, axis):
+        assert axis == 1
+        _require_device(*arrays)
+        arrays = _unwrapped(list(arrays))
+        out = _poisoned(len(arrays[0]), arrays[0].dtype)
+        _submit(lambda: self.kernel(arrays, out))
+        return _wrapped(out)
+
+
 def _stand_in():
     """A module object that answers for ``cupy``."""
     module = types.ModuleType("cupy")
@@ -348,11 +386,13 @@ def _stand_in():
     module.asnumpy = lambda x: x.get()
     module.empty = lambda shape, dtype=float, order="C": DeviceArray(_poisoned(shape, dtype))
     module.empty_like = lambda x: module.empty(x.shape, x.dtype)
+    module.ElementwiseKernel, module.ReductionKernel = ElementwiseKernel, ReductionKernel
     module.__version__ = "emulated"
     runtime = types.SimpleNamespace(
         getDeviceCount=lambda: 1,
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
+        memGetInfo=lambda: (2**34, 2**34),
         getDeviceProperties=lambda device: {"name": b"emulated device", "major": 9, "minor": 0},
     )
     module.cuda = types.SimpleNamespace(

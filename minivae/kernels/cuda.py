@@ -13,14 +13,13 @@ beside it, and a learning rate that is an array of one element.
 Imported by the registry, when a device answered.
 """
 
-import math
-
 import numpy as np
 
 from .. import _cuda
 from ..backend import current_stream, device_module
 from . import cuda_conv
 from .cuda_conv import *  # noqa: F403
+from .cuda_conv import scratch
 from .philox import seed_and_offset
 
 __all__ = [
@@ -97,25 +96,28 @@ def reparam_kl_backward(
 
 def bce_with_logits(logits, target, with_grad):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
-    return _row_loss(_cuda.bce_with_logits, logits, target, with_grad=with_grad)
+    return _row_loss(_cuda.bce_with_logits, logits, target, with_grad)
 
 
 def squared_error_with_logits(logits, target, with_grad):
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
-    return _row_loss(_cuda.squared_error_with_logits, logits, target, with_grad=with_grad)
+    return _row_loss(_cuda.squared_error_with_logits, logits, target, with_grad)
+
+
+def _row_loss(kernel, logits, target, with_grad):
+    loss = _cupy.empty(len(logits), logits.dtype)
+    dlogits = _cupy.empty(logits.shape, logits.dtype) if with_grad else None
+    room = scratch(_cuda.row_loss_scratch(*logits.shape))
+    kernel(logits, target, loss, dlogits, room, current_stream())
+    return loss, dlogits
 
 
 def log_mean_exp(x, with_grad):
     """Rows' log mean exp, and the softmax; see ``reference.log_mean_exp``."""
-    return _row_loss(_cuda.log_mean_exp, x, with_grad=with_grad)
-
-
-def _row_loss(kernel, *arrays, with_grad):
-    first = arrays[0]
-    rows = _cupy.empty(len(first), first.dtype)
-    grad = _cupy.empty(first.shape, first.dtype) if with_grad else None
-    kernel(*arrays, rows, grad, current_stream())
-    return rows, grad
+    y = _cupy.empty(len(x), x.dtype)
+    softmax = _cupy.empty(x.shape, x.dtype) if with_grad else None
+    _cuda.log_mean_exp(x, y, softmax, current_stream())
+    return y, softmax
 
 
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
@@ -147,11 +149,7 @@ def gather_into(out, images, order, noise=None, batch=None):
         batch: a counter, a uint64 array of one element.
     """
     noise = None if noise is None else _address(noise)
-    rows, size = len(images), math.prod(images.shape[1:])
-    _cuda.gather_pixels(
-        images.reshape(rows, size), order, noise, batch, out.reshape(len(out), size),
-        current_stream(),
-    )  # fmt: skip
+    _cuda.gather_pixels(images, order, noise, batch, out, current_stream())
 
 
 def advance(counters):
@@ -159,11 +157,9 @@ def advance(counters):
     _cuda.advance(counters, current_stream())
 
 
-def matmul_precision():
-    """How matrix products are made: a dict of texts with ``library``, ``tf32`` and more."""
-    return {name: str(value) for name, value in dict(_cuda.cublaslt()).items()}
-
-
-def zeros(shape, dtype=np.float32):
-    """A fresh array of zeros."""
-    return _cupy.zeros(shape, dtype)
+def permutation(seed, offset, count):
+    """The order that sorts as many uniform numbers; see ``data.batches.permutation``."""
+    order = _cupy.empty(count, np.int64)
+    room = scratch(_cuda.permutation_scratch(count), np.uint64)
+    _cuda.permutation((seed, offset), order, room, current_stream())
+    return order

@@ -5,6 +5,8 @@ through its own kernels; see csrc/cuda. Arrays are copied first where they are n
 matrices may also be transposed.
 """
 
+import numpy as np
+
 from .. import _cuda
 from ..backend import current_stream, device_module
 
@@ -20,7 +22,10 @@ __all__ = [
     "relu_backward",
 ]
 
-VERSIONS = {}
+# The rungs of the ladder of products. Unforced, 0 takes the best: cuBLASLt, or where the library is
+# missing the highest rung that keeps float32.
+VERSIONS = {"matmul": 5}
+BEST = 0
 
 _cupy = device_module()
 
@@ -36,17 +41,18 @@ def _out_size(size, kernel_size, stride, padding, dilation):
     )
 
 
-def matmul(a, b, bias=None, out=None):
+def scratch(size, dtype=np.float64):
+    """Room that a kernel asks for and leaves as it likes: fresh memory, or None for none."""
+    return _cupy.empty(size, dtype) if size else None
+
+
+def matmul(a, b, bias=None, out=None, version=BEST):
     """a b + bias; see ``reference_conv.matmul``."""
     if out is None:
         out = _cupy.empty((a.shape[0], b.shape[1]), a.dtype)
-    _cuda.matmul(_matrix(a), _matrix(b), _packed(bias), out, current_stream())
+    room = scratch(_cuda.matmul_scratch(a.shape[0], b.shape[1], a.shape[1]))
+    _cuda.matmul(a, b, _packed(bias), False, out, room, version, current_stream())
     return out
-
-
-def _matrix(a):
-    """A matrix as it lies when it or its transpose is C-contiguous, else a copy."""
-    return a if a.flags.c_contiguous or a.flags.f_contiguous else _cupy.ascontiguousarray(a)
 
 
 def conv2d(x, w, b, stride, padding, dilation):
@@ -54,7 +60,7 @@ def conv2d(x, w, b, stride, padding, dilation):
     size = _out_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = _cupy.empty((len(x), len(w), *size), x.dtype)
     _cuda.conv2d(
-        _packed(x), _packed(w), _packed(b), stride, padding, dilation, y, current_stream()
+        _packed(x), _packed(w), _packed(b), stride, padding, dilation, False, y, current_stream()
     )  # fmt: skip
     return y
 
@@ -63,7 +69,7 @@ def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
     """Its adjoint in x; see ``reference_conv.conv2d_grad_input``."""
     dx = _cupy.empty((len(dy), w.shape[1], *input_size), dy.dtype)
     _cuda.conv2d_grad_input(
-        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation, dx,
+        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation, False, dx,
         current_stream(),
     )  # fmt: skip
     return dx
@@ -72,8 +78,10 @@ def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
 def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
     """Its adjoint in w; see ``reference_conv.conv2d_grad_weight``."""
     dw = _cupy.empty((dy.shape[1], x.shape[1], *kernel_size), x.dtype)
+    filters, sums = dy.shape[1], len(dy) * dy.shape[2] * dy.shape[3]
+    room = scratch(_cuda.conv2d_grad_weight_scratch(filters, dw.size // max(1, filters), sums))
     _cuda.conv2d_grad_weight(
-        _packed(x), _packed(dy), kernel_size, stride, padding, dilation, dw, current_stream()
+        _packed(x), _packed(dy), kernel_size, stride, padding, dilation, dw, room, current_stream()
     )  # fmt: skip
     return dw
 
@@ -81,26 +89,29 @@ def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
 def channel_sum(x):
     """Sums over all but the channel; see ``reference_conv.channel_sum``."""
     out = _cupy.empty(x.shape[1], x.dtype)
-    _cuda.channel_sum(_packed(x), out, current_stream())
+    room = scratch(_cuda.channel_scratch(*x.shape, 1))
+    _cuda.channel_sum(_packed(x), out, room, current_stream())
     return out
 
 
 def batch_norm_forward(x, w, b, mean, var, eps):
     """Normalised channels; see ``reference_conv.batch_norm_forward``."""
-    x = _packed(x)
-    y, m, v = _cupy.empty(x.shape, x.dtype), *(_cupy.empty(x.shape[1], x.dtype) for _ in "mv")
-    _cuda.batch_norm_forward(
-        x, *map(_packed, (w, b, mean, var)), eps, y, m, v, current_stream()
-    )  # fmt: skip
-    return y, m, v
+    x, w, b, mean, var = map(_packed, (x, w, b, mean, var))
+    y, new = _cupy.empty(x.shape, x.dtype), (None, None)
+    if mean is None:
+        new = _cupy.empty(x.shape[1], x.dtype), _cupy.empty(x.shape[1], x.dtype)
+    room = scratch(_cuda.channel_scratch(*x.shape, 2))
+    _cuda.batch_norm_forward(x, w, b, mean, var, eps, y, *new, room, current_stream())
+    return (y, *new) if mean is None else (y, mean, var)
 
 
 def batch_norm_backward(x, w, mean, var, eps, dy, training):
     """Its gradients; see ``reference_conv.batch_norm_backward``."""
-    x = _packed(x)
+    x, w, mean, var, dy = map(_packed, (x, w, mean, var, dy))
     dx, dw, db = _cupy.empty(x.shape, x.dtype), *(_cupy.empty(x.shape[1], x.dtype) for _ in "wb")
+    room = scratch(_cuda.channel_scratch(*x.shape, 2))
     _cuda.batch_norm_backward(
-        x, *map(_packed, (w, mean, var)), eps, _packed(dy), training, dx, dw, db, current_stream()
+        x, w, mean, var, eps, dy, training, dx, dw, db, room, current_stream()
     )  # fmt: skip
     return dx, dw, db
 

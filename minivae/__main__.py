@@ -1,18 +1,24 @@
-"""``python -m minivae info``."""
+"""``python -m minivae info`` and ``python -m minivae evaluate CHECKPOINT``."""
 
-import argparse
 import sys
 
+from . import report
 from .info import info
+from .options import Parser
 
 
 def main(argv=None):
-    """Run a subcommand; there is one."""
-    parser = argparse.ArgumentParser(prog="python -m minivae", description="minivae's own tools")
+    """Run a subcommand; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["evaluate"]:  # its own parser tells its options
+        return report.main(argv[1:])
+    parser = Parser(prog="python -m minivae", description="minivae's own tools")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, which kernels are built, which devices answered")
+    commands.add_parser("evaluate", help="what the model of a checkpoint is worth", add_help=False)
     parser.parse_args(argv)
     print(info())
+    return 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class AggregatePosterior(NamedTuple):
 
     mutual_information: float  # I(n; z), of an image's number and its code: at most ln N
     marginal_kl: float  # KL(q(z) || p(z)); adds up with the former to the mean KL
-    standard_error: float  # of marginal_kl and, with the other sign, of mutual_information
+    standard_error: float  # of either, from drawing z
     mean: np.ndarray  # (D,)
     covariance: np.ndarray  # (D, D)
 
@@ -63,9 +63,9 @@ def aggregate_posterior(mu, logvar, noise):
 
         1/N sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z))
 
-    q(z) is summed exactly over all N posteriors at one z drawn from each, so that
+    q(z) is summed exactly over all N posteriors at one z_n drawn from each, so that
 
-        KL(q(z) || p(z)) = E[ ln q(z) - ln p(z) ],   I(n; z) = the mean KL - KL(q(z) || p(z))
+        I(n; z) = E[ ln q(z_n|x_n) - ln q(z_n) ],   KL(q(z) || p(z)) = the mean KL - I(n; z)
 
     The covariance is that of the means plus the mean of the variances.
 
@@ -74,17 +74,17 @@ def aggregate_posterior(mu, logvar, noise):
         noise: a ``Noise``; element n*D + d is latent d of image n's draw.
     """
     n, d = mu.shape
-    z = mu + np.exp(logvar / 2) * noise.normal((n, d), np.float64)
-    log_prior = -0.5 * ((z * z).sum(axis=1) + d * LN_2PI)
-    gaps = log_mixture_density(z, mu, logvar) - log_prior
-    marginal_kl = gaps.mean()
-    covariance = np.atleast_2d(np.cov(mu, rowvar=False, bias=True))
+    eps = noise.normal((n, d), np.float64)
+    own = -0.5 * (eps * eps + logvar + LN_2PI).sum(axis=1)  # ln q(z_n|x_n)
+    gaps = own - log_mixture_density(mu + np.exp(logvar / 2) * eps, mu, logvar)
+    information = float(gaps.mean())
     return AggregatePosterior(
-        mutual_information=float(kl_per_latent(mu, logvar).sum() - marginal_kl),
-        marginal_kl=float(marginal_kl),
+        mutual_information=information,
+        marginal_kl=float(kl_per_latent(mu, logvar).sum()) - information,
         standard_error=float(gaps.std() / math.sqrt(n)),
         mean=mu.mean(axis=0),
-        covariance=covariance + np.diag(np.exp(logvar).mean(axis=0)),
+        covariance=np.atleast_2d(np.cov(mu, rowvar=False, bias=True))
+        + np.diag(np.exp(logvar).mean(axis=0)),
     )
 
 

@@ -1,0 +1,342 @@
+"""``python -m minivae evaluate``: what a checkpoint's model is worth, as a table and as JSON."""
+
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from . import checkpoint, classify, estimators, models
+from .backend import to_numpy
+from .data import DequantisedBatches, LabelledBatches, PixelBatches, load_faces, mnist
+from .errors import CheckpointError, DataError
+from .files import write_atomically
+from .info import kernels_used
+from .noise import EVALUATION, SAMPLING, Noise, NoiseStream
+from .options import Parser, parse, positive_int, reported, seed
+
+AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw that tells the aggregate posterior
+ELBO_SAMPLES = 10
+BATCH = 512  # images read at a time; no result depends on it
+FACE_LABELS = ("male", "glasses", "smile")  # what the codes of faces are asked for
+BINARIZE = ("none", "static", "dynamic")
+
+
+class Part(NamedTuple):
+    """Images of a set, uint8 (N, H, W) or (N, C, H, W), and what is known of each."""
+
+    images: np.ndarray
+    labels: dict  # name -> whole numbers (N,)
+
+
+class Subject(NamedTuple):
+    """A model and the images that it is measured on."""
+
+    model: models.VAE
+    dataset: str
+    train: Part
+    test: Part
+    binarize: str
+
+    def batches(self, part):
+        """The batches of a part as the model takes them."""
+        if self.model.likelihood.startswith("gaussian"):
+            batches = DequantisedBatches(part.images, BATCH)
+        else:
+            # Static and dynamic draw a test set alike, once; the other images follow its order.
+            batches = PixelBatches(part.images, BATCH, binarize=self.binarize, train=False)
+        if isinstance(self.model, models.ConditionalVAE):
+            batches = LabelledBatches(batches, part.labels["digit"], self.model.classes)
+        return batches.epoch(0)
+
+
+def parser():
+    """The command line."""
+    p = Parser(prog="python -m minivae evaluate", description="Measure a trained model.")
+    add = p.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="checkpoint.safetensors of a training run")
+    add("--data", metavar="DIR", help="as the example that trained the model takes it")
+    add("--other-data", action="store_true", help="allow another set than the model was trained on")
+    add("--binarize", choices=BINARIZE,
+        help="grey pixels, or 0 and 1 drawn once; if not given, as in training")  # fmt: skip
+    add("--samples", type=positive_int, default=1000, metavar="K",
+        help="of the importance-weighted bound; the literature has 5000")  # fmt: skip
+    add("--limit", type=positive_int, metavar="N", help="only the first N images of each part")
+    add("--seed", type=seed, default=0, metavar="N", help="the noise follows from it")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
+    add("--frechet", action="store_true",
+        help="also train a small classifier and compare decoded draws from the prior in its "
+        "features")  # fmt: skip
+    add("--json", metavar="FILE", help="write the results there too")
+    return p
+
+
+@reported
+def main(argv=None):
+    """Measure, print, write."""
+    p = parser()
+    args = parse(p, argv)
+    subject = load(args, p)
+    result = measure(subject, args.samples, args.seed, args.device, args.frechet)
+    result = {"checkpoint": args.checkpoint, **result}
+    print(table(result))
+    if args.json:
+        try:
+            write_atomically(args.json, json.dumps(result, indent=2).encode() + b"\n")
+        except OSError as error:
+            raise DataError(f"{args.json}: cannot be written: {error.strerror}") from error
+
+
+def load(args, p):
+    """The ``Subject`` of a parsed command line.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds no VAE.
+        DataError: the data cannot be read, or are others than the model was trained on.
+    """
+    model, config = load_model(args.checkpoint)
+    face = isinstance(model, models.FaceVAE)
+    if face and args.binarize not in (None, "none"):
+        p.error("argument --binarize: faces are not binarised")
+    if face:
+        dataset, train, test = faces(args.data, model.image_size, config["seed"])
+    else:
+        dataset, train, test = digits(args.data)
+    if not args.other_data and config.get("data", dataset) != dataset:
+        raise DataError(
+            f"{args.checkpoint}: trained on {config['data']}, but the data are {dataset}; "
+            "name that set with --data, or allow another with --other-data"
+        )
+    train, test = (
+        Part(part.images[: args.limit], {n: v[: args.limit] for n, v in part.labels.items()})
+        for part in (train, test)
+    )
+    channels = test.images.shape[1] if test.images.ndim == 4 else 1
+    if face and channels != model.channels:
+        raise DataError(f"{dataset}: expected {model.channels} channels, got {channels}")
+    return Subject(model.to(args.device), dataset, train, test, args.binarize or config["binarize"])
+
+
+def load_model(path):
+    """(model, the configuration of its run with "seed" and "binarize") of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is damaged, does not say what it holds, or it is no VAE.
+    """
+    config = checkpoint.load(path).get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
+        raise CheckpointError(f"{path}: does not say which architecture it holds")
+    config = {"seed": 0, "binarize": "none", **config}
+    if not isinstance(config["seed"], int) or config["binarize"] not in BINARIZE:
+        raise CheckpointError(f"{path}: its configuration is none of a training run")
+    try:
+        model = models.build(**config["architecture"])
+    except (TypeError, ValueError, MemoryError, OverflowError) as error:
+        raise CheckpointError(f"{path}: not an architecture of this version: {error}") from error
+    if not isinstance(model, models.VAE):
+        raise CheckpointError(f"{path}: expected a VAE, found {type(model).__name__}")
+    checkpoint.load(path, model)
+    return model, config
+
+
+def digits(folder):
+    """(name, training part, test part) of MNIST or what is there in its place."""
+    found = mnist.load(folder)
+    return (
+        found.name,
+        Part(found.train_images, {"digit": found.train_labels}),
+        Part(found.test_images, {"digit": found.test_labels}),
+    )
+
+
+def faces(source, size, split_seed):
+    """(name, training part, held-out part) of a set of faces, split as in the example."""
+    found = load_faces(source, size)
+    person = next((name for name in ("identity", "subject") if name in found.groups), None)
+    parts = found.split(by=person, seed=split_seed)
+    return found.name, *(
+        Part(part.images, {n: part.attributes[n].astype(np.int64) for n in FACE_LABELS
+                           if n in part.attributes})
+        for part in parts
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
+    """Everything that can be said of a ``Subject``, as a dict for JSON. Losses in nats per image.
+
+    Args:
+        subject: model and images.
+        samples: K of the importance-weighted bound.
+        seed: of the noise.
+        device: where the model is, for the record.
+        frechet: also the classifier Fréchet distance.
+    """
+    model, count = subject.model, len(subject.test.images)
+    dimensions = math.prod(subject.test.images.shape[1:])
+    meaning, is_likelihood = meaning_of(subject)
+    noise = seed, estimators.IMPORTANCE
+
+    def test():
+        return subject.batches(subject.test)
+
+    bound = estimators.elbo(model, test(), NoiseStream(*noise), ELBO_SAMPLES)
+    result = {
+        "model": type(model).__name__,
+        "parameters": sum(p.size for p in model.parameters()),
+        "dataset": subject.dataset, "images": count, "binarize": subject.binarize,
+        "likelihood": model.likelihood, "meaning": meaning, "is_likelihood": is_likelihood,
+        "seed": seed, "device": device, "kernels": kernels_used(device),
+        "elbo": {
+            "loss": float(bound.loss), "rec": float(bound.rec), "kl": float(bound.kl),
+            "standard_error": bound.standard_error, "samples": ELBO_SAMPLES,
+        },
+    }  # fmt: skip
+    if model.likelihood != "squared-error":
+        found = estimators.importance_weighted_nll(
+            model, test(), NoiseStream(*noise), samples, total=count
+        )
+        result["importance_weighted"] = {
+            "nats": float(found.nll), "samples": samples,
+            "standard_error": found.standard_error,
+            "standard_error_of_images": float(found.per_image.std() / math.sqrt(count)),
+            "effective_samples_median": float(np.median(found.effective_samples)),
+            "effective_samples_least": float(found.effective_samples.min()),
+        }  # fmt: skip
+        if is_likelihood:
+            result["importance_weighted"]["bits_per_dimension"] = estimators.bits_per_dimension(
+                float(found.nll), dimensions, dequantised=model.likelihood != "bernoulli"
+            )
+    result |= about_codes(subject, seed)
+    if frechet:
+        result["classifier_frechet"] = frechet_scores(subject, seed)
+    return result
+
+
+def meaning_of(subject):
+    """What the model's ``rec`` is, in words, and whether it is a likelihood."""
+    if subject.model.likelihood == "squared-error":
+        return "squared error of pixels: not a likelihood", False
+    if subject.model.likelihood.startswith("gaussian"):
+        return "Gaussian density of dequantised pixels", True
+    if subject.binarize == "none":
+        return "Bernoulli cross-entropy of grey pixels: not a likelihood", False
+    return "Bernoulli probability of pixels that are 0 or 1, drawn once", True
+
+
+def about_codes(subject, seed):
+    """What the codes hold: a dict of results."""
+    model = subject.model
+    mu, logvar = estimators.posteriors(model, subject.batches(subject.test))
+    result = {"latent_dim": model.latent_dim, "active_units": estimators.active_units(mu)}
+    if model.noise_dim == model.latent_dim:  # else the prior of these latents is no N(0, I)
+        aggregate = estimators.aggregate_posterior(mu, logvar, Noise(seed, AGGREGATE))
+        result |= {
+            "kl_per_latent": estimators.kl_per_latent(mu, logvar).tolist(),
+            "mutual_information": aggregate.mutual_information,
+            "marginal_kl": aggregate.marginal_kl,
+            "aggregate_standard_error": aggregate.standard_error,
+            "aggregate_mean": aggregate.mean.tolist(),
+            "aggregate_variance": np.diag(aggregate.covariance).tolist(),
+        }
+    train, _ = estimators.posteriors(model, subject.batches(subject.train))
+    probes = {}
+    for name, labels in subject.train.labels.items():
+        codes = train, labels, mu, subject.test.labels[name]
+        probes[name] = {
+            "linear": estimators.linear_probe(*codes),
+            "nearest_neighbours": estimators.nearest_neighbour_accuracy(*codes, min(5, len(train))),
+            "commonest": float((codes[3] == np.bincount(labels).argmax()).mean()),
+        }
+    return result | {"probes": probes}
+
+
+def frechet_scores(subject, seed):
+    """Distances of the test images from decoded draws from the prior, and from training images.
+
+    Raises:
+        DataError: the images have no labels to train a classifier on.
+    """
+    train, test = subject.train, subject.test
+    if not train.labels:
+        raise DataError(f"{subject.dataset}: no labels to train the classifier of --frechet on")
+    if "digit" in train.labels:
+        classifier = classify.fit_digit_classifier(train.images, train.labels["digit"], seed=seed)
+    else:
+        names = list(train.labels)
+        targets = np.stack([train.labels[n] for n in names], axis=1).astype(np.float32)
+        classifier = classify.fit_classifier(train.images, targets, names, seed=seed)
+    shape = (classifier.channels, classifier.image_size, classifier.image_size)
+    noise = NoiseStream(seed, SAMPLING)
+    sizes = [min(BATCH, len(test.images) - i) for i in range(0, len(test.images), BATCH)]
+    drawn = (
+        to_numpy(subject.model.sample(n, noise).data).reshape(n, *shape) for n in sizes
+    )  # fmt: skip
+    grey, others = (
+        PixelBatches(images, BATCH, train=False)
+        for images in (test.images, train.images[: len(test.images)])
+    )
+    distance = estimators.classifier_frechet_distance
+    return {
+        "samples": distance(classifier, grey.epoch(0), drawn),
+        "training_images": distance(classifier, grey.epoch(0), others.epoch(0)),
+    }
+
+
+# ---------------------------------------------------------------- printing
+
+
+def table(result):
+    """The results as text."""
+    elbo, exact = result["elbo"], result["is_likelihood"]
+    rows = [
+        ("-ELBO" if exact else "loss", number(elbo["loss"], elbo["standard_error"]),
+         f"nats, {elbo['samples']} samples"),
+        ("  reconstruction", number(elbo["rec"]), "nats" if exact else ""),
+        ("  KL", number(elbo["kl"]), "nats"),
+    ]  # fmt: skip
+    if found := result.get("importance_weighted"):
+        rows += [
+            ("-ln p(x)" if exact else "importance-weighted loss",
+             number(found["nats"], found["standard_error"]),
+             f"nats, {found['samples']} samples; in the median image "
+             f"{found['effective_samples_median']:.0f} are effective"),
+            ("", f"± {found['standard_error_of_images']:.2f}", "by the choice of images"),
+        ]  # fmt: skip
+        if exact:
+            rows.append(("", f"{found['bits_per_dimension']:.4f}", "bits per dimension"))
+    rows.append(("active units", f"{result['active_units']} of {result['latent_dim']}", ""))
+    if "marginal_kl" in result:
+        error, most = result["aggregate_standard_error"], math.log(result["images"])
+        rows += [
+            ("information in codes", number(result["mutual_information"], error),
+             f"nats, at most {most:.2f}"),
+            ("KL of their mixture", number(result["marginal_kl"], error), "nats, from the prior"),
+        ]  # fmt: skip
+    for name, probe in result["probes"].items():
+        rows.append((
+            f"{name} from codes", f"{probe['linear']:.1%}",
+            f"linear; {probe['nearest_neighbours']:.1%} nearest neighbours, "
+            f"{probe['commonest']:.1%} always the commonest",
+        ))  # fmt: skip
+    if frechet := result.get("classifier_frechet"):
+        rows.append((
+            "classifier Fréchet", f"{frechet['samples']:.2f}",
+            f"decoded draws; {frechet['training_images']:.2f} training images; not the FID",
+        ))  # fmt: skip
+    about = (
+        f"{result['model']}, {result['parameters']:,} parameters, on {result['images']} test "
+        f"images of {result['dataset']}",
+        result["meaning"],
+        "",
+    )
+    left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
+    lines = (f"  {a:<{left}}  {b:>{middle}}  {unit}".rstrip() for a, b, unit in rows)
+    return "\n".join([*about, *lines])
+
+
+def number(value, error=None):
+    """A value, and its standard error where there is one."""
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"

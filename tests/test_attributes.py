@@ -1,11 +1,14 @@
 """Attribute tables: both formats, and every mistake named by line and column."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minivae import DataError
+from minivae.data import image_npz
 from minivae.data.attributes import read_attributes
 
 CELEBA = "3\nGlasses Smile\na.jpg  1 -1\nb.jpg -1 -1\nc.jpg -1  1\n"
@@ -81,9 +84,10 @@ def test_a_line_number_counts_blank_and_quoted_lines(tmp_path):
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
-    for path in (tmp_path / "none.txt", tmp_path):
-        with pytest.raises(DataError, match="cannot be read"):
-            read_attributes(path)
+    with pytest.raises(DataError, match=r"none\.txt: cannot be read: No such file"):
+        read_attributes(tmp_path / "none.txt")
+    with pytest.raises(DataError, match="expected a file, this is a folder"):
+        read_attributes(tmp_path)
 
 
 def test_rows_follow_the_images(tmp_path):
@@ -146,3 +150,27 @@ def test_a_table_cut_anywhere_is_whole_or_a_data_error(scratch, length, text):
     except DataError:
         return
     assert len(table.images) <= 3
+
+
+def test_a_hundred_thousand_columns_take_no_time(tmp_path):
+    """Looking for each name among those before it, one by one, would take minutes."""
+    names = [f"a{i}" for i in range(100_000)]
+    path = tmp_path / "wide.csv"
+    path.write_text(f"image,{','.join(names)}\n1.jpg{',1' * len(names)}\n")
+    assert list(read_attributes(path).columns) == names
+    path.write_text(f"image,{','.join(names)},a0\n")
+    with pytest.raises(DataError, match=r"line 1, column 100002: attribute 'a0' is named twice"):
+        read_attributes(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_neither_a_pipe_nor_a_huge_file_is_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: expected a file, this is not a regular file"):
+        read_attributes(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: expected a file, this is not a regular file"):
+        image_npz.read_npz(tmp_path / "pipe")
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate((1 << 26) + 1)
+    with pytest.raises(DataError, match=r"huge: 67108865 bytes, the limit is 67108864"):
+        read_attributes(tmp_path / "huge")

@@ -19,7 +19,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import DataError
+from .idx import errors_named, require_regular
 
+MAX_BYTES = 1 << 26  # CelebA's table has 27 million
 VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
 
 
@@ -71,10 +73,11 @@ def read_attributes(path, columns=None) -> AttributeTable:
     Raises DataError naming line and column for anything that is not such a table.
     """
     path = Path(os.fspath(path))
+    with errors_named(path):
+        require_regular(path, MAX_BYTES)
+        body = path.read_bytes()
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as cause:
-        raise DataError(f"{path}: cannot be read: {cause.strerror or cause}") from cause
+        text = body.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise DataError(f"{path}: not text in UTF-8 (byte {cause.start})") from cause
     first = text.strip().split("\n", 1)[0].strip()
@@ -117,19 +120,21 @@ def _table(path, rows, columns):
         raise DataError(
             f"{path}, line {header_line}: expected image and attribute names, came one column"
         )
-    for i, name in enumerate(names):
-        if not name or name in names[:i]:
+    place_of = {}
+    for column, name in enumerate(names, 1):
+        if not name or name in place_of:
             problem = "is named twice" if name else "has no name"
             raise DataError(
-                f"{path}, line {header_line}, column {i + 2}: attribute {name!r} {problem}"
+                f"{path}, line {header_line}, column {column + 1}: attribute {name!r} {problem}"
             )
+        place_of[name] = column
     chosen = list(names) if columns is None else list(columns)
     for name in chosen:
-        if name not in names:
+        if name not in place_of:
             raise DataError(
                 f"{path}, line {header_line}: no column {name!r}; there are {', '.join(names)}"
             )
-    places = [names.index(name) + 1 for name in chosen]
+    places = [place_of[name] for name in chosen]
     values = np.empty((len(rows), len(chosen)), bool)
     for r, (line, fields) in enumerate(rows):
         if len(fields) != len(names) + 1:

@@ -77,13 +77,23 @@ def _read_shape(stream: BinaryIO) -> tuple[int, ...]:
     return tuple(np.frombuffer(dimensions, ">u4").tolist())
 
 
+def require_regular(path: str | os.PathLike, max_bytes: float = math.inf) -> None:
+    """DataError unless this is a regular file of at most `max_bytes`.
+
+    Asked before opening: to open a named pipe waits for its writer, and a device may have no end.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise DataError(f"expected a file, this is {kind}")
+    if status.st_size > max_bytes:
+        raise DataError(f"{status.st_size} bytes, the limit is {max_bytes}")
+
+
 @contextmanager
 def open_extracted(path: str | os.PathLike):
     """Open a regular file to read its bytes, through gzip if it starts as gzip does."""
-    # Asked before opening: to open a named pipe waits for its writer.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        kind = "a folder" if os.path.isdir(path) else "not a regular file"
-        raise DataError(f"expected a file, this is {kind}")
+    require_regular(path)
     with open(path, "rb") as file:
         with extracted(file) as stream:
             yield stream

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
+from .idx import errors_named, require_regular
 from .image_file import square
 
 MAX_BYTES = 1 << 32  # of all arrays together, once unpacked
@@ -47,6 +48,8 @@ def read_npz(path, size=None):
 def _arrays(path):
     """Every array of the file, each checked against its announced size before it is allocated."""
     try:
+        with errors_named(path):
+            require_regular(path)
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
             total = sum(entry.file_size for entry in entries)

@@ -15,11 +15,10 @@ import struct
 import tempfile
 from pathlib import Path
 
-import report  # noqa: F401  puts tests/ on the path
-from PIL import Image
-
 import numpy as np
+import report  # noqa: F401  puts tests/ on the path
 import safetensors.numpy
+from PIL import Image
 
 from minivae import checkpoint, metrics, models, nn, optim, options
 from minivae.data import attributes, image_file, image_folder, image_npz, read_idx

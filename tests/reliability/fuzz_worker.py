@@ -83,8 +83,10 @@ def main():
         with tempfile.TemporaryDirectory() as corpus:
             for i, seed in enumerate(seeds):
                 (Path(corpus) / f"seed{i}").write_bytes(seed)
-            options = [f"-max_total_time={args.seconds}", f"-seed={args.seed}", "-max_len=4096",
-                       f"-artifact_prefix={args.out}.", "-rss_limit_mb=0", "-verbosity=0"]  # fmt: skip
+            options = [
+                f"-max_total_time={args.seconds}", f"-seed={args.seed}", "-max_len=4096",
+                f"-artifact_prefix={args.out}.", "-rss_limit_mb=0", "-verbosity=0",
+            ]  # fmt: skip
             atheris.Setup([sys.argv[0], corpus, *options], counter)
             atheris.Fuzz()
     else:

@@ -479,3 +479,20 @@ def test_bad_noise_pairs(kernels, noise, error):
     ):
         with pytest.raises(error, match=r"seed|offset"):
             call()
+
+
+@pytest.mark.parametrize("noise", [(1,), (1, 2, 3), (1, -1), (2**64, 0), (1.5, 0), ("1", "2"), 7])
+def test_the_bindings_refuse_bad_noise_pairs_themselves(noise):
+    _cpu = pytest.importorskip("minivae._cpu")
+    with pytest.raises(TypeError, match=r"noise must be .* got"):
+        _cpu.reparam_kl_forward(np.zeros((2, 2), F4), np.zeros((2, 2), F4), noise)
+    with pytest.raises(TypeError, match="noise must be a pair of integers"):
+        _cpu.gather_pixels(np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), F4, noise)
+
+
+def test_an_unknown_instruction_set_is_refused():
+    _cpu = pytest.importorskip("minivae._cpu")
+    before = _cpu.isa()
+    with pytest.raises(ValueError, match=r"'mmx' is not one this machine can run \(plain"):
+        _cpu.use_isa("mmx")
+    assert _cpu.isa() == before

@@ -20,7 +20,15 @@ void over_rows(Index rows, Index columns, Run run) {
   parallel_for(rows, ceil_div(kGrain, columns > 0 ? columns : 1), run);
 }
 
-using SeedOffset = std::pair<std::uint64_t, std::uint64_t>;
+NoiseKey noise_key(const py::object& noise) {
+  try {
+    const auto [seed, offset] = noise.cast<std::pair<std::uint64_t, std::uint64_t>>();
+    return {seed, offset};
+  } catch (const py::cast_error&) {
+    throw py::type_error("noise must be a pair of integers (seed, offset) in [0, 2^64), got " +
+                         std::string(py::repr(noise)));
+  }
+}
 
 // Noise is an array shaped like the numbers it joins, or a pair: exactly one of eps and key is
 // meant.
@@ -31,8 +39,7 @@ struct NoiseArg {
 
   NoiseArg(const py::object& noise, const Shape& shape) {
     if (py::isinstance<py::tuple>(noise)) {
-      const auto pair = noise.cast<SeedOffset>();
-      key = {pair.first, pair.second};
+      key = noise_key(noise);
     } else {
       eps = input<T>("noise", noise, shape);
     }
@@ -165,8 +172,7 @@ py::object gather_pixels(const py::object& images, const py::object& index, cons
   shape[0] = batch;
   const Index size = count(Shape(shape.begin() + 1, shape.end()));
   const bool draw = !noise.is_none();
-  const SeedOffset pair = draw ? noise.cast<SeedOffset>() : SeedOffset{};
-  const NoiseKey key{pair.first, pair.second};
+  const NoiseKey key = draw ? noise_key(noise) : NoiseKey{};
   const auto* pixels = static_cast<const std::uint8_t*>(all.data());
   return by_dtype("dtype", py::array(py::dtype::from_args(dtype), 0), [&](auto zero) -> py::object {
     using T = decltype(zero);

@@ -34,7 +34,8 @@ const Table* find(const std::string& isa) {
     if (isa == t->isa) return t;
     names += (names.empty() ? "" : ", ") + std::string(t->isa);
   }
-  throw std::runtime_error("instruction set '" + isa + "' is not one this machine can run (" + names + ")");
+  throw std::invalid_argument("instruction set '" + isa + "' is not one this machine can run (" + names +
+                              ")");
 }
 
 std::atomic<const Table*>& current() {

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
 
 import minivae as mv
-from minivae import latent, models, optim
+from minivae import latent, models, objectives, optim
 from minivae.backend import to_device
 from minivae.data import PixelBatches, mnist
 from minivae.evaluate import posterior_means
@@ -17,15 +18,24 @@ from minivae.noise import SAMPLING
 from minivae.options import (
     Parser,
     add_training_options,
+    non_negative,
     parse,
     positive_int,
     reported,
     resume,
 )
-from minivae.train import Trainer
+from minivae.train import EagerStep, Trainer
 
 MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
 LATENT_DIM = {"mlp": 20, "conv": 2}
+OBJECTIVES = {  # name -> a function of the options that gives one
+    "elbo": lambda args: objectives.elbo,
+    "free-bits": lambda args: partial(objectives.free_bits, nats=args.free_bits),
+    "iwae": lambda args: partial(objectives.iwae, samples=args.samples),
+    "dreg": lambda args: partial(objectives.dreg, samples=args.samples),
+}
+# What a resumed run must share, beside what is told apart below.
+OPTIONS = ("model", "batch_size", "lr", "binarize", "objective", "samples", "free_bits")
 PICTURES = ("loss", "reconstructions", "samples", "interpolation", "manifold", "latent")
 
 
@@ -37,6 +47,12 @@ def parser():
                    help="size of the code; if not given, 20 for mlp and 2 for conv")  # fmt: skip
     p.add_argument("--binarize", choices=["none", "static", "dynamic"], default="none",
                    help="grey pixels, or 0 and 1 drawn once or at every visit")  # fmt: skip
+    p.add_argument("--objective", choices=list(OBJECTIVES), default="elbo",
+                   help="what is minimised; docs/objectives.md has the formulas")  # fmt: skip
+    p.add_argument("--samples", type=positive_int, default=5, metavar="K",
+                   help="samples of z for each image, for iwae and dreg")  # fmt: skip
+    p.add_argument("--free-bits", type=non_negative, default=0.25, metavar="NATS",
+                   help="nats that are free of charge to each latent, for free-bits")  # fmt: skip
     add_training_options(
         p, out="runs/mnist", epochs=10, batch_size=128, lr=1e-3,
         data_help="folder that holds mnist/*-ubyte.gz; if not given, $MINIVAE_DATA, the user's "
@@ -68,8 +84,9 @@ def main(argv=None):
         trainer = Trainer(
             model, adam, train, test, out,
             epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
+            step=EagerStep(model, adam, OBJECTIVES[args.objective](args)),
             config={
-                **{name: vars(args)[name] for name in ("model", "batch_size", "lr", "binarize")},
+                **{name: vars(args)[name] for name in OPTIONS},
                 "latent_dim": latent_dim, "device": args.device, "limit": args.limit,
                 "data": digits.name, "pixels": pixels.hexdigest(),
             },

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from minivae import checkpoint, metrics
@@ -84,6 +85,18 @@ def test_a_run_leaves_everything(train, tmp_path, capsys):
     assert "it/s" not in output.err and "img/s" not in output.err, "no bar without a terminal"
 
 
+@pytest.mark.parametrize("objective", ["free-bits", "iwae", "dreg"])
+def test_every_objective_trains_and_differs(train, tmp_path, objective):
+    options = ("--no-plots", "--limit", 40, "--epochs", 1, "--samples", 3)
+    assert train(tmp_path / "elbo", *options) == 0
+    assert train(tmp_path / "other", *options, "--objective", objective) == 0
+    weights = [
+        safetensors.numpy.load_file(tmp_path / run / "checkpoint.safetensors")["model.fc22.bias"]
+        for run in ("elbo", "other")
+    ]
+    assert np.isfinite(weights[1]).all() and not np.array_equal(*weights)
+
+
 def test_two_latents_are_drawn_as_a_plane(train, tmp_path):
     options = ["--limit", 40, "--model", "conv", "--binarize", "dynamic", "--warmup", 1]
     assert train(tmp_path, *options) == 0
@@ -119,7 +132,8 @@ def test_resume_ends_as_a_run_never_stopped(train, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("lr", 0.01), ("seed", 1), ("beta", 2), ("batch-size", 40), ("model", "conv"),
-     ("latent-dim", 3), ("binarize", "static"), ("limit", 100), ("warmup", 1)],
+     ("latent-dim", 3), ("binarize", "static"), ("limit", 100), ("warmup", 1),
+     ("objective", "dreg"), ("samples", 3), ("free-bits", 1)],
 )  # fmt: skip
 def test_resume_with_another_option_names_it(train, tmp_path, capsys, name, value):
     assert train(tmp_path, "--no-plots", "--epochs", 1) == 0
@@ -199,6 +213,9 @@ def test_divergence_stops_with_one_line(train, tmp_path, capsys):
         (["--warmup", "inf"], "--warmup"),
         (["--model", "gan"], "--model: invalid choice"),
         (["--binarize", "often"], "--binarize: invalid choice"),
+        (["--objective", "gan"], "--objective: invalid choice"),
+        (["--samples", "0"], "--samples: expected a whole number of at least 1"),
+        (["--free-bits", "-1"], "--free-bits: expected a number of at least 0"),
         (["--epoch", "3"], "unrecognized arguments"),
         (["--data", "/nonexistent/folder"], "/nonexistent/folder"),
     ],
@@ -239,6 +256,7 @@ def test_help_explains_every_option(example, capsys):
     for action in example.parser()._actions:
         assert action.help and action.option_strings[0] in shown
     names = "model latent-dim epochs batch-size lr beta binarize seed device data out resume limit"
+    names += " objective samples free-bits"
     assert {f"--{name}" for name in [*names.split(), "no-plots", "warmup"]} <= set(shown.split())
 
 

@@ -82,5 +82,5 @@ class ConditionalVAE(VAE):
         return self.pixels(F.concatenate([z, labels], axis=1))
 
     def sample(self, n, noise):
-        """``draw`` of the classes 0, 1, ... in turn."""
+        """``draw`` of n classes, 0, 1, ... in turn; noise as ``VAE.sample``."""
         return self.draw(np.arange(n) % self.classes, noise)

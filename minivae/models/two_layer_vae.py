@@ -60,7 +60,11 @@ class TwoLayerVAE(VAE):
     def forward(self, x, noise):
         """As ``VAE.forward``; ``kl`` is a one-sample estimate where no closed form exists:
 
-        kl = ln q(z1|x) - ln p(z1|z2) + KL(q(z2|z1) || N(0, I)).
+            kl = ln q(z1|x) - ln p(z1|z2) + KL(q(z2|z1) || N(0, I))
+
+        Args:
+            x: images (N, ...).
+            noise: a ``Noise``, a ``NoiseStream`` or an array (N, D1 + D2).
         """
         x = self.as_images(x)
         mu, logvar = self.encode(x)
@@ -72,7 +76,13 @@ class TwoLayerVAE(VAE):
         return VAEOutput(self.decode(z1), mu, logvar, z1, kl1 + kl2)
 
     def weight_terms(self, x, posterior, eps):
-        """As ``VAE.weight_terms``, with eps (R, D1 + D2)."""
+        """As ``VAE.weight_terms``, with two layers' KL, both sampled.
+
+        Args:
+            x: images (R, ...).
+            posterior: mu and logvar of q(z1|x), each (R, D1).
+            eps: (R, D1 + D2).
+        """
         mu, logvar = posterior
         d1 = self.latent_dims[0]
         z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])

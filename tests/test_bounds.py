@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minivae as mv
+from cuda_emulation import emulated_device
 from linear_gaussian import LinearGaussian
 from minivae import estimators, models
 from minivae.estimators import bounds, importance_weighted_nll
@@ -142,6 +143,22 @@ def test_kernels_agree_to_rounding(name):
     with mv.kernels.use(name):
         found = importance_weighted_nll(model, [x], mv.NoiseStream(0), 20)
     np.testing.assert_allclose(found.per_image, expected.per_image, rtol=1e-5)
+
+
+def test_a_gpu_gives_the_same_to_rounding():
+    """On the stand-in for a GPU: every array where it belongs, and no silent transfer."""
+    model = models.MLPVAE(latent_dim=3, hidden=16)
+    x = (np.random.default_rng(0).random((6, 784)) < 0.3).astype(np.float32)
+
+    def found():
+        weighted = importance_weighted_nll(model, [x[:4], x[4:]], mv.NoiseStream(0), 20)
+        return weighted.per_image, estimators.elbo(model, [x], mv.NoiseStream(0), 3).per_image
+
+    expected = found()
+    with emulated_device(None):
+        model.to("cuda")
+        on_device = found()
+    np.testing.assert_allclose(on_device, expected, rtol=1e-5)
 
 
 def test_images_of_any_size_are_decoded_in_bounded_blocks():

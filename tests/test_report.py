@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minivae as mv
+from cuda_emulation import emulated_device
 from minivae import estimators, models, report
 from minivae.__main__ import main
 from minivae.data import PixelBatches, mnist, synthetic_digits
@@ -118,6 +119,19 @@ def test_the_same_command_writes_the_same_bytes(tmp_path, data, evaluate):
     assert json.dumps(first) == json.dumps(again)
     assert first["elbo"]["loss"] != other["elbo"]["loss"]
     assert first["images"] == 8
+
+
+def test_on_a_gpu(tmp_path, data, evaluate):
+    """On the stand-in for one: the same numbers to rounding."""
+    path = saved(tmp_path / "c", models.ConvVAE(latent_dim=2))
+    options = "--data", data, "--limit", 6, "--binarize", "static", "--frechet"
+    _, _, expected = evaluate(path, *options)
+    with emulated_device(None):
+        code, text, found = evaluate(path, *options, "--device", "cuda")
+    assert code == 0, text
+    for kind, name in (("elbo", "loss"), ("importance_weighted", "nats")):
+        assert found[kind][name] == pytest.approx(expected[kind][name], rel=1e-5)
+    assert found["device"] == "cuda"
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def _for_all_images(sums, model, batches, noise, samples, total):
     with model.evaluating(), _progress(total) as bar:
         for x in regroup(batches, lambda image: _tile(image, samples, device)[0]):
             x = model.as_images(to_device(x, device))
-            eps = [to_device(noise.draw().normal(shape, parameter.dtype), device) for _ in x.data]
+            eps = [noise.draw().normal(shape, parameter.dtype, device) for _ in range(len(x))]
             found.append(to_numpy(xp.stack(sums(x, xp.stack(eps)))))
             bar.update(len(x))
     return np.concatenate(found, axis=1)

@@ -2,13 +2,19 @@
 
 An extension is optional: where it cannot be built the install succeeds, prints one line that says
 what was not built and why, and leaves that line beside the package for `python -m minivae info`.
-MINIVAE_CPU=0 skips the CPU extension, 1 makes a failure to build it an error, auto is the default.
+MINIVAE_CPU=0 skips the CPU extension, 1 makes a failure to build it an error, auto is the default;
+MINIVAE_CUDA does the same for CUDA, which needs nvcc (from CUDA_HOME, CUDA_PATH or PATH) and no
+GPU. MINIVAE_CUDA_ARCH="80;90" compiles for these compute capabilities alone, the last one also as
+PTX for whatever comes after it.
 """
 
 import os
+import re
+import shutil
 import sys
 from glob import glob
 from pathlib import Path
+from subprocess import run
 from textwrap import shorten
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
@@ -34,9 +40,68 @@ cpu = Pybind11Extension(  # C++17, hidden visibility and no debug information co
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
 )
-# A CUDA extension would be declared here, beside `cpu`, with its switch in SWITCHES.
-EXTENSIONS = [cpu]
-SWITCHES = {"minivae._cpu": "MINIVAE_CPU"}
+# Kernels are compiled by nvcc; bindings by the C++ compiler, so that nvcc never sees pybind11. What
+# csrc/cuda/emulated and csrc/bind/cuda/emulated hold stands in for a GPU in tests only.
+cuda = Pybind11Extension(
+    "minivae._cuda",
+    sources=sorted(glob("csrc/cuda/*.cu") + glob("csrc/cuda/*.cpp") + glob("csrc/bind/cuda/*.cpp")),
+    depends=sorted(glob("csrc/**/*.h", recursive=True) + glob("csrc/cuda/*.cuh")),
+    include_dirs=["csrc"],
+    cxx_std=17,
+    extra_compile_args=["-O1"],
+    # The runtime's static copy looks for the driver at its first use, so importing needs none.
+    libraries=["cudart_static", "dl", "rt"],
+    extra_link_args=["-pthread"],
+)
+EXTENSIONS = [cpu, cuda]
+SWITCHES = {"minivae._cpu": "MINIVAE_CPU", "minivae._cuda": "MINIVAE_CUDA"}
+
+
+def find_nvcc():
+    """The path of nvcc; RuntimeError when there is none."""
+    roots = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    for nvcc in [*(os.path.join(root, "bin", "nvcc") for root in roots), "nvcc"]:
+        if found := shutil.which(nvcc):
+            return found
+    raise RuntimeError("no nvcc in CUDA_HOME, CUDA_PATH or PATH")
+
+
+def nvcc_command(nvcc):
+    """The compiler with its flags: it turns a .cu file of csrc into an object."""
+    if chosen := os.environ.get("MINIVAE_CUDA_ARCH"):
+        capabilities = re.split(r"[;, ]+", chosen.strip().replace(".", ""))
+        targets = [(c, f"sm_{c}") for c in capabilities]
+    else:  # one pass of the compiler serves all of 8.x
+        capabilities = ["75", "80", "86", "89", "90"]
+        targets = [("75", "sm_75"), ("80", "sm_80,sm_86,sm_89"), ("90", "sm_90")]
+    last, codes = targets[-1]
+    targets[-1] = (last, f"{codes},compute_{last}")
+    return [
+        nvcc, "-std=c++17", "-O3", "-Icsrc", "-Xcompiler=-fPIC,-fvisibility=hidden",
+        *(["-ccbin", os.environ["CXX"]] if os.environ.get("CXX") else []),
+        f'-DMINIVAE_CUDA_ARCHITECTURES="{" ".join("sm_" + c for c in capabilities)}"',
+        *(f"-gencode=arch=compute_{arch},code=[{code}]" for arch, code in targets),
+    ]  # fmt: skip
+
+
+def library_folders(nvcc):
+    """Where nvcc would have the linker look for the CUDA runtime."""
+    plan = run([nvcc, "-dryrun", "-shared", "x.o", "-o", "x.so"], capture_output=True, text=True)
+    return re.findall(r'"-L([^"]+)"', plan.stderr)
+
+
+def hand_to_nvcc(compiler, command):
+    """Let a C++ compiler of distutils pass .cu files on."""
+    compile_cpp = compiler._compile
+
+    def compile_any(obj, src, ext, *options):
+        if ext == ".cu":
+            compiler.spawn([*command, "-c", src, "-o", obj])
+        else:
+            compile_cpp(obj, src, ext, *options)
+
+    compiler._compile = compile_any
+    compiler.src_extensions = [*compiler.src_extensions, ".cu"]
 
 
 def say(line):
@@ -64,6 +129,10 @@ class OptionalBuild(build_ext):
         try:
             if wanted == "0":
                 raise RuntimeError(f"{switch}=0")
+            if ext is cuda:
+                nvcc = find_nvcc()
+                ext.library_dirs = library_folders(nvcc)
+                hand_to_nvcc(self.compiler, nvcc_command(nvcc))
             super().build_extension(ext)
         except Exception as error:
             if wanted == "1":
@@ -71,6 +140,13 @@ class OptionalBuild(build_ext):
             ext.reason = shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
             say(f"minivae: {ext.name} was not built ({ext.reason}); the reference kernels serve.")
         self.leave_note(ext)
+
+    def copy_file(self, infile, outfile, *args, **kwargs):
+        """Copy under another name and rename: who has the old file mapped keeps it, whole."""
+        new = f"{outfile}.new"
+        copied = super().copy_file(infile, new, *args, **kwargs)[1]
+        os.replace(new, outfile)
+        return outfile, copied
 
     def copy_extensions_to_source(self):
         """Copy what was built into the source tree, as an editable install wants."""

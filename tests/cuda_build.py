@@ -96,7 +96,7 @@ def build(sanitize=None, csrc=CSRC):
     includes = [pybind11.get_include(), sysconfig.get_path("include")]
     bind_flags = [*FLAGS, "-O0", *(w for i in includes for w in ("-isystem", i))]
     jobs = [(path, [*FLAGS, *KERNEL_FLAGS[sanitize]]) for path in kernel_sources(csrc)]
-    jobs += [(path, bind_flags) for path in sorted(csrc.glob("bind/cuda/*.cpp"))]
+    jobs += [(path, bind_flags) for path in sorted(csrc.glob("bind/cuda/**/*.cpp"))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda job: _object(csrc, *job), jobs))
     digest = hashlib.sha256("".join(sorted(o.stem for o in objects)).encode()).hexdigest()[:12]

@@ -22,12 +22,16 @@ DeviceInfo device_info(int device) {
           static_cast<std::size_t>(p.l2CacheSize)};
 }
 
-std::string built_with() {
-#if !defined(MINIVAE_CUDA_ARCHITECTURES)
-#define MINIVAE_CUDA_ARCHITECTURES "the compiler's default"
+std::string compiler() {
+  return "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
+}
+
+std::string architectures() {
+#if defined(MINIVAE_CUDA_ARCHITECTURES)
+  return MINIVAE_CUDA_ARCHITECTURES;
+#else
+  return "unknown";
 #endif
-  return "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) +
-         " for " MINIVAE_CUDA_ARCHITECTURES;
 }
 
 int device_of(const void* pointer) {

@@ -19,8 +19,9 @@ struct DeviceInfo {
 int current_device();
 DeviceInfo device_info(int device);
 
-// The toolkit and the architectures of this build.
-std::string built_with();
+// The toolkit of this build, and what it was compiled for.
+std::string compiler();
+std::string architectures();
 
 // The device whose memory a pointer is to, or -1 for memory of the host.
 int device_of(const void* pointer);

@@ -18,7 +18,8 @@ PYBIND11_MODULE(_cuda, module) {
 #endif
   using namespace minivae;
   module.doc() = "Compiled CUDA kernels. minivae.kernels.cuda is their Python face.";
-  module.attr("built_with") = built_with();
+  module.attr("compiler") = compiler();
+  module.attr("architectures") = architectures();
   module.attr("VERSIONS") = py::dict();  // the highest rung of each kernel that is a ladder
   module.def(
       "device",
@@ -34,6 +35,7 @@ PYBIND11_MODULE(_cuda, module) {
         return info;
       },
       "The current device; RuntimeError with CUDA's reason when there is none.");
+  bind_conv(module);
   bind_layers(module);
   bind_losses(module);
   bind_noise(module);

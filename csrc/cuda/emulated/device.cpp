@@ -14,8 +14,12 @@ DeviceInfo device_info(int device) {
       0};
 }
 
-std::string built_with() {
-  return "g++ " __VERSION__ " for the CPU";
+std::string compiler() {
+  return "g++ " __VERSION__;
+}
+
+std::string architectures() {
+  return "the CPU, in place of a GPU";
 }
 
 int device_of(const void*) {

@@ -9,8 +9,35 @@
 #include "bind/cuda/modules.h"
 #include "cuda/emulated/block.h"
 #include "cuda/emulated/runtime.h"
+#include "cuda/launch_geometry.h"
 
 namespace minivae {
+
+namespace {
+
+// Launch geometry as plain numbers.
+void bind_geometry(py::module_& module) {
+  py::module_ m = module.def_submodule("geometry", "csrc/cuda/launch_geometry.h.");
+  const auto pair = [](const Grid& grid) { return std::make_pair(grid.blocks, grid.threads); };
+  m.def("over_elements",
+        [=](Index count, int each, int threads) { return pair(over_elements(count, each, threads)); });
+  m.def("block_per_row", [=](Index rows, int threads) { return pair(block_per_row(rows, threads)); });
+  m.def("lanes_per_row",
+        [=](Index rows, int lanes, int threads) { return pair(lanes_per_row(rows, lanes, threads)); });
+  m.def("lanes_for_quads", &lanes_for_quads);
+  m.def("quads_touched", &quads_touched);
+  m.def("exponent_of", &exponent_of);
+  m.def("quads_of_row", [](Index row, Index columns) {
+    const Quads quads = quads_of_row(row, columns);
+    return std::make_pair(quads.first, quads.last);
+  });
+  m.def("part_in_row", [](Index quad, Index row, Index columns) {
+    const QuadPart part = part_in_row(quad, row, columns);
+    return std::make_pair(part.begin, part.end);
+  });
+}
+
+}  // namespace
 
 void bind_emulator(py::module_& module) {
   using namespace emulated;
@@ -41,6 +68,7 @@ void bind_emulator(py::module_& module) {
       },
       py::arg("order"), py::arg("seed") = 0);
   m.def("only_blocks", &only_blocks, "Run only these blocks of every grid.");
+  bind_geometry(module);
   m.def("all_blocks", [] { only_blocks(0, ~0ull); });
 }
 

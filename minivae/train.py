@@ -9,13 +9,14 @@ import json
 import math
 import time
 
+import numpy as np
 from tqdm import tqdm
 
 from . import checkpoint, metrics
 from .backend import array_module, device_of, is_device_array, to_device, to_numpy
 from .captured import captured
 from .data.resident import Selection
-from .diagnose import first_nonfinite
+from .diagnose import finite, first_nonfinite
 from .errors import CheckpointError, NonFiniteError
 from .evaluate import evaluate
 from .interrupt import interruptible
@@ -127,7 +128,10 @@ class Trainer:
             NonFiniteError: names the first tensor that is not finite; the last checkpoint stays.
             Interrupted: Ctrl-C; a checkpoint of this very step was written.
             CheckpointError, OutputError: a file cannot be written; the last checkpoint stays.
+            ValueError: the first images are not pixels in [0, 1]; nothing was trained.
         """
+        _require_pixels("train", self.train)
+        _require_pixels("test", self.test)
         if not self.resumed and (self.out / CHECKPOINT).exists():
             print(
                 f"{self.out / CHECKPOINT} is of an earlier run; "
@@ -173,6 +177,9 @@ class Trainer:
         tested = evaluate(self.model, self._watched(self.test.epoch(0)), noise, self.beta)
         if not math.isfinite(tested.loss):
             raise NonFiniteError(first_nonfinite(self.model) or "the loss on the test images")
+        for name, moment in self.optimizer.state_dict().items():
+            if not finite(moment):  # the square of a gradient that was finite
+                raise NonFiniteError(f"the optimiser's {name}")
         rec, kl = self._rec / self._images, self._kl / self._images
         self.epoch += 1
         self.rows.append({
@@ -353,6 +360,13 @@ class Trainer:
                     f"{path}: made with {name} {was}, this run has {name} {now}; a resumed run "
                     "must share it. Resume with the old value, or start anew without --resume."
                 )
+
+
+def _require_pixels(name, batches):
+    """ValueError unless the first batch is in [0, 1]: 0 .. 255 would train, to no purpose."""
+    x = next(iter(batches.epoch(0)))
+    if isinstance(x, np.ndarray) and not ((x >= 0) & (x <= 1)).all():  # nor is NaN
+        raise ValueError(f"{name}: expected pixels from 0 to 1, got {x.min()} to {x.max()}")
 
 
 class _Stop(Exception):  # noqa: N818  no error

@@ -16,6 +16,7 @@ import pytest
 import minivae as mv
 import tiny_run
 from minivae import checkpoint, metrics, objectives
+from minivae.data import PixelBatches
 from minivae.errors import CheckpointError, NonFiniteError, OutputError
 from minivae.evaluate import evaluate, posterior_means
 from minivae.files import OutputFolder
@@ -338,6 +339,26 @@ def test_a_last_step_that_spoils_the_weights_is_noticed_before_saving(tmp_path):
     assert (tmp_path / "bad/checkpoint.safetensors").read_bytes() == good
 
 
+def test_a_moment_that_overflows_is_noticed_before_saving(tmp_path):
+    """The weight whose second moment is infinite never moves again: nothing else tells."""
+
+    def spoiling(trainer):
+        step = EagerStep(trainer.model, trainer.optimizer)
+
+        def wrapped(x, noise, beta):
+            if trainer.step == 4:
+                trainer.optimizer.v[3] = np.inf
+            return step(x, noise, beta)
+
+        return wrapped
+
+    good = tiny_run.run(tmp_path / "good", epochs=1)
+    with pytest.raises(NonFiniteError, match="the optimiser's v is NaN or infinite"):
+        tiny_run.run(tmp_path / "bad", step=spoiling)
+    assert (tmp_path / "bad/checkpoint.safetensors").read_bytes() == good
+    assert (tmp_path / "bad/metrics.csv").read_text().count("\n") == 2
+
+
 def test_a_new_run_keeps_the_old_checkpoint_until_it_has_its_own(tmp_path, capsys):
     old = tiny_run.run(tmp_path, seed=5)
     (tmp_path / "samples.png").write_bytes(b"old")
@@ -350,6 +371,25 @@ def test_a_new_run_keeps_the_old_checkpoint_until_it_has_its_own(tmp_path, capsy
     assert new != old
     assert (tmp_path / "previous.safetensors").read_bytes() == old
     assert not (tmp_path / "samples.png").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("wrong", [255.0, -0.5, np.nan, np.inf])
+def test_pixels_that_are_none_are_refused_before_the_first_step(tmp_path, part, wrong):
+    class Spoiled(PixelBatches):
+        def epoch(self, epoch, start=0):
+            for x in super().epoch(epoch, start):
+                x[-1, 0, 3, 3] = wrong
+                yield x
+
+    with OutputFolder(tmp_path) as out:
+        trainer = tiny_run.trainer(out)
+        setattr(trainer, part, Spoiled(tiny_run.IMAGES, 24, train=part == "train"))
+        before = trainer.model.state_dict()["fc1.weight"].copy()
+        with pytest.raises(ValueError, match=rf"{part}: expected pixels from 0 to 1, got "):
+            trainer.run()
+        np.testing.assert_array_equal(trainer.model.state_dict()["fc1.weight"], before)
+    assert os.listdir(tmp_path) == [".lock"]
 
 
 def flip(path):

@@ -80,7 +80,7 @@ def _to_rgb(image):
 
 def _sixteen_bit_to_rgb(image):
     """16-bit grey (Pillow's I;16 and I), which convert() would clip at 255 instead of scaling."""
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image).astype(np.int32)
     grey = (np.clip(values, 0, 65535) * 255 + 32767) // 65535
     if "transparency" in image.info:  # one value that stands for "nothing here"
         grey[values == image.info["transparency"]] = 255

@@ -332,7 +332,7 @@ def test_bits_per_dimension():
 
 
 def test_dequantised_density_bounds_the_bits_of_grey_values():
-    """Theis et al. 2016, eq. 6: on pixels whose exact probability is that of their cell."""
+    """Theis et al. 2016, section 3.1: on pixels whose exact probability is that of their cell."""
     mean, sigma = 0.4, 0.1
     images = np.random.default_rng(0).integers(60, 150, (4, 28, 28), dtype=np.uint8)
 

@@ -74,7 +74,7 @@ def test_gaussian_with_a_given_sigma_learns_none():
 
 
 def test_the_learned_sigma_is_the_root_mean_squared_error():
-    """Where its gradient vanishes: Rybkin et al. 2021, eq. 5."""
+    """Where its gradient vanishes: Rybkin et al. 2021, section 3."""
     model = models.MLPVAE(likelihood="gaussian")
     logits, x = pair()
     error = np.mean((SIGMOID(logits) - x) ** 2)

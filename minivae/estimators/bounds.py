@@ -93,7 +93,7 @@ def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
     K = 1 it is the negative ELBO, with a sampled KL. The squared Monte Carlo error of an image is
     by the delta method that of the mean weight relative to it, 1/ESS - 1/K (Owen 2013, "Monte
     Carlo theory, methods and examples", section 9.3). While it is small, the expectation lies
-    above -ln p(x) by half of it (Nowozin 2018, "Debiasing evidence approximations", section 3).
+    above -ln p(x) by half of it (Nowozin 2018, "Debiasing evidence approximations", proposition 1).
 
     Weights are not kept: logarithms of their sums, in float64, grow block by block, in an order
     that is a function of K and the image's size. So the result is the same, bit by bit, for

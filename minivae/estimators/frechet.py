@@ -37,7 +37,7 @@ def frechet_distance(a, b):
     """|m - n|^2 + tr( C + D - 2 (C D)^(1/2) ) of sets with means m, n and covariances C, D.
 
     The squared Wasserstein-2 distance of the Gaussians with these moments: Dowson & Landau 1982,
-    "The Fréchet distance between multivariate normal distributions", eq. 4. The trace of
+    "The Fréchet distance between multivariate normal distributions". The trace of
     (C D)^(1/2) is that of (R D R)^(1/2), R = C^(1/2), which is symmetric.
 
     Args:

@@ -58,8 +58,8 @@ def kl_per_latent(mu, logvar):
 def aggregate_posterior(mu, logvar, noise):
     """How the KL term splits, and the moments of the mixture of all posteriors.
 
-    Hoffman & Johnson 2016 ("ELBO surgery: yet another way to carve up the variational evidence
-    lower bound"), eq. 9:
+    Hoffman & Johnson 2016, "ELBO surgery: yet another way to carve up the variational evidence
+    lower bound", whose last split has the index-code mutual information and the marginal KL:
 
         1/N sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z))
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bind/modules.h"
+#include "cpu/heap.h"
 #include "cpu/table.h"
 
 namespace py = pybind11;
@@ -14,6 +15,7 @@ PYBIND11_MODULE(_cpu, module) {
   using namespace minivae;
   module.doc() = "Compiled CPU kernels. minivae.kernels.cpu is their Python face.";
   module.attr("compiler") = __VERSION__;
+  keep_freed_memory();
   table();  // a MINIVAE_ISA that cannot be honoured fails the import
   module.def("isa", [] { return std::string(table().isa); }, "The instruction set in use.");
   module.def(

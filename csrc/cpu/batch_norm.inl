@@ -1,24 +1,27 @@
 // Batch normalisation of channels [first, last) of (N, C, L), and sums over everything but the channel.
 // Statistics and sums are in double; the variance is a second pass over the data, about the mean.
 
-// The sum over n and l of term(x[n, c, l], its position).
+// The sum over n and l of term(position of x[n, c, l]).
 template <class Term>
 double channel_total(Index N, Index C, Index L, Index c, Term term) {
   RowSum sum;
-  double terms[kTile];
-  for (Index n = 0; n < N; ++n) {
-    const Index row = (n * C + c) * L;
-    for (Index l = 0; l < L; l += kTile) {
-      const Index count = min_index(kTile, L - l);
-      for (Index i = 0; i < count; ++i) terms[i] = term(row + l + i);
-      add_piece(sum, terms, count);
-    }
-  }
+  for (Index n = 0; n < N; ++n) add_terms(sum, L, [=](Index l) { return term((n * C + c) * L + l); });
   return total(sum);
 }
 
 template <class T>
 void channel_sum(const T* x, T* sums, Index N, Index C, Index L, Index first, Index last) {
+  if (L == 1) {  // columns of a matrix: neighbours are summed side by side
+    for (Index c = first; c < last; c += kLanes) {
+      double column[kLanes] = {};
+      const Index count = min_index(kLanes, last - c);
+      for (Index n = 0; n < N; ++n) {
+        for (Index j = 0; j < count; ++j) column[j] += x[n * C + c + j];
+      }
+      for (Index j = 0; j < count; ++j) sums[c + j] = static_cast<T>(column[j]);
+    }
+    return;
+  }
   for (Index c = first; c < last; ++c) {
     sums[c] = static_cast<T>(channel_total(N, C, L, c, [=](Index i) { return double(x[i]); }));
   }

@@ -19,10 +19,11 @@ MV_INLINE Index round_up(Index n, Index step) {
   return ceil_div(n, step) * step;
 }
 
-// The size of a plane, so that the next one is aligned to a vector.
+// The size of a plane of `size` elements: the next one is aligned to a vector, and the last row may be written
+// in whole vectors.
 template <class T>
-MV_INLINE Index aligned(Index size) {
-  return round_up(size, kVectorLanes<T>);
+MV_INLINE Index plane_size(Index size) {
+  return round_up(size + kVectorLanes<T>, kVectorLanes<T>);
 }
 
 // The first `count` lanes, or all.
@@ -43,14 +44,26 @@ void sample_row(const T* src, Index size, Index first, Index step, Index count, 
   }
 }
 
-// The same for Step 1 and 2, a vector at a time: `inside` masks, for each vector read, what lies in the row.
-template <int Step, class T>
-MV_INLINE void sample_vectors(const T* src, const Mask<T>* inside, Index count, T* dst) {
+// The same for step 1 from src on, and for step 2 from src on and from src + 1 on, a vector at a time. `inside`
+// masks, for each vector read, what lies in the row. What is written ends with a whole vector: rows are
+// written in the order of their addresses, so that the next one overwrites the excess.
+template <class T>
+MV_INLINE void copy_row(const T* src, const Mask<T>* inside, Index count, Index ahead, T* dst) {
   constexpr int L = kVectorLanes<T>;
-  for (Index i = 0; i < count; i += L, src += Step * L, inside += Step) {
-    Vec<T> x = load_lanes(src, inside[0]);
-    if constexpr (Step == 2) x = every_other<T>(x, load_lanes(src + L, inside[1]));
-    write_vector(dst + i, x, count - i);
+  for (Index i = 0; i < count; i += L) {
+    fetch_ahead(src + i + ahead);
+    store(dst + i, load_lanes(src + i, *inside++));
+  }
+}
+template <class T>
+MV_INLINE void split_row(const T* src, const Mask<T>* inside, Index count, Index ahead, T* even, T* odd) {
+  constexpr int L = kVectorLanes<T>;
+  for (Index i = 0; i < count; i += L, src += 2 * L, inside += 2) {
+    fetch_ahead(src + ahead);
+    fetch_ahead(src + L + ahead);
+    const Vec<T> a = load_lanes(src, inside[0]), b = load_lanes(src + L, inside[1]);
+    store(even + i, every_other<0, T>(a, b));
+    store(odd + i, every_other<1, T>(a, b));
   }
 }
 
@@ -60,31 +73,31 @@ void fill_planes(const T* x, Index images, Index channels, const Phases& h, cons
                  T* planes) {
   constexpr Index L = kVectorLanes<T>;
   const Index phases_w = Index(w.start.size()), vectors = ceil_div(w.count, L) * w.step;
-  auto* masks = scratch<Mask<T>>(Scratch::kMasks, phases_w * vectors);
-  for (Index p = 0; p < phases_w; ++p) {
-    for (Index u = 0; u < vectors; ++u) {
-      const Index from = w.start[p] + u * L, before = from < 0 ? min_index(-from, L) : 0;
-      const Index upto = from < w.size ? min_index(w.size - from, L) : 0;
-      masks[p * vectors + u] = first_lanes<T>(upto) & ~first_lanes<T>(before);
-    }
+  const Index ahead = h.size * w.size;
+  const bool copy = w.step == 1, split = w.step == 2 && phases_w == 2 && w.start[1] == w.start[0] + 1;
+  auto* inside = scratch<Mask<T>>(Scratch::kMasks, vectors);
+  for (Index u = 0; u < vectors; ++u) {
+    const Index from = w.start[0] + u * L, before = from < 0 ? min_index(-from, L) : 0;
+    const Index upto = from < w.size ? min_index(w.size - from, L) : 0;
+    inside[u] = first_lanes<T>(upto) & ~first_lanes<T>(before);
   }
   for (Index c = 0; c < channels; ++c) {
     for (Index i = 0; i < h.count; ++i) {
       T* phase = planes;
       for (Index start_h : h.start) {  // inside the loop over i: neighbouring rows are read together
         const Index row = start_h + i * h.step;
-        for (Index n = 0; n < images; ++n) {
-          const T* line = x + ((n * channels + c) * h.size + row) * w.size;
-          for (Index p = 0; p < phases_w; ++p) {
-            T* dst = phase + p * plane + (i * images + n) * w.count;
-            if (row < 0 || row >= h.size) {
-              sample_row(line, 0, 0, 1, w.count, dst);
-            } else if (w.step == 1) {
-              sample_vectors<1>(line + w.start[p], masks + p * vectors, w.count, dst);
-            } else if (w.step == 2) {
-              sample_vectors<2>(line + w.start[p], masks + p * vectors, w.count, dst);
-            } else {
-              sample_row(line, w.size, w.start[p], w.step, w.count, dst);
+        const T* line = x + (c * h.size + row) * w.size;
+        T* dst = phase + i * images * w.count;
+        for (Index n = 0; n < images; ++n, line += channels * h.size * w.size, dst += w.count) {
+          if (row < 0 || row >= h.size) {
+            for (Index p = 0; p < phases_w; ++p) sample_row(line, 0, 0, 1, w.count, dst + p * plane);
+          } else if (copy) {
+            copy_row(line + w.start[0], inside, w.count, ahead, dst);
+          } else if (split) {
+            split_row(line + w.start[0], inside, w.count, ahead, dst, dst + plane);
+          } else {
+            for (Index p = 0; p < phases_w; ++p) {
+              sample_row(line, w.size, w.start[p], w.step, w.count, dst + p * plane);
             }
           }
         }
@@ -150,7 +163,7 @@ void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
       const Index n0 = task / row_blocks * block.images, images = min_index(block.images, N - n0);
       const Index o0 = task % row_blocks * block.rows, rows = min_index(block.rows, h.output - o0);
       const Index step = images * pitch, length = rows * step;
-      const Index plane = aligned<T>((rows + taps_h.reach) * step);
+      const Index plane = plane_size<T>((rows + taps_h.reach) * step);
       T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + pitch + kTileCols<T>);
       fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, rows),
                   taps_w.inputs(v, 0, v.output), plane, planes);

@@ -30,11 +30,64 @@ MV_INLINE void interleave(const PhaseSums<T>* phase, Index stride, Index from, T
   }
 }
 
+// The outputs [first, last) of a dimension whose tap k lies inside the input.
+inline void outputs_inside(const ConvAxis& axis, Index k, Index* first, Index* last) {
+  const Index from = k * axis.dilation - axis.padding, past = axis.input - from;  // inputs o * stride + from
+  *first = from < 0 ? ceil_div(-from, axis.stride) : 0;
+  *last = past > 0 ? min_index(axis.output, ceil_div(past, axis.stride)) : 0;
+}
+
+// dst[j] += src[j] for j < count
+template <class T>
+MV_INLINE void add_row(const T* src, Index count, T* dst) {
+  constexpr Index L = kVectorLanes<T>;
+  Index j = 0;
+  for (; j + L <= count; j += L) store(dst + j, load(dst + j) + load(src + j));
+  if (j < count) {
+    const Mask<T> rest = first_lanes<T>(count - j);
+    store_lanes(dst + j, load_lanes(dst + j, rest) + load_lanes(src + j, rest), rest);
+  }
+}
+
+// For few channels, which would leave a tile's rows empty: of each image the products of all taps with dy,
+// W^T dy (C KH KW, outputs), whose rows are then added where they belong. Columns have stride 1.
+template <class T>
+void conv2d_grad_input_by_taps(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx) {
+  const ConvAxis &h = shape.h, &v = shape.w;
+  const Index C = shape.C, O = shape.O, taps = C * h.kernel * v.kernel, outputs = h.output * v.output;
+  const Matrix<T> weights{w, 1, taps};
+  parallel_for(shape.N, 1, [&](Index begin, Index end) {
+    T* products = scratch<T>(Scratch::kTile, taps * outputs);
+    for (Index n = begin; n < end; ++n) {
+      const Matrix<T> image{dy + n * O * outputs, outputs, 1};
+      gemm_rectangle(plan_gemm(taps, outputs, O, weights, image), weights, image, O,
+                     Output<T>{products, outputs}, 0, taps, 0, outputs);
+      const T* product = products;
+      for (Index c = 0; c < C; ++c) {
+        T* x = dx + (n * C + c) * h.input * v.input;
+        for (Index i = 0; i < h.input * v.input; ++i) x[i] = b ? b[c] : T(0);
+        for (Index k = 0; k < h.kernel * v.kernel; ++k, product += outputs) {
+          const Index kh = k / v.kernel, kw = k % v.kernel;
+          Index i0, i1, j0, j1;
+          outputs_inside(h, kh, &i0, &i1);
+          outputs_inside(v, kw, &j0, &j1);
+          for (Index i = i0; i < i1; ++i) {
+            const Index row = i * h.stride + kh * h.dilation - h.padding;
+            add_row(product + i * v.output + j0, j1 - j0,
+                    x + row * v.input + j0 + kw * v.dilation - v.padding);
+          }
+        }
+      }
+    }
+  });
+}
+
 template <class T>
 void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx) {
   const Index N = shape.N, C = shape.C, O = shape.O;
   const ConvAxis &h = shape.h, &v = shape.w;
   if (N * C * h.input * v.input == 0) return;
+  if (v.stride == 1 && 2 * C <= kTileStep) return conv2d_grad_input_by_taps(shape, dy, w, b, dx);
   const AdjointTaps taps_h = adjoint_taps(h), taps_w = adjoint_taps(v);
   const Index kernel = h.kernel * v.kernel, rows_c = padded_rows(C);
 
@@ -71,7 +124,7 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
       const Index i0 = taps_h.first + task % row_blocks * block.rows;
       const Index i1 = min_index(i0 + block.rows, taps_h.last);
       const Index step = images * pitch, height = i1 - i0 + taps_h.reach;
-      const Index plane = aligned<T>(height * step);
+      const Index plane = plane_size<T>(height * step);
       T* planes = scratch<T>(Scratch::kPlanes, O * plane + pitch + kTileCols<T>);
       fill_planes(dy + n0 * O * h.output * v.output, images, O,
                   Phases{h.output, 1, height, {i0 - taps_h.reach}},
@@ -181,8 +234,8 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
           const Index step = images * pitch, length = lines * step;
           // A tap's line ends up to a reach past its plane's last row. dy is zero for what is met there and
           // in the columns between two images, and 0 x it must be 0.
-          const Index plane = aligned<T>((lines + taps_h.reach) * step + taps_w.reach);
-          const Index dy_plane = aligned<T>(length);
+          const Index plane = plane_size<T>((lines + taps_h.reach) * step + taps_w.reach);
+          const Index dy_plane = plane_size<T>(length);
           T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + O * dy_plane);
           fill_planes(x + n0 * C * h.input * v.input, images, C, taps_h.inputs(h, o0, lines),
                       taps_w.inputs(v, 0, v.output), plane, planes);

@@ -52,11 +52,12 @@ AdjointTaps adjoint_taps(const ConvAxis& axis) {
 }
 
 ConvBlock conv_block(Index images, Index rows, Index row_bytes, Index least_blocks) {
-  constexpr Index kBudget = 512 << 10;
+  constexpr Index kBudget = 640 << 10;
   const Index fit = std::max<Index>(1, kBudget / std::max<Index>(1, row_bytes));
-  if (fit < rows) return {1, fit};
-  return {std::clamp<Index>(fit / std::max<Index>(1, rows), 1, std::max<Index>(1, images / least_blocks)),
-          rows};
+  if (fit < rows) return {1, ceil_div(rows, ceil_div(rows, fit))};
+  const Index most = std::max<Index>(1, images / least_blocks);
+  const Index blocks = ceil_div(images, std::clamp<Index>(fit / std::max<Index>(1, rows), 1, most));
+  return {ceil_div(images, std::max<Index>(1, blocks)), rows};
 }
 
 }  // namespace minivae

@@ -42,7 +42,7 @@ void dot_tile(Index depth, const T* const (&a)[kDotRows], const T* const (&b)[kD
 
 constexpr Index kDotBlockCols = 48;  // columns of B that stay in L2 while all rows of A meet them
 template <class T>
-constexpr Index kDotDepth = 2048 / sizeof(T);  // so that kDotRows rows of A stay in L1
+constexpr Index kDotDepth = 2560 / sizeof(T);  // so that kDotRows rows of A stay in L1
 
 // Rows [i0, i1) and columns [j0, j1) of C = A B, where rows of A and columns of B are contiguous. Past the
 // last row or column the tile computes that one again and drops it.

@@ -7,6 +7,7 @@ namespace MV_ISA {
 #include "cpu/simd.inl"
 #include "cpu/gemm_tile.inl"
 #include "cpu/dot.inl"
+#include "cpu/gemm.inl"
 
 #include "cpu/adam.inl"
 #include "cpu/batch_norm.inl"
@@ -15,7 +16,6 @@ namespace MV_ISA {
 #include "cpu/conv2d_grad.inl"
 #include "cpu/elementary.inl"
 #include "cpu/gather_pixels.inl"
-#include "cpu/gemm.inl"
 #include "cpu/relu.inl"
 #include "cpu/reparam_kl.inl"
 #include "cpu/squared_error_with_logits.inl"

@@ -8,13 +8,22 @@ struct RowSum {
   double lane[kLanes] = {};
 };
 
+// Adds term(i) for i < count.
+template <class Term>
+inline void add_terms(RowSum& sum, Index count, Term term) {
+  const Index whole = count - count % kLanes;
+  double lane[kLanes];
+  for (Index j = 0; j < kLanes; ++j) lane[j] = sum.lane[j];
+  for (Index i = 0; i < whole; i += kLanes) {
+    for (Index j = 0; j < kLanes; ++j) lane[j] += term(i + j);
+  }
+  for (Index i = whole; i < count; ++i) lane[i - whole] += term(i);
+  for (Index j = 0; j < kLanes; ++j) sum.lane[j] = lane[j];
+}
+
 template <class T>
 void add_piece(RowSum& sum, const T* MV_RESTRICT x, Index count) {
-  const Index whole = count - count % kLanes;
-  for (Index i = 0; i < whole; i += kLanes) {
-    for (Index j = 0; j < kLanes; ++j) sum.lane[j] += x[i + j];
-  }
-  for (Index i = whole; i < count; ++i) sum.lane[i - whole] += x[i];
+  add_terms(sum, count, [=](Index i) { return double(x[i]); });
 }
 
 static double total(const RowSum& sum) {

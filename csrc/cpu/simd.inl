@@ -136,10 +136,10 @@ MV_INLINE Bits<T> lanes(From from) {
   return pick;
 }
 
-// The even elements of a followed by b.
-template <class T>
+// The even elements of a followed by b, or the odd ones.
+template <int First, class T>
 MV_INLINE Vec<T> every_other(Vec<T> a, Vec<T> b) {
-  return shuffle<T>(a, b, lanes<T>([](int l) { return 2 * l; }));
+  return shuffle<T>(a, b, lanes<T>([](int l) { return 2 * l + First; }));
 }
 
 // a[0] b[0] a[1] b[1] ..: the first half, and the second.

@@ -8,7 +8,6 @@ can (Chen et al. 2017, arXiv:1611.02731): convolutions tell it the pixels before
     ln p(x|z) = sum_i ln Bernoulli(x_i; sigmoid(f_i(z) + g_i(x_<i))).
 
 Two remedies change the objective in training; the model is always judged by its ELBO:
-
 - warm-up (Bowman et al. 2016, arXiv:1511.06349, section 3.1): beta rises from 0 to its value;
 - free bits (Kingma et al. 2016, arXiv:1606.04934, appendix C.8): sum_d max(lambda, KL_d), KL_d the
   mean over the batch: the first lambda nats of each latent cost nothing.
@@ -17,16 +16,18 @@ A unit is active where its posterior mean varies over x by more than 0.01 (varia
 2016, arXiv:1509.00519, section 5.2).
 """
 
+from functools import partial
+
 import numpy as np
 from _collapsing_vae import Setting, SmallVAE
 from _study import first_batches, options, panels, save
 
-from minivae import data, optim, plots
+from minivae import data, objectives, optim, plots
+from minivae.estimators import active_units, kl_per_latent
 from minivae.noise import EVALUATION, NoiseStream
 from minivae.train import EagerStep
 
 BATCH, LR = 64, 3e-3
-
 SETTINGS = {
     "beta 1/4": Setting(beta=0.25),
     "beta 1": Setting(),
@@ -41,8 +42,9 @@ SETTINGS = {
 
 def train(setting, images, steps, seed):
     """The trained model, and the KL at each step."""
-    model, noise, kl = SmallVAE(setting, seed), NoiseStream(seed), []
-    step = EagerStep(model, optim.Adam(model.parameters(), lr=LR))
+    model, noise, kl = SmallVAE(setting.sees_pixels, seed), NoiseStream(seed), []
+    objective = partial(objectives.free_bits, nats=setting.free)  # with 0 nats the ELBO
+    step = EagerStep(model, optim.Adam(model.parameters(), lr=LR), objective)
     for x in first_batches(images, BATCH, steps, seed):
         beta = setting.beta * min(1.0, (len(kl) + 1) / max(setting.warm_up * steps, 1))
         kl.append(step(x, noise.draw(), beta).kl.item())
@@ -61,12 +63,13 @@ def main(argv=None):
     for name, setting in SETTINGS.items():
         model, curves[name] = train(setting, digits.train_images, steps, args.seed)
         with model.evaluating():
-            rec, kl, mu = (t.numpy() for t in model.terms(x, NoiseStream(args.seed, EVALUATION)))
-        each, active = np.sort(kl.mean(axis=0))[::-1], mu.var(axis=0) > 0.01
-        row = {"rec": rec.mean(), "kl": each.sum(), "loss": rec.mean() + each.sum()}
-        numbers[name] = {**row, "active": active.sum(), "each": list(each)}
+            rec = model.elbo(x, NoiseStream(args.seed, EVALUATION)).rec.item()
+            mu, logvar = (part.numpy() for part in model.encode(x))
+        each, active = np.sort(kl_per_latent(mu, logvar))[::-1], active_units(mu)
+        row = {"rec": rec, "kl": each.sum(), "loss": rec + each.sum()}
+        numbers[name] = row | {"active": active, "each": list(each)}
         shown = " ".join(f"{k:.2f}" for k in each[::3])
-        print(f"{name:<24}{''.join(f'{v:8.2f}' for v in row.values())}{active.sum():>8}   {shown}")
+        print(f"{name:<24}{''.join(f'{v:8.2f}' for v in row.values())}{active:>8}   {shown}")
     explain(numbers)
     save(args, numbers, latents=draw_latents(numbers), training=draw_training(curves))
 

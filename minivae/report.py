@@ -9,7 +9,7 @@ import numpy as np
 from . import checkpoint, classify, estimators, models
 from .backend import to_numpy
 from .data import DequantisedBatches, LabelledBatches, PixelBatches, load_faces, mnist
-from .errors import CheckpointError, DataError
+from .errors import CheckpointError, DataError, NonFiniteError
 from .files import write_atomically
 from .info import kernels_used
 from .noise import EVALUATION, SAMPLING, Noise, NoiseStream
@@ -173,6 +173,9 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
         seed: of the noise.
         device: where the model is, for the record.
         frechet: also the classifier Fréchet distance.
+
+    Raises:
+        NonFiniteError: the loss is NaN or infinite. DataError: as ``frechet_scores``.
     """
     model, count = subject.model, len(subject.test.images)
     dimensions = math.prod(subject.test.images.shape[1:])
@@ -183,6 +186,8 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
         return subject.batches(subject.test)
 
     bound = estimators.elbo(model, test(), NoiseStream(*noise), ELBO_SAMPLES)
+    if not math.isfinite(bound.loss):
+        raise NonFiniteError("the loss on the test images is NaN or infinite")
     result = {
         "model": type(model).__name__,
         "parameters": sum(p.size for p in model.parameters()),
@@ -257,9 +262,11 @@ def frechet_scores(subject, seed):
     """Distances of the test images from decoded draws from the prior, and from training images.
 
     Raises:
-        DataError: the images have no labels to train a classifier on.
+        DataError: the images have no labels to train a classifier on, or are fewer than two.
     """
     train, test = subject.train, subject.test
+    if min(len(train.images), len(test.images)) < 2:
+        raise DataError(f"{subject.dataset}: --frechet compares at least two images of each part")
     if not train.labels:
         raise DataError(f"{subject.dataset}: no labels to train the classifier of --frechet on")
     if "digit" in train.labels:

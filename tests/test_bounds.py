@@ -60,6 +60,25 @@ def test_with_the_true_posterior_one_sample_is_enough():
     np.testing.assert_allclose(found.effective_samples, 3)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_sums_that_grow_block_by_block_are_those_of_all_weights_at_once(offset):
+    """Also of weights whose exponentials are 0 in float64."""
+
+    class Far(LinearGaussian):
+        def reconstruction_loss(self, logits, x):
+            return super().reconstruction_loss(logits, x) + offset
+
+    k, stream = 1300, mv.NoiseStream(0)
+    found = importance_weighted_nll(Far(), [X[:3]], mv.NoiseStream(0), k)
+    eps = np.stack([stream.draw().normal((k, 3), np.float64) for _ in range(3)])
+    for row, nll, effective in zip(
+        MODEL.log_weights(X[:3], eps).data, found.per_image, found.effective_samples, strict=True
+    ):
+        w = np.exp(row)
+        assert nll == pytest.approx(offset - math.log(math.fsum(w) / k), rel=1e-12)
+        assert effective == pytest.approx(math.fsum(w) ** 2 / math.fsum(w * w), rel=1e-9)
+
+
 # ---- planted errors: each makes the agreement above fail
 
 

@@ -36,6 +36,17 @@ ALLOWED = {
     "functional": {"ops"},
     "nn": {"functional", "ops", "tensor", "noise", "kernels", "backend", "errors"},
     "optim": {"kernels", "tensor", "backend", "errors"},
+    "estimators": {
+        "models",
+        "functional",
+        "nn",
+        "optim",
+        "tensor",
+        "noise",
+        "kernels",
+        "backend",
+        "errors",
+    },
     "files": {"errors"},
     "data": {"kernels", "noise", "files", "backend", "errors"},
 }

@@ -226,6 +226,22 @@ def test_data_of_another_kind(tmp_path, data, evaluate):
     assert code == 2 and "expected 1 channels, got 3" in text
 
 
+def test_a_loss_that_is_not_finite(tmp_path, data, evaluate):
+    model = models.MLPVAE(latent_dim=2, hidden=4)
+    model.fc22.bias.data[...] = 1e4  # a log variance whose exponential overflows
+    with np.errstate(over="ignore", invalid="ignore"):
+        code, text, result = evaluate(saved(tmp_path / "c", model), "--data", data)
+    assert code == 1 and "NaN or infinite" in text and result is None
+
+
+def test_a_single_image(tmp_path, data, evaluate):
+    path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4))
+    code, text, result = evaluate(path, "--data", data, "--limit", 1)
+    assert code == 0 and result["mutual_information"] == pytest.approx(0, abs=1e-9)
+    code, text, _ = evaluate(path, "--data", data, "--limit", 1, "--frechet")
+    assert code == 2 and "at least two images" in text
+
+
 def test_wrong_options(tmp_path, data, evaluate):
     face = saved(tmp_path / "f", models.FaceVAE(2, 16))
     for options in (("--binarize", "static"), ("--samples", "0"), ("--device", "tpu")):

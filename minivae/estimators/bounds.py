@@ -25,7 +25,7 @@ IMPORTANCE = EVALUATION + (1 << 56)  # the stream's offset for these samples: ap
 # image's size and K alone, never of the batches that come: a product may round otherwise in
 # another shape.
 ROWS = {"cpu": 512, "cuda": 1 << 16}
-PIXELS = {"cpu": 1 << 22, "cuda": 1 << 28}
+PIXELS = {"cpu": 1 << 22, "cuda": 1 << 26}
 MIN_ROWS = 16
 
 

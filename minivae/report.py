@@ -321,6 +321,9 @@ def table(result):
             ("information in codes", number(result["mutual_information"], error),
              f"nats, at most {most:.2f}"),
             ("KL of their mixture", number(result["marginal_kl"], error), "nats, from the prior"),
+            ("  mean of a latent", span(result["aggregate_mean"]), "the prior's is 0"),
+            ("  variance", span(result["aggregate_variance"]), "the prior's is 1"),
+            ("KL of a latent", span(result["kl_per_latent"]), "nats"),
         ]  # fmt: skip
     for name, probe in result["probes"].items():
         rows.append((
@@ -342,6 +345,11 @@ def table(result):
     left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = (f"  {a:<{left}}  {b:>{middle}}  {unit}".rstrip() for a, b, unit in rows)
     return "\n".join([*about, *lines])
+
+
+def span(values):
+    """The least and the largest of some values."""
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def number(value, error=None):

@@ -77,6 +77,8 @@ def test_checkpoints_of_the_digit_example(tmp_path, data, evaluate, model):
     assert f"{found['nats']:.2f} ± {found['standard_error']:.2f}" in text
     assert found["bits_per_dimension"] == pytest.approx(found["nats"] / 784 / math.log(2))
     assert 1 <= found["effective_samples_median"] <= 4
+    for name in ("kl_per_latent", "aggregate_mean", "aggregate_variance"):
+        assert f"{min(result[name]):.2f} to {max(result[name]):.2f}" in text
     assert result["mutual_information"] + result["marginal_kl"] == pytest.approx(
         result["elbo"]["kl"], rel=1e-5
     )

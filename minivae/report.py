@@ -2,52 +2,22 @@
 
 import json
 import math
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 
-from . import checkpoint, classify, estimators, models
+from . import classify, estimators
 from .backend import to_numpy
-from .data import DequantisedBatches, LabelledBatches, PixelBatches, load_faces, mnist
-from .errors import CheckpointError, DataError, NonFiniteError
+from .data import PixelBatches
+from .errors import DataError, NonFiniteError
 from .files import write_atomically
 from .info import kernels_used
 from .noise import EVALUATION, SAMPLING, Noise, NoiseStream
 from .options import Parser, parse, positive_int, reported, seed
+from .subject import BATCH, BINARIZE, load
 
 AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw that tells the aggregate posterior
 ELBO_SAMPLES = 10
-BATCH = 512  # images read at a time; no result depends on it
-FACE_LABELS = ("male", "glasses", "smile")  # what the codes of faces are asked for
-BINARIZE = ("none", "static", "dynamic")
-
-
-class Part(NamedTuple):
-    """Images of a set, uint8 (N, H, W) or (N, C, H, W), and what is known of each."""
-
-    images: np.ndarray
-    labels: dict  # name -> whole numbers (N,)
-
-
-class Subject(NamedTuple):
-    """A model and the images that it is measured on."""
-
-    model: models.VAE
-    dataset: str
-    train: Part
-    test: Part
-    binarize: str
-
-    def batches(self, part):
-        """The batches of a part as the model takes them."""
-        if self.model.likelihood.startswith("gaussian"):
-            batches = DequantisedBatches(part.images, BATCH)
-        else:
-            # Static and dynamic draw a test set alike, once; the other images follow its order.
-            batches = PixelBatches(part.images, BATCH, binarize=self.binarize, train=False)
-        if isinstance(self.model, models.ConditionalVAE):
-            batches = LabelledBatches(batches, part.labels["digit"], self.model.classes)
-        return batches.epoch(0)
 
 
 def parser():
@@ -74,9 +44,13 @@ def parser():
 @reported
 def main(argv=None):
     """Measure, print, write."""
-    p = parser()
-    args = parse(p, argv)
-    subject = load(args, p)
+    args = parse(parser(), argv)
+    if args.json and not Path(args.json).absolute().parent.is_dir():  # before hours of work
+        raise DataError(f"{args.json}: cannot be written: there is no such folder")
+    subject = load(
+        args.checkpoint, args.data, binarize=args.binarize, limit=args.limit, device=args.device,
+        other_data=args.other_data,
+    )  # fmt: skip
     result = measure(subject, args.samples, args.seed, args.device, args.frechet)
     result = {"checkpoint": args.checkpoint, **result}
     print(table(result))
@@ -85,83 +59,6 @@ def main(argv=None):
             write_atomically(args.json, json.dumps(result, indent=2).encode() + b"\n")
         except OSError as error:
             raise DataError(f"{args.json}: cannot be written: {error.strerror}") from error
-
-
-def load(args, p):
-    """The ``Subject`` of a parsed command line.
-
-    Raises:
-        CheckpointError: the file is damaged, or holds no VAE.
-        DataError: the data cannot be read, or are others than the model was trained on.
-    """
-    model, config = load_model(args.checkpoint)
-    face = isinstance(model, models.FaceVAE)
-    if face and args.binarize not in (None, "none"):
-        p.error("argument --binarize: faces are not binarised")
-    if face:
-        dataset, train, test = faces(args.data, model.image_size, config["seed"])
-    else:
-        dataset, train, test = digits(args.data)
-    if not args.other_data and config.get("data", dataset) != dataset:
-        raise DataError(
-            f"{args.checkpoint}: trained on {config['data']}, but the data are {dataset}; "
-            "name that set with --data, or allow another with --other-data"
-        )
-    train, test = (
-        Part(part.images[: args.limit], {n: v[: args.limit] for n, v in part.labels.items()})
-        for part in (train, test)
-    )
-    channels = test.images.shape[1] if test.images.ndim == 4 else 1
-    if face and channels != model.channels:
-        raise DataError(f"{dataset}: expected {model.channels} channels, got {channels}")
-    return Subject(model.to(args.device), dataset, train, test, args.binarize or config["binarize"])
-
-
-def load_model(path):
-    """(model, the configuration of its run with "seed" and "binarize") of a checkpoint.
-
-    Raises:
-        CheckpointError: the file is damaged, does not say what it holds, or it is no VAE.
-    """
-    config = checkpoint.load(path).get("config")
-    if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
-        raise CheckpointError(f"{path}: does not say which architecture it holds")
-    config = {"seed": 0, "binarize": "none", **config}
-    if not isinstance(config["seed"], int) or config["binarize"] not in BINARIZE:
-        raise CheckpointError(f"{path}: its configuration is none of a training run")
-    try:
-        model = models.build(**config["architecture"])
-    except (TypeError, ValueError, MemoryError, OverflowError) as error:
-        raise CheckpointError(f"{path}: not an architecture of this version: {error}") from error
-    if not isinstance(model, models.VAE):
-        raise CheckpointError(f"{path}: expected a VAE, found {type(model).__name__}")
-    checkpoint.load(path, model)
-    return model, config
-
-
-def digits(folder):
-    """(name, training part, test part) of MNIST or what is there in its place."""
-    found = mnist.load(folder)
-    return (
-        found.name,
-        Part(found.train_images, {"digit": found.train_labels}),
-        Part(found.test_images, {"digit": found.test_labels}),
-    )
-
-
-def faces(source, size, split_seed):
-    """(name, training part, held-out part) of a set of faces, split as in the example."""
-    found = load_faces(source, size)
-    person = next((name for name in ("identity", "subject") if name in found.groups), None)
-    parts = found.split(by=person, seed=split_seed)
-    return found.name, *(
-        Part(part.images, {n: part.attributes[n].astype(np.int64) for n in FACE_LABELS
-                           if n in part.attributes})
-        for part in parts
-    )  # fmt: skip
-
-
-# ---------------------------------------------------------------- measuring
 
 
 def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
@@ -290,9 +187,6 @@ def frechet_scores(subject, seed):
         "samples": distance(classifier, grey.epoch(0), drawn),
         "training_images": distance(classifier, grey.epoch(0), others.epoch(0)),
     }
-
-
-# ---------------------------------------------------------------- printing
 
 
 def table(result):

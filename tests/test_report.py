@@ -207,6 +207,7 @@ def test_a_damaged_checkpoint(tmp_path, data, evaluate):
         ({"config": {"architecture": {"name": "AutoEncoder", "dims": [784, 2]}}}, "expected a VAE"),
         ({"config": {"architecture": {"name": "MLPVAE"}, "binarize": "no"}}, "configuration"),
         ({"config": {"architecture": {"name": "MLPVAE"}, "seed": [1]}}, "configuration"),
+        ({"config": {"architecture": {"name": "MLPVAE"}, "seed": -1}}, "configuration"),
         ({"config": {"architecture": {"name": "MLPVAE"}}}, "expected float32"),  # other sizes
     ],
 )
@@ -225,7 +226,7 @@ def test_data_of_another_kind(tmp_path, data, evaluate):
     assert code == 2 and "no such folder" in text
     grey = saved(tmp_path / "f", models.FaceVAE(2, 16, channels=1))
     code, text, _ = evaluate(grey, "--data", data / "faces.npz")
-    assert code == 2 and "expected 1 channels, got 3" in text
+    assert code == 2 and "takes 1 channels, but faces have 3" in text
 
 
 def test_a_loss_that_is_not_finite(tmp_path, data, evaluate):
@@ -246,13 +247,16 @@ def test_a_single_image(tmp_path, data, evaluate):
 
 def test_wrong_options(tmp_path, data, evaluate):
     face = saved(tmp_path / "f", models.FaceVAE(2, 16))
-    for options in (("--binarize", "static"), ("--samples", "0"), ("--device", "tpu")):
+    path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4, likelihood="gaussian"))
+    code, text, _ = evaluate(path, "--data", data, "--binarize", "static")
+    assert code == 2 and "a density of grey pixels, which static pixels are not" in text
+    for options in (("--binarize", "grey"), ("--samples", "0"), ("--device", "tpu")):
         with pytest.raises(SystemExit) as caught:
             evaluate(face, "--data", data / "faces.npz", *options)
         assert caught.value.code == 2
-    path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4))
-    code, text, _ = evaluate(path, "--data", data, "--json", tmp_path / "no" / "folder.json")
-    assert code == 2 and "cannot be written" in text
+    for place in (tmp_path / "no" / "folder.json", tmp_path):
+        code, text, _ = evaluate(path, "--data", data, "--limit", 4, "--json", place)
+        assert code == 2 and "cannot be written" in text
 
 
 def test_help(capsys):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,29 +69,43 @@ def main(argv=None):
     print(stated(args.name, recipe, form), flush=True)
     outcomes, folder = {}, Path(args.out) / args.name / form
 
-    def settle(name, metrics, outcome, out):
-        """Judge an outcome aloud; record it unless that was done before."""
-        rows = [
-            {"recipe": args.name, "form": form, "variant": name, "metric": metric,
-             "value": outcome["values"][metric], "published": published, "low": low, "high": high,
-             **{column: outcome[column] for column in COLUMNS if column in outcome}}
-            for metric, (published, low, high) in metrics.items()
-        ]  # fmt: skip
-        print(*map(told, rows), sep="\n", flush=True)
-        if form != "trial" and not (out / OUTCOME).exists():
-            append(args.record, rows)
-        out.write(OUTCOME, json.dumps(outcome, indent=2) + "\n")
+    def settle(name, metrics, outcome_of):
+        """The outcome of one part: kept from an earlier time, or found, recorded and kept now."""
+        with OutputFolder(folder / name.replace(" ", "-")) as out:
+            outcome = None if form == "trial" else kept(out / OUTCOME, recipe.epochs)
+            new = outcome is None
+            if new:
+                outcome = outcome_of(out)
+            rows = [
+                {"recipe": args.name, "form": form, "variant": name, "metric": metric,
+                 "published": published, "low": low, "high": high,
+                 "value": outcome["values"][metric],
+                 **{column: outcome[column] for column in COLUMNS if column in outcome}}
+                for metric, (published, low, high) in metrics.items()
+            ]  # fmt: skip
+            print(*map(told, rows), sep="\n", flush=True)
+            if new and form != "trial":
+                append(args.record, rows)
+                out.write(OUTCOME, json.dumps(outcome, indent=2) + "\n")
+        return outcome
 
     for name in [args.variant] if args.variant else recipe.variants:
-        with OutputFolder(folder / name.replace(" ", "-")) as out:
-            outcome = outcomes[name] = run(recipe, name, digits, out, args.limit, args.device)
-            settle(name, judged(recipe, name), outcome, out)
+        trained = partial(run, recipe, name, digits, args.limit, args.device)
+        outcomes[name] = settle(name, judged(recipe, name), trained)
     if not args.variant:
         for (metric, worse, better), band in recipe.gains.items():
             gain = outcomes[worse]["values"][metric] - outcomes[better]["values"][metric]
             outcome = {**outcomes[better], "values": {metric: gain}}
-            with OutputFolder(folder / f"{worse}-{better}".replace(" ", "-")) as out:
-                settle(f"{worse} less {better}", {metric: band}, outcome, out)
+            settle(f"{worse} less {better}", {metric: band}, lambda out, found=outcome: found)
+
+
+def kept(path, epochs):
+    """The outcome in a file, if there is one after so many epochs, else None."""
+    if path.exists():
+        outcome = json.loads(path.read_text())
+        if outcome["epochs"] == epochs:
+            return outcome
+    return None
 
 
 def stated(name, recipe, form):
@@ -148,7 +163,7 @@ def told(row):
     )
 
 
-def run(recipe, variant, digits, out, limit, device):
+def run(recipe, variant, digits, limit, device, out):
     """Train one variant as far as it is not trained, and measure it: the outcome as a dict."""
     how = recipe.variants[variant]
     train, watched, test = batches(recipe, digits, how.seed, limit)
@@ -163,7 +178,10 @@ def run(recipe, variant, digits, out, limit, device):
         epochs=recipe.epochs, seed=how.seed, schedule=recipe.schedule,
         keep_best=recipe.keep_best, step=EagerStep(model, adam, how.objective),
         replaces=[OUTCOME],
-        config={"variant": variant, "data": digits.name, "limit": limit, "device": device},
+        config={
+            "variant": variant, "data": digits.name, "binarize": recipe.binarize, "limit": limit,
+            "device": device,
+        },
     )  # fmt: skip
     trainer.resume()
     row = trainer.run()[-1]

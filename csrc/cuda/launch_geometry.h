@@ -65,9 +65,11 @@ MV_HD QuadPart part_in_row(Index quad, Index row, Index columns) {
   return {static_cast<int>(before > 0 ? before : 0), static_cast<int>(min_index(after, 4))};
 }
 
-// The most quads that a row of the array touches.
+// The most quads that a row of the array touches: rows begin at multiples of gcd(columns, 4), at
+// worst so many before the end of a quad.
 inline Index quads_touched(Index columns) {
-  return columns % 4 == 0 ? columns / 4 : (columns + 2) / 4 + 1;
+  const Index step = columns % 4 == 0 ? 4 : columns % 2 == 0 ? 2 : 1;
+  return columns > 0 ? ceil_div(4 - step + columns, 4) : 0;
 }
 
 // The fewest lanes, a power of two, that take a row's quads in one pass; at most a warp.

@@ -25,7 +25,8 @@ constexpr std::size_t kStackBytes = 128 << 10;
 
 Order order = Order::kForward;
 std::uint64_t order_seed = 0;
-std::uint64_t first_block = 0, block_limit = ~0ull;
+constexpr std::uint64_t kAllBlocks = ~0ull;
+std::uint64_t block_limit = kAllBlocks;
 
 std::vector<std::size_t>& site_bytes() {
   static std::vector<std::size_t> bytes;
@@ -267,17 +268,17 @@ void run_grid(Dim grid, Dim size, std::size_t dynamic_bytes, const std::function
   const unsigned threads = size.x * size.y * size.z;
   if (threads == 0 || threads > kMaxThreads) fail("a block has " + std::to_string(threads) + " threads");
   const std::uint64_t blocks = std::uint64_t(grid.x) * grid.y * grid.z;
-  const std::uint64_t end = first_block + std::min(block_limit, blocks - std::min(blocks, first_block));
-  for (std::uint64_t number = first_block; number < end;) {
+  for (std::uint64_t number = blocks - std::min(blocks, block_limit); number < blocks;) {
     std::vector<std::unique_ptr<Block>> wave;
     do {
       const Dim index{static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
                       static_cast<unsigned>(number / grid.x / grid.y)};
       wave.push_back(std::make_unique<Block>(index, size, grid, dynamic_bytes));
-    } while (++number < end && (wave.size() + 1) * threads <= kThreadsAtOnce);
+    } while (++number < blocks && (wave.size() + 1) * threads <= kThreadsAtOnce);
     std::vector<Block*> together;
     for (const auto& block : wave) together.push_back(block.get());
     run_blocks(together, body);
+    current = nullptr;
     for (const auto& block : wave) {
       if (block->error) std::rethrow_exception(block->error);
     }
@@ -289,9 +290,8 @@ void set_order(Order value, std::uint64_t seed) {
   order_seed = seed;
 }
 
-void only_blocks(std::uint64_t first, std::uint64_t count) {
-  first_block = first;
-  block_limit = count;
+void last_blocks(std::uint64_t count) {
+  block_limit = count > 0 ? count : kAllBlocks;
 }
 
 void fail(const std::string& message) {

@@ -49,8 +49,9 @@ void run_grid(Dim grid, Dim block, std::size_t dynamic_shared_bytes, const std::
 enum class Order { kForward, kBackward, kShuffled };
 void set_order(Order order, std::uint64_t seed);
 
-// Run only these blocks of a grid: the far end of an array too large to be walked through.
-void only_blocks(std::uint64_t first, std::uint64_t count);
+// Run only so many blocks at the end of every grid, for arrays too large to be walked through; 0 for
+// all.
+void last_blocks(std::uint64_t count);
 
 // ---- what threads do together ------------------------------------------------------------------
 

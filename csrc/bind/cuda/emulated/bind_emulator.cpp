@@ -67,9 +67,8 @@ void bind_emulator(py::module_& module) {
                   seed);
       },
       py::arg("order"), py::arg("seed") = 0);
-  m.def("only_blocks", &only_blocks, "Run only these blocks of every grid.");
-  bind_geometry(module);
-  m.def("all_blocks", [] { only_blocks(0, ~0ull); });
+  m.def("last_blocks", &last_blocks, "Run only so many blocks at the end of every grid; 0 for all.");
+  bind_geometry(m);
 }
 
 }  // namespace minivae

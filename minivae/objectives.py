@@ -27,20 +27,20 @@ def free_bits(model, x, noise, beta=1.0, *, nats):
 
         loss = rec + beta sum_d max(nats, mean_n KL_nd)
 
-    Kingma et al. 2016 (arXiv:1606.04934), appendix C.8, eq. 15, each latent a group of its own.
-    ``kl`` is the true KL, so the loss is not below ``rec + beta kl``. For models whose posterior
-    is one diagonal Gaussian.
+    Kingma et al. 2016 (arXiv:1606.04934), appendix C.8, each latent a group of its own. ``kl`` is
+    the true KL, so the loss is not below ``rec + beta kl``. For models of one layer of latents.
 
     Args:
         model, x, noise, beta: as in ``VAE.elbo``.
         nats: lambda, at least 0; with 0 this is the ELBO.
 
     Raises:
-        ValueError: nats is negative.
+        ValueError: nats is negative, or the model has several layers of latents.
     """
     if not nats >= 0:
         raise ValueError(f"nats: expected at least 0, got {nats}")
-    x = model.as_images(x)
+    _require_one_layer(model)
+    x = _images(model, x)
     mu, logvar = model.encode(x)
     # One row a latent, so that their KLs stay apart; element i of the noise is that of ``elbo``.
     rows, noise = (mu.size, 1), drawn(noise)
@@ -98,11 +98,12 @@ def dreg(model, x, noise, beta=1.0, *, samples=5):
         encoder:  -sum_k w~_k^2 (d ln w_k / dz_k) dz_k
 
     Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), IWAE-DReG. The expectation of both is
-    the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models whose
-    posterior is one diagonal Gaussian and whose prior is N(0, I).
+    the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models of one layer
+    of latents.
 
-    Arguments and errors as ``iwae``.
+    Arguments and errors as ``iwae``; ValueError also for a model of several layers.
     """
+    _require_one_layer(model)
     x, eps = _drawn(model, x, noise, samples)
     n, k, _ = eps.shape
     mu, logvar = (repeat_rows(part, k) for part in model.encode(x))
@@ -137,8 +138,22 @@ def _drawn(model, x, noise, samples):
     """Images as a tensor, and standard normal numbers for each: an array (N, K, noise_dim)."""
     if samples < 1:
         raise ValueError(f"samples: expected at least 1, got {samples}")
+    x = _images(model, x)
+    eps = model.standard_normal(noise, len(x), samples)
+    return x, eps
+
+
+def _images(model, x):
+    """A batch as a tensor; ValueError when it is empty or not the model's."""
     x = model.as_images(x)
     if len(x) == 0:
         raise ValueError("x: expected at least one image, got none")
-    eps = model.standard_normal(noise, len(x), samples)
-    return x, eps
+    return x
+
+
+def _require_one_layer(model):
+    """ValueError for a model with latents beyond those that ``encode`` tells of."""
+    if model.noise_dim != model.latent_dim:
+        raise ValueError(
+            f"model: expected one layer of latents, got {type(model).__name__} with several"
+        )

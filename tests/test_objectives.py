@@ -1,5 +1,6 @@
 """Objectives: what ties each to the others, to closed forms, and to finite differences."""
 
+import functools
 import itertools
 import math
 
@@ -308,6 +309,12 @@ def test_bad_arguments(small):
             objective(model, x[:0], mv.Noise(0, 0), samples=2)
         with pytest.raises(ValueError, match=r"noise: expected shape \(6, 3, 4\), got \(6, 2, 4\)"):
             objective(model, x, np.zeros((6, 2, 4), np.float32), samples=3)
+    two = models.TwoLayerVAE((4, 2), ((3,), (3,)))
+    for objective in (objectives.dreg, functools.partial(objectives.free_bits, nats=0.1)):
+        with pytest.raises(ValueError, match="model: expected one layer of latents, got TwoLayerV"):
+            objective(two, x, mv.Noise(0, 0))
+    with pytest.raises(ValueError, match="x: expected at least one image"):
+        objectives.free_bits(model, x[:0], mv.Noise(0, 0), nats=0.1)
     for nats in (-0.1, math.nan):
         with pytest.raises(ValueError, match="nats: expected at least 0"):
             objectives.free_bits(model, x, mv.Noise(0, 0), nats=nats)

@@ -35,6 +35,8 @@ class DeviceArray:
 
     def __init__(self, host):
         self._host = host
+        if _capturing():
+            _keep(host)
 
     @property
     def __cuda_array_interface__(self):
@@ -298,14 +300,33 @@ def _require_no_capture(what):
         raise CaptureError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream captures")
 
 
+_pools = []  # in use, the innermost last
+
+
 class MemoryPool:
-    """Counts what is asked of it; the memory itself is NumPy's."""
+    """Memory taken from it while a stream captures lasts as long as the pool."""
+
+    def __init__(self):
+        self.kept = []
 
     def malloc(self, size):
         raise NotImplementedError
 
-    def used_bytes(self):
-        return 0
+
+@contextlib.contextmanager
+def _using_allocator(allocator):
+    _pools.append(allocator.__self__)
+    try:
+        yield
+    finally:
+        _pools.pop()
+
+
+def _keep(host):
+    """What a graph will write to must not be given to anybody else after the capture."""
+    if not _pools:
+        raise CaptureError("a graph would use memory of the pool that everybody shares")
+    _pools[-1].kept.append(host)
 
 
 # The module
@@ -400,7 +421,7 @@ def _stand_in():
         Graph=Graph,
         MemoryPool=MemoryPool,
         get_current_stream=_stream,
-        using_allocator=lambda allocator: contextlib.nullcontext(),
+        using_allocator=_using_allocator,
         runtime=runtime,
         Device=lambda index=0: types.SimpleNamespace(id=index, synchronize=NULL.synchronize),
     )

@@ -25,8 +25,8 @@ constexpr std::size_t kStackBytes = 128 << 10;
 
 Order order = Order::kForward;
 std::uint64_t order_seed = 0;
-constexpr std::uint64_t kAllBlocks = ~0ull;
-std::uint64_t block_limit = kAllBlocks;
+constexpr std::int64_t kNoLimit = INT64_MAX;
+std::int64_t first_block = 0, block_limit = kNoLimit;
 
 std::vector<std::size_t>& site_bytes() {
   static std::vector<std::size_t> bytes;
@@ -267,14 +267,17 @@ constexpr std::size_t kThreadsAtOnce = 1;
 void run_grid(Dim grid, Dim size, std::size_t dynamic_bytes, const std::function<void()>& body) {
   const unsigned threads = size.x * size.y * size.z;
   if (threads == 0 || threads > kMaxThreads) fail("a block has " + std::to_string(threads) + " threads");
-  const std::uint64_t blocks = std::uint64_t(grid.x) * grid.y * grid.z;
-  for (std::uint64_t number = blocks - std::min(blocks, block_limit); number < blocks;) {
+  const std::int64_t blocks = std::int64_t(grid.x) * grid.y * grid.z;
+  const std::int64_t first =
+      std::clamp<std::int64_t>(first_block < 0 ? blocks + first_block : first_block, 0, blocks);
+  const std::int64_t end = first + std::min(block_limit, blocks - first);
+  for (std::int64_t number = first; number < end;) {
     std::vector<std::unique_ptr<Block>> wave;
     do {
       const Dim index{static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
                       static_cast<unsigned>(number / grid.x / grid.y)};
       wave.push_back(std::make_unique<Block>(index, size, grid, dynamic_bytes));
-    } while (++number < blocks && (wave.size() + 1) * threads <= kThreadsAtOnce);
+    } while (++number < end && (wave.size() + 1) * threads <= kThreadsAtOnce);
     std::vector<Block*> together;
     for (const auto& block : wave) together.push_back(block.get());
     run_blocks(together, body);
@@ -290,8 +293,13 @@ void set_order(Order value, std::uint64_t seed) {
   order_seed = seed;
 }
 
-void last_blocks(std::uint64_t count) {
-  block_limit = count > 0 ? count : kAllBlocks;
+void only_blocks(std::int64_t first, std::int64_t count) {
+  first_block = first;
+  block_limit = count;
+}
+
+void all_blocks() {
+  only_blocks(0, kNoLimit);
 }
 
 void fail(const std::string& message) {

@@ -49,9 +49,10 @@ void run_grid(Dim grid, Dim block, std::size_t dynamic_shared_bytes, const std::
 enum class Order { kForward, kBackward, kShuffled };
 void set_order(Order order, std::uint64_t seed);
 
-// Run only so many blocks at the end of every grid, for arrays too large to be walked through; 0 for
-// all.
-void last_blocks(std::uint64_t count);
+// Run only these blocks of every grid, for arrays too large to be walked through; a negative first
+// counts from the end.
+void only_blocks(std::int64_t first, std::int64_t count);
+void all_blocks();
 
 // ---- what threads do together ------------------------------------------------------------------
 

@@ -67,7 +67,9 @@ void bind_emulator(py::module_& module) {
                   seed);
       },
       py::arg("order"), py::arg("seed") = 0);
-  m.def("last_blocks", &last_blocks, "Run only so many blocks at the end of every grid; 0 for all.");
+  m.def("only_blocks", &only_blocks,
+        "Run only these blocks of every grid; a negative first counts from the end.");
+  m.def("all_blocks", &all_blocks);
   bind_geometry(m);
 }
 

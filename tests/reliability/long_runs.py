@@ -1,0 +1,118 @@
+"""A hundred thousand steps: memory, open files and speed stay as they are, no figure drifts.
+
+Memory is sampled after each epoch; its slope, by least squares after the first tenth, comes with
+its 95 % confidence interval.
+"""
+
+import contextlib
+import csv
+import gc
+import io
+import math
+import os
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import report  # noqa: I001  puts tests/ on the path
+
+import numpy as np
+
+import tiny_run
+from minivae import checkpoint, metrics
+from minivae.files import OutputFolder
+
+PAGE = 4096
+SAVE_EVERY = 333  # steps: checkpoints within epochs too
+
+
+def measure(quick):
+    """One long run, sampled after each epoch."""
+    epochs, steps = (40, 25) if quick else (200, 500)
+    images = np.random.default_rng(1).integers(0, 256, (24 * steps, 28, 28), dtype=np.uint8)
+    made = report.Report(["over the run", "at the start", "at the end", "slope or difference"], [])
+    with tempfile.TemporaryDirectory() as folder, OutputFolder(folder) as out:
+        trainer = tiny_run.trainer(out, epochs=epochs, images=images, save_every=SAVE_EVERY)
+        samples, differences = [], 0
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            for trainer.epochs in range(1, epochs + 1):  # the same loop, stopped after each epoch
+                start = time.process_time()
+                trainer.run()
+                samples.append(_sample(time.process_time() - start))
+                differences += _differences(Path(folder))
+                printed.seek(0)
+                printed.truncate()
+    _judge(made, np.array(samples), epochs, steps, differences, quick)
+    return made
+
+
+def _sample(seconds):
+    """(resident bytes, open files, threads, Python objects, CPU seconds of the epoch)."""
+    gc.collect()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    files = len(os.listdir("/proc/self/fd"))
+    return resident, files, threading.active_count(), len(gc.get_objects()), seconds
+
+
+def _differences(folder):
+    """Rows of metrics.csv that are not those of the checkpoint."""
+    with open(folder / "metrics.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    kept = checkpoint.load(folder / "checkpoint.safetensors")["metrics"]
+    wanted = [{name: str(row[name]) for name in row} for row in kept]
+    found = [{name: row[name] for name in metrics.COLUMNS if name != "seconds"} for row in written]
+    return sum(a != b for a, b in zip(found, wanted, strict=True))
+
+
+def slope(x, y):
+    """Least-squares slope and the half width of its 95 % confidence interval."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    dx = x - x.mean()
+    b = (dx @ (y - y.mean())) / (dx @ dx)
+    residual = y - y.mean() - b * dx
+    error = math.sqrt(residual @ residual / (len(x) - 2) / (dx @ dx))
+    return b, statistics.NormalDist().inv_cdf(0.975) * error
+
+
+def _judge(made, samples, epochs, steps, differences, quick):
+    tenth = max(2, epochs // 10)
+    settled = samples[tenth:]
+    step = steps * np.arange(tenth, epochs)
+    first, last = samples[:tenth].mean(axis=0), samples[-tenth:].mean(axis=0)
+    resident, half = slope(step, settled[:, 0])
+    made.rows = [
+        ["resident memory", f"{settled[0, 0] / 2**20:.1f} MiB", f"{samples[-1, 0] / 2**20:.1f} MiB",
+         f"{resident:+.2f} ± {half:.2f} bytes a step"],
+        ["open files", *(str(int(s[1])) for s in (settled[0], samples[-1])),
+         f"{int(samples[-1, 1] - settled[0, 1]):+d}"],
+        ["threads", *(str(int(s[2])) for s in (settled[0], samples[-1])),
+         f"{int(samples[-1, 2] - settled[0, 2]):+d}"],
+        ["Python objects", *(f"{int(s[3]):,}" for s in (settled[0], samples[-1])),
+         f"{slope(step, settled[:, 3])[0] * steps:+.1f} an epoch"],
+        ["CPU time of a step, mean of a tenth", *(f"{1e6 * s[4] / steps:.0f} µs"
+         for s in (first, last)), f"{last[4] / first[4] - 1:+.1%}"],
+        ["rows of metrics.csv unlike the checkpoint, each epoch", "0", str(differences), ""],
+    ]  # fmt: skip
+    # What an epoch leaves for good: its row, and its line in every table and checkpoint to come.
+    # An array of a batch leaked in each step would be 75,264 bytes a step.
+    if resident - half > 8192 / steps:
+        made.faults.append(f"memory grows by {resident:.1f} bytes a step")
+    if (settled[:, 1] != settled[0, 1]).any() or (settled[:, 2] != settled[0, 2]).any():
+        made.faults.append("open files or threads come and go")
+    if differences:
+        made.faults.append(f"{differences} rows of metrics.csv differ from the checkpoint")
+    if not quick and last[4] > 1.1 * first[4]:
+        made.faults.append(f"a step takes {last[4] / first[4]:.2f} times as long at the end")
+    made.numbers = {
+        "steps": epochs * steps, "checkpoints": epochs + epochs * steps // SAVE_EVERY,
+        "bytes_a_step": resident, "bytes_a_step_half_width": half,
+        "resident_mib": [round(s / 2**20, 2) for s in samples[:, 0][:: max(1, epochs // 20)]],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(report.main(measure))

@@ -2,9 +2,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <array>
 
 #include "bind/array_args.h"
+#include "bind/conv_axis.h"
 #include "bind/modules.h"
 #include "cpu/parallel.h"
 #include "cpu/table.h"
@@ -69,39 +69,6 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
   });
 }
 
-using Pair = std::array<Index, 2>;  // height, width
-
-// The largest size, stride, padding or dilation: with it no product of two of them leaves 64 bits.
-constexpr Index kLargest = (Index(1) << 31) - 1;
-
-// One dimension, the sizes checked: `output` may be smaller than what the input gives, then the last
-// rows of the input meet nothing.
-ConvAxis axis(int i, Index input, Index kernel, const Pair& stride, const Pair& padding, const Pair& dilation,
-              Index output = -1) {
-  static const char* const names[] = {"height", "width"};
-  const Index s = stride[i], p = padding[i], d = dilation[i];
-  if (kernel < 1 || s < 1 || p < 0 || d < 1) {
-    throw py::value_error("kernel, stride and dilation must be at least 1 and padding at least 0, got " +
-                          to_text({kernel, s, d, p}) + " for the " + names[i]);
-  }
-  if (input < 0 || std::max({input, output, kernel, s, p, d}) > kLargest) {
-    throw py::value_error("sizes of a convolution must be in [0, " + std::to_string(kLargest) +
-                          "], got input, output, kernel, stride, padding, dilation " +
-                          to_text({input, output, kernel, s, p, d}) + " for the " + names[i]);
-  }
-  const Index reach = d * (kernel - 1) + 1, padded = input + 2 * p;
-  const Index full = padded < reach ? 0 : (padded - reach) / s + 1;
-  if (full < 1 || output > full) {
-    throw py::value_error(std::string(names[i]) + " " + std::to_string(input) + " with kernel " +
-                          std::to_string(kernel) + ", stride " + std::to_string(s) + ", padding " +
-                          std::to_string(p) + " and dilation " + std::to_string(d) + " gives " +
-                          std::to_string(full) + ", expected at least " +
-                          std::to_string(std::max<Index>(1, output)));
-  }
-  // A stride past the padded input gives one output whatever its size, but work space is laid out for it.
-  return {input, output < 0 ? full : output, kernel, std::min(s, padded), p, d};
-}
-
 // The shape of an array of four dimensions.
 Shape images(const char* name, const py::object& value) {
   const Shape shape = shape_of(any_array(name, value));
@@ -121,8 +88,8 @@ py::object conv2d(const py::object& x, const py::object& w, const py::object& b,
   return by_dtype("x", x, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape in = images("x", x), k = images("w", w);
-    const ConvShape shape{in[0], in[1], k[0], axis(0, in[2], k[2], stride, padding, dilation),
-                          axis(1, in[3], k[3], stride, padding, dilation)};
+    const ConvShape shape{in[0], in[1], k[0], conv_axis(0, in[2], k[2], stride, padding, dilation),
+                          conv_axis(1, in[3], k[3], stride, padding, dilation)};
     const T* images = input<T>("x", x, in);
     const T* weights = input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
     const T* bias = optional_input<T>("b", b, {shape.O});
@@ -141,8 +108,8 @@ py::object conv2d_grad_input(const py::object& dy, const py::object& w, const py
     using T = decltype(zero);
     const Shape out = images("dy", dy), k = images("w", w);
     const ConvShape shape{out[0], k[1], out[1],
-                          axis(0, input_size[0], k[2], stride, padding, dilation, out[2]),
-                          axis(1, input_size[1], k[3], stride, padding, dilation, out[3])};
+                          conv_axis(0, input_size[0], k[2], stride, padding, dilation, out[2]),
+                          conv_axis(1, input_size[1], k[3], stride, padding, dilation, out[3])};
     const T* gradient = input<T>("dy", dy, out);
     const T* weights = input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
     const T* bias = optional_input<T>("b", b, {shape.C});
@@ -160,8 +127,8 @@ py::object conv2d_grad_weight(const py::object& x, const py::object& dy, const P
     using T = decltype(zero);
     const Shape in = images("x", x), out = images("dy", dy);
     const ConvShape shape{in[0], in[1], out[1],
-                          axis(0, in[2], kernel_size[0], stride, padding, dilation, out[2]),
-                          axis(1, in[3], kernel_size[1], stride, padding, dilation, out[3])};
+                          conv_axis(0, in[2], kernel_size[0], stride, padding, dilation, out[2]),
+                          conv_axis(1, in[3], kernel_size[1], stride, padding, dilation, out[3])};
     const T* images = input<T>("x", x, in);
     const T* gradient = input<T>("dy", dy, {shape.N, shape.O, out[2], out[3]});
     py::array_t<T> dw = output<T>({shape.O, shape.C, kernel_size[0], kernel_size[1]});

@@ -165,8 +165,9 @@ void launch_tiles(const A& a, const B& b, const Cut& cut, const Product<T>& p, T
          p.N);
 }
 
-// Calls run(operand a, operand b, wide): which way a matrix is read follows from which of its strides
-// is 1, and it is read 16 bytes at a time where strides, extents and pointers of all three allow it.
+// Calls run(operand a, operand b, wide). Where strides, extents and pointers of all three matrices allow
+// it they are moved 16 bytes at a time, along the axis of stride 1; else one element at a time, in the
+// order of rows.
 template <class T, class Run>
 void by_layout(const Product<T>& p, const T* scratch, Run run) {
   constexpr int W = kWide<T>;
@@ -179,20 +180,12 @@ void by_layout(const Product<T>& p, const T* scratch, Run run) {
     run(MatrixOperand<T, decltype(along_a)::value, w>{p.a.p, p.a.row, p.a.col, p.M, p.K},
         MatrixOperand<T, decltype(along_b)::value, w>{p.b.p, p.b.col, p.b.row, p.N, p.K}, wide);
   };
-  const auto with_width = [&](auto width) {
-    const std::true_type yes;
-    const std::false_type no;
-    if (a_along) {
-      b_along ? with(yes, yes, width) : with(yes, no, width);
-    } else {
-      b_along ? with(no, yes, width) : with(no, no, width);
-    }
-  };
-  if (wide) {
-    with_width(std::integral_constant<int, W>());
-  } else {
-    with_width(std::integral_constant<int, 1>());
-  }
+  const std::true_type yes;
+  const std::false_type no;
+  const std::integral_constant<int, W> vector;
+  if (!wide) return with(yes, no, std::integral_constant<int, 1>());
+  if (a_along) return b_along ? with(yes, yes, vector) : with(yes, no, vector);
+  b_along ? with(no, yes, vector) : with(no, no, vector);
 }
 
 template <class T>

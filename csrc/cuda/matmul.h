@@ -1,6 +1,9 @@
 // Matrix products with a fused epilogue: matmul.cu has the kernels, cublaslt.cu the library.
 #pragma once
 
+#include <cstddef>
+#include <string>
+
 #include "common/host_device.h"
 #include "cuda/stream.h"
 
@@ -32,5 +35,27 @@ template <class T>
 void matmul(int version, const Product<T>& product, T* scratch, Stream stream);
 
 Index matmul_scratch(Index M, Index N, Index K);
+
+// ---- the library ---------------------------------------------------------------------------------
+
+// Bytes for each stream; what NVIDIA recommends on Hopper.
+constexpr std::size_t kCublasLtWorkspace = std::size_t(32) << 20;
+
+struct CublasLtInfo {
+  bool found;
+  std::string path, reason;  // where it is, or why it is not
+  std::size_t version;
+  bool tf32;
+};
+
+// Opens the library if nobody has; `path` is then tried first.
+CublasLtInfo cublaslt_info(const std::string& path);
+
+// Whether the library may round factors of float32 to TF32, as version 5 does. Not, until told to.
+void set_tf32(bool allow);
+
+// The product by cuBLASLt; false, with nothing done, if there is no library or it cannot do this one.
+template <class T>
+bool matmul_cublaslt(const Product<T>& product, Stream stream);
 
 }  // namespace minivae

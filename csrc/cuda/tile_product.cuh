@@ -63,14 +63,17 @@ struct Stage {
   static constexpr int kRuns = kAlong ? kLines : kDepth;
   static constexpr int kRunsAtOnce = kThreads / kRun;
   static constexpr int kPieces = (kRuns + kRunsAtOnce - 1) / kRunsAtOnce;  // of each thread
+  static constexpr bool kEven = kRuns % kRunsAtOnce == 0;                  // or some have one less
   static_assert(kThreads % kRun == 0, "a run is fetched by some of the threads");
 
   const Operand& operand;
   decltype(operand.line(0)) line[kAlong ? kPieces : 1];
-  Vector<T, W> piece[kPieces];
+  Vector<T, W> piece[kPieces] = {};
 
   __device__ static int within() { return static_cast<int>(threadIdx.x) % kRun * W; }
   __device__ static int run(int s) { return static_cast<int>(threadIdx.x) / kRun + s * kRunsAtOnce; }
+
+  __device__ static bool exists(int s) { return kEven || run(s) < kRuns; }
 
   __device__ Stage(const Operand& source, Index first_line) : operand(source) {
 #pragma unroll
@@ -84,25 +87,25 @@ struct Stage {
       const auto depth = operand.depth(k + within());
 #pragma unroll
       for (int s = 0; s < kPieces; ++s) {
-        if (run(s) < kRuns) piece[s] = operand.at(line[s], depth);
+        if (exists(s)) piece[s] = operand.at(line[s], depth);
       }
     } else {
 #pragma unroll
       for (int s = 0; s < kPieces; ++s) {
-        if (run(s) < kRuns) piece[s] = operand.at(line[0], operand.depth(k + run(s)));
+        if (exists(s)) piece[s] = operand.at(line[0], operand.depth(k + run(s)));
       }
     }
   }
 
-  // `Number` turns an element into what is multiplied: itself, or a rounded one.
-  template <class Number, int kPitch>
-  __device__ void put(T (&slab)[kDepth][kPitch], Number number) const {
+  // Tile::number turns an element into what is multiplied: itself, or a rounded one.
+  template <class Tile, int kPitch>
+  __device__ void put(T (&slab)[kDepth][kPitch]) const {
 #pragma unroll
     for (int s = 0; s < kPieces; ++s) {
-      if (run(s) >= kRuns) continue;
+      if (!exists(s)) continue;
 #pragma unroll
       for (int w = 0; w < W; ++w) {
-        (kAlong ? slab[within() + w][run(s)] : slab[run(s)][within() + w]) = number(piece[s].lane[w]);
+        (kAlong ? slab[within() + w][run(s)] : slab[run(s)][within() + w]) = Tile::number(piece[s].lane[w]);
       }
     }
   }
@@ -198,8 +201,8 @@ __device__ Tile tile_product(const A& a, const B& b, Index row, Index col, Index
 
   stage_a.fetch(first);
   stage_b.fetch(first);
-  stage_a.put(slabs[0].a, Tile::number);
-  stage_b.put(slabs[0].b, Tile::number);
+  stage_a.template put<Tile>(slabs[0].a);
+  stage_b.template put<Tile>(slabs[0].b);
   __syncthreads();
   int slab = 0;
   for (Index k = first; k < last; k += Tile::kDepth, slab ^= 1) {
@@ -210,8 +213,8 @@ __device__ Tile tile_product(const A& a, const B& b, Index row, Index col, Index
     }
     tile.multiply(slabs[slab].a, slabs[slab].b);
     if (more) {
-      stage_a.put(slabs[slab ^ 1].a, Tile::number);
-      stage_b.put(slabs[slab ^ 1].b, Tile::number);
+      stage_a.template put<Tile>(slabs[slab ^ 1].a);
+      stage_b.template put<Tile>(slabs[slab ^ 1].b);
     }
     __syncthreads();
   }

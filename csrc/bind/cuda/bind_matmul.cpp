@@ -8,6 +8,10 @@
 namespace minivae {
 namespace {
 
+// Beside the versions of the ladder: 0 is cuBLASLt where it can do the product, else version 4; -1 is
+// cuBLASLt or an error.
+constexpr int kLibrary = -1;
+
 // A matrix of any strides that are whole elements, and the memory between its first and last element.
 template <class T>
 struct MatrixArg {
@@ -50,7 +54,11 @@ void product(const py::object& a, const py::object& b, const py::object& bias, b
              const py::object& out, const py::object& scratch, int version, std::uintptr_t stream) {
   by_device_dtype("a", a, [&](auto zero) {
     using T = decltype(zero);
-    require_version(version, std::is_same_v<T, float> ? kMatmulVersions : kMatmulBest);
+    constexpr int last = std::is_same_v<T, float> ? kMatmulVersions : kMatmulBest;
+    if (version < kLibrary || version > last) {
+      throw py::value_error("version must be in " + std::to_string(kLibrary) + " .. " + std::to_string(last) +
+                            ", got " + std::to_string(version));
+    }
     DeviceArgs args;
     const MatrixArg<T> left("a", a), right("b", b);
     const Index M = left.rows, K = left.cols, N = right.cols;
@@ -63,9 +71,30 @@ void product(const py::object& a, const py::object& b, const py::object& bias, b
     T* result = args.output<T>("out", out, {M, N});
     require_disjoint({"out", result, static_cast<std::size_t>(M * N) * sizeof(T)},
                      {left.extent, right.extent});
-    T* room = version >= kMatmulBest ? scratch_arg<T>(args, scratch, matmul_scratch(M, N, K)) : nullptr;
-    matmul<T>(version, {M, N, K, left.view, right.view, columns, rectify, result}, room, stream_of(stream));
+    const Product<T> p{M, N, K, left.view, right.view, columns, rectify, result};
+    const int own = version > 0 ? version : kMatmulBest;
+    const Index need = own >= kMatmulBest ? matmul_scratch(M, N, K) : 0;
+    T* room = reinterpret_cast<T*>(scratch_arg(args, scratch, need));
+    if (version <= 0 && matmul_cublaslt(p, stream_of(stream))) return;
+    if (version == kLibrary) {
+      const CublasLtInfo info = cublaslt_info("");
+      throw py::value_error("cuBLASLt does not do this product: " +
+                            (info.found ? "strides or sizes it does not take" : info.reason));
+    }
+    matmul<T>(own, p, room, stream_of(stream));
   });
+}
+
+py::dict library_info(const std::string& path) {
+  const CublasLtInfo info = cublaslt_info(path);
+  py::dict result;
+  result["found"] = info.found;
+  result["path"] = info.path;
+  result["reason"] = info.reason;
+  result["version"] = info.version;
+  result["tf32"] = info.tf32;
+  result["workspace"] = kCublasLtWorkspace;
+  return result;
 }
 
 }  // namespace
@@ -73,7 +102,11 @@ void product(const py::object& a, const py::object& b, const py::object& bias, b
 void bind_matmul(py::module_& module) {
   module.def("matmul", &product);
   module.def("matmul_scratch", &matmul_scratch, py::arg("M"), py::arg("N"), py::arg("K"),
-             "Elements of scratch, of the product's dtype, that versions 4 and 5 need.");
+             "float64 elements of scratch that versions 0, 4 and 5 need.");
+  module.def("cublaslt", &library_info, py::arg("path") = "",
+             "Where cuBLASLt was found, or why not; `path` is tried first if nobody has asked before.");
+  module.def("set_tf32", &set_tf32, py::arg("allow"),
+             "Let cuBLASLt round factors of float32 to TF32; it does not until told to.");
 }
 
 }  // namespace minivae

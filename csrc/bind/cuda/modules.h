@@ -7,6 +7,7 @@
 
 namespace minivae {
 
+void bind_conv(pybind11::module_& module);
 void bind_layers(pybind11::module_& module);
 void bind_losses(pybind11::module_& module);
 void bind_noise(pybind11::module_& module);

@@ -1,0 +1,93 @@
+// Convolutions.
+#include <pybind11/stl.h>
+
+#include "bind/conv_axis.h"
+#include "bind/cuda/modules.h"
+#include "bind/cuda/scalar_arg.h"
+#include "cuda/conv2d.h"
+
+namespace minivae {
+namespace {
+
+struct ConvSettings {
+  Pair stride, padding, dilation;
+};
+
+// The kernels hold coordinates of the padded input in 32 bits.
+ConvAxis checked_axis(int i, Index input, Index kernel, const ConvSettings& s, Index output = -1) {
+  const ConvAxis a = conv_axis(i, input, kernel, s.stride, s.padding, s.dilation, output);
+  if (a.input + 2 * a.padding > kLargest) {
+    throw py::value_error("input and padding of a convolution must be at most " + std::to_string(kLargest) +
+                          " together, got " + std::to_string(a.input + 2 * a.padding));
+  }
+  return a;
+}
+
+void forward(const py::object& x, const py::object& w, const py::object& b, const Pair& stride,
+             const Pair& padding, const Pair& dilation, bool rectify, const py::object& y,
+             std::uintptr_t stream) {
+  by_device_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    const ConvSettings s{stride, padding, dilation};
+    const Shape in = shape_with("x", x, 4), k = shape_with("w", w, 4);
+    const ConvShape shape{in[0], in[1], k[0], checked_axis(0, in[2], k[2], s),
+                          checked_axis(1, in[3], k[3], s)};
+    DeviceArgs args;
+    const T* images = args.input<T>("x", x, in);
+    const T* weights = args.input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
+    const T* bias = args.optional_input<T>("b", b, {shape.O});
+    T* out = args.output<T>("y", y, {shape.N, shape.O, shape.h.output, shape.w.output});
+    conv2d(shape, images, weights, bias, rectify, out, stream_of(stream));
+  });
+}
+
+void grad_input(const py::object& dy, const py::object& w, const py::object& b, const Pair& input_size,
+                const Pair& stride, const Pair& padding, const Pair& dilation, bool rectify,
+                const py::object& dx, std::uintptr_t stream) {
+  by_device_dtype("dy", dy, [&](auto zero) {
+    using T = decltype(zero);
+    const ConvSettings s{stride, padding, dilation};
+    const Shape out = shape_with("dy", dy, 4), k = shape_with("w", w, 4);
+    const ConvShape shape{out[0], k[1], out[1], checked_axis(0, input_size[0], k[2], s, out[2]),
+                          checked_axis(1, input_size[1], k[3], s, out[3])};
+    DeviceArgs args;
+    const T* gradient = args.input<T>("dy", dy, out);
+    const T* weights = args.input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
+    const T* bias = args.optional_input<T>("b", b, {shape.C});
+    T* result = args.output<T>("dx", dx, {shape.N, shape.C, shape.h.input, shape.w.input});
+    conv2d_grad_input(shape, gradient, weights, bias, rectify, result, stream_of(stream));
+  });
+}
+
+void grad_weight(const py::object& x, const py::object& dy, const Pair& kernel_size, const Pair& stride,
+                 const Pair& padding, const Pair& dilation, const py::object& dw, const py::object& scratch,
+                 std::uintptr_t stream) {
+  by_device_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    const ConvSettings s{stride, padding, dilation};
+    const Shape in = shape_with("x", x, 4), out = shape_with("dy", dy, 4);
+    const ConvShape shape{in[0], in[1], out[1], checked_axis(0, in[2], kernel_size[0], s, out[2]),
+                          checked_axis(1, in[3], kernel_size[1], s, out[3])};
+    DeviceArgs args;
+    const T* images = args.input<T>("x", x, in);
+    const T* gradient = args.input<T>("dy", dy, {shape.N, shape.O, out[2], out[3]});
+    T* result = args.output<T>("dw", dw, {shape.O, shape.C, kernel_size[0], kernel_size[1]});
+    const Index need = conv2d_grad_weight_scratch(shape.O, shape.C * kernel_size[0] * kernel_size[1],
+                                                  shape.N * out[2] * out[3]);
+    T* room = reinterpret_cast<T*>(scratch_arg(args, scratch, need));
+    conv2d_grad_weight(shape, images, gradient, result, room, stream_of(stream));
+  });
+}
+
+}  // namespace
+
+void bind_conv(py::module_& module) {
+  module.def("conv2d", &forward);
+  module.def("conv2d_grad_input", &grad_input);
+  module.def("conv2d_grad_weight", &grad_weight);
+  module.def("conv2d_grad_weight_scratch", &conv2d_grad_weight_scratch, py::arg("rows"), py::arg("cols"),
+             py::arg("depth"),
+             "float64 elements of scratch for O rows, C KH KW columns and N OH OW positions.");
+}
+
+}  // namespace minivae

@@ -1,0 +1,86 @@
+// The gradient of a convolution's weights: dw (O, C KH KW) = dy (O, N OH OW) x patches of x, transposed.
+//
+// Idea: the same implicit product as conv2d.cu with the roles changed: positions are summed over, and
+// there are many of them (258,064 for the last layer of a batch of faces) for few elements of dw (216).
+// The sum is cut into pieces, so that the whole GPU has work; pieces are added by a second kernel, in
+// their order, so the result has the same bits every time.
+//
+// Bytes: x once for every 16 to 64 output channels, dy once for every 64 to 128 taps, and the pieces.
+// Limit: arithmetic with many channels, fetches with few.
+#include "cuda/conv2d.h"
+
+#include "cuda/conv_operands.cuh"
+#include "cuda/epilogue.cuh"
+#include "cuda/launch.h"
+
+namespace minivae {
+namespace {
+
+struct WeightCut {
+  Index down, across, depth, pieces;
+};
+
+WeightCut cut_weights(Index rows, Index cols, Index depth, Index tile_rows, Index tile_cols) {
+  constexpr Index kBlocks = 264;  // twice round the multiprocessors of an H200
+  constexpr Index kLeast = 512;   // positions that are worth a block
+  const Index down = ceil_div(rows, tile_rows), across = ceil_div(cols, tile_cols);
+  const Index wanted = ceil_div(kBlocks, down * across > 0 ? down * across : 1);
+  const Index most = depth > kLeast ? depth / kLeast : 1;
+  const Index piece = ceil_div(ceil_div(depth, min_index(wanted, most)), 16) * 16;
+  return {down, across, piece, depth > 0 ? ceil_div(depth, piece) : 1};
+}
+
+template <class Tile>
+WeightCut cut_for(Index rows, Index cols, Index depth) {
+  return cut_weights(rows, cols, depth, Tile::kRows, Tile::kCols);
+}
+
+template <class Tile, class T>
+__global__ __launch_bounds__(Tile::kThreads) void weight_tiles(ConvPart<T> part, ChannelRows<T> dy,
+                                                               WeightCut cut, T* out) {
+  const Index tiles = cut.down * cut.across, number = blockIdx.x % tiles, piece = blockIdx.x / tiles;
+  const Index first_row = number % cut.down * Tile::kRows, first_col = number / cut.down * Tile::kCols;
+  const Index first = piece * cut.depth, last = min_index(first + cut.depth, part.positions);
+  const TurnedPatches<T> patches{{part}};
+  T* corner = out + piece * dy.rows * part.depth;
+  tile_product<Tile>(dy, patches, first_row, first_col, first, last).results([&](int r, int c, auto v) {
+    const Index row = first_row + r, col = first_col + c;
+    if (row < dy.rows && col < part.depth) corner[row * part.depth + col] = v.lane[0];
+  });
+}
+
+}  // namespace
+
+Index conv2d_grad_weight_scratch(Index rows, Index cols, Index depth) {
+  Index pieces = 1;
+  by_rows<float>(
+      rows, [&](auto tile) { pieces = cut_for<typename decltype(tile)::type>(rows, cols, depth).pieces; });
+  return pieces > 1 ? pieces * rows * cols : 0;
+}
+
+template <class T>
+void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw, T* scratch, Stream stream) {
+  const Index plane = shape.h.output * shape.w.output;
+  const ConvPart<T> part = [&] {
+    ConvPart<T> p = conv_part<T>(forward_axis(shape.h), forward_axis(shape.w), shape.N, shape.O, shape.C);
+    p.images = x;
+    return p;
+  }();
+  if (shape.O * part.depth == 0) return;
+  const ChannelRows<T> rows{dy, shape.O, part.positions, Divisor(plane)};
+  by_rows<T>(shape.O, [&](auto tile) {
+    using Tile = typename decltype(tile)::type;
+    const WeightCut cut = cut_for<Tile>(shape.O, part.depth, part.positions);
+    const Grid grid = checked_grid(cut.down * cut.across * cut.pieces, Tile::kThreads);
+    launch(weight_tiles<Tile, T>, grid, stream, part, rows, cut, cut.pieces > 1 ? scratch : dw);
+    if (cut.pieces == 1) return;
+    const Index count = shape.O * part.depth;
+    launch(add_products<T>, over_elements(count), stream, scratch, cut.pieces, Epilogue<T>{nullptr, false},
+           dw, count, part.depth);
+  });
+}
+
+template void conv2d_grad_weight(const ConvShape&, const float*, const float*, float*, float*, Stream);
+template void conv2d_grad_weight(const ConvShape&, const double*, const double*, double*, double*, Stream);
+
+}  // namespace minivae

@@ -177,8 +177,12 @@ def functions():
 
 # What becomes of an array
 
-DTYPES = ["f2", "f4", "f8", "g", "i1", "i4", "i8", "u1", "u4", "u8", "?", "c8", "c16", "O", "S3",
-          "U2", "M8[s]", "m8[s]", ">f4", ">f8", ">i8", "V5", [("a", "f4"), ("b", "i2")]]  # fmt: skip
+DTYPES = ["f2", "f4", "f8", "g", "i1", "i4", "i8", "u1", "u4", "u8", "?", "c8", "c16", "O",
+          "S3", "U2", "M8[s]", "m8[s]", ">f4", ">f8", ">i8", "V5",
+          [("p", "f4"), ("q", "i2")]]  # fmt: skip
+
+
+SPECIAL = (np.nan, np.inf, -np.inf, 1e38, 1e-45)
 
 
 def misaligned(a, by=1):
@@ -194,7 +198,9 @@ def byte_strides(a):
         return a
     step = a.itemsize + 3
     space = np.zeros(step * a.size, np.uint8)
-    return np.ndarray(a.shape, a.dtype, space, strides=[step * (s // a.itemsize) for s in a.strides])
+    return np.ndarray(
+        a.shape, a.dtype, space, strides=[step * (s // a.itemsize) for s in a.strides]
+    )
 
 
 def inside_a_page_end(a):
@@ -269,7 +275,7 @@ SPOILS = {
     "huge by stride": huge_by_stride,
     "subclass": lambda draw, a: draw.choice((np.ma.masked_array, np.asmatrix))(a)
     if a.ndim == 2 else np.ma.masked_array(a),
-    "not finite": lambda draw, a: np.full_like(a, draw.choice((np.nan, np.inf, -np.inf, 1e38, 1e-45)))
+    "not finite": lambda draw, a: np.full_like(a, draw.choice(SPECIAL))
     if a.dtype.kind == "f" else a,
     "out of range": lambda draw, a: np.full_like(a, draw.choice((-1, 2**62, -(2**63))))
     if a.dtype == np.int64 else a,

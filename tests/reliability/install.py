@@ -1,0 +1,259 @@
+"""Install the package in fresh environments as its users would, and run tests against each.
+
+Interpreters are those found on PATH or under $PYENV_ROOT/versions; a tool that is missing (clang,
+nvcc, qemu) leaves its row saying so. Each environment gets its libraries from the package index.
+"""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import report
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+# What the interpreters run: kernels, operations, files and models; the sdist runs the whole suite.
+TESTS = [
+    f"tests/test_{name}.py"
+    for name in (
+        "kernels",
+        "kernels_conv",
+        "boundaries",
+        "ops",
+        "optim",
+        "noise",
+        "checkpoint",
+        "idx",
+        "models",
+    )
+]
+KERNEL_TESTS = ["tests/test_kernels.py", "tests/test_boundaries.py"]
+# Small enough for an emulator: products, convolutions, the fused losses and Adam.
+EMULATED = ["tests/test_boundaries.py", "tests/test_kernels.py", "-k",
+            "boundaries or ((reparam_kl or bce or adam) and cpu-plain)"]  # fmt: skip
+NO_COMPILER = {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"}
+
+
+class InstallError(Exception):
+    """A command that should have worked; the message ends its output."""
+
+
+def interpreter(version):
+    """A Python of that version, or None."""
+    places = [shutil.which(f"python{version}")]
+    root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    places += sorted(glob.glob(f"{root}/versions/{version}.*/bin/python"))
+    for python in filter(None, places):
+        asked = subprocess.run([python, "-c", "import sys; print(sys.version)"],
+                               capture_output=True, text=True)  # fmt: skip
+        if asked.returncode == 0 and asked.stdout.startswith(f"{version}."):
+            return python
+    return None
+
+
+def clang():
+    """The environment that makes setuptools take clang, or None."""
+    for version in ("", "-19", "-18", "-17", "-16", "-15", "-14"):
+        pair = shutil.which(f"clang{version}"), shutil.which(f"clang++{version}")
+        if all(pair):
+            return dict(zip(("CC", "CXX"), pair, strict=True))
+    return None
+
+
+def run(*command, cwd, **environment):
+    """Output of a command; InstallError when it does not exit with 0."""
+    drop = ("PYTHONPATH", "VIRTUAL_ENV")
+    inherited = {k: v for k, v in os.environ.items() if k not in drop}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env={**inherited, **environment}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode:
+        raise InstallError(f"{' '.join(map(str, command))[-120:]}: {done.stdout.strip()[-600:]}")
+    return done.stdout
+
+
+class Environment:
+    """A virtual environment in `folder`."""
+
+    def __init__(self, python, folder):
+        run(python, "-m", "venv", folder, cwd=folder.parent)
+        self.python = folder / "bin" / "python"
+
+    def pip(self, *arguments, cwd, **environment):
+        """Run pip quietly."""
+        run(self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            *arguments, cwd=cwd, **environment)  # fmt: skip
+
+    def test(self, *selection, cwd, **environment):
+        """How many tests passed."""
+        out = run(self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header",
+                  *selection, cwd=cwd, **environment)  # fmt: skip
+        return int(re.search(r"(\d+) passed", out)[1])
+
+    def kernels(self, cwd, **environment):
+        """The compiled kernels' instruction sets, or the reason why there are none."""
+        code = (
+            "from minivae import kernels, info; why = kernels.reasons().get('cpu')\n"
+            "if why is None: from minivae import _cpu; print(_cpu.isa(), *_cpu.isas())\n"
+            "else: print('none:', why)"
+        )
+        return run(self.python, "-c", code, cwd=cwd, **environment).strip()
+
+
+def source_tree(folder):
+    """The tracked files, as a fresh clone has them."""
+    folder.mkdir(parents=True)
+    names = run("git", "ls-files", "-z", cwd=report.ROOT).split("\0")
+    for name in filter(None, names):
+        if (report.ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(report.ROOT / name, folder / name)
+    return folder
+
+
+def tests_alone(folder):
+    """The tests and their settings without the package beside them."""
+    folder.mkdir()
+    shutil.copytree(report.ROOT / "tests", folder / "tests",
+                    ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    shutil.copy(report.ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def editable_in_a_strange_path(python, scratch):
+    """`pip install -e` in a folder whose name has spaces and letters outside ASCII."""
+    source = source_tree(scratch / "a path with spaces, ünïcödé 変分")
+    env = Environment(python, source / "my venv")
+    env.pip("-e", ".[test]", cwd=source, MINIVAE_CPU="1", MINIVAE_CUDA="0")
+    return env.test(*TESTS, cwd=source), env.kernels(source)
+
+
+def wheel(python, scratch, **compiler):
+    """A wheel, built and then installed; the tests see nothing of the source."""
+    source, env = source_tree(scratch / "source"), Environment(python, scratch / "venv")
+    run(env.python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", scratch / "wheels", source,
+        cwd=scratch, MINIVAE_CPU="1", MINIVAE_CUDA="0", **compiler)  # fmt: skip
+    shutil.rmtree(source)
+    (built,) = (scratch / "wheels").glob("*.whl")
+    env.pip(f"{built}[test]", cwd=scratch)
+    elsewhere = tests_alone(scratch / "elsewhere")
+    return env.test(*TESTS, cwd=elsewhere), env.kernels(elsewhere)
+
+
+def sdist(python, scratch, whole=True, **compiler):
+    """`pip install` of the source distribution; the tests are those it carries."""
+    source, env = source_tree(scratch / "source"), Environment(python, scratch / "venv")
+    env.pip("build", cwd=scratch)
+    run(env.python, "-m", "build", "--sdist", "--outdir", scratch / "dist", source, cwd=scratch)
+    (archive,) = (scratch / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        if hasattr(tarfile, "data_filter"):
+            file.extractall(scratch / "unpacked", filter="data")
+        else:
+            file.extractall(scratch / "unpacked")
+    (unpacked,) = (scratch / "unpacked").iterdir()
+    missing = sorted(
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.is_file() and not (unpacked / path.relative_to(source)).exists()
+        and path.name != ".gitignore"
+    )  # fmt: skip
+    if missing:
+        raise InstallError(
+            f"the source distribution lacks {missing[:5]}, {len(missing)} files in all"
+        )
+    env.pip(f"{archive}[test]", cwd=scratch, MINIVAE_CUDA="0", **compiler)
+    shutil.rmtree(source)
+    if whole:  # some tests read the source tree's files beside the package
+        env.pip("-e", ".", cwd=unpacked, MINIVAE_CUDA="0", **compiler)
+        return env.test("-m", "not slow", cwd=unpacked), env.kernels(unpacked)
+    shutil.rmtree(unpacked / "minivae")  # so that the tests import what was installed
+    return env.test(*TESTS, cwd=unpacked), env.kernels(unpacked)
+
+
+def measure(quick):
+    """All environments; there is no quick run."""
+    if quick:
+        raise report.Unavailable("environments take minutes each; .ci/run makes two of its own")
+    rows, faults, found = [], [], {}
+    pythons = {version: interpreter(version) for version in PYTHONS}
+    cases = [
+        ("editable, path with spaces and ünïcödé, GCC", "3.10", editable_in_a_strange_path, {}),
+        ("wheel, GCC", "3.11", wheel, {}),
+        ("wheel, clang", "3.12", wheel, clang()),
+        ("source distribution, its whole suite, GCC", "3.13", sdist, {}),
+        ("source distribution, no compiler", "3.12", sdist, {"whole": False, **NO_COMPILER}),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as root:
+        for number, (name, version, install, options) in enumerate(cases):
+            if pythons[version] is None or options is None:
+                what = f"Python {version}" if pythons[version] is None else "clang"
+                rows.append([name, version, "–", f"not run: no {what} here"])
+                continue
+            scratch = Path(root) / str(number)
+            scratch.mkdir()
+            try:
+                passed, isas = install(pythons[version], scratch, **options)
+            except (InstallError, ValueError, TypeError) as error:
+                faults.append(f"{name}, Python {version}: {error}")
+                rows.append([name, version, 0, "fails"])
+                continue
+            rows.append([name, version, passed, f"pass; {_told(isas)}"])
+            found[name] = isas
+            print(*rows[-1], sep=" | ", flush=True)
+            if name == "wheel, GCC":
+                rows += _instruction_sets(scratch, version, faults)
+    missing = [v for v, python in pythons.items() if python is None]
+    numbers = {"kernels": found, "interpreters_missing": missing,
+               "interpreters": [v for v in PYTHONS if v not in missing]}  # fmt: skip
+    return report.Report(["install", "Python", "tests passed", "result"], rows, faults, numbers)
+
+
+def _told(isas):
+    return "reference kernels" if isas.startswith("none") else f"compiled, {isas.split()[0]}"
+
+
+def _instruction_sets(scratch, version, faults):
+    """The wheel on smaller machines: forced, then emulated."""
+    rows, python = [], scratch / "venv" / "bin" / "python"
+    env, cwd = Environment.__new__(Environment), scratch / "elsewhere"
+    env.python = python
+    for isa in env.kernels(cwd).split()[1:-1]:
+        try:
+            got = env.kernels(cwd, MINIVAE_ISA=isa)
+            assert got.split()[0] == isa, got
+            rows.append([f"wheel, MINIVAE_ISA={isa}", version,
+                         env.test(*KERNEL_TESTS, cwd=cwd, MINIVAE_ISA=isa), "pass"])  # fmt: skip
+        except (InstallError, AssertionError) as error:
+            faults.append(f"MINIVAE_ISA={isa}: {error}")
+    qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
+    name = "wheel, emulated CPU without AVX"
+    if not qemu:
+        return [*rows, [name, version, "–", "not run: no qemu-x86_64 here"]]
+    try:
+        binary = Path(python).resolve()
+        home = {"PYTHONPATH": str(next((scratch / "venv" / "lib").glob("*/site-packages"))),
+                "OPENBLAS_CORETYPE": "Nehalem", "HYPOTHESIS_PROFILE": "dev"}  # fmt: skip
+        emulated = (qemu, "-cpu", "Nehalem", binary)
+        isas = run(
+            *emulated, "-c", "from minivae import _cpu; print(*_cpu.isas())", cwd=cwd, **home
+        )
+        assert isas.split() == ["plain"], isas
+        out = run(*emulated, "-m", "pytest", "-q", "-p", "no:cacheprovider", *EMULATED,
+                  cwd=cwd, **home)  # fmt: skip
+        passed = int(re.search(r"(\d+) passed", out)[1])
+        rows.append([name, version, passed, "pass; compiled, plain"])
+    except (InstallError, AssertionError) as error:
+        faults.append(f"{name}: {error}")
+        rows.append([name, version, 0, "fails"])
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(report.main(measure))

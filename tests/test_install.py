@@ -1,5 +1,6 @@
 """Building and installing: with no compiler the package still installs, says so and works."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ pytest.importorskip("setuptools")
 
 ROOT = Path(__file__).parent.parent
 SENTENCE = "minivae: minivae._cpu was not built ("
+CUDA_SENTENCE = "minivae: minivae._cuda was not built ("
 
 
 def run(*command, cwd, **environment):
@@ -25,7 +27,8 @@ def run(*command, cwd, **environment):
 
 
 def build(tmp_path, **environment):
-    """Build the extension into tmp_path, so that the checkout stays as it is."""
+    """Build into tmp_path, so that the checkout stays as it is; only what is asked for."""
+    environment = {"MINIVAE_CPU": "0", "MINIVAE_CUDA": "0", **environment}
     return run(
         "setup.py", "build_ext", "-b", tmp_path / "lib", "-t", tmp_path / "tmp",
         cwd=ROOT, **environment,
@@ -49,7 +52,8 @@ def test_build_goes_on_and_says_why_in_one_line(tmp_path, environment, reason):
     assert len(lines) == 1 and reason in lines[0] and len(lines[0]) < 250
     note = tmp_path / "lib" / "minivae" / "_cpu_not_built.txt"
     assert reason in note.read_text()
-    assert [path.name for path in note.parent.iterdir()] == [note.name]
+    names = sorted(path.name for path in note.parent.iterdir())
+    assert names == [note.name, "_cuda_not_built.txt"]
 
 
 def test_build_fails_when_the_extension_was_demanded(tmp_path):
@@ -61,6 +65,113 @@ def test_a_switch_with_another_value_is_refused(tmp_path):
     process = build(tmp_path, MINIVAE_CPU="yes")
     assert process.returncode != 0
     assert "MINIVAE_CPU must be auto, 0 or 1, not 'yes'" in process.stdout
+
+
+# ---- CUDA ----------------------------------------------------------------------------------------
+
+NO_NVCC = {"CUDA_HOME": "", "CUDA_PATH": "", "PATH": "/nonexistent"}
+
+
+def fake_nvcc(root, script):
+    """A CUDA_HOME whose nvcc is this shell script."""
+    nvcc = root / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text(f"#!/bin/sh\n{script}\n")
+    nvcc.chmod(0o755)
+    return {"CUDA_HOME": str(root)}
+
+
+def test_without_nvcc_the_build_goes_on_and_says_why(tmp_path):
+    process = build(tmp_path, MINIVAE_CUDA="auto", **NO_NVCC)
+    assert process.returncode == 0, process.stdout
+    assert process.stdout.count(CUDA_SENTENCE + "no nvcc in CUDA_HOME, CUDA_PATH or PATH)") == 1
+    note = tmp_path / "lib" / "minivae" / "_cuda_not_built.txt"
+    assert note.read_text() == "no nvcc in CUDA_HOME, CUDA_PATH or PATH\n"
+
+
+def test_a_broken_nvcc_is_named(tmp_path):
+    broken = fake_nvcc(tmp_path / "cuda", "echo no such architecture >&2; exit 3")
+    process = build(tmp_path, MINIVAE_CUDA="auto", **broken, **NO_COMPILER)
+    assert process.returncode == 0, process.stdout
+    assert process.stdout.count(CUDA_SENTENCE) == 1
+
+
+def test_build_fails_when_cuda_was_demanded(tmp_path):
+    process = build(tmp_path, MINIVAE_CUDA="1", **NO_NVCC)
+    assert process.returncode != 0 and "no nvcc in CUDA_HOME" in process.stdout
+
+
+def test_cuda_switch_with_another_value_is_refused(tmp_path):
+    process = build(tmp_path, MINIVAE_CUDA="on")
+    assert process.returncode != 0
+    assert "MINIVAE_CUDA must be auto, 0 or 1, not 'on'" in process.stdout
+
+
+@pytest.fixture
+def setup_py(monkeypatch):
+    """setup.py as a module; it looks for sources relative to the checkout."""
+    monkeypatch.chdir(ROOT)
+    spec = importlib.util.spec_from_file_location("minivae_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_nvcc_is_found_and_never_sees_pybind11(setup_py, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", fake_nvcc(tmp_path / "home", "")["CUDA_HOME"])
+    monkeypatch.setenv("CUDA_PATH", fake_nvcc(tmp_path / "path", "")["CUDA_HOME"])
+    assert setup_py.find_nvcc() == str(tmp_path / "home" / "bin" / "nvcc")
+    monkeypatch.delenv("CUDA_HOME")
+    assert setup_py.find_nvcc() == str(tmp_path / "path" / "bin" / "nvcc")
+    command = setup_py.nvcc_command("nvcc")
+    assert [word for word in command if word.startswith("-I")] == ["-Icsrc"]
+    for source in setup_py.cuda.sources:
+        bound = Path(source).parent.name == "cuda" and Path(source).parent.parent.name == "bind"
+        assert ("pybind11" in (ROOT / source).read_text()) <= bound, source
+        assert "emulated" not in Path(source).parts
+
+
+def targets(setup_py):
+    words = [w for w in setup_py.nvcc_command("nvcc") if w.startswith("-gencode=")]
+    return [word.removeprefix("-gencode=arch=compute_").split(",code=") for word in words]
+
+
+def test_architectures(setup_py, monkeypatch):
+    monkeypatch.delenv("MINIVAE_CUDA_ARCH", raising=False)
+    assert targets(setup_py) == [
+        ["75", "[sm_75]"],
+        ["80", "[sm_80,sm_86,sm_89]"],
+        ["90", "[sm_90,compute_90]"],
+    ]
+    for chosen in ("80;90", "8.0, 9.0", " 80 90 "):
+        monkeypatch.setenv("MINIVAE_CUDA_ARCH", chosen)
+        assert targets(setup_py) == [["80", "[sm_80]"], ["90", "[sm_90,compute_90]"]]
+
+
+def test_a_rebuild_leaves_the_old_file_to_who_has_it_open(setup_py, tmp_path):
+    """Written under another name and renamed: an extension that is mapped does not change."""
+    from setuptools import Distribution
+
+    old, new = tmp_path / "_cpu.so", tmp_path / "built.so"
+    old.write_bytes(b"old" * 1000)
+    new.write_bytes(b"new" * 1000)
+    with old.open("rb") as mapped:
+        setup_py.OptionalBuild(Distribution()).copy_file(str(new), str(old))
+        assert mapped.read() == b"old" * 1000
+    assert old.read_bytes() == b"new" * 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_cpu.so", "built.so"]
+
+
+def test_a_built_extension_imports_without_a_device():
+    """And says what is missing when it is asked."""
+    if importlib.util.find_spec("minivae._cuda") is None:
+        pytest.skip("minivae._cuda is not built")
+    program = (
+        "from minivae import _cuda; print(_cuda.compiler, _cuda.architectures); _cuda.device()"
+    )
+    process = run("-c", program, cwd=ROOT, CUDA_VISIBLE_DEVICES="-1")
+    assert process.returncode == 1 and "CUDA " in process.stdout and "sm_" in process.stdout
+    assert "RuntimeError: asking for the current device failed: cudaError" in process.stdout
 
 
 @pytest.mark.slow
@@ -76,10 +187,10 @@ def test_pip_install_without_a_compiler(tmp_path):
     process = run(
         "-m", "pip", "install", "-v", "--no-build-isolation", "--no-deps", "--no-index",
         "--disable-pip-version-check", "--target", target, source,
-        cwd=tmp_path, MINIVAE_CPU="auto", **NO_COMPILER,
+        cwd=tmp_path, MINIVAE_CPU="auto", MINIVAE_CUDA="auto", **(NO_COMPILER | NO_NVCC),
     )  # fmt: skip
     assert process.returncode == 0, process.stdout
-    assert process.stdout.count(SENTENCE) == 1
+    assert process.stdout.count(SENTENCE) == process.stdout.count(CUDA_SENTENCE) == 1
     program = (
         # An editable install of the checkout would serve what is missing here.
         "import sys; sys.meta_path = [f for f in sys.meta_path if 'Editable' not in repr(f)];"

@@ -1,0 +1,134 @@
+"""What the compiler says of every CUDA kernel: registers, shared memory, spills, wide accesses.
+
+    python benchmarks/cuda_resources.py [--arch 90] [--json benchmarks/results/cuda_resources.json]
+
+Needs nvcc and no GPU: each csrc/cuda/*.cu becomes PTX, whose memory instructions are counted, and
+ptxas reports on what it makes of it. test_cuda_compile.py holds the numbers under bounds.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+CSRC = Path(__file__).parent.parent / "csrc"
+WIDE = re.compile(r"\b(ld|st)\.(?:volatile\.)?global(?:\.nc)?\.(v4\.[fbus]32|v2\.[fbus]64)\b")
+REPORT = re.compile(
+    r"Compiling entry function '(?P<symbol>\w+)' for '\w+'.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers"
+    r"(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
+    re.DOTALL,
+)
+
+
+def nvcc():
+    """The path of nvcc, or None."""
+    roots = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    found = [shutil.which(os.path.join(root, "bin", "nvcc")) for root in roots]
+    return next(filter(None, [*found, shutil.which("nvcc")]), None)
+
+
+def _run(*command):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def demangled(symbols):
+    """Readable names, without namespaces: ``forward_quads<true, true, float>``."""
+    if not symbols or shutil.which("c++filt") is None:
+        return {s: s for s in symbols}
+    lines = subprocess.run(
+        ["c++filt"], input="\n".join(symbols), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return {s: _short(line) for s, line in zip(symbols, lines, strict=True)}
+
+
+def _short(name):
+    """Off with the return type, the namespaces and the parameters."""
+    name = re.sub(r"minivae::|\(anonymous namespace\)::", "", name).removeprefix("void ")
+    depth = 0
+    for i, letter in enumerate(name):
+        depth += (letter == "<") - (letter == ">")
+        if letter == "(" and depth == 0:
+            return name[:i]
+    return name
+
+
+def kernels_of(ptx):
+    """(symbol, body) of each kernel in a PTX file."""
+    parts = re.split(r"^\s*(?:\.weak\s+|\.visible\s+)?\.entry\s+(\w+)\(", ptx, flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def inspect(source, arch, compiler):
+    """A dict from kernel name to its resources, for one .cu file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ptx = Path(scratch, "kernels.ptx")
+        flags = ["-std=c++17", "-O3", f"-arch=sm_{arch}", f"-I{CSRC}", "-Werror=all-warnings"]
+        _run(compiler, *flags, "-ptx", source, "-o", ptx)
+        ptxas = Path(_tools(compiler), "ptxas")
+        said = _run(ptxas, f"-arch=sm_{arch}", "-O3", "-v", ptx, "-o", Path(scratch, "x.cubin"))
+        bodies = kernels_of(ptx.read_text())
+    names = demangled([symbol for symbol, _ in bodies])
+    reports = {m["symbol"]: m for m in REPORT.finditer(said)}
+    result = {}
+    for symbol, body in bodies:
+        report = reports[symbol]
+        wide = WIDE.findall(body)
+        result[names[symbol]] = {
+            "registers": int(report["registers"]),
+            "shared_bytes": int(report["shared"] or 0),
+            "stack_bytes": int(report["stack"]),
+            "spill_bytes": int(report["stores"]) + int(report["loads"]),
+            "wide_loads": sum(kind == "ld" for kind, _ in wide),
+            "wide_stores": sum(kind == "st" for kind, _ in wide),
+        }
+    return result
+
+
+def _tools(compiler):
+    """The folder of ptxas, which need not be where the ``nvcc`` on the path is."""
+    plan = _run(compiler, "-dryrun", "-ptx", "x.cu", "-o", "x.ptx")
+    return re.search(r"_HERE_=(\S+)", plan)[1]
+
+
+def resources(arch=90, sources=None):
+    """{file: {kernel: resources}} of every .cu file of csrc/cuda (or of ``sources``)."""
+    compiler = nvcc()
+    if compiler is None:
+        raise RuntimeError("no nvcc in CUDA_HOME, CUDA_PATH or PATH")
+    sources = sorted(CSRC.glob("cuda/*.cu")) if sources is None else sources
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda source: inspect(source, arch, compiler), sources)
+        return {source.name: kernels for source, kernels in zip(sources, found, strict=True)}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--arch", type=int, default=90, help="compute capability, as 90")
+    parser.add_argument("--json", type=Path, help="write the report to this file")
+    options = parser.parse_args(argv)
+    found = resources(options.arch)
+    version = re.search(r"release ([\d.]+)", _run(nvcc(), "--version"))[1]
+    if options.json:
+        record = {"nvcc": version, "arch": f"sm_{options.arch}", "files": found}
+        options.json.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    for file, kernels in found.items():
+        for kernel, r in sorted(kernels.items()):
+            print(
+                f"{file:<30} {kernel:<48} {r['registers']:>3} registers"
+                f" {r['shared_bytes']:>6} B shared {r['spill_bytes']:>4} B spilled"
+                f" {r['wide_loads']:>3} + {r['wide_stores']} wide"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@
 
 #include "bind/cuda/device_array_args.h"
 #include "bind/cuda/modules.h"
+#include "cuda/divisor.h"
 #include "cuda/emulated/block.h"
 #include "cuda/emulated/runtime.h"
 #include "cuda/launch_geometry.h"
@@ -34,6 +35,10 @@ void bind_geometry(py::module_& module) {
   m.def("part_in_row", [](Index quad, Index row, Index columns) {
     const QuadPart part = part_in_row(quad, row, columns);
     return std::make_pair(part.begin, part.end);
+  });
+  m.def("divide", [](Index n, Index d) {
+    const QuotientRest result = divide(n, Divisor(d));
+    return std::make_pair(result.quotient, result.rest);
   });
 }
 

@@ -138,12 +138,20 @@ def wheel(python, scratch, **compiler):
     """A wheel, built and then installed; the tests see nothing of the source."""
     source, env = source_tree(scratch / "source"), Environment(python, scratch / "venv")
     run(env.python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", scratch / "wheels", source,
-        cwd=scratch, MINIVAE_CPU="1", MINIVAE_CUDA="0", **compiler)  # fmt: skip
+        cwd=scratch, **{"MINIVAE_CPU": "1", "MINIVAE_CUDA": "0", **compiler})  # fmt: skip
     shutil.rmtree(source)
     (built,) = (scratch / "wheels").glob("*.whl")
     env.pip(f"{built}[test]", cwd=scratch)
     elsewhere = tests_alone(scratch / "elsewhere")
     return env.test(*TESTS, cwd=elsewhere), env.kernels(elsewhere)
+
+
+def wheel_for_gpu(python, scratch):
+    """The same with minivae._cuda for one architecture; it imports without a GPU and says so."""
+    passed, isas = wheel(python, scratch, MINIVAE_CUDA="1", MINIVAE_CUDA_ARCH="90")
+    code = "import minivae._cuda; from minivae import kernels; print(kernels.reasons()['cuda'])"
+    run(scratch / "venv" / "bin" / "python", "-c", code, cwd=scratch)
+    return passed, isas
 
 
 def sdist(python, scratch, whole=True, **compiler):
@@ -187,13 +195,14 @@ def measure(quick):
         ("editable, path with spaces and ünïcödé, GCC", "3.10", editable_in_a_strange_path, {}),
         ("wheel, GCC", "3.11", wheel, {}),
         ("wheel, clang", "3.12", wheel, clang()),
+        ("wheel, GCC and nvcc", "3.11", wheel_for_gpu, {} if shutil.which("nvcc") else None),
         ("source distribution, its whole suite, GCC", "3.13", sdist, {}),
         ("source distribution, no compiler", "3.12", sdist, {"whole": False, **NO_COMPILER}),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as root:
         for number, (name, version, install, options) in enumerate(cases):
             if pythons[version] is None or options is None:
-                what = f"Python {version}" if pythons[version] is None else "clang"
+                what = f"Python {version}" if pythons[version] is None else name.split()[-1]
                 rows.append([name, version, "–", f"not run: no {what} here"])
                 continue
             scratch = Path(root) / str(number)
@@ -224,14 +233,16 @@ def _instruction_sets(scratch, version, faults):
     rows, python = [], scratch / "venv" / "bin" / "python"
     env, cwd = Environment.__new__(Environment), scratch / "elsewhere"
     env.python = python
-    for isa in env.kernels(cwd).split()[1:-1]:
+    forced, passed = env.kernels(cwd).split()[1:-1], 0
+    for isa in forced:
         try:
             got = env.kernels(cwd, MINIVAE_ISA=isa)
             assert got.split()[0] == isa, got
-            rows.append([f"wheel, MINIVAE_ISA={isa}", version,
-                         env.test(*KERNEL_TESTS, cwd=cwd, MINIVAE_ISA=isa), "pass"])  # fmt: skip
+            passed += env.test(*KERNEL_TESTS, cwd=cwd, MINIVAE_ISA=isa)
         except (InstallError, AssertionError) as error:
             faults.append(f"MINIVAE_ISA={isa}: {error}")
+    if forced:
+        rows.append([f"wheel, MINIVAE_ISA={', '.join(forced)}", version, passed, "pass"])
     qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
     name = "wheel, emulated CPU without AVX"
     if not qemu:

@@ -88,19 +88,22 @@ def locked():
 def _lock_row(rows, faults):
     packages = locked()
     faults += [f"{name} is locked without a hash" for name, (_, n) in packages.items() if not n]
+    known = {name.lower() for name in packages}
+    for bound in lower_bounds():
+        if bound.partition("==")[0].lower() not in known:
+            faults.append(
+                f"{bound} is a lower bound of pyproject.toml, but nothing is locked for it"
+            )
     rows.append(["locked packages with SHA-256 hashes", len(packages),
                  f"{sum(n for _, n in packages.values()):,} hashes"])  # fmt: skip
 
 
 def lower_bounds():
     """name==version of every bound of the package's own and its tests' requirements."""
-    import tomllib  # Python 3.11 has it
-
-    project = tomllib.loads((report.ROOT / "pyproject.toml").read_text("utf-8"))
-    wanted = [*project["project"]["dependencies"],
-              *project["project"]["optional-dependencies"]["test"]]  # fmt: skip
-    pairs = [re.match(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line).groups() for line in wanted]
-    # A bound of two numbers is met first by the release .0, where there are three.
+    project = (report.ROOT / "pyproject.toml").read_text("utf-8")
+    lists = [re.search(rf"^{key} = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
+             for key in ("dependencies", "test")]  # fmt: skip
+    pairs = re.findall(r'^ *"([A-Za-z0-9_.-]+)>=([0-9.]+)"', "".join(lists), re.MULTILINE)
     return [f"{name}=={version}" for name, version in pairs]
 
 

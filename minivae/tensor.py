@@ -323,7 +323,8 @@ def unbroadcast(grad, shape):
 def fingerprint(array, whole=1024, samples=64):
     """A checksum that changes when the array is written to; None on a GPU, where it would have
     to wait for the device. Up to ``whole`` elements every one counts; in a larger array
-    ``samples`` evenly spaced ones do, so that the check costs microseconds.
+    ``samples`` evenly spaced ones do, so that the check costs microseconds: a change of
+    ``size // samples`` neighbouring elements or more is always seen, a smaller one perhaps.
     """
     if is_device_array(array):
         return None

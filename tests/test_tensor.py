@@ -11,7 +11,7 @@ import pytest
 
 import minivae as mv
 from minivae import functional as F
-from minivae.tensor import Function
+from minivae.tensor import Function, fingerprint
 
 
 def leaf(values, dtype=np.float64):
@@ -496,3 +496,16 @@ def test_tensor_shares_its_array():
     assert x.data is a
     assert np.shares_memory(x.numpy(), a)
     assert np.shares_memory(x.detach().data, a)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1024, 1025, 4097, 100_003])
+def test_a_change_in_place_of_a_64th_of_an_array_is_seen(size):
+    """Of every element, where there are at most 1024 of them."""
+    rng = np.random.default_rng(size)
+    before = rng.standard_normal(size)
+    width = 1 if size <= 1024 else size // 64
+    for start in (0, size - width, *rng.integers(0, size - width + 1, 50)):
+        after = before.copy()
+        after[start : start + width] += 1e-9
+        assert fingerprint(after) != fingerprint(before)
+    assert fingerprint(before.copy()) == fingerprint(before)

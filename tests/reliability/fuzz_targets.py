@@ -149,6 +149,10 @@ class Resume(Target):
         self.out = OutputFolder(self.folder).__enter__()
         self.path = self.folder / "checkpoint.safetensors"
 
+    def close(self):
+        self.out.__exit__()
+        super().close()
+
     def trainer(self):
         model, adam = _tiny()
         return Trainer(model, adam, OneImage(), OneImage(), self.out, epochs=3, config={"lr": 0.1})

@@ -32,12 +32,24 @@ def fill(text, results):
     """The page with every table as its section's record has it, and a line on the recording."""
 
     def written(match):
+        if match[2] == "runs":
+            return match[1] + _runs(results)
         record = results.get(match[2])
         if record is None:
             return f"{match[1]}| |\n|---|\n| not recorded yet |\n"
         return match[1] + report.table(record["columns"], record["rows"])
 
     return TABLE.sub(written, text)
+
+
+def _runs(results):
+    """The table of the last full runs."""
+    rows = [
+        [section.replace("_", " "), r["date"], round(r["seconds"]), len(r["faults"])]
+        for section in SECTIONS
+        if (r := results.get(section))
+    ]
+    return report.table(["section", "date", "seconds", "faults"], rows)
 
 
 def recorded():

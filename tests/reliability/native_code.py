@@ -155,25 +155,23 @@ def _large_row(rows, faults):
 
 def _sanitizer_row(name, switch, runtime, options, tests, rows, faults, numbers):
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    library = (
-        compiler
-        and subprocess.run(
-            [compiler, f"-print-file-name={runtime}"], capture_output=True, text=True
-        ).stdout.strip()
-    )
-    if not library or not os.path.isabs(library):
+    # The runtime has to be there before Python, and the C++ library before the runtime looks for
+    # the function that throws.
+    libraries = [_library(compiler, name) for name in (runtime, "libstdc++.so.6")]
+    if not all(libraries):
         rows.append([f"kernel tests, sanitizer of {name}", 0, "not run: no sanitizer here"])
         return
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         _sanitized_copy(folder, compiler, switch)
         environment = {
-            **os.environ, **options, "LD_PRELOAD": library, "PYTHONMALLOC": "malloc",
+            **os.environ, **options, "LD_PRELOAD": " ".join(libraries), "PYTHONMALLOC": "malloc",
             "PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "dev", "OPENBLAS_NUM_THREADS": "1",
         }  # fmt: skip
         fixed = ["setarch", "-R"] if shutil.which("setarch") else []  # TSan wants a fixed layout
         done = subprocess.run(
-            [*fixed, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+            [*fixed, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+             "--capture=sys", *tests],
             cwd=folder / "tests", env=environment, capture_output=True, text=True,
         )  # fmt: skip
         passed = re.search(r"(\d+) passed", done.stdout)
@@ -192,6 +190,16 @@ def _sanitizer_row(name, switch, runtime, options, tests, rows, faults, numbers)
         faults += [f"sanitizer of {name}: {fault}" for fault in wrong]
         rows.append([f"bindings, sanitizer of {name}", sum(outcomes.values()),
                      f"{sum('exit' in fault for fault in wrong)} reports"])  # fmt: skip
+
+
+def _library(compiler, name):
+    """The path of a library of the compiler's, or None."""
+    if compiler is None:
+        return None
+    path = subprocess.run(
+        [compiler, f"-print-file-name={name}"], capture_output=True, text=True
+    ).stdout.strip()
+    return path if os.path.isabs(path) else None
 
 
 def _report(text):

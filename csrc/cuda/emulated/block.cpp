@@ -128,9 +128,13 @@ struct Block {
     const auto start = std::chrono::steady_clock::now();
     while (meeting.generation.load(std::memory_order_acquire) == generation) {
       if (failed.load(std::memory_order_relaxed)) throw EmulationError("another thread of the block failed");
-      if (missing()) fail(std::string(site) + " is not reached by every thread that it waits for");
+      const bool ended = missing();
       pause();
-      if (std::chrono::steady_clock::now() - start > std::chrono::seconds(60)) {
+      // Looked at again, because who met the others may have gone on and ended since.
+      if (ended && meeting.generation.load(std::memory_order_acquire) == generation) {
+        fail(std::string(site) + " is not reached by every thread that it waits for");
+      }
+      if (std::chrono::steady_clock::now() - start > std::chrono::seconds(300)) {
         fail(std::string(site) + ": threads wait for one another in a circle");
       }
     }

@@ -232,6 +232,28 @@ def test_classes_of_one_mean_are_found_by_neighbours_alone():
     assert estimators.linear_probe(*halves) < 0.7
 
 
+def test_the_scale_of_a_latent_does_not_matter_to_the_probe():
+    (codes, labels), (test, expected) = clouds(), clouds(seed=1)
+    scale, shift = np.array([1e3, 1, 1e-3]), np.array([1e5, -3, 1])
+    plain, moved = (
+        estimators.linear_probe(to(codes), labels, to(test), expected)
+        for to in (lambda x: x, lambda x: x * scale + shift)
+    )
+    assert plain == moved > 0.95
+
+
+def test_a_test_code_is_judged_by_itself():
+    """Its class does not depend on which others come with it: their moments are not used."""
+    (codes, labels), (test, expected) = clouds(spread=2.5), clouds(seed=1, spread=2.5)
+    near = abs(test[:, 0]) < 0.5
+    for probe in (estimators.linear_probe, estimators.nearest_neighbour_accuracy):
+        right = [
+            probe(codes, labels, test[rows], expected[rows]) * rows.sum()
+            for rows in (near, ~near, near | ~near)
+        ]
+        assert right[0] + right[1] == pytest.approx(right[2])
+
+
 def test_the_probe_ends_where_the_gradient_vanishes():
     """Computed here, by hand: X^T (softmax - one-hot) / N + 2 L2 W."""
     codes, labels = clouds(spread=2.5)

@@ -12,7 +12,7 @@ import minivae as mv
 from cuda_emulation import emulated_device
 from minivae import estimators, models, report
 from minivae.__main__ import main
-from minivae.data import PixelBatches, mnist, synthetic_digits
+from minivae.data import DequantisedBatches, PixelBatches, mnist, synthetic_digits
 from minivae.data.idx import idx_header
 from minivae.noise import NoiseStream
 
@@ -107,10 +107,26 @@ def test_the_numbers_are_those_of_the_estimators(tmp_path, data, evaluate):
     nll = estimators.importance_weighted_nll(model, test.epoch(0), NoiseStream(*noise), 4)
     elbo = estimators.elbo(model, test.epoch(0), NoiseStream(*noise), report.ELBO_SAMPLES)
     mu, _ = estimators.posteriors(model, test.epoch(0))
+    train = PixelBatches(digits.train_images, 9, binarize="static", train=False)
+    codes, _ = estimators.posteriors(model, train.epoch(0))
+    labelled = codes, digits.train_labels, mu, digits.test_labels
     assert code == 0
     assert result["importance_weighted"]["nats"] == nll.nll
     assert result["elbo"]["loss"] == elbo.loss
     assert result["active_units"] == estimators.active_units(mu)
+    assert result["probes"]["digit"]["linear"] == estimators.linear_probe(*labelled)
+    assert result["probes"]["digit"]["nearest_neighbours"] == (
+        estimators.nearest_neighbour_accuracy(*labelled)
+    )
+
+
+def test_a_density_is_of_dequantised_pixels(tmp_path, data, evaluate):
+    model = models.MLPVAE(latent_dim=3, hidden=8, likelihood="gaussian")
+    _, _, result = evaluate(saved(tmp_path / "c", model), "--data", data)
+    batches = DequantisedBatches(mnist.load(data).test_images, 3).epoch(0)
+    noise = NoiseStream(0, estimators.IMPORTANCE)
+    nll = estimators.importance_weighted_nll(model, batches, noise, 4)
+    assert result["importance_weighted"]["nats"] == nll.nll
 
 
 def test_the_same_command_writes_the_same_bytes(tmp_path, data, evaluate):
@@ -202,6 +218,10 @@ def test_a_damaged_checkpoint(tmp_path, data, evaluate):
         ({"config": {"architecture": {}}}, "not an architecture of this version"),
         ({"config": {"architecture": {"name": ["x"]}}}, "not an architecture of this version"),
         ({"config": {"architecture": {"name": "Gan"}}}, "not an architecture of this version"),
+        ({"config": {"architecture": {"name": "MLPVAE", "hidden": 10**5, "latent_dim": 10**5}}},
+         "too small a file for an architecture of sizes [100000, 100000]"),
+        ({"config": {"architecture": {"name": "FaceVAE", "image_size": 5000}}}, "too small a file"),
+        ({"config": {"architecture": {"name": "DeepVAE", "hidden": [1] * 99999}}}, "too small a"),
         ({"config": {"architecture": {"name": "MLPVAE", "depth": 3}}}, "not an architecture"),
         ({"config": {"architecture": {"name": "MLPVAE", "hidden": "x"}}}, "not an architecture"),
         ({"config": {"architecture": {"name": "AutoEncoder", "dims": [784, 2]}}}, "expected a VAE"),

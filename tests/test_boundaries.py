@@ -93,6 +93,16 @@ def test_a_channel_of_two_values_is_the_least_that_training_takes():
         F.batch_norm(np.array([[1.0]]), *args, training=True)
 
 
+def test_output_sizes_of_convolutions():
+    assert [conv.conv_output_size(n, 3) for n in (3, 4, 5)] == [1, 2, 3]
+    sizes = [conv.conv_output_size(n, 3, 2, 1, 2) for n in (3, 4, 5, 6)]
+    assert sizes == [1, 1, 2, 2] and {type(n) for n in sizes} == {int}
+    with pytest.raises(ValueError, match=r"^size 2 with padding 0 on both sides is 2, smaller"):
+        conv.conv_output_size(2, 3)
+    with pytest.raises(ValueError, match=r"^size 1 gives 0 = \(1 - 1\) \* 1 - 2 \* 1 \+ 1 \* "):
+        conv.conv_transpose_output_size(1, 2, padding=1)
+
+
 def test_output_padding_that_can_be_had():
     assert conv.output_padding_for(4, 4, 1) == 0  # stride 1, padding 0, dilation 1
     assert [conv.output_padding_for(3, size, 3, stride=2) for size in (7, 8)] == [0, 1]
@@ -137,6 +147,43 @@ def test_unneeded_gradients_are_not_computed():
                 assert (gradient is None) == spared, (op, needed, k)
 
 
+def test_reductions_of_the_losses():
+    """Sum by default; a mean is over elements, also where rows are summed first."""
+    x, t = np.array([[0.5, -1.0, 2.0], [0.25, 3.0, -2.0]]), np.array([[0.0, 1, 1], [0.5, 0, 1]])
+    s = 1 / (1 + np.exp(-x))
+    for loss, each in (
+        (F.bce_with_logits, -t * np.log(s) - (1 - t) * np.log(1 - s)),
+        (F.squared_error_with_logits, (s - t) ** 2),
+        (F.mse, (x - t) ** 2),
+        (lambda *a: F.gaussian_nll(a[0], a[1], np.zeros_like(x), *a[2:]),
+         0.5 * (math.log(2 * math.pi) + (x - t) ** 2)),
+    ):  # fmt: skip
+        for reduction, expected in (
+            ((), each.sum()), (("sum",), each.sum()), (("mean",), each.sum() / 6),
+            (("none",), each), (("rows",), each.sum(axis=1)),
+        ):  # fmt: skip
+            np.testing.assert_allclose(loss(x, t, *reduction).data, expected, rtol=1e-12)
+
+
+def operations(tensor):
+    """The names of all operations behind a tensor."""
+    if tensor.creator is None:
+        return set()
+    behind = (operations(t) for t in tensor.creator.inputs)
+    return {type(tensor.creator).__name__}.union(*behind)
+
+
+def test_composed_kernels_compose_and_others_do_not():
+    x = Tensor(np.zeros((2, 3)), requires_grad=True)
+    for call, fused in (
+        (lambda: F.bce_with_logits(x, np.zeros((2, 3)), "rows"), "BCEWithLogits"),
+        (lambda: F.reparameterize_kl(x, x, np.zeros((2, 3)))[1], "ReparameterizeKL"),
+    ):
+        assert fused in operations(call())
+        with kernels.use("composed"):
+            assert fused not in operations(call())
+
+
 # Kernels
 
 
@@ -170,5 +217,21 @@ def test_losses_name_themselves():
                 loss(np.zeros(2), np.zeros(3))
             name = loss.__name__
             assert str(caught.value) == f"{name}: expected target of shape (2,), got (3,)"
+    x, w = np.zeros((1, 2, 4, 4)), np.zeros((2, 2, 3, 3))
+    for function in (F.conv2d, F.conv_transpose2d):
+        name = function.__name__
+        with pytest.raises(ValueError, match=rf"^{name}: expected x and w with 4 axes"):
+            function(x[0], w)
+        for option in ("stride", "padding", "dilation"):
+            with pytest.raises(ValueError, match=rf"^{option}: expected an int or a pair"):
+                function(x, w, **{option: -1})
+    with pytest.raises(ValueError, match=r"^output_padding: expected an int or a pair"):
+        F.conv_transpose2d(x, w, output_padding=-1)
+    right = {"running_mean": np.zeros(2), "running_var": np.ones(2), "w": np.ones(2)}
+    right["b"] = np.zeros(2)
+    for wrong in right:
+        args = right | {wrong: np.zeros(3)}
+        with pytest.raises(ValueError, match=rf"^batch_norm: expected {wrong} \(2,\), got \(3,\)"):
+            F.batch_norm(np.zeros((4, 2)), **args, training=True)
     with pytest.raises(TypeError, match="exponent: expected a Python number, got ndarray"):
         basic.pow(Tensor(np.ones(2)), np.ones(2))

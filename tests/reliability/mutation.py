@@ -3,7 +3,7 @@ optimisers by mutmut: how many do the tests notice?
 
 The tests run in one process of one core, forked for each mutant; mutmut picks those that reach the
 changed function. Mutants that change a message alone are not run, nor are those that can change no
-result. MINIVAE_MUTANTS names a folder to keep, where a second run goes on.
+result. MINIVAE_MUTANTS names a folder to keep, where a second run takes up the survivors alone.
 """
 
 import ast
@@ -72,11 +72,11 @@ EXAMPLES = 10
 EXPLAINED = Path(__file__).with_name("mutation_explained.json")
 NOTICED = {1, 3, 24, 36, 152, -24, -11}  # a test failed, took too long, or crashed
 
-# Mutants that change no result on this machine, by the line they make; not run.
+# Mutants that change no result on this machine, by what is alike before and after; not run.
 EQUIVALENT = [
-    (r"array_module\(None\)|kernels\.get\([^)]*\bNone\b", "asks which device an array is on"),
-    (r"self\.needs\[\w+\] or True", "computes a gradient that nobody asked for"),
-    (r"strict=(None|False)", "lengths that the line before made equal"),
+    (r"(array_module|kernels\.get)\(('\w+')?[^()]*\)", r"\1(\2)", "asks where an array lives"),
+    (r"if (self\.needs\[\w+\])( or True)?", r"if \1", "a gradient that nobody asked for"),
+    (r",? ?strict=\w+", "", "lengths that the line before made equal"),
 ]
 
 
@@ -101,15 +101,17 @@ def _group(group, folder):
     _mutmut(folder, "no.such.mutant")
     mutants = list(_mutants(group, folder))
     chosen = [m["key"] for m in mutants if m["kind"] == "maths"]
-    if len(chosen) > SAMPLE:
+    codes = _codes(folder)
+    if any(codes[key] is not None for key in chosen):  # an earlier run's folder
+        chosen = [key for key in chosen if codes[key] is not None and codes[key] not in NOTICED]
+    elif len(chosen) > SAMPLE:
         chosen = random.Random(0).sample(chosen, SAMPLE)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        _mutmut(folder, *chosen, timeout=60 * MINUTES)
-    codes = {}
-    for path in _metas(folder):
-        codes |= json.loads(path.read_text())["exit_code_by_key"]
+    if chosen:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _mutmut(folder, *chosen, timeout=60 * MINUTES)
+    codes = _codes(folder)
     for m in mutants:
-        m["code"] = codes.get(m["key"])
+        m["code"] = codes[m["key"]]
     run = sum(m["code"] is not None for m in mutants)
     print(f"{group}: {len(mutants)} planted, {len(chosen)} drawn, {run} run", flush=True)
     return mutants
@@ -156,6 +158,14 @@ def _metas(folder):
     return sorted((folder / "mutants" / "minivae").glob("**/*.py.meta"))
 
 
+def _codes(folder):
+    """Exit code of the tests for every mutant, None for one that was not run."""
+    codes = {}
+    for path in _metas(folder):
+        codes |= json.loads(path.read_text())["exit_code_by_key"]
+    return codes
+
+
 def _mutants(group, folder):
     """key, group, function, change and kind of every mutant that mutmut planted."""
     for meta in _metas(folder):
@@ -174,7 +184,7 @@ def _mutants(group, folder):
             yield {
                 "key": key, "group": group, "file": name, "change": change,
                 "function": ".".join(re.sub(r"^xǁ|^x_", "", stem).split("ǁ")),
-                "kind": _kind(before, after, change),
+                "kind": _kind(before, after),
             }  # fmt: skip
 
 
@@ -192,16 +202,15 @@ def _change(before, after):
     ]
 
 
-def _kind(before, after, change):
-    """ "message" when only text differs, a reason of EQUIVALENT, or "maths"."""
-    made = " ".join(line for line in change if line.startswith("+"))
+def _kind(before, after):
+    """What the mutant changes: "a message", a reason of EQUIVALENT, or "maths"."""
     if _skeleton(before) == _skeleton(after):
-        return "message"
-    for pattern, reason in EQUIVALENT:
-        if re.search(pattern, made):
+        return "a message"
+    texts = ["\n".join(_lines(function)) for function in (before, after)]
+    for pattern, alike, reason in EQUIVALENT:
+        old, new = (re.sub(pattern, alike, text) for text in texts)
+        if old == new:
             return reason
-    if re.search(r"\w zip\(|zip\(", made) and "strict" not in made:
-        return EQUIVALENT[-1][1]
     return "maths"
 
 

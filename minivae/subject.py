@@ -1,5 +1,6 @@
 """What is evaluated: the model of a checkpoint, and the images it was trained and tested on."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,7 @@ def load_model(path):
     seed, binarize = config["seed"], config["binarize"]
     if not (isinstance(seed, int) and seed >= 0 and binarize in BINARIZE):
         raise CheckpointError(f"{path}: its configuration is none of a training run")
+    _require_plausible(path, config["architecture"])
     try:
         model = models.build(**config["architecture"])
     except (TypeError, ValueError, MemoryError, OverflowError) as error:
@@ -100,6 +102,26 @@ def load_model(path):
         raise CheckpointError(f"{path}: expected a VAE, found {type(model).__name__}")
     checkpoint.load(path, model)
     return model, config
+
+
+def _require_plausible(path, architecture):
+    """CheckpointError when the sizes ask for weights that the file is too small to hold.
+
+    The model is built before its weights are compared with the file's; a few bytes must not make
+    it gigabytes. The two largest sizes meet in one weight, of four bytes an element, and each
+    size has weights of its own, whose names and shapes take room too.
+    """
+    sizes, stack = [1, 1], [*architecture.values()]
+    stack.append(architecture.get("image_size"))  # squared
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, int):
+            sizes.append(abs(value))
+    largest, second = sorted(sizes)[:-3:-1]
+    if len(sizes) * max(64, largest * second) > Path(path).stat().st_size:
+        raise CheckpointError(f"{path}: too small a file for so large an architecture")
 
 
 def digits(folder):

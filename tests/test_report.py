@@ -218,8 +218,10 @@ def test_a_damaged_checkpoint(tmp_path, data, evaluate):
         ({"config": {"architecture": {}}}, "not an architecture of this version"),
         ({"config": {"architecture": {"name": ["x"]}}}, "not an architecture of this version"),
         ({"config": {"architecture": {"name": "Gan"}}}, "not an architecture of this version"),
-        ({"config": {"architecture": {"name": "MLPVAE", "hidden": 10**5, "latent_dim": 10**5}}},
-         "too small a file for an architecture of sizes [100000, 100000]"),
+        (
+            {"config": {"architecture": {"name": "MLPVAE", "hidden": 10**5, "latent_dim": 10**5}}},
+            "too small a file for so large an architecture",
+        ),
         ({"config": {"architecture": {"name": "FaceVAE", "image_size": 5000}}}, "too small a file"),
         ({"config": {"architecture": {"name": "DeepVAE", "hidden": [1] * 99999}}}, "too small a"),
         ({"config": {"architecture": {"name": "MLPVAE", "depth": 3}}}, "not an architecture"),

@@ -20,7 +20,7 @@ import report  # noqa: F401  puts tests/ on the path
 import safetensors.numpy
 from PIL import Image
 
-from minivae import checkpoint, metrics, models, nn, optim, options
+from minivae import checkpoint, metrics, models, nn, optim, options, subject
 from minivae.data import attributes, image_file, image_folder, image_npz, read_idx
 from minivae.errors import CheckpointError, DataError, MinivaeError
 from minivae.files import OutputFolder
@@ -181,6 +181,36 @@ class Resume(Target):
         header = json.dumps({"sha256": checkpoint._digest(text, tensors), "state": text})
         self.write(safetensors.numpy.save(tensors, {checkpoint.FORMAT: header}))
         trainer.resume()
+
+
+class Evaluated(Target):
+    """What a checkpoint says of its architecture, and a model built by it."""
+
+    refusal = CheckpointError
+
+    def seeds(self):
+        rest = {"seed": 3, "binarize": "static"}
+        made = [
+            models.MLPVAE(1, 1), models.ConditionalVAE(1, hidden=1),
+            models.DeepVAE(1, hidden=[1, 2]), models.MLPVAE(1, 2, likelihood="gaussian"),
+        ]  # fmt: skip
+        return [
+            json.dumps(
+                {"config": rest | {"architecture": {"name": type(m).__name__, **m.config()}}}
+            ).encode()
+            for m in made
+        ]
+
+    def use(self, data):
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:  # the file could not be written
+            raise CheckpointError("not text") from error
+        tensors = {f"model.{n}": a for n, a in models.MLPVAE(1, 1).state_dict().items()}
+        header = json.dumps({"sha256": checkpoint._digest(text, tensors), "state": text})
+        self.write(safetensors.numpy.save(tensors, {checkpoint.FORMAT: header}))
+        model, config = subject.load_model(self.path)
+        assert isinstance(model, models.VAE) and config["binarize"] in subject.BINARIZE
 
 
 class ImageFile(Target):
@@ -355,6 +385,7 @@ TARGETS = {
     "checkpoints behind their checksum": Checkpoint,
     "checkpoints": Signed,
     "a run's state and configuration": Resume,
+    "an evaluated model's architecture": Evaluated,
     "image files": ImageFile,
     "image folders": Folder,
     "attribute tables": Attributes,

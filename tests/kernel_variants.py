@@ -1,10 +1,19 @@
-"""Every way the kernels can run here, as test parameters: one per variant and instruction set."""
+"""Every way the kernels can run here, as test parameters: one per variant and instruction set.
+
+``cupy`` and ``cuda`` run on a GPU, and are skipped without one; ``cupy-emulated`` and
+``cuda-emulated`` run the same Python and the same kernels' bodies on the CPU. Both take and give
+NumPy arrays here, so that one suite serves all.
+"""
 
 import contextlib
+import functools
 
+import numpy as np
 import pytest
 
-from minivae import kernels
+import cuda_build
+from cuda_emulation import emulated_device
+from minivae import backend, kernels
 from minivae.kernels import reference
 
 
@@ -17,15 +26,87 @@ def _cpu_sets():
     return [f"cpu-{isa}" for isa in _cpu.isas()]
 
 
-NAMES = ["reference", *_cpu_sets(), "numba"]
+EMULATED = [] if cuda_build.missing() else ["cupy-emulated", "cuda-emulated"]
+NAMES = ["reference", *_cpu_sets(), "numba", "cupy", "cuda", *EMULATED]
 # Those that can run, for loops inside a test. As parameters NAMES is better: it shows a skip.
-USABLE = [name for name in NAMES if name.partition("-")[0] in kernels.available()]
+# CuPy's lacks kernels, and a skip inside a loop would end it.
+USABLE = [
+    name
+    for name in NAMES
+    if (name.partition("-")[0] in kernels.available() or name in EMULATED) and "cupy" not in name
+]
+
+
+class OnDevice:
+    """The functions of a module of device kernels, for NumPy arrays.
+
+    Arguments are copied to device memory, to aligned addresses or all of them one element past
+    one, as the sizes have it, with guard values around them, and back when they may be written.
+    """
+
+    GUARD = 8  # elements on either side
+
+    def __init__(self, module):
+        self.module, self.__name__ = module, module.__name__
+
+    def __getattr__(self, name):
+        if not hasattr(self.module, name):
+            pytest.skip(f"{self.__name__} leaves {name} to the reference")
+        function = getattr(self.module, name)
+        if not callable(function):
+            return function
+
+        @functools.wraps(function)
+        def on_host(*arguments, **keywords):
+            sent = []
+            given = [x for x in (*arguments, *keywords.values()) if isinstance(x, np.ndarray)]
+            before = self.GUARD + sum(x.size for x in given) % 2
+            arguments = [self._send(x, before, sent) for x in arguments]
+            keywords = {key: self._send(x, before, sent) for key, x in keywords.items()}
+            result = function(*arguments, **keywords)
+            for host, device, room, before in sent:
+                after = backend.to_numpy(room)
+                inside = slice(before, before + host.size)
+                assert np.isnan(np.delete(after, np.r_[inside])).all(), "written out of bounds"
+                if host.flags.writeable:
+                    host[...] = backend.to_numpy(device)
+                else:
+                    np.testing.assert_array_equal(backend.to_numpy(device), host)
+            return self._receive(result, sent)
+
+        return on_host
+
+    def _send(self, x, before, sent):
+        """An array on the device, ``before`` elements into a larger one."""
+        if not isinstance(x, np.ndarray) or not x.flags.aligned:
+            return x
+        if x.dtype.char not in "fd" or not x.flags.c_contiguous:
+            return backend.to_device(np.array(x, order="K"), "cuda")
+        room = backend.to_device(np.full(x.size + 2 * before, np.nan, x.dtype), "cuda")
+        device = room[before : before + x.size].reshape(x.shape)
+        device[...] = backend.to_device(x, "cuda")
+        sent.append((x, device, room, before))
+        return device
+
+    def _receive(self, result, sent):
+        if isinstance(result, tuple):
+            return tuple(self._receive(r, sent) for r in result)
+        for host, device, *_ in sent:
+            if result is device:
+                return host
+        return backend.to_numpy(result) if backend.is_device_array(result) else result
 
 
 @contextlib.contextmanager
 def variant(name):
     """The module of the variant ``name``, its instruction set in use; skips if missing."""
     base, _, isa = name.partition("-")
+    if isa == "emulated":
+        with emulated_device(cuda_build.emulated()):
+            if base in kernels.reasons():
+                raise AssertionError(kernels.reasons()[base])
+            yield OnDevice(kernels._load(base)[0])
+        return
     if base in kernels.reasons():
         pytest.skip(f"{base}: {kernels.reasons()[base]}")
     if base == "reference":
@@ -34,6 +115,8 @@ def variant(name):
         from minivae.kernels import numba_cpu
 
         yield numba_cpu
+    elif base in ("cupy", "cuda"):
+        yield OnDevice(kernels._load(base)[0])
     else:
         from minivae import _cpu
         from minivae.kernels import cpu

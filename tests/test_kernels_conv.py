@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import conv_oracles as oracles
-from kernel_variants import NAMES, USABLE, variant
+from kernel_variants import NAMES, USABLE, OnDevice, variant
 from minivae import kernels as registry
 from minivae.kernels import reference
 from strategies import LAYOUTS, layouts, seeds
 
 DTYPES = [np.float32, np.float64]
 dtypes = st.sampled_from(DTYPES)
-LAYER_NAMES = [name for name in NAMES if name != "numba"]
-LAYER_USABLE = [name for name in USABLE if name != "numba"]
+ELEMENTWISE = ("numba", "cupy", "cupy-emulated")  # variants that have none of these
+LAYER_NAMES = [name for name in NAMES if name not in ELEMENTWISE]
+LAYER_USABLE = [name for name in USABLE if name not in ELEMENTWISE]
 
 
 @pytest.fixture(params=LAYER_NAMES)
@@ -313,6 +314,8 @@ def test_results_do_not_depend_on_the_number_of_threads(kernels, many_threads, d
 @pytest.mark.parametrize("layer", LAYERS)
 def test_nothing_of_an_earlier_call_shows(kernels, many_threads, layer):
     """Work space is used again: what calls on NaN left there must not matter."""
+    if isinstance(kernels, OnDevice):
+        pytest.skip("work space is asked for anew, and the stand-in's is NaN in every test")
     many_threads(1)
     N, C, filters, size, kernel, rest = layer
     out = tuple(oracles.output_size(*axis) for axis in zip(size, kernel, *rest, strict=True))

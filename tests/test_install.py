@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,22 @@ def test_pip_install_without_a_compiler(tmp_path):
     assert process.returncode == 0, process.stdout
     assert str(target) in process.stdout and "(3,)" in process.stdout
     assert "not built: " in process.stdout and "/nonexistent/" in process.stdout
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_what_building_and_testing_take(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    unwanted = shutil.ignore_patterns("__pycache__", "*.so", "*_not_built.txt", ".hypothesis")
+    for name in ("benchmarks", "csrc", "docs", "examples", "minivae", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=unwanted)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, source)
+    expected = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()}
+    process = run("setup.py", "-q", "sdist", "--dist-dir", tmp_path, cwd=source)
+    assert process.returncode == 0, process.stdout
+    (archive,) = tmp_path.glob("minivae-*.tar.gz")
+    with tarfile.open(archive) as file:
+        held = {name.partition("/")[2] for name in file.getnames()}
+    assert expected - held == set()
+    assert not [name for name in held if name.endswith((".so", ".pyc"))]

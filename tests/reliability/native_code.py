@@ -16,7 +16,7 @@ import report
 
 HERE = Path(__file__).resolve().parent
 SEED = 8
-CALLS, QUICK_CALLS, SANITIZED_CALLS = 400_000, 4_000, 60_000
+CALLS, QUICK_CALLS, SANITIZED_CALLS = 100_000, 4_000, 30_000
 PIECE = 20_000  # calls a process makes
 
 # name -> (GCC's switch, its runtime, options, the tests). ThreadSanitizer takes those with threads.

@@ -160,13 +160,16 @@ def test_statistics_of_several_blocks(gpu):
     close(var, x.var(axis=(0, 2), dtype=float), np.float32)
 
 
-def test_variance_keeps_its_digits_far_from_zero(gpu):
-    """Where the mean is 10,000 deviations away, E x^2 - (E x)^2 in float32 would be noise."""
-    x = (1e4 + reals(0, 50, 2, 1)).astype(np.float32)
-    x[0] = 1e4 + 300  # the pivot itself far from the mean
-    _, mean, var = run_batch_norm(gpu, x, np.ones(2, "f4"), np.zeros(2, "f4"), None, None)
-    np.testing.assert_allclose(mean, x.mean(axis=(0, 2), dtype=float), rtol=1e-7)
-    np.testing.assert_allclose(var, x.astype(float).var(axis=(0, 2)), rtol=1e-6)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_variance_keeps_its_digits_far_from_zero(gpu, dtype):
+    """Half of the dtype's digits are the mean's: E x^2 - (E x)^2 would be noise."""
+    centre, rtol = (1e4, 1e-6) if dtype == np.float32 else (1e8, 1e-12)
+    x = (centre + reals(0, 50, 2, 1, dtype=dtype)).astype(dtype)
+    x[0] = centre + 300  # the pivot itself is far from the mean
+    ones = np.ones(2, dtype)
+    _, mean, var = run_batch_norm(gpu, x, ones, ones, None, None)
+    np.testing.assert_allclose(mean, x.mean(axis=(0, 2), dtype=np.longdouble), rtol=1e-7)
+    np.testing.assert_allclose(var, x.astype(np.longdouble).var(axis=(0, 2)), rtol=rtol)
 
 
 def test_constant_channel_has_no_variance(gpu):

@@ -12,7 +12,7 @@ from strategies import seeds
 DTYPES = [np.float32, np.float64]
 LOSSES = ["bce_with_logits", "squared_error_with_logits"]
 # Short rows, rows of a block, of several pieces; whole quads or not.
-COLUMNS = [0, 1, 3, 4, 20, 33, 256, 257, 784, 8192, 8193, 20001]
+COLUMNS = [0, 1, 3, 4, 20, 33, 256, 257, 784, 8191, 8192, 8193, 20001]
 
 
 @pytest.fixture(params=cuda_machine.NAMES, scope="module")

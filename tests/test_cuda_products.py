@@ -152,6 +152,26 @@ def test_what_the_library_cannot_see_is_multiplied_all_the_same(gpu, layout):
         check_matmul(gpu, 9, 8, 7, LIBRARY, np.float32, (layout, "contiguous"))
 
 
+@pytest.mark.parametrize("version", [LIBRARY, 4])
+def test_products_can_be_captured(version):
+    """Nothing is multiplied while a stream is captured, and everything when the graph runs."""
+    gpu = cuda_machine.machine("emulated")
+    emulator = gpu.module.emulator
+    a, b, out = whole_numbers(0, 6, 300), whole_numbers(1, 300, 5), np.full((6, 5), np.nan, "f4")
+    scratch = np.zeros(gpu.module.matmul_scratch(6, 5, 300))
+    passed = [cuda_machine.Interface(dict(x.__array_interface__), x) for x in (a, b, out, scratch)]
+    stream = emulator.create_stream()
+    emulator.begin_capture(stream)
+    gpu.module.matmul(*passed[:2], None, False, *passed[2:], version, stream)
+    graph = emulator.end_capture(stream)
+    assert np.isnan(out).all()
+    for _ in range(2):
+        graph.launch(stream)
+        np.testing.assert_array_equal(out, conv_oracles.matmul(a, b))
+        a += 1
+    emulator.destroy_stream(stream)
+
+
 def test_tf32_is_off_until_asked_for(gpu):
     assert gpu.module.cublaslt()["tf32"] is False
     gpu.module.set_tf32(True)

@@ -1,4 +1,4 @@
-// Zeros, by the copy engine's own fill: a node of a captured graph like any kernel, without one.
+// Zeros, by the driver's own fill: a node of a captured graph like any kernel, and none of ours.
 // Bytes per element in float32: 4. Limit: memory.
 #include "cuda/zero.h"
 

@@ -1,6 +1,10 @@
 """The compiled CPU kernels: bindings called with spoiled arguments, memory after errors, elements
-past 2^31, and the kernel tests under GCC's address, undefined-behaviour and thread sanitizers."""
+past 2^31, and the kernel tests under GCC's address, undefined-behaviour and thread sanitizers.
 
+MINIVAE_SANITIZED names a folder where the builds with a sanitizer stay for another run.
+"""
+
+import contextlib
 import json
 import os
 import re
@@ -29,7 +33,7 @@ SANITIZERS = {
          "test_parallel.py", "test_threads.py", "-k", "not reference"],
     ),
     "threads": (
-        "thread", "libtsan.so", {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"},
+        "thread", "libtsan.so", {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:die_after_fork=0"},
         ["test_parallel.py", "test_threads.py", "test_kernels.py", "test_kernels_conv.py", "-k",
          "(parallel or thread or nothing_of_an_earlier or larger) and not reference"],
     ),
@@ -161,8 +165,9 @@ def _sanitizer_row(name, switch, runtime, options, tests, rows, faults, numbers)
     if not all(libraries):
         rows.append([f"kernel tests, sanitizer of {name}", 0, "not run: no sanitizer here"])
         return
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    kept = os.environ.get("MINIVAE_SANITIZED")
+    with contextlib.nullcontext(kept) if kept else tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder) / switch
         _sanitized_copy(folder, compiler, switch)
         environment = {
             **os.environ, **options, "LD_PRELOAD": " ".join(libraries), "PYTHONMALLOC": "malloc",
@@ -217,10 +222,14 @@ def _sanitized_copy(folder, compiler, switch):
     """The package and its tests in `folder`, the extension built with a sanitizer, at -O1."""
     skip = shutil.ignore_patterns("*.so", "__pycache__", "*_not_built.txt")
     for name in ("minivae", "tests"):
-        shutil.copytree(report.ROOT / name, folder / name, ignore=skip)
+        shutil.copytree(report.ROOT / name, folder / name, ignore=skip, dirs_exist_ok=True)
     shutil.copy(report.ROOT / "pyproject.toml", folder)
     for name in STUBS:
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} is hidden here')\n")
+    binary = folder / "minivae" / f"_cpu{sysconfig.get_config_var('EXT_SUFFIX')}"
+    newest = max(path.stat().st_mtime for path in (report.ROOT / "csrc").rglob("*"))
+    if binary.exists() and binary.stat().st_mtime > newest:
+        return
     before = os.getcwd()
     os.chdir(report.ROOT)
     try:
@@ -231,7 +240,6 @@ def _sanitized_copy(folder, compiler, switch):
 
     flags = ["-O1" if flag.startswith("-O") else flag for flag in setup["FLAGS"]]
     includes = ["csrc", pybind11.get_include(), sysconfig.get_path("include")]
-    binary = folder / "minivae" / f"_cpu{sysconfig.get_config_var('EXT_SUFFIX')}"
     subprocess.run(
         [compiler, "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", *flags, "-g1",
          f"-fsanitize={switch}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer",

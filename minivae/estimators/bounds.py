@@ -64,7 +64,7 @@ def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
         ``Bound``, in nats per image.
 
     Raises:
-        ValueError: as ``importance_weighted_nll``.
+        ValueError, TypeError: as ``importance_weighted_nll``.
     """
 
     def sums(x, eps):
@@ -112,6 +112,7 @@ def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
 
     Raises:
         ValueError: samples below 1, no images, or images of another shape than the model's.
+        TypeError: images of another dtype than the parameters'.
     """
 
     def log_sums(x, eps):

@@ -4,7 +4,7 @@ import sys
 
 from . import report
 from .info import info
-from .options import Parser
+from .options import Parser, reported
 
 
 def main(argv=None):
@@ -17,8 +17,7 @@ def main(argv=None):
     commands.add_parser("info", help="versions, which kernels are built, which devices answered")
     commands.add_parser("evaluate", help="what the model of a checkpoint is worth", add_help=False)
     parser.parse_args(argv)
-    print(info())
-    return 0
+    return reported(lambda _: print(info()))()
 
 
 if __name__ == "__main__":

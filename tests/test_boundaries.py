@@ -193,6 +193,10 @@ def test_row_sums_are_accumulated_in_float64():
     x[0, 0] = 2**24
     assert reference._row_sum(x).tolist() == [2**24 + 1024]
     assert reference_conv.channel_sum(x[:, None]).tolist() == [2**24 + 1024]
+    column, one = x.reshape(-1, 1, 1), np.ones(1, F4)
+    _, mean, var = reference_conv.batch_norm_forward(column, one, one, None, None, 1e-5)
+    exact = np.array([2.0**24] + [1.0] * 1024)
+    assert mean.tolist() == [F4(exact.mean())] and var.tolist() == [F4(exact.var())]
 
 
 @pytest.mark.parametrize("dtype", [F4, F8])

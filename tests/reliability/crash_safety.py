@@ -316,9 +316,9 @@ def damaged(bench, flips, rng):
             elif state:
                 bench.fault(f"bit {bit} of {8 * size} flipped: unnoticed")
             os.pwrite(file.fileno(), bench.whole[place : place + 1], place)
-    bench.row("one bit of a checkpoint flipped", len(in_header) + len(anywhere),
-              f"{len(in_header) + len(anywhere) - harmless} refused, {harmless} blanks of the "
-              "header changed nothing")  # fmt: skip
+    tried = len(in_header) + len(anywhere)
+    bench.row("one bit of a checkpoint flipped", tried,
+              f"{tried - harmless:,} refused, {harmless} changed nothing")  # fmt: skip
     damages = 20 if flips < 1000 else 200
     for i in range(damages):
         bench.fresh()

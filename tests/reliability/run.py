@@ -25,7 +25,7 @@ RESULTS = report.ROOT / "benchmarks" / "results" / "reliability"
 PAGE = report.ROOT / "docs" / "reliability.md"
 NOT_RUN = 3
 # A table follows the paragraph that ends with its section's name.
-TABLE = re.compile(r"(<!--table:(\w+)-->\n\n)((?:\|.*\n)*)")
+TABLE = re.compile(r"(<!--table:(\w+)-->\n\n)((?:\|.*\n)*)\n?")
 
 
 def fill(text, results):
@@ -33,11 +33,11 @@ def fill(text, results):
 
     def written(match):
         if match[2] == "runs":
-            return match[1] + _runs(results)
+            return match[1] + _runs(results) + "\n"
         record = results.get(match[2])
         if record is None:
-            return f"{match[1]}| |\n|---|\n| not recorded yet |\n"
-        return match[1] + report.table(record["columns"], record["rows"])
+            return f"{match[1]}| |\n|---|\n| not recorded yet |\n\n"
+        return match[1] + report.table(record["columns"], record["rows"]) + "\n"
 
     return TABLE.sub(written, text)
 

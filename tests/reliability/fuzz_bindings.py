@@ -283,8 +283,8 @@ SPOILS = {
 
 OTHERS = [
     None, 1, -1, 0, True, 1.5, float("nan"), "float32", b"x", (), (1,), (1, 2), (1, 2, 3), [1.0],
-    [[1.0]], {}, object(), np.float32(1), np.int64(3), (-1, 0), (2**64, 1), ("seed", "offset"), range(3),
-    memoryview(b"1234"), np.dtype("f4"), int, F4, F8,
+    [[1.0]], {}, object(), np.float32(1), np.int64(3), (-1, 0), (2**64, 1), ("seed", "offset"),
+    range(3), memoryview(b"1234"), np.dtype("f4"), int, F4, F8,
 ]  # fmt: skip
 INTEGERS = (0, 1, -1, 2, 7, 100, 2**31 - 1, 2**31, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64)
 NUMBERS = (0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))

@@ -38,8 +38,8 @@ SANITIZERS = {
          "(parallel or thread or nothing_of_an_earlier or larger) and not reference"],
     ),
 }  # fmt: skip
-# NumPy and its BLAS are not built for ThreadSanitizer, which misses how they synchronise. Nothing of
-# ours runs below a frame of theirs.
+# NumPy and its BLAS are not built for ThreadSanitizer, which misses how they synchronise. Nothing
+# of ours runs below a frame of theirs.
 SUPPRESSED = "race:_multiarray_umath\nrace:libscipy_openblas\ncalled_from_lib:libscipy_openblas\n"
 # Hidden from the tests under a sanitizer: other compilers' code, slow and not ours.
 STUBS = ("numba", "torch", "jax")

@@ -85,9 +85,11 @@ def surroundings():
 
 
 def _commit():
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = ["git", "describe", "--always", "--dirty=+"]
+    try:
+        asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
     return asked.stdout.strip() or None
 
 

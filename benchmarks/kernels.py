@@ -218,9 +218,9 @@ def about(device):
     else:
         found |= device_description()
         try:
-            from minivae import _cuda
+            from minivae.kernels import cublaslt
 
-            found |= {f"cuda {name}": str(value) for name, value in _cuda.cublaslt().items()}
+            found |= {f"cublaslt {name}": str(value) for name, value in cublaslt.found().items()}
         except ImportError:
             found["cuda extension"] = "not built"
     for name in ("torch", "numba"):

@@ -32,10 +32,15 @@ def cuda_extension():
     """
     try:
         from . import _cuda
+        from .kernels import cublaslt
     except ImportError as error:
         return [("extension", _why(kernels.why_not_built("_cuda") or f"not built ({error})"))]
-    library = {name: str(value) for name, value in _cuda.cublaslt().items()}
-    return [("extension", f"yes, {_cuda.architectures}, {_cuda.compiler}"), *library.items()]
+    library = cublaslt.found()
+    where = library["path"] or "found" if library["found"] else f"no: {library['reason']}"
+    return [
+        ("extension", f"yes, {_cuda.architectures}, {_cuda.compiler}"),
+        ("cuBLASLt", f"{where}; TF32 {'on' if library['tf32'] else 'off'}"),
+    ]
 
 
 def info():

@@ -450,7 +450,8 @@ def emulated_device(extension=None):
     ``extension`` is the module that serves as ``minivae._cuda``; None when that was not built.
     """
     cupy = _stand_in()
-    names = ("minivae._cuda", "minivae.kernels.cuda", "minivae.kernels.cupy_fused")
+    modules = ("cuda", "cuda_conv", "cupy_fused", "cublaslt")
+    names = ("minivae._cuda", *(f"minivae.kernels.{name}" for name in modules))
     before = {name: sys.modules.pop(name, None) for name in names}
     probe = backend._probe_cupy
     Stream.extension = extension

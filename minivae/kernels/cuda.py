@@ -37,9 +37,8 @@ __all__ = [
     "uniform",
 ]
 
-# The highest rung of each ladder. Rung 5 of reparam_kl draws its noise itself.
-VERSIONS = {"reparam_kl_forward": 5, "reparam_kl_backward": 5, **cuda_conv.VERSIONS}
-DRAWS_NOISE = 5
+VERSIONS = dict(_cuda.VERSIONS)  # the highest rung of each kernel that is a ladder
+DRAWS_NOISE = 5  # the rung of reparam_kl from which on noise is drawn in the kernel
 
 _cupy = device_module()
 

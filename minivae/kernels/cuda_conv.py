@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _cuda
 from ..backend import current_stream, device_module
+from . import cublaslt
 
 __all__ = [
     "batch_norm_backward",
@@ -22,11 +23,10 @@ __all__ = [
     "relu_backward",
 ]
 
-# The rungs of the ladder of products. Unforced, 0 takes the best: cuBLASLt, or where the library is
-# missing the highest rung that keeps float32.
-VERSIONS = {"matmul": 5}
+# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best rung in float32.
 BEST = 0
 
+cublaslt.found()
 _cupy = device_module()
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from minivae import Tensor, kernels, optim
+from minivae import Tensor, kernels, models, objectives, optim
 from minivae import functional as F
 from minivae.kernels import philox, reference, reference_conv
 from minivae.nn import Parameter
@@ -182,6 +182,23 @@ def test_composed_kernels_compose_and_others_do_not():
         assert fused in operations(call())
         with kernels.use("composed"):
             assert fused not in operations(call())
+
+
+def test_objectives_weigh_the_kl_by_1_unless_told():
+    model, x = models.MLPVAE(latent_dim=2, hidden=3), np.full((3, 784), 0.25, F4)
+    noise = np.array([[0.5, -1], [2, 0], [-0.25, 1]], F4)
+    plain = model.elbo(x, noise, 1.0)
+    for got in (
+        objectives.elbo(model, x, noise),
+        objectives.elbo(model, x, noise, beta=1),
+        objectives.sampled_elbo(model, x, noise[:, None]),  # one sample
+        objectives.free_bits(model, x, noise, nats=0.0),
+    ):
+        np.testing.assert_allclose(
+            [t.item() for t in got[:3]], [t.item() for t in plain], rtol=1e-6
+        )
+    half = objectives.elbo(model, x, noise, 0.5)
+    np.testing.assert_allclose(half.loss.item(), (half.rec + 0.5 * half.kl).item(), rtol=1e-6)
 
 
 # Kernels

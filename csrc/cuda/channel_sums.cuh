@@ -1,8 +1,8 @@
 // Sums for every channel of (N, C, L), several at once, for bias gradients and batch normalisation.
 //
 // A first kernel gives every block some elements of a channel (channels.h) and leaves one double per
-// block and sum; a second one adds those. A Terms visits elements, may write what it makes of them,
-// and adds to the sums:
+// block and sum; a second one adds those, unless one block had the whole channel. A Terms visits
+// elements, may write what it makes of them, and adds to the sums:
 //
 //   struct Terms {
 //     static constexpr int kSums;    // how many
@@ -17,10 +17,11 @@
 
 namespace minivae {
 
-// `partial` is (kSums, pieces, C). Threads are laid out (elements, channels): with 32 channels side by
-// side a warp reads 32 neighbours of a row, with one it reads 32 neighbours of an image.
-template <class Terms>
-__global__ void sum_pieces(Terms terms, Channels a, ChannelCut cut, double* partial) {
+// `out` is (kSums, pieces, C). Threads are laid out (elements, channels): with 32 channels side by side
+// a warp reads 32 neighbours of a row, with one it reads 32 neighbours of an image.
+template <class Terms, class Out>
+__device__ __forceinline__ void sum_piece(const Terms& terms, const Channels& a, const ChannelCut& cut,
+                                          Out* out) {
   MV_SHARED(double, sums, [Terms::kSums][kThreads]);
   const int thread = static_cast<int>(threadIdx.x), across = static_cast<int>(cut.across);
   const Index group = blockIdx.x % cut.groups, piece = blockIdx.x / cut.groups;
@@ -47,9 +48,20 @@ __global__ void sum_pieces(Terms terms, Channels a, ChannelCut cut, double* part
   if (thread < across && channel < a.C) {
 #pragma unroll
     for (int s = 0; s < Terms::kSums; ++s) {
-      partial[(s * cut.pieces + piece) * a.C + channel] = sums[s][thread];
+      out[(s * cut.pieces + piece) * a.C + channel] = static_cast<Out>(sums[s][thread]);
     }
   }
+}
+
+template <class Terms>
+__global__ void sum_pieces(Terms terms, Channels a, ChannelCut cut, double* partial) {
+  sum_piece(terms, a, cut, partial);
+}
+
+// One piece is the whole sum, and needs no second kernel.
+template <class Terms, class T>
+__global__ void sum_whole(Terms terms, Channels a, ChannelCut cut, T* sums) {
+  sum_piece(terms, a, cut, sums);
 }
 
 // Sum number s of a channel from its pieces: in every lane of the warp that asks.
@@ -75,7 +87,12 @@ __global__ void store_sums(const double* partial, T* sums, Index pieces, Index C
 
 template <class Terms, class T>
 void sum_channels(const Terms& terms, const Channels& a, T* sums, double* scratch, Stream stream) {
+  static_assert(Terms::kSums == 1, "one sum a channel");
   const ChannelCut cut = cut_channels(a);
+  if (cut.pieces == 1) {
+    launch(sum_whole<Terms, T>, cut.grid(), stream, terms, a, cut, sums);
+    return;
+  }
   launch(sum_pieces<Terms>, cut.grid(), stream, terms, a, cut, scratch);
   launch(store_sums<T>, warp_per_channel(a.C), stream, scratch, sums, cut.pieces, a.C);
 }

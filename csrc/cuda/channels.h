@@ -45,9 +45,11 @@ inline ChannelCut cut_channels(const Channels& a) {
   return cut;
 }
 
-// Doubles that `sums` sums a channel need on their way from the blocks of one kernel to the next.
+// Doubles that `sums` sums a channel need on their way from the blocks of one kernel to the next: none
+// for a single sum that one block makes.
 inline Index channel_scratch(const Channels& a, int sums) {
-  return cut_channels(a).pieces * a.C * sums;
+  const Index pieces = cut_channels(a).pieces;
+  return pieces == 1 && sums == 1 ? 0 : pieces * a.C * sums;
 }
 
 }  // namespace minivae

@@ -29,7 +29,12 @@ from minivae import (
 NEEDS = {
     "minivae.kernels.cpu": "cpu",
     "minivae.kernels.cpu_conv": "cpu",
+    "minivae.kernels.cublaslt": "cuda",
+    "minivae.kernels.cuda": "cuda",
+    "minivae.kernels.cuda_conv": "cuda",
+    "minivae.kernels.cupy_fused": "cupy",
     "minivae.kernels.numba_cpu": "numba",
+    "minivae.kernels.numba_cuda": "numba",
 }
 
 

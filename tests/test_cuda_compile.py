@@ -43,6 +43,14 @@ WIDE = [
     ("fill<MakeNormal, true, double>", 0, 2),
     ("fill<MakeUniform, true, float>", 0, 1),
     ("fill<MakeUniform, true, double>", 0, 2),
+    ("gather<true, true, float>", 0, 1),
+    ("adam_step<true, float>", 4, 3),
+    ("adam_step<true, double>", 8, 6),
+    ("short_row_loss<CrossEntropy, true, float>", 2, 1),
+    ("long_row_loss<SquaredError, true, double>", 4, 2),
+    ("normalize<4, float>", 1, 1),
+    ("input_gradient<2, double>", 2, 1),
+    ("sum_pieces<PlainSum<float, 4> >", 2, 0),
 ]
 NARROW = ["forward_quads<true, false, float>", "backward_quads<false, false, double>"]
 

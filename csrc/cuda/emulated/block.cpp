@@ -1,5 +1,10 @@
 #include "cuda/emulated/block.h"
 
+#if defined(MINIVAE_EMULATED_THREADS) && defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #include <csetjmp>
 #include <ucontext.h>
 
@@ -7,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <climits>
 #include <exception>
 #include <memory>
 #include <numeric>
@@ -52,7 +58,9 @@ struct Warp {
   std::atomic<unsigned> exited{0};     // lanes, a bit each
 };
 
-void pause();
+// Let other threads go on until the generation may have changed; and tell them that it has.
+void pause(const std::atomic<unsigned>& generation, unsigned seen);
+void wake(const std::atomic<unsigned>& generation);
 
 }  // namespace
 
@@ -123,13 +131,14 @@ struct Block {
       meeting.site.store(nullptr, std::memory_order_relaxed);
       progress.fetch_add(1, std::memory_order_relaxed);
       meeting.generation.fetch_add(1, std::memory_order_release);
+      wake(meeting.generation);
       return;
     }
     const auto start = std::chrono::steady_clock::now();
     while (meeting.generation.load(std::memory_order_acquire) == generation) {
       if (failed.load(std::memory_order_relaxed)) throw EmulationError("another thread of the block failed");
       const bool ended = missing();
-      pause();
+      pause(meeting.generation, generation);
       // Looked at again, because who met the others may have gone on and ended since.
       if (ended && meeting.generation.load(std::memory_order_acquire) == generation) {
         fail(std::string(site) + " is not reached by every thread that it waits for");
@@ -145,8 +154,25 @@ namespace {
 
 #if defined(MINIVAE_EMULATED_THREADS)
 
-void pause() {
+// Sleeping in the kernel: hundreds of threads that spin would keep the one they wait for from
+// running. The sleep ends by itself, because a thread that fails or ends wakes nobody. The system
+// call, unlike a condition variable, orders nothing that a sanitizer would take for a barrier.
+void pause(const std::atomic<unsigned>& generation, unsigned seen) {
+#if defined(__linux__)
+  const timespec limit{0, 20'000'000};
+  syscall(SYS_futex, &generation, FUTEX_WAIT_PRIVATE, seen, &limit, nullptr, 0);
+#else
+  (void)generation, (void)seen;
   std::this_thread::yield();
+#endif
+}
+
+void wake(const std::atomic<unsigned>& generation) {
+#if defined(__linux__)
+  syscall(SYS_futex, &generation, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+#else
+  (void)generation;
+#endif
 }
 
 // All threads of several blocks at once, so that two blocks are as unordered as two threads.
@@ -255,9 +281,11 @@ void Scheduler::fiber_main() {
   }
 }
 
-void pause() {
+void pause(const std::atomic<unsigned>&, unsigned) {
   scheduler.leave();
 }
+
+void wake(const std::atomic<unsigned>&) {}
 
 void run_blocks(std::vector<Block*> blocks, const std::function<void()>& body) {
   for (Block* block : blocks) scheduler.run(*block, body);

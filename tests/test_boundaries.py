@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from minivae import Tensor, kernels, models, objectives, optim
+from minivae import Noise, Tensor, kernels, models, objectives, optim
 from minivae import functional as F
 from minivae.kernels import philox, reference, reference_conv
 from minivae.nn import Parameter
@@ -191,12 +191,16 @@ def test_objectives_weigh_the_kl_by_1_unless_told():
     for got in (
         objectives.elbo(model, x, noise),
         objectives.elbo(model, x, noise, beta=1),
-        objectives.sampled_elbo(model, x, noise[:, None]),  # one sample
         objectives.free_bits(model, x, noise, nats=0.0),
     ):
         np.testing.assert_allclose(
             [t.item() for t in got[:3]], [t.item() for t in plain], rtol=1e-6
         )
+    one = objectives.sampled_elbo(model, x, noise[:, None])  # its KL is a sample too
+    np.testing.assert_allclose(one.rec.item(), plain.rec.item(), rtol=1e-6)
+    np.testing.assert_allclose(one.loss.item(), (one.rec + one.kl).item(), rtol=1e-6)
+    drawn = [objectives.sampled_elbo(model, x, Noise(1, 2), **k) for k in ({}, {"samples": 1})]
+    assert drawn[0].loss.item() == drawn[1].loss.item()
     half = objectives.elbo(model, x, noise, 0.5)
     np.testing.assert_allclose(half.loss.item(), (half.rec + 0.5 * half.kl).item(), rtol=1e-6)
 

@@ -36,7 +36,7 @@ MUTATED = {
         ["kernels/reference.py", "kernels/reference_conv.py"],
         ["kernels", "kernels_conv", "boundaries"],
     ),
-    "objectives": (["objectives.py"], ["objectives"]),
+    "objectives": (["objectives.py"], ["objectives", "boundaries"]),
     "estimators": (
         ["estimators/bounds.py", "estimators/frechet.py", "estimators/latents.py",
          "estimators/probes.py", "estimators/units.py"],

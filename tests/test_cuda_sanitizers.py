@@ -118,7 +118,7 @@ def planted(tmp_path, sanitize, bugs):
     return cuda_build.build(sanitize, csrc)
 
 
-@pytest.mark.parametrize("sanitize, bugs", zip(SANITIZERS, (RACES, SLIPS), strict=True))
+@pytest.mark.parametrize("sanitize, bugs", [("thread", RACES), ("address,undefined", SLIPS)])
 def test_planted_bugs_are_seen(tmp_path, sanitize, bugs):
     module = planted(tmp_path, sanitize, bugs)
     for *_, case, said in bugs:

@@ -27,7 +27,7 @@ PIECE = 20_000  # calls a process makes
 SANITIZERS = {
     "address and undefined behaviour": (
         "address,undefined", "libasan.so",
-        {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=4096",
+        {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=512",
          "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"},
         ["test_kernels.py", "test_kernels_conv.py", "test_elementary.py", "test_noise.py",
          "test_parallel.py", "test_threads.py", "-k", "not reference"],
@@ -231,7 +231,7 @@ def _sanitized_copy(folder, compiler, switch):
         shutil.copytree(report.ROOT / name, folder / name, ignore=skip, dirs_exist_ok=True)
     shutil.copy(report.ROOT / "pyproject.toml", folder)
     for name in STUBS:
-        (folder / f"{name}.py").write_text(f"raise ImportError('{name} is hidden here')\n")
+        (folder / f"{name}.py").write_text(f"raise ModuleNotFoundError('{name} is hidden here')\n")
     binary = folder / "minivae" / f"_cpu{sysconfig.get_config_var('EXT_SUFFIX')}"
     newest = max(path.stat().st_mtime for path in (report.ROOT / "csrc").rglob("*"))
     if binary.exists() and binary.stat().st_mtime > newest:

@@ -345,7 +345,9 @@ def _as_tensors(inputs, name):
         raise TypeError(f"{name}: expected a floating-point array, got dtype {like.dtype}")
     tensors = []
     for position, x in enumerate(inputs):
-        if x is None or (isinstance(x, Tensor) and x.data is like):
+        if x is None or (
+            isinstance(x, Tensor) and type(x.data) is type(like) and x.data.dtype == like.dtype
+        ):
             tensors.append(x)
         elif isinstance(x, Tensor):
             _coerce(x.data, like, f"{name}, input {position}")

@@ -22,7 +22,7 @@ class Linear(Function):
         matmul = kernels.get("matmul", dy)
         dx = matmul(dy, w) if self.needs[0] else None
         dw = matmul(dy.T, x, out=self.out_buffer(1)) if self.needs[1] else None
-        db = dy.sum(axis=0) if self.needs[2] else None
+        db = kernels.get("channel_sum", dy)(dy[:, :, None]) if self.needs[2] else None
         return dx, dw, db
 
 

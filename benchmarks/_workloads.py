@@ -67,7 +67,7 @@ def traffic(calls, results):
             images, index = arguments[:2]
             arrays += [images[: len(index)], index]
         else:
-            arrays += [a for a in arguments if hasattr(a, "nbytes")]
+            arrays += [a for a in arguments if hasattr(a, "nbytes") and not isinstance(a, type)]
         arrays += [arguments[i] for i in IN_PLACE.get(kernel, ())]
         arrays += [a for a in outputs if a is not None]
     return sum(a.nbytes for a in arrays)
@@ -83,7 +83,7 @@ def operations(calls):
         elif kernel in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"):
             total += convolution_operations(kernel, arguments)
         else:
-            shapes = [a.shape for a in arguments if hasattr(a, "shape")] or [arguments[1]]
+            shapes = [a.shape for a in arguments if isinstance(a, np.ndarray)] or [arguments[1]]
             if kernel == "gather_pixels":
                 shapes = [(len(arguments[1]), *arguments[0].shape[1:])]
             total += OPERATIONS[kernel] * max(int(np.prod(shape)) for shape in shapes)

@@ -46,6 +46,7 @@ DTYPE = np.float32
 ROWS = 64  # of the timed shape, checked
 # Largest error allowed, relative to the largest value of an array: float32 sums in any order.
 TOLERANCE = 2e-4
+TF32 = 4e-3  # the same of factors rounded to 10 bits, which rung 5 of the product does
 CACHE = {"cpu": 64 << 20, "cuda": 64 << 20}  # an upper bound of the last-level cache, in bytes
 # Fresh results of tens of megabytes would time the kernel's page faults: malloc is to keep memory.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
@@ -58,8 +59,12 @@ COLUMNS = (
 # ------------------------------------------------------------ checks
 
 
+class WrongResultError(Exception):
+    """A contender is not timed; the run goes on and fails at its end."""
+
+
 def check(contender, workload, calls):
-    """Largest relative error at the small shape and in the first rows; SystemExit when too large.
+    """Largest relative error at the small shape and in the first rows; WrongResultError if too large.
 
     None when the contender's own noise makes its results its own.
     """
@@ -71,6 +76,7 @@ def check(contender, workload, calls):
     parts = [small]
     if workload.rows:
         parts.append(first_rows(calls, ROWS, workload.shape[0]))
+    rounded = (contender.name, workload.name) == ("cuda:5", "matmul")
     worst = 0.0
     for part in parts:
         expected = exact(part)
@@ -83,11 +89,8 @@ def check(contender, workload, calls):
         for g, e in zip(got, expected, strict=True):
             scale = max(1.0, float(np.abs(e).max(initial=0)))
             error = float(np.abs(g - e).max(initial=0)) / scale
-            if not error <= TOLERANCE:  # also for NaN
-                raise SystemExit(
-                    f"{contender.name} is wrong at {workload.label}: error {error:.2g}; "
-                    "nothing is timed"
-                )
+            if not error <= (TF32 if rounded else TOLERANCE):  # also for NaN
+                raise WrongResultError(f"{contender.name} at {workload.label}: error {error:.2g}")
             worst = max(worst, error)
     return worst
 
@@ -190,7 +193,7 @@ def run_all(device, workloads, found, quick=False, budget=None):
                 reason = "no time left"
             try:
                 rows += [] if reason else list(measure(contender, workload, device, quick))
-            except (RuntimeError, ValueError, TypeError, kernels.KernelUnavailable) as error:
+            except (RuntimeError, ValueError, TypeError, WrongResultError) as error:
                 reason = f"{type(error).__name__}: {error}"
             if reason:
                 skipped.append(
@@ -331,6 +334,7 @@ def main(argv=None):
             "environment": about(args.device), "device": args.device,
             "copy_gb_s": 1e-9 * bandwidth, "rows": rows, "skipped": skipped, "left_out": reasons,
         }  # fmt: skip
+    wrong = [s["why"] for s in record["skipped"] if s["why"].startswith("WrongResultError")]
     if args.json:
         write_json(args.json, record)
     if args.csv:
@@ -345,6 +349,8 @@ def main(argv=None):
         replace_between_markers(
             ROOT / "README.md", f"kernels_{record['device']}", table(record)
         )  # fmt: skip
+    if wrong:
+        raise SystemExit("\n".join(wrong))
 
 
 if __name__ == "__main__":

@@ -300,6 +300,16 @@ def _require_no_capture(what):
         raise CaptureError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream captures")
 
 
+class Event:
+    """A moment of a stream; here everything is over when it is recorded."""
+
+    def record(self, stream=None):
+        self.recorded = True
+
+    def synchronize(self):
+        pass
+
+
 _pools = []  # in use, the innermost last
 
 
@@ -419,6 +429,8 @@ def _stand_in():
     module.cuda = types.SimpleNamespace(
         Stream=Stream,
         Graph=Graph,
+        Event=Event,
+        get_elapsed_time=lambda start, end: 1.0,
         MemoryPool=MemoryPool,
         get_current_stream=_stream,
         using_allocator=_using_allocator,

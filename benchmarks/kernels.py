@@ -64,7 +64,7 @@ class WrongResultError(Exception):
 
 
 def check(contender, workload, calls):
-    """Largest relative error at the small shape and in the first rows; WrongResultError if too large.
+    """Largest relative error at the small shape and in the first rows, else WrongResultError.
 
     None when the contender's own noise makes its results its own.
     """

@@ -455,6 +455,9 @@ def _poisoned(shape, dtype):
     return host
 
 
+ABSENT = object()
+
+
 @contextlib.contextmanager
 def emulated_device(extension=None):
     """Make minivae believe in a GPU inside a ``with`` block; yields the stand-in for cupy.
@@ -464,10 +467,11 @@ def emulated_device(extension=None):
     cupy = _stand_in()
     modules = ("cuda", "cuda_conv", "cupy_fused", "cublaslt")
     names = ("minivae._cuda", *(f"minivae.kernels.{name}" for name in modules))
-    before = {name: sys.modules.pop(name, None) for name in names}
+    before = {name: _forget(name) for name in names}
     probe = backend._probe_cupy
     Stream.extension = extension
-    sys.modules["minivae._cuda"] = extension  # None makes the import fail
+    # None in sys.modules makes the import fail.
+    _remember("minivae._cuda", extension, ABSENT if extension is None else extension)
     backend._probe_cupy = lambda: (cupy, None)
     kernels._load.cache_clear()
     try:
@@ -476,7 +480,25 @@ def emulated_device(extension=None):
         backend._probe_cupy = probe
         Stream.extension = None
         for name in names:
-            sys.modules.pop(name, None)
-            if before[name] is not None:
-                sys.modules[name] = before[name]
+            _forget(name)
+            _remember(name, *before[name])
         kernels._load.cache_clear()
+
+
+def _forget(name):
+    """Make the next import of a module a fresh one; gives what ``_remember`` takes.
+
+    ``import a.b`` leaves ``b`` in ``sys.modules`` and as an attribute of ``a``, and
+    ``from a import b`` takes the attribute.
+    """
+    package, _, attribute = name.rpartition(".")
+    return sys.modules.pop(name, ABSENT), vars(sys.modules[package]).pop(attribute, ABSENT)
+
+
+def _remember(name, module, attribute):
+    """Let imports find a module, or not, as given."""
+    package, _, name_there = name.rpartition(".")
+    if module is not ABSENT:
+        sys.modules[name] = module
+    if attribute is not ABSENT:
+        setattr(sys.modules[package], name_there, attribute)

@@ -399,6 +399,19 @@ def test_channel_sum_is_rounded_once(kernels):
     np.testing.assert_array_equal(kernels.channel_sum(x[:, :, :0]), np.zeros(3))
 
 
+@pytest.mark.skipif("cpu" not in registry.available(), reason="cpu kernels are not built")
+def test_nobody_waits_for_images_without_pixels():
+    """A loop over 2^40 of them would take an hour."""
+    x, one = np.empty((2**40, 3, 0), np.float32), np.ones(3, np.float32)
+    with registry.use("cpu"):
+        np.testing.assert_array_equal(registry.get("channel_sum", x)(x), np.zeros(3))
+        y, mean, var = registry.get("batch_norm_forward", x)(x, one, one, one, one, 1e-5)
+        assert y.shape == x.shape
+        backward = registry.get("batch_norm_backward", x)
+        dx, dw, db = backward(x, one, mean, var, 1e-5, x, True)
+    assert dx.shape == x.shape and not dw.any() and not db.any()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_relu(kernels, dtype):
     x = np.array([-np.inf, -2, -0.0, 0, 3, np.inf, np.nan] * 11, dtype).reshape(7, 11)

@@ -142,10 +142,13 @@ py::object conv2d_grad_weight(const py::object& x, const py::object& dy, const P
 // Elements below which a second thread costs more than it brings.
 constexpr Index kGrain = 1 << 15;
 
-// Runs work(first, last) on ranges of channels of an array (N, C, L).
+// Runs work(images, first, last) on ranges of channels of an array (N, C, L). Images without pixels
+// are not counted: there may be 2^62 of them, and nobody should wait for a loop over nothing.
 template <class Work>
 void for_channels(const Shape& shape, Work work) {
-  parallel_for(shape[1], ceil_div(kGrain, std::max<Index>(1, shape[0] * shape[2])), work);
+  const Index images = shape[2] > 0 ? shape[0] : 0;
+  parallel_for(shape[1], ceil_div(kGrain, std::max<Index>(1, images * shape[2])),
+               [&](Index first, Index last) { work(images, first, last); });
 }
 
 Shape three(const char* name, const py::object& value) {
@@ -164,8 +167,8 @@ py::object channel_sum(const py::object& x) {
     py::array_t<T> sums = output<T>({shape[1]});
     T* out = sums.mutable_data();
     py::gil_scoped_release release;
-    for_channels(shape, [&](Index first, Index last) {
-      kernels<T>().channel_sum(data, out, shape[0], shape[1], shape[2], first, last);
+    for_channels(shape, [&](Index N, Index first, Index last) {
+      kernels<T>().channel_sum(data, out, N, shape[1], shape[2], first, last);
     });
     return std::move(sums);
   });
@@ -195,8 +198,8 @@ py::tuple batch_norm_forward(const py::object& x, const py::object& w, const py:
     T* out = y.mutable_data();
     {
       py::gil_scoped_release release;
-      for_channels(shape, [&](Index first, Index last) {
-        const Index N = shape[0], C = shape[1], L = shape[2];
+      for_channels(shape, [&](Index N, Index first, Index last) {
+        const Index C = shape[1], L = shape[2];
         if (measure) kernels<T>().batch_statistics(data, m, v, N, C, L, first, last);
         kernels<T>().batch_norm_forward(data, scale, shift, m, v, T(eps), out, N, C, L, first, last);
       });
@@ -220,9 +223,9 @@ py::tuple batch_norm_backward(const py::object& x, const py::object& w, const py
     T *out_x = dx.mutable_data(), *out_w = dw.mutable_data(), *out_b = db.mutable_data();
     {
       py::gil_scoped_release release;
-      for_channels(shape, [&](Index first, Index last) {
-        kernels<T>().batch_norm_backward(data, scale, m, v, T(eps), gradient, training, out_x, out_w, out_b,
-                                         shape[0], shape[1], shape[2], first, last);
+      for_channels(shape, [&](Index N, Index first, Index last) {
+        kernels<T>().batch_norm_backward(data, scale, m, v, T(eps), gradient, training, out_x, out_w, out_b, N,
+                                         shape[1], shape[2], first, last);
       });
     }
     return py::make_tuple(dx, dw, db);

@@ -10,7 +10,7 @@ from collections import defaultdict
 from unittest import mock
 
 from _harness import markdown_table
-from contenders import minivae_step
+from _step_contenders import minivae_step
 
 
 def subclasses(cls):

@@ -26,7 +26,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from _harness import environment, markdown_table, percentiles, run_child, write_json
-from contenders import WORKLOADS, first_noise, initial_model
+from _step_contenders import WORKLOADS, first_noise, initial_model
 
 import minivae as mv
 from minivae.backend import cuda_unavailable, device_description, device_module, to_numpy

@@ -27,7 +27,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from _contenders import contenders
 from _harness import (
     ROOT,
     environment,
@@ -37,7 +36,8 @@ from _harness import (
     run_child,
     write_json,
 )
-from _workloads import CPU, GPU, all_results, exact, first_rows, mapped, operations, traffic
+from _kernel_contenders import contenders
+from _kernel_workloads import CPU, GPU, all_results, exact, first_rows, mapped, operations, traffic
 
 from minivae import kernels
 from minivae.backend import device_description, device_module

@@ -21,7 +21,7 @@ from _harness import (
     run_child,
     write_json,
 )
-from contenders import CONTENDERS, WORKLOADS
+from _step_contenders import CONTENDERS, WORKLOADS
 
 PAGE = ROOT / "docs" / "performance.md"
 LOG = ROOT / "benchmarks" / "results" / "performance_log.json"

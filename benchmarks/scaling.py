@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 from _harness import environment, peak_memory_mib, percentiles, run_child, write_json
-from contenders import WORKLOADS, minivae_step, torch_step
+from _step_contenders import WORKLOADS, minivae_step, torch_step
 
 SWEEPS = {  # name -> (workload, x axis, sizes)
     "batch": ("mlp", "images in a batch", (1, 4, 16, 64, 256, 1024, 4096)),

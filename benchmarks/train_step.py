@@ -25,7 +25,7 @@ from _harness import (
     run_child,
     write_json,
 )
-from contenders import CONTENDERS, PEERS, WORKLOADS
+from _step_contenders import CONTENDERS, PEERS, WORKLOADS
 
 TOLERANCE = 1e-4  # relative, between first losses
 

@@ -89,7 +89,7 @@ def load(path, model=None, optimizer=None):
     for kind, target in targets.items():
         _require_same(path, kind, parts[kind], target.state_dict())
         _require_finite(path, {f"{kind}.{name}": a for name, a in parts[kind].items()})
-    # The optimiser first: it alone may refuse a value, such as a step of -1, and writes nothing then.
+    # The optimiser first: it alone may refuse a value, such as a step of -1, and then writes none.
     for kind, target in reversed(targets.items()):
         try:
             target.load_state_dict(parts[kind])

@@ -17,17 +17,17 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 @pytest.fixture(scope="module")
 def bench():
-    """The modules kernels, _workloads and _contenders of benchmarks/."""
+    """The modules kernels, _kernel_workloads and _kernel_contenders of benchmarks/."""
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("_workloads", "_contenders", "kernels", "gpu_step")
+        names = ("_kernel_workloads", "_kernel_contenders", "kernels", "gpu_step")
         yield {name: importlib.import_module(name) for name in names}
     finally:
         sys.path.remove(str(FOLDER))
 
 
 def named(bench, name):
-    work = bench["_workloads"]
+    work = bench["_kernel_workloads"]
     return next(w for w in (*work.CPU, *work.GPU) if w.name == name)
 
 
@@ -46,7 +46,7 @@ def named(bench, name):
     ],
 )
 def test_bytes_are_those_of_arguments_and_results(bench, name, shape, expected):
-    work = bench["_workloads"]
+    work = bench["_kernel_workloads"]
     calls = named(bench, name).make(np.random.default_rng(0), shape, np.float32)
     assert work.traffic(calls, work.run(work.reference, calls)) == expected
     assert work.operations(calls) > 0
@@ -63,7 +63,7 @@ class Wrong:
         self.name, self.bench, self.change = "wrong", bench, change
 
     def run(self, calls):
-        work = self.bench["_workloads"]
+        work = self.bench["_kernel_workloads"]
         results = work.run(work.reference, calls)
         self.change(work.all_results(calls, results)[-1])
         return results
@@ -113,11 +113,13 @@ def test_a_run_leaves_its_files(bench, tmp_path, capsys):
 def test_every_workload_is_checked_on_every_variant_of_the_stand_in(bench):
     """All that a GPU would time, but for the time."""
     with emulated_device(cuda_build.emulated()):
-        found, reasons = bench["_contenders"].contenders("cuda")
+        found, reasons = bench["_kernel_contenders"].contenders("cuda")
         names = {contender.name for contender in found}
         assert {"reference", "cupy", "cuda", *(f"cuda:{k}" for k in range(1, 6))} <= names
         assert not any(name.startswith("cuda") for name in reasons)
-        rows, skipped = bench["kernels"].run_all("cuda", bench["_workloads"].GPU, found, quick=True)
+        rows, skipped = bench["kernels"].run_all(
+            "cuda", bench["_kernel_workloads"].GPU, found, quick=True
+        )
     assert not [s for s in skipped if s["contender"] == "cuda" or "Error" in s["why"]]
     timed = {(row["kernel"], row["contender"]) for row in rows}
     assert {("reparam_kl", f"cuda:{k}") for k in range(1, 6)} <= timed

@@ -224,8 +224,8 @@ py::tuple batch_norm_backward(const py::object& x, const py::object& w, const py
     {
       py::gil_scoped_release release;
       for_channels(shape, [&](Index N, Index first, Index last) {
-        kernels<T>().batch_norm_backward(data, scale, m, v, T(eps), gradient, training, out_x, out_w, out_b, N,
-                                         shape[1], shape[2], first, last);
+        kernels<T>().batch_norm_backward(data, scale, m, v, T(eps), gradient, training, out_x, out_w, out_b,
+                                         N, shape[1], shape[2], first, last);
       });
     }
     return py::make_tuple(dx, dw, db);

@@ -9,7 +9,7 @@ stream, so that drawn results can be compared.
 import functools
 
 import numpy as np
-from _workloads import run
+from _kernel_workloads import run
 
 from minivae import kernels
 from minivae.backend import device_module, to_device, to_numpy

@@ -145,7 +145,7 @@ def test_fuzzing_sees_an_error_that_is_not_ours(monkeypatch):
 @pytest.mark.parametrize("target", fuzz_targets.TARGETS)
 def test_fuzzing_starts_from_what_is_accepted(target, monkeypatch):
     # One target does without the checksum, for the life of its process; here it is put back.
-    monkeypatch.setattr(checkpoint, "_digest", checkpoint._digest)
+    monkeypatch.setattr(fuzz_targets.checkpoint, "_digest", fuzz_targets.checkpoint._digest)
     made = fuzz_targets.TARGETS[target]()
     assert any([made(seed) for seed in made.seeds()])
     made.close()

@@ -39,6 +39,8 @@ KERNEL_FLAGS = {
 
 def missing():
     """Why the emulated module cannot be built here, or None."""
+    if (chosen := os.environ.get("CXX")) and shutil.which(chosen.split()[0]) is None:
+        return f"CXX={chosen} names no compiler"  # as setup.py sees it
     if shutil.which("g++") is None:
         return "g++ is not installed"
     return None if importlib.util.find_spec("pybind11") else "pybind11 is not installed"

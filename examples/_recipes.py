@@ -16,6 +16,7 @@ class Variant:
     metrics: dict  # name -> (published, low, high), bounds included, None where not judged
     seed: int = 0
     objective: Callable = objectives.elbo
+    model: Callable | None = None  # in place of the recipe's
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,22 @@ KERAS_2D = Recipe(
 
 STATIC_400_40 = Recipe(
     source="Pythae's VAE on static MNIST, after Rezende & Mohamed 2015 (arXiv:1505.05770)",
-    set_up="MLPVAE 784-400-40, PyTorch's default initial weights",
+    # The published script has one hidden layer and a second one commented out. The released
+    # weights are 2.03 MB of encoder and 1.97 MB of decoder: two layers; one would be 1.4 and 1.3.
+    set_up="DeepVAE 784-(relu 400, 400)-40-(relu 400, 400)-784, PyTorch's default initial weights; "
+    "'one layer' is MLPVAE 784-400-40",
     images="validated",
     binarize="static",
     batch_size=100,
     epochs=500,
     schedule=((0, 1e-4), (200, 1e-4 * 10 ** (-1 / 5)), (350, 1e-4 * 10 ** (-2 / 5))),
-    model=lambda seed, _: models.MLPVAE(40, 400, seed=seed),
-    variants=seeds(1, NLL=("89.78", 89.0, 90.6)),
+    model=lambda seed, _: models.DeepVAE(40, (400, 400), seed=seed, activation="relu"),
+    variants={
+        "two layers": Variant({"NLL": ("89.78", 89.0, 90.6)}),
+        "one layer": Variant(
+            {"NLL": ("89.78", None, None)}, model=lambda seed, _: models.MLPVAE(40, 400, seed=seed)
+        ),
+    },
     measured="weights of the epoch with the best validation ELBO; importance sampling with 200 "
     "samples on the 10,000 test images, on a static draw of our own",
     measure=partial(measures.nll, samples=200),

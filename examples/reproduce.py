@@ -171,7 +171,7 @@ def run(recipe, variant, digits, limit, device, out):
     if recipe.labelled:
         train = LabelledBatches(train, digits.train_labels[: train.count])
         watched = LabelledBatches(watched, digits.test_labels[: watched.count])
-    model = recipe.model(how.seed, images).to(device)
+    model = (how.model or recipe.model)(how.seed, images).to(device)
     adam = optim.Adam(model.parameters(), lr=recipe.schedule[0][1], **recipe.adam)
     trainer = Trainer(
         model, adam, train, watched, out,

@@ -1,4 +1,4 @@
-"""The tanh networks, two stochastic layers, and the model that is told the class."""
+"""The deeper networks, two stochastic layers, and the model that is told the class."""
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ RNG = np.random.default_rng(0)
 X = (RNG.random((5, 784)) < 0.3).astype(np.float32)
 
 
-def heads(body, mu, logvar, x):
-    """A network of tanh layers with two linear heads, from a state dict by prefix, in float64."""
+def heads(body, mu, logvar, x, activation=np.tanh):
+    """Hidden layers, then two linear heads, in float64."""
     for weight, bias in body:
-        x = np.tanh(x @ weight.T + bias)
+        x = activation(x @ weight.T + bias)
     return x @ mu[0].T + mu[1], x @ logvar[0].T + logvar[1]
 
 
@@ -26,12 +26,12 @@ def layers(state, prefix):
     return [(state[n], state[n.removesuffix("weight") + "bias"]) for n in names]
 
 
-def gaussian(state, name):
+def gaussian(state, name, activation=np.tanh):
     """x -> mu, logvar of one ``Gaussian`` of a model."""
     mu, logvar = (
         (state[f"{name}.{h}.weight"], state[f"{name}.{h}.bias"]) for h in ("mu", "logvar")
     )
-    return lambda x: heads(layers(state, f"{name}.body"), mu, logvar, x)
+    return lambda x: heads(layers(state, f"{name}.body"), mu, logvar, x, activation)
 
 
 # ---- DeepVAE
@@ -49,16 +49,19 @@ def test_the_networks_are_those_of_the_paper():
     ]  # fmt: skip
 
 
-def test_deep_encoder_and_decoder_against_plain_arrays():
-    model = models.DeepVAE(3, (5, 4)).to(dtype=np.float64)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_deep_encoder_and_decoder_against_plain_arrays(activation):
+    model = models.DeepVAE(3, (5, 4), activation=activation).to(dtype=np.float64)
     x, state = X.astype(np.float64), model.state_dict()
-    for found, expected in zip(model.encode(x), gaussian(state, "encoder")(x), strict=True):
+    f = {"tanh": np.tanh, "relu": lambda a: np.where(a > 0, a, 0)}[activation]
+    encoded = gaussian(state, "encoder", f)(x)
+    for found, expected in zip(model.encode(x), encoded, strict=True):
         np.testing.assert_allclose(found.data, expected, rtol=1e-12)
     z = RNG.normal(size=(5, 3))
     *hidden, (weight, bias) = layers(state, "decoder")
     h = z
     for w, b in hidden:
-        h = np.tanh(h @ w.T + b)
+        h = f(h @ w.T + b)
     np.testing.assert_allclose(model.decode(mv.Tensor(z)).data, h @ weight.T + bias, rtol=1e-12)
 
 

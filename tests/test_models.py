@@ -114,6 +114,7 @@ def test_an_empty_batch_has_no_mean(case):
         (lambda: models.ConvVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),
         (lambda: models.ConvVAE(bottleneck="tanh"), "bottleneck: expected 'linear' or 'relu'"),
         (lambda: models.DeepVAE(hidden=(3, 0)), "hidden: expected at least 1, got 0"),
+        (lambda: models.DeepVAE(activation="selu"), "activation: expected 'tanh' or 'relu'"),
         (lambda: models.TwoLayerVAE((3, 0)), "latent_dims: expected at least 1, got 0"),
         (lambda: models.ConditionalVAE(classes=0), "classes: expected at least 1, got 0"),
         (lambda: models.FaceVAE(latent_dim=0), "latent_dim: expected at least 1, got 0"),

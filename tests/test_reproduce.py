@@ -107,8 +107,9 @@ def test_a_recipe_states_itself_runs_and_is_recorded_once(
 
 def test_a_stopped_recipe_goes_on_where_it_was(run, short, reproduce, tmp_path, monkeypatch):
     """The same command again, and the checkpoint is that of a run never stopped."""
-    assert run("static-400-40") == 0
-    path = tmp_path / "runs/static-400-40/full/seed-0/checkpoint.safetensors"
+    one = ("static-400-40", "--variant", "two layers")
+    assert run(*one) == 0
+    path = tmp_path / "runs/static-400-40/full/two-layers/checkpoint.safetensors"
     whole, table = path.read_bytes(), rows(tmp_path)
     for file in path.parent.glob("*"):
         file.unlink()
@@ -122,9 +123,9 @@ def test_a_stopped_recipe_goes_on_where_it_was(run, short, reproduce, tmp_path, 
         return step(self, *args)
 
     monkeypatch.setattr(reproduce.EagerStep, "__call__", stopping)
-    assert run("static-400-40") == 130
+    assert run(*one) == 130
     assert checkpoint.load(path)["step"] == 4 and not (tmp_path / "table.csv").exists()
-    assert run("static-400-40") == 0
+    assert run(*one) == 0
     assert path.read_bytes() == whole
     assert [r["value"] for r in rows(tmp_path)] == [r["value"] for r in table]
 
@@ -175,6 +176,18 @@ def test_validation_images_are_neither_trained_on_nor_measured(reproduce, run):
     assert [i.tobytes() for i in reproduce.batches(recipe, digits, 7, None)[0].images] == [
         i.tobytes() for i in train.images
     ], "the draw belongs to the set, not to the seed"
+
+
+def test_the_networks_of_the_static_recipe(reproduce):
+    """As many weights as the released files hold: 2,032,124 and 1,970,373 bytes, pickled."""
+    recipe = reproduce.RECIPES["static-400-40"]
+    model = recipe.model(0, None)
+    sizes = [4 * sum(p.size for p in part.parameters()) for part in (model.encoder, model.decoder)]
+    assert all(0 < n - size < 8000 for n, size in zip((2_032_124, 1_970_373), sizes, strict=True))
+    one_layer = recipe.variants["one layer"].model(0, None).state_dict()
+    assert [a.shape for n, a in one_layer.items() if n.endswith("weight")] == [
+        (400, 784), (40, 400), (40, 400), (400, 40), (784, 400),
+    ]  # fmt: skip
 
 
 def test_keras_trains_on_all_images(reproduce, run):

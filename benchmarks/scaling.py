@@ -1,6 +1,7 @@
 """How the cost of a training step grows: with batch, image side, latents and threads.
 
     python benchmarks/scaling.py --json FILE --plot FILE
+    python benchmarks/scaling.py --record FILE --plot FILE     draws without running
 
 Each point is a process of its own; time and peak memory above that of a process that only imported
 the package. The slope of log time over log size tells whether a step grows faster than its work.
@@ -11,6 +12,7 @@ import json
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from _harness import environment, peak_memory_mib, percentiles, run_child, write_json
@@ -69,46 +71,46 @@ def plot(record, path):
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     sweeps = record["sweeps"]
     figure, axes = plt.subplots(
-        2, len(sweeps), figsize=(3.2 * len(sweeps), 5.2), layout="constrained", squeeze=False
-    )
+        2, len(sweeps), figsize=(3.2 * len(sweeps), 5.4), sharex="col", layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
     for column, (sweep, curves) in zip(axes.T, sweeps.items(), strict=True):
         for curve in curves:
             style = "-o" if curve["threads"] == 2 else "--o"
             colour = "C0" if curve["contender"] == "minivae" else "0.6"
-            label = f"{curve['contender']}, {curve['threads']} threads"
+            label = f"{curve['contender']}, {curve['threads']} thread{'s' * (curve['threads'] > 1)}"
             for axis, key in zip(column, ("median", "mib"), strict=True):
                 values = [max(point[key], 0.1) for point in curve["points"]]
                 axis.loglog(curve["sizes"], values, style, color=colour, ms=3, label=label)
-        model, axis_label, _ = SWEEPS[sweep]
-        column[0].set_title(WORKLOADS[model].model, fontsize=10)
+        model, axis_label, sizes = SWEEPS[sweep]
+        column[0].set_title(WORKLOADS[model].model, fontsize=11)
         column[1].set_xlabel(axis_label)
+        # The sizes that were run; every other one where they would run into one another.
+        column[1].set_xticks(sizes[:: 2 if len(sizes) > 5 else 1])
+        for axis in column:
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            for ticks in (axis.xaxis, axis.yaxis):
+                ticks.set_major_formatter(StrMethodFormatter("{x:g}"))
+                ticks.set_minor_formatter(NullFormatter())
+            axis.tick_params(axis="x", which="minor", bottom=False)
+            axis.grid(alpha=0.25)
     axes[0, 0].set_ylabel("ms a step")
     axes[1, 0].set_ylabel("peak MiB above an idle process")
-    axes[0, 0].legend(fontsize=7)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.savefig(path, dpi=110)
 
 
-def main(argv=None):
-    """Run the sweeps and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sweeps", default=",".join(SWEEPS), help="comma-separated")
-    parser.add_argument("--contenders", default="minivae,torch", help="comma-separated")
-    parser.add_argument("--json", help="write the record here")
-    parser.add_argument("--plot", help="draw the record here")
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    if args.child:
-        contender, sweep, size, threads = args.child
-        print(json.dumps(measure(contender, sweep, int(size), int(threads))))
-        return
+def run(sweeps, contenders):
+    """Measure every point: the record."""
     record = {"environment": environment(), "sweeps": {}}
-    for sweep in args.sweeps.split(","):
+    for sweep in sweeps:
         sizes = SWEEPS[sweep][2]
         record["sweeps"][sweep] = curves = []
-        for contender in args.contenders.split(","):
+        for contender in contenders:
             for threads in THREADS if contender == "minivae" else THREADS[-1:]:
                 points = [
                     run_child(__file__, "--child", contender, sweep, size, threads)
@@ -125,6 +127,27 @@ def main(argv=None):
                 times = " ".join(f"{p['median']:.3g}" for p in points)
                 print(f"{sweep}: {contender}, {threads} threads: {times} ms, "
                       f"slope {exponents['median']:.2f}", flush=True)  # fmt: skip
+    return record
+
+
+def main(argv=None):
+    """Run the sweeps and write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sweeps", default=",".join(SWEEPS), help="comma-separated")
+    parser.add_argument("--contenders", default="minivae,torch", help="comma-separated")
+    parser.add_argument("--json", help="write the record here")
+    parser.add_argument("--plot", help="draw the record here")
+    parser.add_argument("--record", help="run nothing: take this record of an earlier run")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.child:
+        contender, sweep, size, threads = args.child
+        print(json.dumps(measure(contender, sweep, int(size), int(threads))))
+        return
+    if args.record:
+        record = json.loads(Path(args.record).read_text())
+    else:
+        record = run(args.sweeps.split(","), args.contenders.split(","))
     if args.json:
         write_json(args.json, record)
     if args.plot:

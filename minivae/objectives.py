@@ -18,7 +18,10 @@ from .tensor import Function, no_grad
 
 
 def elbo(model, x, noise, beta=1.0):
-    """The model's own negative evidence lower bound; see ``models.VAE.elbo``."""
+    """The model's own negative evidence lower bound, rec + beta kl, from one sample of z.
+
+    Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; arguments and errors as ``models.VAE.elbo``.
+    """
     return model.elbo(x, noise, beta)
 
 
@@ -27,12 +30,12 @@ def free_bits(model, x, noise, beta=1.0, *, nats):
 
         loss = rec + beta sum_d max(nats, mean_n KL_nd)
 
-    Kingma et al. 2016 (arXiv:1606.04934), appendix C.8, each latent a group of its own. ``kl`` is
-    the true KL, so the loss is not below ``rec + beta kl``. For models of one layer of latents.
+    Kingma et al. 2016 (arXiv:1606.04934), eq. 15, each latent a group of its own. ``kl`` is the
+    true KL, so the loss is not below ``rec + beta kl``. For models of one layer of latents.
 
     Args:
         model, x, noise, beta: as in ``VAE.elbo``.
-        nats: lambda, at least 0; with 0 this is the ELBO.
+        nats: lambda for each latent, at least 0; with 0 this is the ELBO.
 
     Raises:
         ValueError: nats is negative, or the model has several layers of latents.
@@ -58,7 +61,7 @@ def sampled_elbo(model, x, noise, beta=1.0, *, samples=1):
 
         loss = mean_n mean_k -ln w_nk,   -ln w = rec + beta kl
 
-    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 6: the VAE of their table 1.
+    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 7: the VAE of their table 1.
 
     Args:
         model, x: as in ``VAE.elbo``.
@@ -97,8 +100,8 @@ def dreg(model, x, noise, beta=1.0, *, samples=5):
         decoder:  -sum_k w~_k   d ln w_k
         encoder:  -sum_k w~_k^2 (d ln w_k / dz_k) dz_k
 
-    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), IWAE-DReG. The expectation of both is
-    the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models of one layer
+    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), section 3: IWAE-DReG. The expectation of
+    both is the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models of one layer
     of latents.
 
     Arguments and errors as ``iwae``; ValueError also for a model of several layers.

@@ -28,7 +28,8 @@ def parser():
     add("--data", metavar="DIR", help="as the example that trained the model takes it")
     add("--other-data", action="store_true", help="allow another set than the model was trained on")
     add("--binarize", choices=BINARIZE,
-        help="grey pixels, or 0 and 1 drawn once; if not given, as in training")  # fmt: skip
+        help="grey pixels, or 0 and 1 drawn once; if not given, as in training, which the "
+        "checkpoint says")  # fmt: skip
     add("--samples", type=positive_int, default=1000, metavar="K",
         help="of the importance-weighted bound; the literature has 5000")  # fmt: skip
     add("--limit", type=positive_int, metavar="N", help="only the first N images of each part")
@@ -88,7 +89,8 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
     result = {
         "model": type(model).__name__,
         "parameters": sum(p.size for p in model.parameters()),
-        "dataset": subject.dataset, "images": count, "binarize": subject.binarize,
+        "dataset": subject.dataset, "images": count,
+        "binarize": subject.binarize, "trained_binarize": subject.trained_binarize,
         "likelihood": model.likelihood, "meaning": meaning, "is_likelihood": is_likelihood,
         "seed": seed, "device": device, "kernels": kernels_used(device),
         "elbo": {
@@ -126,6 +128,14 @@ def meaning_of(subject):
     if subject.binarize == "none":
         return "Bernoulli cross-entropy of grey pixels: not a likelihood", False
     return "Bernoulli probability of pixels that are 0 or 1, drawn once", True
+
+
+def choice_of_pixels(result):
+    """Which pixels a Bernoulli model was asked about, and whether it was trained on such."""
+    used, trained = result["binarize"], result["trained_binarize"]
+    if trained is None:
+        return f"binarize {used}; the checkpoint does not say how it was trained"
+    return f"binarize {used}, {'as in training' if used == trained else f'trained with {trained}'}"
 
 
 def about_codes(subject, seed):
@@ -234,6 +244,7 @@ def table(result):
         f"{result['model']}, {result['parameters']:,} parameters, on {result['images']} test "
         f"images of {result['dataset']}",
         result["meaning"],
+        *([choice_of_pixels(result)] if result["likelihood"] == "bernoulli" else []),
         "",
     )
     left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))

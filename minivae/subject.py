@@ -29,6 +29,7 @@ class Subject(NamedTuple):
     train: Part
     test: Part
     binarize: str
+    trained_binarize: str | None  # None where the checkpoint does not say
 
     def batches(self, part):
         """The batches of a part as the model takes them."""
@@ -48,7 +49,8 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
     Args:
         path: the checkpoint.
         data: where the images are, as the example that trained the model takes it.
-        binarize: "none", "static" or "dynamic"; None: as in training.
+        binarize: "none", "static" or "dynamic"; None: as in training, or grey where the checkpoint
+            does not say.
         limit: the first so many images of each part; None for all.
         device: where the model shall be.
         other_data: allow another set than the model was trained on.
@@ -77,7 +79,8 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
         Part(part.images[:limit], {name: v[:limit] for name, v in part.labels.items()})
         for part in parts
     )
-    return Subject(model.to(device), dataset, train, test, binarize or config["binarize"])
+    trained = config["binarize"]
+    return Subject(model.to(device), dataset, train, test, binarize or trained or "none", trained)
 
 
 def load_model(path):
@@ -89,9 +92,9 @@ def load_model(path):
     config = checkpoint.load(path).get("config")
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
         raise CheckpointError(f"{path}: does not say which architecture it holds")
-    config = {"seed": 0, "binarize": "none", **config}
+    config = {"seed": 0, "binarize": None, **config}
     seed, binarize = config["seed"], config["binarize"]
-    if not (isinstance(seed, int) and seed >= 0 and binarize in BINARIZE):
+    if not (isinstance(seed, int) and seed >= 0 and binarize in (None, *BINARIZE)):
         raise CheckpointError(f"{path}: its configuration is none of a training run")
     _require_plausible(path, config["architecture"])
     try:

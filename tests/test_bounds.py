@@ -71,12 +71,15 @@ def test_sums_that_grow_block_by_block_are_those_of_all_weights_at_once(offset):
     k, stream = 1300, mv.NoiseStream(0)
     found = importance_weighted_nll(Far(), [X[:3]], mv.NoiseStream(0), k)
     eps = np.stack([stream.draw().normal((k, 3), np.float64) for _ in range(3)])
+    variance = 0
     for row, nll, effective in zip(
         MODEL.log_weights(X[:3], eps).data, found.per_image, found.effective_samples, strict=True
     ):
         w = np.exp(row)
         assert nll == pytest.approx(offset - math.log(math.fsum(w) / k), rel=1e-12)
         assert effective == pytest.approx(math.fsum(w) ** 2 / math.fsum(w * w), rel=1e-9)
+        variance += w.var() / k / w.mean() ** 2  # of the mean weight, relative to it
+    assert found.standard_error == pytest.approx(math.sqrt(variance) / 3, rel=1e-6)
 
 
 # ---- planted errors: each makes the agreement above fail

@@ -120,6 +120,25 @@ def test_the_numbers_are_those_of_the_estimators(tmp_path, data, evaluate):
     )
 
 
+@pytest.mark.parametrize(
+    ("trained", "option", "used", "words"),
+    [
+        ("static", None, "static", "binarize static, as in training"),
+        ("dynamic", None, "dynamic", "binarize dynamic, as in training"),
+        ("static", "none", "none", "binarize none, trained with static"),
+        (None, None, "none", "binarize none; the checkpoint does not say"),
+        (None, "static", "static", "binarize static; the checkpoint does not say"),
+    ],
+)
+def test_which_pixels_were_used_is_said(tmp_path, data, evaluate, trained, option, used, words):
+    config = {"binarize": trained} if trained else {}
+    path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4), **config)
+    options = ("--binarize", option) if option else ()
+    code, text, result = evaluate(path, "--data", data, *options)
+    assert code == 0 and words in text
+    assert (result["binarize"], result["trained_binarize"]) == (used, trained)
+
+
 def test_a_density_is_of_dequantised_pixels(tmp_path, data, evaluate):
     model = models.MLPVAE(latent_dim=3, hidden=8, likelihood="gaussian")
     _, _, result = evaluate(saved(tmp_path / "c", model), "--data", data)

@@ -155,10 +155,13 @@ def measure(contender, workload, device, quick):
     clock = time_on_gpu if device == "cuda" else time_on_cpu
     copies = 1 + min(31, (0 if quick else 4 * CACHE[device]) // max(1, moved))
     sets = [placed] + [mapped(calls, contender.place) for _ in range(copies - 1)]
-    clock(contender.run, sets, 2 * copies)
-    once = min(clock(contender.run, sets, 3))
-    budget = 2e4 if quick else 1.2e6 if device == "cpu" else 2e5  # microseconds
-    count = int(np.clip(budget / once, 5, 200))
+    if quick:
+        count = 1
+    else:
+        clock(contender.run, sets, 2 * copies)
+        once = min(clock(contender.run, sets, 3))
+        budget = 1.2e6 if device == "cpu" else 2e5  # microseconds
+        count = int(np.clip(budget / once, 5, 200))
     for state in ("cold", "warm"):
         times = percentiles(clock(contender.run, sets if state == "cold" else sets[:1], count))
         yield {

@@ -1,4 +1,7 @@
-"""Every operation as a function of tensors (arrays and numbers welcome), in one place."""
+"""Every operation as a function of tensors (arrays and numbers welcome), in one place.
+
+Derivation, class, test and kernel of each: docs/ops.md.
+"""
 
 from .ops.activation import leaky_relu, relu, sigmoid, softplus, tanh
 from .ops.basic import (

@@ -13,7 +13,7 @@ Where f is linear along v, h = 1 makes the difference exact up to rounding. Else
 balances truncation, h^2, against rounding, 1e-16 / h (Nocedal & Wright 2006, Numerical
 Optimization, section 8.1). The one-sided slopes [f(x + h v) - f(x)] / h and
 [f(x) - f(x - h v)] / h differ by h f'' where f is smooth; at a kink they differ by the same amount
-for every h, and near one the central slope changes with h.
+for every h, and near one the central slope changes with h. More: docs/gradient-checking.md.
 """
 
 import numpy as np

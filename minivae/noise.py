@@ -1,4 +1,7 @@
-"""Noise as an argument: a draw is named by (seed, offset) and can be made again anywhere."""
+"""Noise as an argument: a draw is named by (seed, offset) and can be made again anywhere.
+
+Why: docs/noise.md.
+"""
 
 from typing import NamedTuple
 

@@ -102,6 +102,13 @@ def test_pages_are_short(page):
     assert sum(len(line.split()) for line in lines if not line.startswith("|")) < 1400
 
 
+@every_page_of_docs
+def test_a_formula_leads_to_its_test(page):
+    """What docs/README.md promises: a page with a formula of its own links a test."""
+    text = page.read_text(encoding="utf-8")
+    assert "```math" not in text or "](../tests/test_" in text or "](../tests/op_specs.py)" in text
+
+
 def test_every_page_is_in_the_index():
     """docs/README.md names every page."""
     linked = {target for _, target in LINK.findall((DOCS / "README.md").read_text("utf-8"))}

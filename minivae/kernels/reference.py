@@ -1,7 +1,7 @@
 """The definition of every kernel, in plain array code for NumPy and CuPy alike.
 
 Inputs share one float dtype, are C-contiguous unless said and stay untouched; outputs are fresh.
-Shapes: N rows, D latents, M pixels. Losses are in nats.
+Shapes: N rows, D latents, M pixels. Losses are in nats. Derivations and tests: docs/ops.md.
 """
 
 import numpy as np

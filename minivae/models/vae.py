@@ -2,6 +2,7 @@
 
 Conventions (README): ``logvar`` is log sigma^2; decoders return logits; losses are in nats per
 image, summed over pixels and latents and averaged over the batch; loss = rec + beta kl.
+Derivation: docs/elbo.md.
 """
 
 import contextlib

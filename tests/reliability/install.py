@@ -36,6 +36,7 @@ KERNEL_TESTS = ["tests/test_kernels.py", "tests/test_boundaries.py"]
 # Small enough for an emulator: products, convolutions, the fused losses and Adam.
 EMULATED = ["tests/test_boundaries.py", "tests/test_kernels.py", "-k",
             "boundaries or ((reparam_kl or bce or adam) and cpu-plain)"]  # fmt: skip
+QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
 NO_COMPILER = {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"}
 
 
@@ -134,7 +135,7 @@ def editable_in_a_strange_path(python, scratch):
     return env.test(*TESTS, cwd=source), env.kernels(source)
 
 
-def wheel(python, scratch, **compiler):
+def wheel(python, scratch, tests=TESTS, **compiler):
     """A wheel, built and then installed; the tests see nothing of the source."""
     source, env = source_tree(scratch / "source"), Environment(python, scratch / "venv")
     run(env.python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", scratch / "wheels", source,
@@ -143,15 +144,17 @@ def wheel(python, scratch, **compiler):
     (built,) = (scratch / "wheels").glob("*.whl")
     env.pip(f"{built}[test]", cwd=scratch)
     elsewhere = tests_alone(scratch / "elsewhere")
-    return env.test(*TESTS, cwd=elsewhere), env.kernels(elsewhere)
+    return env.test(*tests, cwd=elsewhere), env.kernels(elsewhere)
 
 
 def wheel_for_gpu(python, scratch):
     """The same with minivae._cuda for one architecture; it imports without a GPU and says so."""
-    passed, isas = wheel(python, scratch, MINIVAE_CUDA="1", MINIVAE_CUDA_ARCH="90")
+    passed, isas = wheel(
+        python, scratch, KERNEL_TESTS, MINIVAE_CUDA="1", MINIVAE_CUDA_ARCH="90"
+    )  # fmt: skip
     code = "import minivae._cuda; from minivae import kernels; print(kernels.reasons()['cuda'])"
-    run(scratch / "venv" / "bin" / "python", "-c", code, cwd=scratch)
-    return passed, isas
+    why = run(scratch / "venv" / "bin" / "python", "-c", code, cwd=scratch).strip()
+    return passed, f"{isas}; without a GPU: {why}"
 
 
 def sdist(python, scratch, **compiler):
@@ -191,9 +194,10 @@ def measure(quick):
     cases = [
         ("editable, path with spaces and ünïcödé, GCC", "3.10", editable_in_a_strange_path, {}),
         ("wheel, GCC", "3.11", wheel, {}),
+        ("wheel, GCC", "3.13", wheel, {}),
         ("wheel, clang", "3.12", wheel, clang()),
         ("wheel, GCC and nvcc", "3.11", wheel_for_gpu, {} if shutil.which("nvcc") else None),
-        ("source distribution, GCC", "3.13", sdist, {}),
+        ("source distribution, GCC", "3.14", sdist, {}),
         ("source distribution, no compiler", "3.12", sdist, NO_COMPILER),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as root:
@@ -211,14 +215,28 @@ def measure(quick):
                 rows.append([name, version, 0, "fails"])
                 continue
             rows.append([name, version, passed, f"pass; {_told(isas)}"])
-            found[name] = isas
+            found[f"{name}, Python {version}"] = isas
             print(*rows[-1], sep=" | ", flush=True)
-            if name == "wheel, GCC":
+            if (name, version) == ("wheel, GCC", "3.11"):
                 rows += _instruction_sets(scratch, version, faults)
     missing = [v for v, python in pythons.items() if python is None]
-    numbers = {"kernels": found, "interpreters_missing": missing,
+    numbers = {"kernels": found, "tools": _tools(), "interpreters_missing": missing,
                "interpreters": [v for v in PYTHONS if v not in missing]}  # fmt: skip
     return report.Report(["install", "Python", "tests passed", "result"], rows, faults, numbers)
+
+
+def _tools():
+    """The first line of what each compiler and the emulator say of themselves."""
+    found = {"nvcc": shutil.which("nvcc"), "g++": shutil.which("g++"), "qemu": QEMU,
+             "clang": (clang() or {}).get("CXX")}  # fmt: skip
+    said = {
+        name: run(tool, "--version", cwd=report.ROOT) for name, tool in found.items() if tool
+    }  # fmt: skip
+    return {name: max(text.splitlines(), key=_has_version) for name, text in said.items()}
+
+
+def _has_version(line):
+    return bool(re.search(r"\d+\.\d+", line))
 
 
 def _told(isas):
@@ -240,15 +258,14 @@ def _instruction_sets(scratch, version, faults):
             faults.append(f"MINIVAE_ISA={isa}: {error}")
     if forced:
         rows.append([f"wheel, MINIVAE_ISA={', '.join(forced)}", version, passed, "pass"])
-    qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
     name = "wheel, emulated CPU without AVX"
-    if not qemu:
+    if not QEMU:
         return [*rows, [name, version, "–", "not run: no qemu-x86_64 here"]]
     try:
         binary = Path(python).resolve()
         home = {"PYTHONPATH": str(next((scratch / "venv" / "lib").glob("*/site-packages"))),
                 "OPENBLAS_CORETYPE": "Nehalem", "HYPOTHESIS_PROFILE": "dev"}  # fmt: skip
-        emulated = (qemu, "-cpu", "Nehalem", binary)
+        emulated = (QEMU, "-cpu", "Nehalem", binary)
         isas = run(
             *emulated, "-c", "from minivae import _cpu; print(*_cpu.isas())", cwd=cwd, **home
         )

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = ("minivae", "numpy", "safetensors", "Pillow", "numba", "hypothesis", "atheris")
+LIBRARIES = (
+    "minivae", "numpy", "safetensors", "Pillow", "numba", "hypothesis", "atheris", "mutmut",
+)  # fmt: skip
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -78,7 +80,8 @@ def surroundings():
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system(),
-                    "kernel": platform.release(), "libc": " ".join(platform.libc_ver())},
+                    "kernel": platform.release(), "libc": " ".join(platform.libc_ver()),
+                    "load": round(os.getloadavg()[0], 1)},
         "versions": {"python": platform.python_version(),
                      **{name: v for name in LIBRARIES if (v := _version(name))}},
     }  # fmt: skip

@@ -4,14 +4,22 @@ python tests/reliability/run.py                 all of it, the better part of an
 python tests/reliability/run.py --quick         the part for CI; records nothing
 python tests/reliability/run.py --only NAME ... some sections
 python tests/reliability/run.py --page          only write the tables anew
+
+Sections run side by side, two on two cores; what each prints comes when it has ended. The whole
+needs atheris and mutmut beside minivae[test].
 """
 
 import argparse
+import contextlib
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import report
@@ -24,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = report.ROOT / "benchmarks" / "results" / "reliability"
 PAGE = report.ROOT / "docs" / "reliability.md"
 NOT_RUN = 3
+SECONDS = 3600  # for one section; one that hangs is ended, with all that it started
 # A table follows the paragraph that ends with its section's name.
 TABLE = re.compile(r"(<!--table:(\w+)-->\n\n)((?:\|.*\n)*)\n?")
 
@@ -65,30 +74,76 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="NAME")
     parser.add_argument("--page", action="store_true")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count()), metavar="N")
     args = parser.parse_args(argv)
     failed = []
     if not args.page:
-        for section in args.only:
-            print(f"\n=== {section}", flush=True)
-            code = _run(section, args.quick)
-            if code not in (0, NOT_RUN):
-                failed.append(section)
+        codes = _run_all(_longest_first(args.only), args.quick, args.jobs)
+        failed = [name for name, code in codes.items() if code not in (0, NOT_RUN)]
     if not args.quick:
         PAGE.write_text(fill(PAGE.read_text("utf-8"), recorded()), "utf-8")
     print(f"\nfaults in: {', '.join(failed)}" if failed else "\nno faults")
     return 1 if failed else 0
 
 
-def _run(section, quick):
-    """Exit code of a section's script; its record replaces the last one when it ran in full."""
+def _longest_first(sections):
+    """The sections by the time they took when they were last recorded."""
+    known = recorded()
+    return sorted(sections, key=lambda name: -known.get(name, {"seconds": 0})["seconds"])
+
+
+def _run_all(sections, quick, jobs):
+    """Exit codes by section, so many at a time; what is still running ends with this program."""
+    waiting, running, codes = list(sections), [], {}
     with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "record.json"
-        command = [sys.executable, str(HERE / f"{section}.py"), "--json", str(record)]
-        done = subprocess.run(command + ["--quick"] * quick, cwd=report.ROOT)
-        if record.exists() and not quick:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(Job(waiting.pop(0), quick, Path(folder)))
+                time.sleep(0.2)
+                for job in [job for job in running if job.over()]:
+                    running.remove(job)
+                    codes[job.section] = job.finish()
+        finally:
+            for job in running:
+                job.end()
+    return codes
+
+
+class Job:
+    """A section's script in a process of its own, and all that the script starts."""
+
+    def __init__(self, section, quick, folder):
+        self.section, self.quick, self.record = section, quick, folder / f"{section}.json"
+        self.deadline = time.monotonic() + SECONDS
+        command = [sys.executable, str(HERE / f"{section}.py"), "--json", str(self.record)]
+        self.said = folder / f"{section}.txt"
+        with open(self.said, "w") as said:
+            self.process = subprocess.Popen(
+                command + ["--quick"] * quick, cwd=report.ROOT, stdout=said,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def over(self):
+        """Whether it has ended by itself or has to."""
+        return self.process.poll() is not None or time.monotonic() > self.deadline
+
+    def end(self):
+        """Leave nothing of it running; its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
+
+    def finish(self):
+        """Print what it said; its record replaces the last one when it ran in full."""
+        code = self.end()
+        late = f"ended after {SECONDS} seconds\n" if time.monotonic() > self.deadline else ""
+        said = self.said.read_text("utf-8", errors="replace")
+        print(f"\n=== {self.section}\n{said}{late}", end="", flush=True)
+        if self.record.exists() and not self.quick:
             RESULTS.mkdir(parents=True, exist_ok=True)
-            (RESULTS / f"{section}.json").write_bytes(record.read_bytes())
-    return done.returncode
+            shutil.copy(self.record, RESULTS)
+        return code
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A training run small enough to be killed a hundred times, and the program that does so."""
 
 import builtins
+import csv
 import json
 import os
 import shutil
@@ -42,6 +43,12 @@ def run(folder, resume=False, **options):
             made.resume()
         made.run()
     return (Path(folder) / "checkpoint.safetensors").read_bytes()
+
+
+def table(folder):
+    """The rows of its ``metrics.csv``, as text."""
+    with open(Path(folder) / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class Killer:

@@ -91,7 +91,7 @@ class Bench:
 def every_moment(bench, quick):
     """Before and after each weight update, write, flush, link and rename, and within a write."""
     if quick:
-        return  # tests/test_train.py does it
+        return  # tests/test_resume.py does it
     found = tiny_run.kill_everywhere(bench.folder / "moments")
     for kind in ("unreadable", "not resumed", "different"):
         for at in found[kind]:

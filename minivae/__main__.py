@@ -13,7 +13,7 @@ def main(argv=None):
     if argv[:1] == ["evaluate"]:  # its own parser tells its options
         return report.main(argv[1:])
     parser = Parser(prog="python -m minivae", description="minivae's own tools")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="info|evaluate", required=True)
     commands.add_parser("info", help="versions, which kernels are built, which devices answered")
     commands.add_parser("evaluate", help="what the model of a checkpoint is worth", add_help=False)
     parser.parse_args(argv)

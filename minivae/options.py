@@ -1,6 +1,7 @@
 """Command-line options that the examples share, and how their errors are told."""
 
 import argparse
+import difflib
 import functools
 import math
 import sys
@@ -15,6 +16,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs):
         super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse's, but a misspelt option is told with the one that may be meant."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            name = unknown[0].split("=")[0]
+            if meant := difflib.get_close_matches(name, self._option_string_actions, n=1):
+                message += f"; did you mean {meant[0]}?"
+            self.error(message)
+        return found
 
     def error(self, message):
         """Print the message and exit with code 2."""

@@ -15,6 +15,7 @@ from .info import kernels_used
 from .noise import EVALUATION, SAMPLING, Noise, NoiseStream
 from .options import Parser, parse, positive_int, reported, seed
 from .subject import BATCH, BINARIZE, load
+from .train import CHECKPOINT
 
 AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw that tells the aggregate posterior
 ELBO_SAMPLES = 10
@@ -48,6 +49,8 @@ def main(argv=None):
     args = parse(parser(), argv)
     if args.json and not Path(args.json).absolute().parent.is_dir():  # before hours of work
         raise DataError(f"{args.json}: cannot be written: there is no such folder")
+    if Path(args.checkpoint).is_dir():
+        raise DataError(f"{args.checkpoint}: a folder; name the {CHECKPOINT} in it")
     subject = load(
         args.checkpoint, args.data, binarize=args.binarize, limit=args.limit, device=args.device,
         other_data=args.other_data,

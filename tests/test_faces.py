@@ -152,7 +152,12 @@ def test_skipped_files_are_told(tmp_path, capsys):
     (root / "b.png").write_bytes(b"")
     faces = load_faces(root, 8, cache_dir=tmp_path / "cache", progress=False)
     assert len(faces) == 1 and faces.report.skipped == {"b.png": "the file is empty"}
-    assert "1 images read, 1 skipped (1 the file is empty)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "1 images read, 1 skipped (1 the file is empty)\n  'b.png': the file is empty\n" in told
+    for name in "cdefgh":
+        (root / f"{name}.png").write_bytes(b"")
+    load_faces(root, 8, cache_dir=tmp_path / "cache", progress=False)
+    assert "  'f.png': the file is empty\n  and 2 more\n" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- real sets

@@ -216,7 +216,8 @@ def test_divergence_stops_with_one_line(train, tmp_path, capsys):
         (["--objective", "gan"], "--objective: invalid choice"),
         (["--samples", "0"], "--samples: expected a whole number of at least 1"),
         (["--free-bits", "-1"], "--free-bits: expected a number of at least 0"),
-        (["--epoch", "3"], "unrecognized arguments"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch 3; did you mean --epochs?"),
+        (["--zzz"], "unrecognized arguments: --zzz ("),
         (["--data", "/nonexistent/folder"], "/nonexistent/folder"),
     ],
 )

@@ -228,6 +228,11 @@ def test_a_damaged_checkpoint(tmp_path, data, evaluate):
     assert code == 2 and "damaged: the checksum" in text and result is None
 
 
+def test_a_folder_in_place_of_a_checkpoint(tmp_path, evaluate):
+    code, text, _ = evaluate(tmp_path)
+    assert code == 2 and "a folder; name the checkpoint.safetensors in it" in text
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [

@@ -191,7 +191,7 @@ def _read(path, size, options):
             options = options | {"attributes": path.parent / table, "columns": columns}
         images, attributes, report = read_folder(path, size, **options)
         if report.skipped:
-            print(f"minivae: {report.summary}", file=sys.stderr)
+            print(f"minivae: {report.told()}", file=sys.stderr)
         return FaceDataset(path.resolve().name, images, attributes, report=report)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")

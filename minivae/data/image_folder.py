@@ -46,6 +46,13 @@ class Report:
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4))
         return f"{line} ({counts})" if counts else line
 
+    def told(self, most: int = 5) -> str:
+        """The summary, and below it the first files that were skipped, each with its reason."""
+        lines = [f"  {name!r}: {reason}" for name, reason in self.skipped.items()]
+        if len(lines) > most:
+            lines[most:] = [f"  and {len(lines) - most} more"]
+        return "\n".join([self.summary, *lines])
+
 
 def read_folder(
     folder,
@@ -94,9 +101,7 @@ def read_folder(
     if strict and skipped:
         _refuse(root, skipped)
     if not names:
-        raise DataError(
-            f"{root}: no readable JPEG or PNG; {Report(str(root), (), skipped).summary}"
-        )
+        raise DataError(f"no readable JPEG or PNG; {Report(str(root), (), skipped).summary}")
     report = Report(str(root), tuple(names), skipped)
     return images, _attributes(root, report, attributes, columns), report
 

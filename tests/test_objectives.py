@@ -269,6 +269,21 @@ def test_free_bits_charge_each_latent_for_what_exceeds_them(small, nats, beta):
     assert found.loss.item() == pytest.approx(found.rec.item() + beta * charged, rel=1e-5)
 
 
+def test_free_bits_are_free_of_the_mean_over_the_batch_not_of_each_image():
+    """Kingma et al. 2016, eq. 15: an image may use more of a latent where others use less."""
+    model = models.MLPVAE(latent_dim=3, hidden=8)
+    model.fc21.weight.data *= 20
+    x = np.random.default_rng(0).random((6, 784), np.float32)
+    out = model.forward(x, mv.Noise(1, 2))
+    mu, logvar = out.mu.data.astype(np.float64), out.logvar.data.astype(np.float64)
+    kl = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar)
+    nats = float(kl.mean())
+    expected = np.maximum(kl.mean(axis=0), nats).sum()
+    assert np.maximum(kl, nats).mean(axis=0).sum() > expected + 0.1, "the two must differ here"
+    found = objectives.free_bits(model, x, mv.Noise(1, 2), nats=nats)
+    assert found.loss.item() - found.rec.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_below_the_free_bits_the_kl_does_not_pull(small):
     """With more free nats than any latent uses the gradient is that of rec alone."""
     model, x = small

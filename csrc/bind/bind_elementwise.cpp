@@ -229,6 +229,10 @@ void bind_elementwise(py::module_& module) {
   tests.def("expm1", &elementary<Elementary::kExpm1>);
   tests.def("log", &elementary<Elementary::kLog>);
   tests.def("log1p", &elementary<Elementary::kLog1p>);
+  tests.def("exp_of_negative", &elementary<Elementary::kExpOfNegative>);
+  tests.def("exp_half", &elementary<Elementary::kExpHalf>);
+  tests.def("expm1_by_half", &elementary<Elementary::kExpm1ByHalf>);
+  tests.def("log1p_of_fraction", &elementary<Elementary::kLog1pOfFraction>);
   tests.def("box_muller", &box_muller_pairs);
   tests.def("noise_block", &noise_block);
 }

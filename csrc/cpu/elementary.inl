@@ -14,6 +14,24 @@ void elementary(Elementary function, const T* MV_RESTRICT x, T* MV_RESTRICT y, I
     case Elementary::kLog1p:
       for (Index i = begin; i < end; ++i) y[i] = logarithm_1p(x[i]);
       break;
+    case Elementary::kExpOfNegative:
+      for (Index i = begin; i < end; ++i) y[i] = exponential_of_negative(x[i]);
+      break;
+    case Elementary::kExpHalf:
+      for (Index i = begin; i < end; ++i) {
+        T unused;
+        exponential_by_half(x[i], y[i], unused);
+      }
+      break;
+    case Elementary::kExpm1ByHalf:
+      for (Index i = begin; i < end; ++i) {
+        T unused;
+        exponential_by_half(x[i], unused, y[i]);
+      }
+      break;
+    case Elementary::kLog1pOfFraction:
+      for (Index i = begin; i < end; ++i) y[i] = logarithm_1p_of_fraction(x[i]);
+      break;
   }
 }
 

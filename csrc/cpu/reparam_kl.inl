@@ -12,8 +12,9 @@ void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key
     const T* MV_RESTRICT l = logvar + begin;
     T* MV_RESTRICT out = z + begin;
     for (Index i = 0; i < count; ++i) {
-      out[i] = reparameterize(m[i], l[i], e[i]);
-      term[i] = kl_element(m[i], l[i]);
+      const Spread<T> s = spread_of(l[i]);
+      out[i] = reparameterize(m[i], s, e[i]);
+      term[i] = kl_element(m[i], l[i], s);
     }
   });
 }
@@ -27,7 +28,9 @@ void reparam_kl_backward(const T* mu, const T* logvar, const T* eps, NoiseKey ke
     const Index count = min_index(kTile, end - begin);
     // dkl of each element's row, spread out first so that the loop below can be vectorised.
     for (Index i = 0, row = begin / D, column = begin % D; i < count; ++row, column = 0) {
-      for (; column < D && i < count; ++column, ++i) row_gradient[i] = dkl[row];
+      const Index piece = min_index(D - column, count - i);
+      for (Index j = 0; j < piece; ++j) row_gradient[i + j] = dkl[row];
+      i += piece;
     }
     const T* MV_RESTRICT e = eps ? eps + begin : normal_tile(key, begin, count, room);
     const T* MV_RESTRICT m = mu + begin;
@@ -36,7 +39,7 @@ void reparam_kl_backward(const T* mu, const T* logvar, const T* eps, NoiseKey ke
     T* MV_RESTRICT gm = dmu + begin;
     T* MV_RESTRICT gl = dlogvar + begin;
     for (Index i = 0; i < count; ++i) {
-      reparam_kl_gradient(m[i], l[i], e[i], g[i], row_gradient[i], gm[i], gl[i]);
+      reparam_kl_gradient(m[i], spread_of(l[i]), e[i], g[i], row_gradient[i], gm[i], gl[i]);
     }
   }
 }

@@ -38,7 +38,16 @@
 
 namespace minivae {
 
-enum class Elementary { kExp, kExpm1, kLog, kLog1p };
+enum class Elementary {
+  kExp,
+  kExpm1,
+  kLog,
+  kLog1p,
+  kExpOfNegative,
+  kExpHalf,
+  kExpm1ByHalf,
+  kLog1pOfFraction
+};
 
 template <class T>
 struct Kernels {

@@ -34,7 +34,7 @@ __device__ __forceinline__ Index thread_number() {
 template <class T>
 __global__ void sample_v1(const T* mu, const T* logvar, const T* eps, T* z, Index count) {
   const Index i = thread_number();
-  if (i < count) z[i] = reparameterize(mu[i], logvar[i], eps[i]);
+  if (i < count) z[i] = reparameterize(mu[i], spread_of(logvar[i]), eps[i]);
 }
 
 template <class T>
@@ -42,7 +42,7 @@ __global__ void divergence_v1(const T* mu, const T* logvar, T* kl, Index N, Inde
   const Index row = thread_number();
   if (row >= N) return;
   double sum = 0;
-  for (Index i = row * D; i < (row + 1) * D; ++i) sum += kl_element(mu[i], logvar[i]);
+  for (Index i = row * D; i < (row + 1) * D; ++i) sum += kl_element(mu[i], logvar[i], spread_of(logvar[i]));
   kl[row] = static_cast<T>(sum);
 }
 
@@ -51,7 +51,7 @@ __global__ void mean_gradient_v1(const T* mu, const T* dz, const T* dkl, T* dmu,
   const Index i = thread_number();
   if (i >= count) return;
   T unused;
-  reparam_kl_gradient(mu[i], T(0), T(0), dz[i], dkl[i / D], dmu[i], unused);
+  reparam_kl_gradient(mu[i], Spread<T>{}, T(0), dz[i], dkl[i / D], dmu[i], unused);
 }
 
 template <class T>
@@ -60,7 +60,7 @@ __global__ void logvar_gradient_v1(const T* logvar, const T* eps, const T* dz, c
   const Index i = thread_number();
   if (i >= count) return;
   T unused;
-  reparam_kl_gradient(T(0), logvar[i], eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
+  reparam_kl_gradient(T(0), spread_of(logvar[i]), eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
 }
 
 // ---- v2: a block per row -------------------------------------------------------------------------
@@ -74,8 +74,9 @@ __global__ void forward_v2(const T* mu, const T* logvar, const T* eps, T* z, T* 
   const Index row = blockIdx.x;
   double sum = 0;
   for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
-    z[i] = reparameterize(mu[i], logvar[i], eps[i]);
-    sum += kl_element(mu[i], logvar[i]);
+    const Spread<T> s = spread_of(logvar[i]);
+    z[i] = reparameterize(mu[i], s, eps[i]);
+    sum += kl_element(mu[i], logvar[i], s);
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) kl[row] = static_cast<T>(sum);
@@ -87,7 +88,7 @@ __global__ void backward_v2(const T* mu, const T* logvar, const T* eps, const T*
   const Index row = blockIdx.x;
   const T gradient = dkl[row];
   for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
-    reparam_kl_gradient(mu[i], logvar[i], eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+    reparam_kl_gradient(mu[i], spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
   }
 }
 
@@ -103,8 +104,9 @@ __global__ void forward_v3(const T* mu, const T* logvar, const T* eps, T* z, T* 
   const int lane = threadIdx.x % kWarp;
   double sum = 0;
   for (Index i = row * D + lane; i < (row + 1) * D; i += kWarp) {
-    z[i] = reparameterize(mu[i], logvar[i], eps[i]);
-    sum += kl_element(mu[i], logvar[i]);
+    const Spread<T> s = spread_of(logvar[i]);
+    z[i] = reparameterize(mu[i], s, eps[i]);
+    sum += kl_element(mu[i], logvar[i], s);
   }
   sum = lane_sum(sum);
   if (lane == 0) kl[row] = static_cast<T>(sum);
@@ -117,7 +119,7 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
   if (row >= N) return;
   const T gradient = dkl[row];
   for (Index i = row * D + threadIdx.x % kWarp; i < (row + 1) * D; i += kWarp) {
-    reparam_kl_gradient(mu[i], logvar[i], eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+    reparam_kl_gradient(mu[i], spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
   }
 }
 
@@ -146,11 +148,12 @@ __global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ lo
       const Quad<T> m = load_quad<kAligned>(mu, q, part), l = load_quad<kAligned>(logvar, q, part);
       const Quad<T> e = kDraw ? normal_quad<T>(key, q) : load_quad<kAligned>(noise.eps, q, part);
       Quad<T> out;
-      T terms = 0;  // elements of other rows were loaded as zeros, and kl_element(0, 0) is 0
+      T terms = 0;  // elements of other rows were loaded as zeros, and a kl of zeros is 0
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        out.x[j] = reparameterize(m.x[j], l.x[j], e.x[j]);
-        terms += kl_element(m.x[j], l.x[j]);
+        const Spread<T> s = spread_of(l.x[j]);
+        out.x[j] = reparameterize(m.x[j], s, e.x[j]);
+        terms += kl_element(m.x[j], l.x[j], s);
       }
       store_quad<kAligned>(z, q, part, out);
       sum += terms;
@@ -178,7 +181,7 @@ __global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ l
     Quad<T> gm, gl;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      reparam_kl_gradient(m.x[j], l.x[j], e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
+      reparam_kl_gradient(m.x[j], spread_of(l.x[j]), e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
     }
     store_quad<kAligned>(dmu, q, part, gm);
     store_quad<kAligned>(dlogvar, q, part, gl);

@@ -15,7 +15,7 @@ namespace minivae {
 
 template <class T>
 MV_HD T bce_loss(T logit, T target, T e) {
-  return (logit > 0 ? logit : T(0)) - logit * target + logarithm_1p(e);
+  return (logit > 0 ? logit : T(0)) - logit * target + logarithm_1p_of_fraction(e);
 }
 
 template <class T>

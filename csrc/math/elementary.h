@@ -9,6 +9,11 @@
 //
 //   exp 1.0    expm1 2.25    log 1.0    log1p 1.5
 //
+// and of what the losses use in their place, because it takes fewer operations, 1.31 and 3.48 over
+// every third float:
+//
+//   log1p of a number in [0, 1] 1.5    expm1 beside exp(x / 2) 4.0
+//
 // Polynomials are minimax fits (Remez) to the relative error, which the comments state.
 #pragma once
 
@@ -32,6 +37,7 @@ struct Real<float> {
   static constexpr float kLn2High = 0x1.62e4p-1f;  // 15 bits: exact times any exponent
   static constexpr float kLn2Low = 0x1.7f7d1cp-20f;
   static constexpr float kExpMin = -105, kExpMax = 89;  // exp is 0 and infinity beyond
+  static constexpr int kExpLift = 64;                   // e^kExpMin 2^kExpLift is a normal number
   static constexpr float kExpm1Min = -20;               // expm1 is -1 below
   static constexpr float kTiny = 0x1p-25f;              // expm1(x) and log1p(x) round to x below
 };
@@ -45,6 +51,7 @@ struct Real<double> {
   static constexpr double kLn2High = 0x1.62e42fefa3p-1;  // 41 bits
   static constexpr double kLn2Low = 0x1.3de6af278ece6p-42;
   static constexpr double kExpMin = -746, kExpMax = 710;
+  static constexpr int kExpLift = 128;
   static constexpr double kExpm1Min = -40;
   static constexpr double kTiny = 0x1p-54;
 };
@@ -121,18 +128,45 @@ MV_HD T expm1_reduced(T x, BitsOf<T>& n) {
   return r + r * r * exp_tail(r);
 }
 
+// x where exp(x) is neither 0 nor infinity, and the nearest such number elsewhere; NaN passes.
+template <class T>
+MV_HD T clamped_for_exp(T x) {
+  x = x < Real<T>::kExpMin ? Real<T>::kExpMin : x;
+  return x > Real<T>::kExpMax ? Real<T>::kExpMax : x;
+}
+
+// 2^n y in two factors: either may be all there is before overflow or below the subnormals. The offset
+// keeps the halves positive, because not every machine has a signed shift of 64-bit lanes.
+template <class T>
+MV_HD T times_power_of_two(T y, BitsOf<T> n) {
+  const BitsOf<T> m = n + 2 * Real<T>::kBias, half = m >> 1;
+  return (y * power_of_two<T>(half)) * power_of_two<T>(m - half);
+}
+
 template <class T>
 MV_HD T exponential(T x) {
-  using R = Real<T>;
-  x = x < R::kExpMin ? R::kExpMin : x;  // written so that NaN passes
-  x = x > R::kExpMax ? R::kExpMax : x;
   BitsOf<T> n;
-  const T p = expm1_reduced(x, n);
-  // 2^n in two factors: either may be all there is before overflow or below the subnormals. An even
-  // offset keeps the halves positive, because not every machine has a signed shift of 64-bit lanes.
-  const BitsOf<T> m = n + 2 * (R::kBias + 1);
-  const BitsOf<T> half = m >> 1;
-  return ((1 + p) * power_of_two<T>(half - 1)) * power_of_two<T>(m - half - 1);
+  const T p = expm1_reduced(clamped_for_exp(x), n);
+  return times_power_of_two(1 + p, n);
+}
+
+// The same bytes for x <= 0 with less work: lifted by a constant, 2^n is a normal number.
+template <class T>
+MV_HD T exponential_of_negative(T x) {
+  using R = Real<T>;
+  BitsOf<T> n;
+  const T p = expm1_reduced(x < R::kExpMin ? R::kExpMin : x, n);
+  return ((1 + p) * power_of_two<T>(n + (R::kBias + R::kExpLift))) * power_of_two<T>(R::kBias - R::kExpLift);
+}
+
+// e^(x/2), the same bytes as exponential(x / 2), and e^x - 1 from one reduction. With p = e^(x/2) - 1
+// the latter is p (2 + p), which keeps its digits near 0; elsewhere the square less 1 does.
+template <class T>
+MV_HD void exponential_by_half(T x, T& root, T& minus_1) {
+  BitsOf<T> n;
+  const T p = expm1_reduced(clamped_for_exp(T(0.5) * x), n);
+  root = times_power_of_two(1 + p, n);
+  minus_1 = n == 0 ? p * (2 + p) : root * root - 1;
 }
 
 template <class T>
@@ -179,6 +213,24 @@ MV_HD T log_of_sum(T high, T low, BitsOf<T> shift = 0) {
   const T tail = s * (half_square + y * log_tail(y));
   const T exponent = to_real<T>(k + shift);
   return exponent * R::kLn2High + (f - (half_square - (tail + exponent * R::kLn2Low)));
+}
+
+// 2/3 + 2/5 y + ... for 0 <= y <= 1/9; errors of ln(1 + f): 2^-27.7 and 2^-59.3.
+MV_HD float log1p_tail(float y) {
+  return polynomial(y, 0x1.555502p-1f, 0x1.99d1ccp-2f, 0x1.1ec038p-2f, 0x1.1eca6ap-2f);
+}
+MV_HD double log1p_tail(double y) {
+  return polynomial(y, 0x1.5555555555535p-1, 0x1.99999999a074ep-2, 0x1.249249208c76ep-2, 0x1.c71c741c65c48p-3,
+                    0x1.745cb4015b672p-3, 0x1.3b1ddb68b3659p-3, 0x1.1067c4898aa9cp-3, 0x1.efd8664bdf43bp-4,
+                    0x1.55b0468b483d9p-4, 0x1.5c79f158dfbf0p-3);
+}
+
+// ln(1 + x) for x in [0, 1], where no reduction is needed: 2 s = x - s x, so that it is
+// x - s (x - s^2 (2/3 + ...)), in which x carries no error.
+template <class T>
+MV_HD T logarithm_1p_of_fraction(T x) {
+  const T s = x / (2 + x), y = s * s;
+  return x - s * (x - y * log1p_tail(y));
 }
 
 template <class T>

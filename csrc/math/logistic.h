@@ -11,7 +11,7 @@ namespace minivae {
 
 template <class T>
 MV_HD T logistic_exponential(T logit) {
-  return exponential(-std::fabs(logit));
+  return exponential_of_negative(-std::fabs(logit));
 }
 
 template <class T>

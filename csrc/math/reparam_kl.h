@@ -20,25 +20,33 @@
 
 namespace minivae {
 
+// sigma and sigma^2 - 1, which z, kl and dlogvar share.
 template <class T>
-MV_HD T std_of(T logvar) {
-  return exponential(T(0.5) * logvar);
+struct Spread {
+  T sigma, excess;
+};
+
+template <class T>
+MV_HD Spread<T> spread_of(T logvar) {
+  Spread<T> s;
+  exponential_by_half(logvar, s.sigma, s.excess);
+  return s;
 }
 
 template <class T>
-MV_HD T reparameterize(T mu, T logvar, T eps) {
-  return mu + std_of(logvar) * eps;
+MV_HD T reparameterize(T mu, Spread<T> s, T eps) {
+  return mu + s.sigma * eps;
 }
 
 template <class T>
-MV_HD T kl_element(T mu, T logvar) {
-  return T(0.5) * (mu * mu + (exponential_minus_1(logvar) - logvar));
+MV_HD T kl_element(T mu, T logvar, Spread<T> s) {
+  return T(0.5) * (mu * mu + (s.excess - logvar));
 }
 
 template <class T>
-MV_HD void reparam_kl_gradient(T mu, T logvar, T eps, T dz, T dkl, T& dmu, T& dlogvar) {
+MV_HD void reparam_kl_gradient(T mu, Spread<T> s, T eps, T dz, T dkl, T& dmu, T& dlogvar) {
   dmu = dz + dkl * mu;
-  dlogvar = T(0.5) * (dz * eps * std_of(logvar) + dkl * exponential_minus_1(logvar));
+  dlogvar = T(0.5) * (dz * eps * s.sigma + dkl * s.excess);
 }
 
 }  // namespace minivae

@@ -5,6 +5,7 @@ The scripts themselves are run by tests/reliability/run.py.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,10 +20,14 @@ sys.path.insert(0, str(SCRIPTS))
 import determinism  # noqa: E402
 import fuzz_targets  # noqa: E402
 import hostile_files  # noqa: E402
+import install  # noqa: E402
 import long_runs  # noqa: E402
+import mutation  # noqa: E402
+import native_code  # noqa: E402
 import numerics  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
+import supply_chain  # noqa: E402
 
 TEXT = run.PAGE.read_text("utf-8")
 
@@ -53,6 +58,48 @@ def test_records_are_of_full_runs_without_faults(section):
     assert record["versions"]["numpy"] and record["machine"]["cores"] and record["date"]
     assert all(len(row) == len(record["columns"]) for row in record["rows"])
     assert "|" not in "".join(str(cell) for row in record["rows"] for cell in row)
+
+
+def test_the_files_that_sections_name_are_there():
+    """A test or a source that was renamed would be left out without a word."""
+    tests = [*install.TESTS, *install.KERNEL_TESTS, *install.EMULATED, *supply_chain.TESTS]
+    for _, _, _, selection in native_code.SANITIZERS.values():
+        tests += [f"tests/{name}" for name in selection]
+    for files, names in mutation.MUTATED.values():
+        tests += [f"tests/test_{name}.py" for name in names] + [f"minivae/{name}" for name in files]
+    named = {name for name in tests if name.endswith(".py")}
+    assert len(named) > 30
+    assert [name for name in named if not (report.ROOT / name).is_file()] == []
+
+
+SCRIPT = """
+import pathlib, subprocess, sys, time
+folder = pathlib.Path(__file__).parent
+{body}
+pathlib.Path(sys.argv[2]).write_text('{{"seconds": 1, "quick": false}}')
+print("said by {name}")
+"""
+MEET = """
+(folder / "{name}.here").touch()
+while not (folder / "{other}.here").exists(): time.sleep(0.01)
+"""
+HANG = "subprocess.Popen(['sleep', '300']).wait()"
+
+
+def test_sections_run_side_by_side_and_one_that_hangs_is_ended(tmp_path, monkeypatch, capsys):
+    """The first two end only when both run; the third takes its child with it."""
+    bodies = {"a": MEET.format(name="a", other="b"), "b": MEET.format(name="b", other="a")}
+    for name, body in (bodies | {"c": HANG}).items():
+        (tmp_path / f"{name}.py").write_text(SCRIPT.format(name=name, body=body))
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
+    codes = run._run_all(["a", "b"], False, 2)
+    monkeypatch.setattr(run, "SECONDS", 1)
+    codes |= run._run_all(["c"], False, 2)
+    assert codes == {"a": 0, "b": 0, "c": -signal.SIGKILL}
+    assert sorted(run.recorded()) == ["a", "b"]
+    out = capsys.readouterr().out
+    assert "said by a" in out and "said by b" in out and "ended after 1 seconds" in out
 
 
 def test_faults_set_the_exit_code_and_the_record(tmp_path, capsys):
@@ -157,10 +204,11 @@ def test_long_runs_see_a_leak_and_a_slowdown():
 
     def faults(a_step, files=7.0, slower=0.0, differences=0):
         epochs = np.arange(40.0)
+        busy = rng.uniform(0.3, 2, 40)  # what other programs do to a step's time
         samples = np.stack(
             [5e7 + 500 * a_step * epochs + 4096 * rng.integers(0, 4, 40),
              np.where(epochs > 20, files, 7), 2 + 0 * epochs, 3e4 + 0 * epochs,
-             1 + slower * epochs / 40], axis=1,
+             busy * (1 + slower * epochs / 40), busy], axis=1,
         )  # fmt: skip
         made = report.Report([], [])
         long_runs._judge(made, samples, 40, 500, differences, quick=False)

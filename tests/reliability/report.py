@@ -68,7 +68,10 @@ def main(measure, argv=None):
     for fault in found.faults:
         print(f"FAULT: {fault}")
     if args.json:
-        record = {**surroundings(), "quick": args.quick, "seconds": seconds, **asdict(found)}
+        record = {
+            **surroundings(), "quick": args.quick, "seconds": seconds,
+            "cpu_seconds": _cpu_seconds(), **asdict(found),
+        }  # fmt: skip
         args.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return 1 if found.faults else 0
 
@@ -85,6 +88,11 @@ def surroundings():
         "versions": {"python": platform.python_version(),
                      **{name: v for name in LIBRARIES if (v := _version(name))}},
     }  # fmt: skip
+
+
+def _cpu_seconds():
+    """Of this process and all that it started and waited for."""
+    return round(sum(os.times()[:4]), 1)
 
 
 def _commit():

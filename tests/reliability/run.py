@@ -54,11 +54,12 @@ def fill(text, results):
 def _runs(results):
     """The table of the last full runs."""
     rows = [
-        [section.replace("_", " "), r["date"], round(r["seconds"]), len(r["faults"])]
+        [section.replace("_", " "), r["date"], r["commit"], round(r["seconds"]),
+         round(r.get("cpu_seconds", 0)) or "–", len(r["faults"])]
         for section in SECTIONS
         if (r := results.get(section))
-    ]
-    return report.table(["section", "date", "seconds", "faults"], rows)
+    ]  # fmt: skip
+    return report.table(["section", "date", "commit", "seconds", "CPU seconds", "faults"], rows)
 
 
 def recorded():

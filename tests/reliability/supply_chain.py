@@ -13,6 +13,7 @@ import report
 # The oldest interpreter that has wheels of every lower bound.
 PYTHON = "3.11"
 LOCK = report.ROOT / ".ci" / "requirements.txt"
+LOCKS = sorted((report.ROOT / ".ci").glob("requirements*.txt"))  # that of PyTorch too
 TESTS = [f"tests/test_{name}.py" for name in (
     "kernels", "kernels_conv", "ops", "optim", "noise", "checkpoint", "idx", "models", "tensor",
     "plots", "image_folder", "train")]  # fmt: skip
@@ -73,10 +74,10 @@ def _check_call(name, node, faults):
             faults.append(f"{name} calls {called} with a shell")
 
 
-def locked():
-    """Package -> (version, number of hashes) of the locked set."""
+def locked(path):
+    """Package -> (version, number of hashes) of a locked set."""
     found, name = {}, None
-    for line in LOCK.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").splitlines():
         if match := re.match(r"([A-Za-z0-9_.-]+)==(\S+)", line):
             name = match[1]
             found[name] = [match[2], 0]
@@ -86,7 +87,7 @@ def locked():
 
 
 def _lock_row(rows, faults):
-    packages = locked()
+    packages = {name: found for path in LOCKS for name, found in locked(path).items()}
     faults += [f"{name} is locked without a hash" for name, (_, n) in packages.items() if not n]
     known = {name.lower() for name in packages}
     for bound in lower_bounds():
@@ -134,7 +135,7 @@ def _locked_install(python, folder, rows, faults):
     except install.InstallError as error:
         faults.append(f"locked set: {error}")
         result = "fails"
-    rows.append([f"`pip install --require-hashes`, Python {PYTHON}", len(locked()), result])
+    rows.append([f"`pip install --require-hashes`, Python {PYTHON}", len(locked(LOCK)), result])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 DPI = 150
+HEIGHT = 9  # inches at most, of a page of images
 TRAIN, TEST = "#0072b2", "#d55e00"  # a pair that colour-blind readers can tell apart
 
 
@@ -73,9 +74,9 @@ def samples(images, title, columns=10):
 
 def interpolation(strips, title):
     """Each row a walk between the codes of two images; ``strips`` (rows, steps, ...) in [0, 1]."""
-    names = [f"{t:.1f}" for t in np.linspace(0, 1, strips.shape[1])]
+    names = [f"{t:.2g}" for t in np.linspace(0, 1, strips.shape[1])]
     figure, axes = _walks(strips, names, title)
-    axes.set_xlabel("share of the second image's code")
+    axes.set_xlabel("share of the way to the second image")
     return figure
 
 
@@ -179,6 +180,7 @@ def _walks(strips, names, title):
 def _picture(page, title, size=7.5):
     """(figure, axes) that show one image as it is, pixel borders sharp."""
     height, width = page.shape[:2]
+    size = min(size, HEIGHT * width / height)  # a few images, one above the other
     figure = Figure(figsize=(size, size * height / width + 0.6), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize="medium", pad=10)

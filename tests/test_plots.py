@@ -56,6 +56,19 @@ def test_a_picture_is_a_png_with_its_title_and_no_date(name):
     assert dict(matplotlib.rcParams) == before
 
 
+def test_a_page_of_few_images_is_no_taller_than_a_screen():
+    """One pair of images, one above the other."""
+    figure = plots.reconstructions(np.ones((1, 3, 32, 32)), np.ones((1, 3, 32, 32)), "t")
+    width, height = figure.get_size_inches()
+    assert height < 10 and 2 < width < height
+
+
+def test_steps_of_a_walk_are_named_as_they_are():
+    figure = plots.interpolation(np.ones((1, 9, 784)), "t")
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names[:3] == ["0", "0.12", "0.25"] and names[-1] == "1"
+
+
 def test_pyplot_is_not_needed():
     code = "import minivae.plots, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     import subprocess

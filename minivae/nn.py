@@ -174,9 +174,9 @@ class Linear(Module):
         self.weight = uniform_init((out_features, in_features), in_features, rng)
         self.bias = uniform_init((out_features,), in_features, rng) if bias else None
 
-    def forward(self, x):
-        """(..., in) -> (..., out)."""
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x, activation=None):
+        """(..., in) -> (..., out); ``activation`` is None, or "relu" in the same pass."""
+        return F.linear(x, self.weight, self.bias, activation)
 
 
 class Conv2d(Module):

@@ -65,6 +65,7 @@ def test_matmul(shape, places, with_bias, dtype, seed):
     for name in LAYER_USABLE:
         with variant(name) as kernels:
             assert_exact(kernels.matmul(a, b, bias), expected, dtype)
+            assert_exact(kernels.matmul(a, b, bias, rectify=True), expected.clip(0), dtype)
 
 
 # Sizes (M, K, N) on both sides of each decision in gemm.inl: blocks of K, M and N, skinny products,
@@ -84,7 +85,10 @@ def test_matmul_sizes(kernels, size, dtype):
     for left in (a, np.asfortranarray(a)):
         for right in (b, np.asfortranarray(b)):
             assert_exact(kernels.matmul(left, right), expected, dtype)
-            assert_exact(kernels.matmul(left, right, bias), expected + bias.astype(int), dtype)
+            expected_sum = expected + bias.astype(int)
+            assert_exact(kernels.matmul(left, right, bias), expected_sum, dtype)
+            got = kernels.matmul(left, right, bias, rectify=True)
+            assert_exact(got, expected_sum.clip(0), dtype)
 
 
 def test_matmul_writes_to_out_and_nowhere_else(kernels):
@@ -124,10 +128,12 @@ def test_matmul_keeps_what_is_not_finite(kernels, size, special):
     b[K - 1, 0] = 0
     for left in (a, np.asfortranarray(a)):
         for right in (b, np.asfortranarray(b)):
-            c = kernels.matmul(left, right)
-            assert np.isnan(c[1, 0])
-            np.testing.assert_array_equal(c[1, 1:], special)
-            assert np.isfinite(np.delete(c, 1, axis=0)).all()
+            for rectify in (False, True):
+                c = kernels.matmul(left, right, rectify=rectify)
+                assert np.isnan(c[1, 0])
+                expected = np.maximum(special, 0) if rectify else special
+                np.testing.assert_array_equal(c[1, 1:], expected)
+                assert np.isfinite(np.delete(c, 1, axis=0)).all()
 
 
 # Convolutions
@@ -295,6 +301,8 @@ def _layer_results(kernels, dtype):
         *kernels.batch_norm_backward(x3, ones, zeros, ones, 1e-5, x3, True),
         kernels.channel_sum(x3),
         kernels.relu(x),
+        *kernels.bias_relu_backward(x3, x3[::-1]),
+        *kernels.bias_relu_backward(x.reshape(17 * 9, -1, 1), x[::-1].reshape(17 * 9, -1, 1)),
     ]
 
 
@@ -423,6 +431,24 @@ def test_relu(kernels, dtype):
     assert kernels.relu(x[:0]).shape == (0, 11)
 
 
+@given(
+    st.tuples(st.integers(0, 5), st.integers(0, 50), st.sampled_from([0, 1, 2, 7, 30])),
+    st.tuples(layouts, layouts),
+    dtypes,
+    seeds,
+)
+def test_gradients_of_relu_and_the_bias_before_it(shape, places, dtype, seed):
+    """The same as two kernels give, to the bit."""
+    y, dy = np.maximum(normal(seed, shape, dtype), 0), normal(seed + 1, shape, dtype)
+    expected = np.where(y > 0, dy, 0)
+    y, dy = (LAYOUTS[place](a) for place, a in zip(places, (y, dy), strict=True))
+    for name in LAYER_USABLE:
+        with variant(name) as kernels:
+            dx, db = kernels.bias_relu_backward(y, dy)
+            assert_exact(dx, expected, dtype)
+            assert_exact(db, kernels.channel_sum(expected), dtype)
+
+
 # What the compiled kernels refuse
 
 
@@ -454,6 +480,8 @@ REFUSED = [
     ("batch_norm_forward", (X, X, X, None, None, 0.1), ValueError, "x must have 3 dimensions"),
     ("batch_norm_forward", (A[None], A[0], A[0], A[0], None, 0.1), ValueError, "w must have"),
     ("relu_backward", (X, X[:1]), ValueError, "dy must have shape"),
+    ("bias_relu_backward", (X[0], X[0][:1]), ValueError, "dy must have shape (3, 8, 9)"),
+    ("bias_relu_backward", (X, X), ValueError, "y must have 3 dimensions"),
     ("relu", (np.zeros(3, np.int32),), TypeError, "x must be float32 or float64"),
 ]
 

@@ -43,7 +43,8 @@ Extent extent_of(const char* name, const Matrix<T>& m, Index rows, Index cols) {
   return {name, first, static_cast<std::size_t>(last - first + 1) * sizeof(T)};
 }
 
-py::object matmul(const py::object& a, const py::object& b, const py::object& bias, const py::object& out) {
+py::object matmul(const py::object& a, const py::object& b, const py::object& bias, const py::object& out,
+                  bool rectify) {
   return by_dtype("a", a, [&](auto zero) -> py::object {
     using T = decltype(zero);
     Index M, N, K, inner;
@@ -64,7 +65,7 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
                         {"bias", columns, columns ? static_cast<std::size_t>(N) * sizeof(T) : 0}});
     }
     py::gil_scoped_release release;
-    kernels<T>().gemm(M, N, K, left, right, columns, c);
+    kernels<T>().gemm(M, N, K, left, right, columns, rectify, c);
     return result;
   });
 }
@@ -262,10 +263,29 @@ py::object relu_backward(const py::object& y, const py::object& dy) {
   });
 }
 
+py::tuple bias_relu_backward(const py::object& y, const py::object& dy) {
+  return by_dtype("y", y, [&](auto zero) -> py::tuple {
+    using T = decltype(zero);
+    const Shape shape = three("y", y);
+    const T* data = input<T>("y", y, shape);
+    const T* gradient = input<T>("dy", dy, shape);
+    py::array_t<T> dx = output<T>(shape), db = output<T>({shape[1]});
+    T *out_x = dx.mutable_data(), *out_b = db.mutable_data();
+    {
+      py::gil_scoped_release release;
+      for_channels(shape, [&](Index N, Index first, Index last) {
+        kernels<T>().bias_relu_backward(data, gradient, out_x, out_b, N, shape[1], shape[2], first, last);
+      });
+    }
+    return py::make_tuple(dx, db);
+  });
+}
+
 }  // namespace
 
 void bind_conv(py::module_& module) {
-  module.def("matmul", &matmul);
+  module.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("out"),
+             py::arg("rectify") = false);
   module.def("conv2d", &conv2d);
   module.def("conv2d_grad_input", &conv2d_grad_input);
   module.def("conv2d_grad_weight", &conv2d_grad_weight);
@@ -274,6 +294,7 @@ void bind_conv(py::module_& module) {
   module.def("batch_norm_backward", &batch_norm_backward);
   module.def("relu", &relu);
   module.def("relu_backward", &relu_backward);
+  module.def("bias_relu_backward", &bias_relu_backward);
 }
 
 }  // namespace minivae

@@ -53,6 +53,7 @@ void dot_rectangle(const Matrix<T>& a, const Matrix<T>& b, Index K, const Output
   for (Index jb = j0; jb < j1; jb += kDotBlockCols) {
     const Index jb_end = min_index(jb + kDotBlockCols, j1);
     for (Index k = 0; k < K; k += kDotDepth<T>) {
+      const Output<T> part = out.part(k + kDotDepth<T> >= K);
       for (Index i = i0; i < i1; i += R) {
         const T* x[R];
         for (int r = 0; r < R; ++r) x[r] = a.at(min_index(i + r, i1 - 1), k);
@@ -65,7 +66,8 @@ void dot_rectangle(const Matrix<T>& a, const Matrix<T>& b, Index K, const Output
             for (int s = 0; s < S && j + s < jb_end; ++s) {
               T* c = out.c + (i + r) * out.ld + j + s;
               const T before = k > 0 ? *c : out.col_bias ? out.col_bias[j + s] : T(0);
-              *c = before + sums[r * S + s];
+              const T sum = before + sums[r * S + s];
+              *c = part.rectify ? relu_of(sum) : sum;
             }
           }
         }

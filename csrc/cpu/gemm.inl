@@ -1,4 +1,4 @@
-// Matrix product C = A B + bias for matrices of any strides.
+// Matrix product C = A B + bias, or max(A B + bias, 0), for matrices of any strides.
 //
 // The scheme is that of Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008),
 // in the form of Van Zee & van de Geijn, "BLIS" (2015). C is computed in tiles of kTileRows x kTileVectors
@@ -63,6 +63,7 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
     jb_end = min_index(jb + (lead > 0 ? lead : kBlockCols<T>), j1);
     for (Index block = 0; block < blocks; ++block) {
       const Index k0 = block * block_depth, depth = min_index(block_depth, K - k0);
+      const Output<T> part = out.part(block + 1 == blocks);
       const auto pack = [&](Index j, T* dst) {
         pack_panel<W>(b.at(k0, j), b.col, b.row, min_index(W, jb_end - j), depth, dst);
         return StridedRows<T>{dst, W};
@@ -87,7 +88,7 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
                                        : cols == W ? in_place(j)
                                                    : pack(j, packed_b);
           for (Index i = ib; i < ib_end; i += step) {
-            fitting_tile(depth, packed_a + (i - ib) * depth, panel, out, i, j, min_index(step, ib_end - i),
+            fitting_tile(depth, packed_a + (i - ib) * depth, panel, part, i, j, min_index(step, ib_end - i),
                          cols, block > 0);
           }
         }
@@ -105,26 +106,29 @@ void gemm_pieces(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>&
     for (Index piece = begin; piece < end; ++piece) {
       const Index k0 = piece * depth, length = min_index(depth, K - k0);
       const Matrix<T> a_piece{a.at(0, k0), a.row, a.col}, b_piece{b.at(k0, 0), b.row, b.col};
-      const Output<T> part{parts + piece * M * N, N};
-      gemm_rectangle(plan_gemm(M, N, length, a_piece, b_piece), a_piece, b_piece, length, part, 0, M, 0, N);
+      const Output<T> sums{parts + piece * M * N, N};
+      gemm_rectangle(plan_gemm(M, N, length, a_piece, b_piece), a_piece, b_piece, length, sums, 0, M, 0, N);
     }
   });
   for (Index i = 0; i < M; ++i) {
     for (Index j = 0; j < N; ++j) {
       T sum = 0;
       for (Index piece = 0; piece < pieces; ++piece) sum += parts[(piece * M + i) * N + j];
-      out.c[i * out.ld + j] = out.col_bias ? sum + out.col_bias[j] : sum;
+      if (out.col_bias) sum += out.col_bias[j];
+      out.c[i * out.ld + j] = out.rectify ? relu_of(sum) : sum;
     }
   }
 }
 
-// c (M, N), C-contiguous, becomes a (M, K) times b (K, N), plus bias (N,) in every row unless it is null.
+// c (M, N), C-contiguous, becomes a (M, K) times b (K, N), plus bias (N,) in every row unless it is null,
+// then max(., 0) if `rectify`.
 template <class T>
-void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c) {
+void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool rectify,
+          T* c) {
   if (M == 0 || N == 0) return;
   const GemmPlan plan = plan_gemm(M, N, K, a, b);
   const bool stream = M * N * Index(sizeof(T)) >= kStreamBytes && K <= plan.depth && !plan.dots;
-  const Output<T> out{c, N, bias, stream};
+  const Output<T> out{c, N, bias, stream, rectify};
   if (M * N <= 4096 && K >= 8192) return gemm_pieces(M, N, K, a, b, out);
   // Cut the longer side of C until every thread has a rectangle.
   Index row_parts = 1, col_parts = 1;

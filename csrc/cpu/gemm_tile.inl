@@ -2,13 +2,18 @@
 // gemm.inl puts them together; conv2d.inl uses them on images.
 
 // Where a product goes: rows `ld` apart. col_bias (one value per column) may be null. With `stream` the
-// result goes past the caches, for one that is larger than they are.
+// result goes past the caches, for one that is larger than they are; with `rectify` it is max(., 0) of
+// the finished sum.
 template <class T>
 struct Output {
   T* c;
   Index ld;
   const T* col_bias = nullptr;
   bool stream = false;
+  bool rectify = false;
+
+  // The same for the sum over a part of k, which only the last part finishes.
+  MV_INLINE Output part(bool last) const { return {c, ld, col_bias, stream, rectify && last}; }
 };
 
 constexpr int kTileRows = MV_VECTOR_BYTES == 64 ? 12 : 6;  // the sums take 24 of 32 vector registers,
@@ -20,6 +25,12 @@ constexpr int kTileCols = kTileVectors * kVectorLanes<T>;
 // The shortest tile that holds `rows`.
 MV_INLINE int tile_height(Index rows) {
   return rows > 2 * kTileStep ? kTileRows : rows > kTileStep ? 2 * kTileStep : kTileStep;
+}
+
+// relu_of in every lane.
+template <class T>
+MV_INLINE Vec<T> rectified(Vec<T> x) {
+  return x <= Vec<T>{} ? Vec<T>{} : x;
 }
 
 // dst[k * Width + i] = src[i * stride_i + k * stride_k] for i < count, 0 for count <= i < Width. Writes up
@@ -113,6 +124,7 @@ void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Inde
         Vec<T> sum = acc[i][v];
         if (accumulate) sum = load(p) + sum;
         if (bias) sum = sum + load(bias + v * L);
+        if (out.rectify) sum = rectified<T>(sum);
         if (stream)
           store_past_caches(p, sum);
         else
@@ -132,7 +144,7 @@ void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Inde
       T sum = spill[i * Vectors * L + j];
       if (accumulate) sum = c[i * out.ld + j] + sum;
       if (bias) sum = sum + bias[j];
-      c[i * out.ld + j] = sum;
+      c[i * out.ld + j] = out.rectify ? relu_of(sum) : sum;
     }
   }
 }

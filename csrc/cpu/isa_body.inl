@@ -33,6 +33,7 @@ constexpr Kernels<T> table_of() {
   k.gather_pixels = gather_pixels<T>;
   k.relu = relu<T>;
   k.relu_backward = relu_backward<T>;
+  k.bias_relu_backward = bias_relu_backward<T>;
   k.channel_sum = channel_sum<T>;
   k.batch_statistics = batch_statistics<T>;
   k.batch_norm_forward = batch_norm_forward<T>;

@@ -2,11 +2,42 @@
 
 template <class T>
 void relu(const T* MV_RESTRICT x, T* MV_RESTRICT y, Index begin, Index end) {
-  for (Index i = begin; i < end; ++i) y[i] = x[i] <= 0 ? T(0) : x[i];
+  for (Index i = begin; i < end; ++i) y[i] = relu_of(x[i]);
 }
 
 template <class T>
 void relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_RESTRICT dx, Index begin,
                    Index end) {
-  for (Index i = begin; i < end; ++i) dx[i] = y[i] > 0 ? dy[i] : T(0);
+  for (Index i = begin; i < end; ++i) dx[i] = relu_gradient(y[i], dy[i]);
+}
+
+// The same dx for channels [first, last) of (N, C, L), and db = the sums of dx over all but the channel, in
+// the order of channel_sum.
+template <class T>
+void bias_relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_RESTRICT dx, T* MV_RESTRICT db,
+                        Index N, Index C, Index L, Index first, Index last) {
+  if (L == 1) {  // columns of a matrix: neighbours are summed side by side
+    for (Index c = first; c < last; c += kLanes) {
+      double column[kLanes] = {};
+      const Index count = min_index(kLanes, last - c);
+      for (Index n = 0; n < N; ++n) {
+        for (Index j = 0; j < count; ++j) {
+          const Index i = n * C + c + j;
+          dx[i] = relu_gradient(y[i], dy[i]);
+          column[j] += dx[i];
+        }
+      }
+      for (Index j = 0; j < count; ++j) db[c + j] = static_cast<T>(column[j]);
+    }
+    return;
+  }
+  for (Index c = first; c < last; ++c) {
+    RowSum sum;
+    for (Index n = 0; n < N; ++n) {
+      const Index row = (n * C + c) * L;
+      for (Index i = row; i < row + L; ++i) dx[i] = relu_gradient(y[i], dy[i]);
+      add_piece(sum, dx + row, L);
+    }
+    db[c] = static_cast<T>(total(sum));
+  }
 }

@@ -31,6 +31,7 @@
 #include "math/normal.h"
 #include "math/philox.h"
 #include "math/pixels.h"
+#include "math/relu.h"
 #include "math/reparam_kl.h"
 #include "math/squared_error_with_logits.h"
 
@@ -72,6 +73,9 @@ struct Kernels {
   // relu.inl, over elements
   void (*relu)(const T* x, T* y, Index begin, Index end);
   void (*relu_backward)(const T* y, const T* dy, T* dx, Index begin, Index end);
+  // the same, over channels of (N, C, L)
+  void (*bias_relu_backward)(const T* y, const T* dy, T* dx, T* db, Index N, Index C, Index L, Index first,
+                             Index last);
   // batch_norm.inl, over channels of (N, C, L)
   void (*channel_sum)(const T* x, T* sums, Index N, Index C, Index L, Index first, Index last);
   void (*batch_statistics)(const T* x, T* mean, T* var, Index N, Index C, Index L, Index first, Index last);
@@ -82,7 +86,8 @@ struct Kernels {
                               Index last);
   // gemm.inl and conv2d.inl, which divide their work among the threads themselves; biases may be
   // null
-  void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, T* c);
+  void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool rectify,
+               T* c);
   void (*conv2d)(const ConvShape& shape, const T* x, const T* w, const T* b, T* y);
   void (*conv2d_grad_input)(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx);
   void (*conv2d_grad_weight)(const ConvShape& shape, const T* x, const T* dy, T* dw);

@@ -3,8 +3,8 @@
 // Idea: CuPy's handle is refused while a stream is captured, because CuPy cannot know that its
 // workspace outlives the graph; this one's does. The library sees matrices by columns, so our out = a b
 // in rows is its out^T = b^T a^T, and a matrix in rows is its own transpose there: no strides are
-// copied. Bias and rectifier are the library's epilogue in float32; in double it has none, and
-// bias_activation.cu follows.
+// copied. The bias is the library's epilogue in float32; in double it has none, and bias_activation.cu
+// follows. The rectifier is relu.cu always: the library does not promise that its own keeps NaN.
 //
 // The first product of a kind asks the library which algorithm it would take; the answer is kept, so a
 // repeated product costs the host one look-up, and a captured one always runs the same kernel.
@@ -154,8 +154,7 @@ bool matmul_cublaslt(const Product<T>& p, Stream stream) {
   const std::lock_guard<std::mutex> lock(mutex);
   const int device = current_device(), type = kSingle ? kReal32 : kReal64;
   const int compute = kSingle ? (tf32 ? kComputeTf32 : kCompute32) : kCompute64;
-  const int epilogue =
-      kSingle ? (p.bias || p.rectify ? (p.bias ? kBias : 0) | (p.rectify ? kRelu : 0) : kDefault) : kDefault;
+  const int epilogue = kSingle && p.bias ? kBias : kDefault;
   const std::uint32_t align_a = alignment_of(p.a.p), align_b = alignment_of(p.b.p),
                       align_out = alignment_of(p.out);
   static std::map<Kind, Plan> plans;
@@ -179,8 +178,7 @@ bool matmul_cublaslt(const Product<T>& p, Stream stream) {
       api.Matmul(handle, plan.desc, &one, p.b.p, plan.left, p.a.p, plan.right, &zero, p.out, plan.out, p.out,
                  plan.out, &plan.algorithm, workspace_of(device, stream), kCublasLtWorkspace, stream),
       "a product");
-  if (kSingle) return true;
-  if (p.bias) {
+  if (p.bias && !kSingle) {
     bias_activation(p.out, p.bias, p.rectify, p.out, {p.M, p.N, 1}, stream);
   } else if (p.rectify) {
     relu(p.out, p.out, p.M * p.N, stream);

@@ -11,6 +11,7 @@ from .. import _cpu
 __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
+    "bias_relu_backward",
     "channel_sum",
     "conv2d",
     "conv2d_grad_input",
@@ -21,9 +22,9 @@ __all__ = [
 ]
 
 
-def matmul(a, b, bias=None, out=None):
+def matmul(a, b, bias=None, out=None, rectify=False):
     """a b + bias; see ``reference_conv.matmul``."""
-    return _cpu.matmul(a, b, _packed(bias), out)
+    return _cpu.matmul(a, b, _packed(bias), out, rectify)
 
 
 def conv2d(x, w, b, stride, padding, dilation):
@@ -66,6 +67,11 @@ def relu(x):
 def relu_backward(y, dy):
     """dy where y > 0; see ``reference_conv.relu_backward``."""
     return _cpu.relu_backward(_packed(y), _packed(dy))
+
+
+def bias_relu_backward(y, dy):
+    """The same, and its sums; see ``reference_conv.bias_relu_backward``."""
+    return _cpu.bias_relu_backward(_packed(y), _packed(dy))
 
 
 def _packed(x):

@@ -14,6 +14,7 @@ from . import cublaslt
 __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
+    "bias_relu_backward",
     "channel_sum",
     "conv2d",
     "conv2d_grad_input",
@@ -46,12 +47,12 @@ def scratch(size, dtype=np.float64):
     return _cupy.empty(size, dtype) if size else None
 
 
-def matmul(a, b, bias=None, out=None, version=BEST):
+def matmul(a, b, bias=None, out=None, rectify=False, version=BEST):
     """a b + bias; see ``reference_conv.matmul``."""
     if out is None:
         out = _cupy.empty((a.shape[0], b.shape[1]), a.dtype)
     room = scratch(_cuda.matmul_scratch(a.shape[0], b.shape[1], a.shape[1]))
-    _cuda.matmul(a, b, _packed(bias), False, out, room, version, current_stream())
+    _cuda.matmul(a, b, _packed(bias), rectify, out, room, version, current_stream())
     return out
 
 
@@ -128,3 +129,11 @@ def relu_backward(y, dy):
     dx = _cupy.empty(y.shape, y.dtype)
     _cuda.relu_backward(_packed(y), _packed(dy), dx, current_stream())
     return dx
+
+
+def bias_relu_backward(y, dy):
+    """The same, and its sums; see ``reference_conv.bias_relu_backward``."""
+    dx, db = _cupy.empty(y.shape, y.dtype), _cupy.empty(y.shape[1], y.dtype)
+    room = scratch(_cuda.channel_scratch(*y.shape, 1))
+    _cuda.bias_relu_backward(_packed(y), _packed(dy), dx, db, room, current_stream())
+    return dx, db

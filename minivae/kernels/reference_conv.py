@@ -11,6 +11,7 @@ from ..backend import array_module
 __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
+    "bias_relu_backward",
     "channel_sum",
     "conv2d",
     "conv2d_grad_input",
@@ -21,11 +22,16 @@ __all__ = [
 ]
 
 
-def matmul(a, b, bias=None, out=None):
-    """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,); written to ``out``."""
+def matmul(a, b, bias=None, out=None, rectify=False):
+    """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,); written to ``out``.
+
+    With ``rectify`` it is max(a b + bias, 0), NaN kept.
+    """
     y = array_module(a).matmul(a, b, out=out)
     if bias is not None:
         y += bias
+    if rectify:
+        y[...] = relu(y)
     return y
 
 
@@ -37,6 +43,16 @@ def relu(x):
 def relu_backward(y, dy):
     """dx = dy where y > 0, else 0."""
     return array_module(dy).where(y > 0, dy, dy.dtype.type(0))
+
+
+def bias_relu_backward(y, dy):
+    """``relu_backward`` and the gradient of the bias before it, for channels of (N, C, L).
+
+    Returns:
+        dx (N, C, L), db (C,): the sums of dx over all but the channel.
+    """
+    dx = relu_backward(y, dy)
+    return dx, channel_sum(dx)
 
 
 def _taps(kernel_size, out_size, stride, dilation):

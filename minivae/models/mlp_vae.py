@@ -46,9 +46,9 @@ class MLPVAE(VAE):
 
     def encode(self, x):
         """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
-        h = F.relu(self.fc1(F.flatten(x)))
+        h = self.fc1(F.flatten(x), activation="relu")
         return self.fc21(h), self.fc22(h)
 
     def decode(self, z):
         """(N, D) -> logits (N, 784)."""
-        return self.fc4(F.relu(self.fc3(z)))
+        return self.fc4(self.fc3(z, activation="relu"))

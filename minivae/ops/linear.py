@@ -3,8 +3,11 @@
 Derivation: docs/linear-and-convolution.md.
 """
 
+import math
+
 from .. import kernels
 from ..tensor import Function, as_tensor
+from .activation import relu
 
 
 class Linear(Function):
@@ -19,25 +22,50 @@ class Linear(Function):
 
     def backward(self, dy):
         x, w = self.saved
+        db = kernels.get("channel_sum", dy)(dy[:, :, None]) if self.needs[2] else None
+        return *self.products(x, w, dy), db
+
+    def products(self, x, w, dy):
+        """dx and dW."""
         matmul = kernels.get("matmul", dy)
         dx = matmul(dy, w) if self.needs[0] else None
         dw = matmul(dy.T, x, out=self.out_buffer(1)) if self.needs[1] else None
-        db = kernels.get("channel_sum", dy)(dy[:, :, None]) if self.needs[2] else None
-        return dx, dw, db
+        return dx, dw
 
 
-def linear(x, w, b=None):
-    """x W^T + b, as in PyTorch.
+class LinearReLU(Linear):
+    """y = max(x W^T + b, 0);  with d = dy where y > 0, else 0:
+    dx = d W;  dW = d^T x;  db = column sums of d.
+
+    Shapes as ``Linear``. y and d take one pass over memory each.
+    """
+
+    def forward(self, x, w, b):
+        y = kernels.get("matmul", x)(x, w.T, bias=b, rectify=True)
+        self.save(x, w, y)
+        return y
+
+    def backward(self, dy):
+        x, w, y = self.saved
+        d, db = kernels.get("bias_relu_backward", y, dy)(y[:, :, None], dy[:, :, None])
+        return *self.products(x, w, d[:, :, 0]), db if self.needs[2] else None
+
+
+def linear(x, w, b=None, activation=None):
+    """x W^T + b, as in PyTorch; max(x W^T + b, 0) with ``activation="relu"``, in one pass.
 
     Args:
         x: (..., I); w: (O, I); b: (O,) or None.
+        activation: None or "relu".
 
     Returns:
         (..., O).
 
     Raises:
-        ValueError: the sizes do not fit; the message names them.
+        ValueError: the sizes do not fit, or the activation is unknown; the message names them.
     """
+    if activation not in (None, "relu"):
+        raise ValueError(f"activation: expected None or 'relu', got {activation!r}")
     x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
         raise ValueError(
@@ -45,9 +73,10 @@ def linear(x, w, b=None):
         )
     if b is not None and b.shape != (w.shape[0],):
         raise ValueError(f"linear: expected b ({w.shape[0]},), got {b.shape}")
+    if activation and kernels.active() == "composed":
+        return relu(linear(x, w, b))
+    op = LinearReLU if activation else Linear
     if x.ndim == 2:
-        return Linear.apply(x, w, b)
-    rows = 1
-    for n in x.shape[:-1]:
-        rows *= n
-    return Linear.apply(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))
+        return op.apply(x, w, b)
+    rows = math.prod(x.shape[:-1])
+    return op.apply(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))

@@ -154,12 +154,13 @@ class Adam(Optimizer):
         self.arena.gather()
         params, data, grad = self.arena.params, self.arena.data, self.arena.grad
         adam = kernels.get("adam", data)
-        in_step = self.arena.runs(lambda k: (params[k].grad is not None, self.steps[k]))
-        for (has_grad, steps), members, i, j in in_step:
+        counts = self.steps.tolist()
+        in_step = self.arena.runs(lambda k: (params[k].grad is not None, counts[k]))
+        for (has_grad, count), members, i, j in in_step:
             if has_grad:
                 self.steps[members] += 1
                 adam(
-                    data[i:j], grad[i:j], self.m[i:j], self.v[i:j], int(steps) + 1,
+                    data[i:j], grad[i:j], self.m[i:j], self.v[i:j], count + 1,
                     self.lr, *self.betas, self.eps, self.weight_decay,
                 )  # fmt: skip
 

@@ -196,15 +196,15 @@ class Function:
         self.serial = next(_serial)
         self.inputs = inputs
         recording = is_recording()
-        self.needs = tuple(recording and t is not None and t.requires_grad for t in inputs)
-        self.xp = array_module(*(t.data for t in inputs if t is not None))
+        self.needs = tuple([recording and t is not None and t.requires_grad for t in inputs])
+        self.xp = array_module(next(t.data for t in inputs if t is not None))  # all are alike
         self.retained = {}  # output index -> weak reference to a tensor that keeps its gradient
         self._saved = ()
 
     def save(self, *arrays):
         """Keep arrays for backward, with a fingerprint that shows a change in place."""
-        if any(self.needs):
-            self._saved = tuple((a, fingerprint(a)) for a in arrays)
+        if True in self.needs:
+            self._saved = [(a, fingerprint(a)) for a in arrays]
 
     @property
     def saved(self):
@@ -216,7 +216,7 @@ class Function:
                     f"{array.shape}) was changed in place after forward; work on a copy, or "
                     "call backward before changing it"
                 )
-        return tuple(array for array, _ in self._saved)
+        return [array for array, _ in self._saved]
 
     def out_buffer(self, position):
         """Where backward may write the gradient of input ``position`` directly, or None."""
@@ -227,12 +227,12 @@ class Function:
     @classmethod
     def apply(cls, *inputs, **params):
         """Run ``forward`` on tensors, arrays, numbers or None, and record it when needed."""
-        op = cls(_as_tensors(inputs, cls.__name__))
-        result = op.forward(*(None if t is None else t.data for t in op.inputs), **params)
+        op = cls(inputs if _alike(inputs) else _as_tensors(inputs, cls.__name__))
+        result = op.forward(*[None if t is None else t.data for t in op.inputs], **params)
         arrays = result if isinstance(result, tuple) else (result,)
         tensors = tuple(map(Tensor, arrays))
-        if any(op.needs):
-            op.output_like = tuple((t.shape, t.dtype) for t in tensors)
+        if True in op.needs:
+            op.output_like = [(t.data.shape, t.data.dtype) for t in tensors]
             for index, tensor in enumerate(tensors):
                 tensor.requires_grad, tensor.creator, tensor.index = True, op, index
         return tensors if isinstance(result, tuple) else tensors[0]
@@ -261,13 +261,15 @@ def _backpropagate(root, grad):
             for i, (shape, dtype) in enumerate(op.output_like)
         ]
         dxs = op.backward(*dys)
-        dxs = dxs if isinstance(dxs, tuple) else (dxs,)
+        if not isinstance(dxs, tuple):
+            dxs = (dxs,)
         for tensor, needed, dx in zip(op.inputs, op.needs, dxs, strict=True):
             if not needed:
                 continue
             if dx is None:
                 raise GradientError(f"{type(op).__name__}.backward gave no gradient for an input")
-            dx = unbroadcast(dx, tensor.shape)
+            if dx.shape != tensor.data.shape:
+                dx = unbroadcast(dx, tensor.shape)
             if tensor.creator is None:
                 tensor._accumulate(dx)
             else:
@@ -331,6 +333,20 @@ def fingerprint(array, whole=1024, samples=64):
     if array.size > whole:
         array = array.flat[:: array.size // samples]
     return zlib.crc32(array.tobytes())
+
+
+def _alike(inputs):
+    """Whether all inputs are tensors of one float dtype and device, or None: the common case."""
+    first = inputs[0] if inputs else None
+    if not isinstance(first, Tensor) or first.data.dtype.kind != "f":
+        return False
+    kind, dtype = type(first.data), first.data.dtype
+    for x in inputs:
+        if x is not None and not (
+            isinstance(x, Tensor) and type(x.data) is kind and x.data.dtype == dtype
+        ):
+            return False
+    return True
 
 
 def _as_tensors(inputs, name):

@@ -37,7 +37,7 @@ _MODULES = {
 }
 _MEMORY = {"cpu": "cpu", "numba": "cpu", "cupy": "cuda", "cuda": "cuda"}  # whose arrays each takes
 _DEFAULTS = {"cpu": ("cpu",), "cuda": ("cuda", "cupy")}  # what serves whose arrays, fastest first
-_COMPILED_DTYPES = "fdB"  # float32, float64 and the images' uint8
+_COMPILED_DTYPES = np.dtype("f"), np.dtype("d"), np.dtype("B")  # the last one is of images
 
 _forced = threading.local()
 
@@ -141,11 +141,21 @@ def _unfit(a, variant):
         return None
     if device_of(a) != _MEMORY[variant]:
         return "it lives " + ("on a GPU" if _MEMORY[variant] == "cpu" else "in host memory")
-    if a.dtype.char not in _COMPILED_DTYPES or not a.dtype.isnative:
+    if a.dtype not in _COMPILED_DTYPES:
         return f"its dtype is {a.dtype}, expected float32 or float64 in native byte order"
     if _MEMORY[variant] == "cpu" and not a.flags.aligned:  # CuPy has no arrays that are not
         return "it is not aligned to its elements"
     return None
+
+
+def _all_plain(arrays):
+    """Whether all are NumPy arrays that the compiled kernels take, or None."""
+    for a in arrays:
+        if a is not None and not (
+            type(a) is np.ndarray and a.dtype in _COMPILED_DTYPES and a.flags.aligned
+        ):
+            return False
+    return True
 
 
 def get(kernel, *arrays):
@@ -158,6 +168,10 @@ def get(kernel, *arrays):
         TypeError: some arrays are on a GPU and some are not.
     """
     name = active()
+    if name is None and _all_plain(arrays):  # the common case, without the search below
+        function = getattr(_load("cpu")[0], kernel, None)
+        if function is not None:
+            return function
     arrays = [a for a in arrays if a is not None]
     places = {device_of(a) for a in arrays} or {_MEMORY.get(name, "cpu")}
     if len(places) > 1:

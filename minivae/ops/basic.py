@@ -365,7 +365,7 @@ def flatten(x, start_dim=1):
     """Join all axes from ``start_dim`` on: (N, C, H, W) to (N, C*H*W)."""
     x = as_tensor(x)
     kept = x.shape[:start_dim]
-    return reshape(x, (*kept, int(np.prod(x.shape[start_dim:]))))
+    return reshape(x, (*kept, math.prod(x.shape[start_dim:])))
 
 
 def transpose(x, axes=None):

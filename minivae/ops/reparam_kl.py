@@ -3,7 +3,7 @@
 Derivation: docs/gaussian-kl.md and docs/reparameterisation.md.
 """
 
-import numpy as np
+import math
 
 from .. import kernels
 from ..noise import Noise
@@ -25,7 +25,7 @@ class ReparameterizeKL(Function):
         self.noise = noise
         self.save(mu, logvar, *(() if isinstance(noise, Noise) else (noise,)))
         *batch, d = mu.shape
-        self.rows = (int(np.prod(batch)), d)
+        self.rows = (math.prod(batch), d)
         z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
         return z.reshape(mu.shape), kl.reshape(batch)
 
@@ -61,6 +61,7 @@ def reparameterize_kl(mu, logvar, noise):
 
     With mean 0 and variance 1 z is the noise and the KL is 0:
 
+    >>> import numpy as np
     >>> reparameterize_kl(np.zeros((1, 2)), np.zeros((1, 2)), np.array([[0.5, -2.0]]))
     (Tensor([[ 0.5, -2. ]], dtype=float64), Tensor([0.], dtype=float64))
     """

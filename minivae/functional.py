@@ -29,7 +29,13 @@ from .ops.basic import (
 from .ops.batch_norm import batch_norm
 from .ops.conv import conv2d, conv_transpose2d
 from .ops.linear import linear
-from .ops.loss import bce_with_logits, gaussian_nll, mse, squared_error_with_logits
+from .ops.loss import (
+    bce_with_logits,
+    gaussian_nll,
+    mse,
+    negative_elbo,
+    squared_error_with_logits,
+)
 from .ops.reparam_kl import reparameterize_kl
 
 __all__ = [
@@ -55,6 +61,7 @@ __all__ = [
     "mse",
     "mul",
     "neg",
+    "negative_elbo",
     "pow",
     "relu",
     "reparameterize_kl",

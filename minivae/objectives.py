@@ -72,8 +72,8 @@ def sampled_elbo(model, x, noise, beta=1.0, *, samples=1):
     Raises:
         ValueError: samples below 1.
     """
-    rec, kl = map(F.mean, model.sampled_terms(*_drawn(model, x, noise, samples)))
-    return ELBO(rec + beta * kl, rec, kl)
+    rec, kl = model.sampled_terms(*_drawn(model, x, noise, samples))
+    return ELBO(*F.negative_elbo(rec, kl, beta))
 
 
 def iwae(model, x, noise, beta=1.0, *, samples=5):

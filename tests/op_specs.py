@@ -50,6 +50,7 @@ class Spec:
     domains: tuple[Domain, ...] = (REAL,)  # of each input; the last one serves the rest
     linear: bool = False  # in each input by itself: finite differences are exact
     kinks: tuple = ()  # (inputs, keyword arguments, position of an input, index) at a kink
+    even: bool = False  # gradients have equal elements, so exchanging them is no error
     broadcasts: bool = False
     half: bool = True  # works in float16
     extra: Callable = lambda rng, *shapes: {}
@@ -466,6 +467,25 @@ SPECS = {
         empty=((((0, 3), (2, 3), (2,)), {}), (((2, 0), (2, 0), None), {})),
         linear=True,
     ),
+    "linear with relu": Spec(
+        fn=F.linear,
+        oracle=oracles.linear,
+        op=linear.LinearReLU,
+        shapes=linear_shapes().map(lambda pair: (pair[0], {"activation": "relu"})),
+        example=(((3, 3), (3, 3), (3,)), {"activation": "relu"}),
+        empty=(
+            (((0, 3), (2, 3), (2,)), {"activation": "relu"}),
+            (((2, 0), (2, 0), None), {"activation": "relu"}),
+        ),
+        kinks=(
+            (
+                [np.array([[1.0]]), np.array([[2.0]]), np.array([-2.0])],
+                {"activation": "relu"},
+                0,
+                (0, 0),
+            ),
+        ),
+    ),
     "bce_with_logits": paired_loss(
         F.bce_with_logits, oracles.bce_with_logits, loss.BCEWithLogits, REAL, PROBABILITY
     ),
@@ -477,6 +497,18 @@ SPECS = {
         PROBABILITY,
     ),
     "mse": paired_loss(F.mse, oracles.mse, loss.MSE, REAL),
+    "negative_elbo": Spec(
+        fn=F.negative_elbo,
+        oracle=oracles.negative_elbo,
+        op=loss.NegativeELBO,
+        shapes=st.tuples(any_shape(least=1), any_shape(least=1), st.just(())).map(
+            lambda shapes: (shapes, {})
+        ),
+        example=(((3,), (4,), ()), {}),
+        empty=(),  # means need values
+        linear=True,
+        even=True,
+    ),
     "gaussian_nll": Spec(
         fn=F.gaussian_nll,
         oracle=lambda x, mean, logvar, reduction: oracles.gaussian_nll(

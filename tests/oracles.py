@@ -59,13 +59,15 @@ def matmul(a, b):
     return y
 
 
-def linear(x, w, b=None):
-    """x W^T + b."""
+def linear(x, w, b=None, activation=None):
+    """x W^T + b, or the positive part of it."""
     y = np.zeros((*x.shape[:-1], w.shape[0]))
     for at in np.ndindex(*y.shape):
         *n, o = at
         terms = [x[(*n, i)] * w[o, i] for i in range(w.shape[1])]
         y[at] = math.fsum([*terms, 0.0 if b is None else b[o]])
+        if activation == "relu" and y[at] < 0:
+            y[at] = 0
     return y
 
 
@@ -94,6 +96,12 @@ def mean(x, axis=None, keepdims=False):
 def max(x, axis=None, keepdims=False):
     """The last of the sorted elements."""
     return _reduce(x, axis, keepdims, lambda group: sorted(group)[-1])
+
+
+def negative_elbo(rec, kl, beta=1.0):
+    """Means and their weighted sum."""
+    rec, kl = np.float64(mean(rec)), np.float64(mean(kl))
+    return rec + beta * kl, rec, kl
 
 
 def log_mean_exp(x, axis=-1):

@@ -96,11 +96,13 @@ TORCH = {
     "index": index,
     "concatenate": lambda *xs, axis: torch.cat(xs, axis),
     "linear": TF.linear,
+    "linear with relu": lambda x, w, b=None, activation=None: TF.relu(TF.linear(x, w, b)),
     "bce_with_logits": pixels(TF.binary_cross_entropy_with_logits),
     "squared_error_with_logits": pixels(
         lambda x, target, reduction: TF.mse_loss(torch.sigmoid(x), target, reduction=reduction)
     ),
     "mse": pixels(TF.mse_loss),
+    "negative_elbo": lambda rec, kl, beta: (rec.mean() + beta * kl.mean(), rec.mean(), kl.mean()),
     "gaussian_nll": gaussian_nll,
     "reparameterize_kl": reparameterize_kl,
     "reparameterize_kl with noise made inside": reparameterize_kl,

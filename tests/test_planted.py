@@ -114,6 +114,7 @@ PLANTS = [
     for name, spec, i, shape in PLACES
     for wrong in WRONG
     if wrong is not transposed or (len(shape) >= 2 and shape[-1] == shape[-2])
+    if wrong is not rolled or not spec.even
 ]
 
 
@@ -146,8 +147,15 @@ def test_forgotten_gradient_is_caught(spec, i, monkeypatch):
         check(spec, example(spec))
 
 
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-@pytest.mark.parametrize("what", ["ignored", "squared", "reversed"])
+@pytest.mark.parametrize(
+    ("what", "spec"),
+    [
+        pytest.param(what, spec, id=f"{what}-{name}")
+        for what in ("ignored", "squared", "reversed")
+        for name, spec in SPECS.items()
+        if what != "reversed" or not spec.even  # its cotangents are single numbers
+    ],
+)
 def test_wrong_use_of_the_cotangent_is_caught(spec, what, monkeypatch):
     """dy taken for ones, used twice, or read in the wrong order: right for dy = 1."""
     right = spec.op.backward

@@ -197,13 +197,12 @@ class VAE(nn.Module):
         Raises:
             ValueError, TypeError: as ``forward``; ValueError for an empty batch.
         """
-        x = self.as_images(x)
-        if len(x) == 0:
+        x = as_tensor(x)
+        if x.shape[:1] == (0,):
             raise ValueError("x: expected at least one image, got none")
         out = self.forward(x, noise)
-        rec = F.mean(self.reconstruction_loss(out.logits, x))
-        kl = F.mean(out.kl)
-        return ELBO(rec + beta * kl, rec, kl)
+        rec = self.reconstruction_loss(out.logits, x)
+        return ELBO(*F.negative_elbo(rec, out.kl, beta))
 
     @contextlib.contextmanager
     def evaluating(self):

@@ -2,7 +2,7 @@
 
 Reductions: "none" keeps one value an element, "sum" adds all, "mean" divides by their number.
 
-Derivations: docs/losses.md.
+Derivations: docs/losses.md; of the sum of two of them, docs/elbo.md.
 """
 
 import math
@@ -26,13 +26,16 @@ class BCEWithLogits(Function):
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
         kernel = kernels.get("bce_with_logits", logits, target)
         loss, self.dlogits = kernel(logits, target, with_grad=self.needs[0])
-        self.save(logits, target)
+        if self.needs[1]:
+            self.save(logits)
         return loss
 
     def backward(self, dy):
-        logits, _ = self.saved
         dlogits = scaled_rows(self, dy) if self.needs[0] else None
-        return dlogits, -logits * dy[:, None] if self.needs[1] else None
+        if not self.needs[1]:
+            return dlogits, None
+        (logits,) = self.saved
+        return dlogits, -logits * dy[:, None]
 
 
 class SquaredErrorWithLogits(Function):
@@ -46,14 +49,15 @@ class SquaredErrorWithLogits(Function):
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
         kernel = kernels.get("squared_error_with_logits", logits, target)
         loss, self.dlogits = kernel(logits, target, with_grad=self.needs[0])
-        self.save(logits, target)
+        if self.needs[1]:
+            self.save(logits, target)
         return loss
 
     def backward(self, dy):
-        logits, target = self.saved
         dlogits = scaled_rows(self, dy) if self.needs[0] else None
         if not self.needs[1]:
             return dlogits, None
+        logits, target = self.saved
         return dlogits, -2 * dy[:, None] * (logistic(logits, self.xp) - target)
 
 
@@ -62,6 +66,26 @@ def scaled_rows(op, dy):
     dlogits, op.dlogits = op.dlogits, None
     dlogits *= dy[:, None]
     return dlogits
+
+
+class NegativeELBO(Function):
+    """loss = rec + beta kl, where rec and kl are the means of rec_n and kl_n;
+    drec_n = (dloss + drec) / N;  dkl_n = (beta dloss + dkl) / N;  dbeta = kl dloss.
+    """
+
+    def forward(self, rec, kl, beta):
+        self.shapes = rec.shape, kl.shape
+        rec, kl = rec.mean(), kl.mean()
+        self.save(kl, beta)
+        return rec + beta * kl, rec, kl
+
+    def backward(self, dloss, drec, dkl):
+        kl, beta = self.saved
+        totals = dloss + drec, beta * dloss + dkl
+        shares = [self.xp.empty(shape, dloss.dtype) for shape in self.shapes]
+        for share, total in zip(shares, totals, strict=True):
+            share[...] = total / share.size
+        return *shares, kl * dloss
 
 
 class MSE(Function):
@@ -126,6 +150,31 @@ def squared_error_with_logits(logits, target, reduction="sum"):
     return _reduce_rows(SquaredErrorWithLogits, logits, target, reduction)
 
 
+def negative_elbo(rec, kl, beta=1.0):
+    """The means of two losses over all images, and their sum with a weight.
+
+    Args:
+        rec, kl: -ln p(x|z) and the KL of each image in nats, any shapes.
+        beta: weight of the KL, a number or a tensor of one.
+
+    Returns:
+        ``(loss, rec, kl)``, scalars: loss = rec + beta kl.
+
+    Raises:
+        ValueError: there is no image, or beta is not one number.
+
+    >>> import numpy as np
+    >>> [term.item() for term in negative_elbo(np.array([1.0, 3.0]), np.array([4.0, 4.0]), 0.5)]
+    [4.0, 2.0, 4.0]
+    """
+    rec, kl = as_tensor(rec), as_tensor(kl)
+    if rec.size == 0 or kl.size == 0:
+        raise ValueError(f"negative_elbo: expected losses of images, got {rec.shape}, {kl.shape}")
+    if getattr(beta, "shape", ()) != ():
+        raise ValueError(f"beta: expected one number, got shape {beta.shape}")
+    return NegativeELBO.apply(rec, kl, beta)
+
+
 def mse(x, target, reduction="sum"):
     """(x - target)^2, one shape, ``reduction`` as above; "mean" gives the mean squared error."""
     x, target = _same_shape("mse", x, target)
@@ -170,7 +219,7 @@ def _reduce_rows(op, logits, target, reduction):
         if not logits.size:
             raise ValueError(f"mean: no elements in shape {shape}")
         return basic.sum(rows) * (1 / logits.size)
-    return reduce(rows, reduction)
+    return rows if reduction == "rows" else reduce(rows, reduction)
 
 
 def _same_shape(name, a, b):

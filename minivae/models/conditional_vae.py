@@ -52,7 +52,7 @@ class ConditionalVAE(VAE):
 
     def encode(self, x):
         """(N, 784 + C) -> mu (N, D), logvar (N, D)."""
-        h = F.relu(self.fc1(as_tensor(x)))
+        h = self.fc1(as_tensor(x), activation="relu")
         return self.fc21(h), self.fc22(h)
 
     def code(self, z, x):
@@ -61,7 +61,7 @@ class ConditionalVAE(VAE):
 
     def decode(self, code):
         """(N, D + C) -> logits (N, 784)."""
-        return self.fc4(F.relu(self.fc3(code)))
+        return self.fc4(self.fc3(code, activation="relu"))
 
     def reconstruction_loss(self, logits, x):
         """-ln p(x|z, y) for each image (N,), in nats: of the pixels alone."""

@@ -83,5 +83,5 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z):
         """z -> logits."""
-        h = F.reshape(F.relu(self.linear(z)), (len(z), 64, 7, 7))
+        h = F.reshape(self.linear(z, activation="relu"), (len(z), 64, 7, 7))
         return self.conv3(F.relu(self.conv2(F.relu(self.conv1(h)))))

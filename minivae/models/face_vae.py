@@ -84,7 +84,7 @@ class FaceEncoder(nn.Module):
         x = F.relu(self.conv1(x))
         x = F.relu(self.batch2(self.conv2(x)))
         x = F.relu(self.conv3(x))
-        x = F.relu(self.linear1(F.flatten(x)))
+        x = self.linear1(F.flatten(x), activation="relu")
         return self.linear2(x), self.linear3(x)
 
 

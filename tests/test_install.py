@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip("pybind11")
 pytest.importorskip("setuptools")
 
+import cuda_build
+
 ROOT = Path(__file__).parent.parent
 SENTENCE = "minivae: minivae._cpu was not built ("
 CUDA_SENTENCE = "minivae: minivae._cuda was not built ("
@@ -221,3 +223,11 @@ def test_the_source_distribution_holds_what_building_and_testing_take(tmp_path):
         held = {name.partition("/")[2] for name in file.getnames()}
     assert expected - held == set()
     assert not [name for name in held if name.endswith((".so", ".pyc"))]
+
+
+def test_tests_of_an_installed_package_do_without_the_source(tmp_path, monkeypatch):
+    """Beside tests alone, as for a wheel, nothing is there to compile the stand-in for a GPU."""
+    if why := cuda_build.missing():
+        pytest.skip(why)
+    monkeypatch.setattr(cuda_build, "CSRC", tmp_path / "csrc")
+    assert cuda_build.missing() == "csrc is not beside the tests"

@@ -53,7 +53,7 @@ def matmul(draw, t):
     m, k, n = shape(draw, 3)
     bias = draw.choice((None, array(draw, n, dtype=t)))
     return [array(draw, m, k, dtype=t), array(draw, k, n, dtype=t), bias,
-            draw.choice((None, np.empty((m, n), t)))]  # fmt: skip
+            draw.choice((None, np.empty((m, n), t))), draw.choice((True, False))]  # fmt: skip
 
 
 def conv2d(draw, t):
@@ -144,6 +144,7 @@ RECIPES = {
     "batch_norm_backward": batch_norm_backward,
     "relu": same(1),
     "relu_backward": same(2),
+    "bias_relu_backward": same(2, 3),
     "uniform": lambda draw, t: [*same(1)(draw, t), 1, 2],
     "normal": lambda draw, t: [*same(1)(draw, t), 1, 2],
     "reparam_kl_forward": reparam_kl_forward,
@@ -353,7 +354,7 @@ def main():
     faulthandler.enable()
     if not options.no_limit:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    known, outcomes, faults = functions(), collections.Counter(), []
+    known, outcomes, worked, faults = functions(), collections.Counter(), set(), []
     for name in known.keys() ^ RECIPES.keys():
         faults.append(f"{name}: in only one of the extension and the fuzz's recipes")
     trace = open(options.trace, "w") if options.trace else None
@@ -369,13 +370,14 @@ def main():
         try:
             known[name](*args) if name in known else None
             outcomes["worked"] += 1
+            worked.add(name)
         except ALLOWED as error:
             outcomes[type(error).__name__] += 1
         except Exception as error:
             outcomes[type(error).__name__] += 1
             faults.append(f"call {number}: {name} {done}: {type(error).__name__}: {error}"[:300])
     faulthandler.cancel_dump_traceback_later()
-    json.dump({"outcomes": outcomes, "faults": faults}, sys.stdout)
+    json.dump({"outcomes": outcomes, "faults": faults, "worked": sorted(worked)}, sys.stdout)
 
 
 if __name__ == "__main__":

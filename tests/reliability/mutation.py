@@ -28,7 +28,7 @@ MUTATED = {
     "operations": (
         ["ops/activation.py", "ops/basic.py", "ops/batch_norm.py", "ops/composed.py",
          "ops/conv.py", "ops/linear.py", "ops/reparam_kl.py"],
-        ["ops", "tensor", "boundaries"],
+        ["ops", "tensor", "survivors", "boundaries"],
     ),
     "losses": (["ops/loss.py"], ["ops", "boundaries"]),
     "optimisers": (["optim.py"], ["optim", "boundaries"]),
@@ -36,11 +36,11 @@ MUTATED = {
         ["kernels/reference.py", "kernels/reference_conv.py"],
         ["kernels", "kernels_conv", "boundaries"],
     ),
-    "objectives": (["objectives.py"], ["objectives", "estimators_by_hand", "boundaries"]),
+    "objectives": (["objectives.py"], ["objectives", "survivors", "boundaries"]),
     "estimators": (
         ["estimators/bounds.py", "estimators/frechet.py", "estimators/grouping.py",
          "estimators/latents.py", "estimators/probes.py", "estimators/units.py"],
-        ["estimators", "estimators_by_hand", "bounds"],
+        ["estimators", "survivors", "bounds"],
     ),
 }  # fmt: skip
 SAMPLE = 200  # of each group's mutants, drawn at random

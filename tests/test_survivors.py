@@ -1,5 +1,5 @@
-"""Estimators and objectives where the planted errors of tests/reliability/mutation.py got past the
-other tests: ends of ranges, other scales, larger sets, models that are told more.
+"""Planted errors that once got past all other tests (tests/reliability/mutation.py), by area: ends
+of ranges, other scales, larger sets, models that are told more.
 """
 
 import functools
@@ -7,15 +7,44 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minivae as mv
 from linear_gaussian import LinearGaussian
 from minivae import estimators, models, objectives
+from minivae import functional as F
 from minivae.estimators import bounds, probes
 from minivae.noise import NoiseStream
+from minivae.ops.conv import conv_output_size
 
 MODEL = LinearGaussian()
 X = MODEL.draw(40)
+
+
+# ---- operations
+
+
+@pytest.mark.parametrize("axis", [2, -3, (0, 2)])
+@pytest.mark.parametrize("reduce", [F.sum, F.mean, F.max])
+def test_an_axis_past_the_last_is_told_by_name(reduce, axis):
+    with pytest.raises(ValueError, match=r"axis: -?\d is out of range for shape \(2, 3\)"):
+        reduce(mv.Tensor(np.ones((2, 3))), axis=axis)
+
+
+@given(*(st.integers(low, 4) for low in (1, 0, 1, 1, 1)))
+def test_a_kernel_that_reaches_past_the_padded_image_is_refused(
+    n, padding, kernel, dilation, stride
+):
+    """Counted: the places where the first tap can stand."""
+    taps = [dilation * tap for tap in range(kernel)]
+    places = [p for p in range(0, n + 2 * padding, stride) if p + taps[-1] < n + 2 * padding]
+    arguments = (n, kernel, stride, padding, dilation)
+    if places:
+        assert conv_output_size(*arguments) == len(places)
+    else:
+        with pytest.raises(ValueError, match="smaller than the kernel's reach"):
+            conv_output_size(*arguments)
 
 
 # ---- bounds

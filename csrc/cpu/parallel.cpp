@@ -23,9 +23,10 @@
 namespace minivae {
 namespace {
 
-// How long an idle thread watches for work before it sleeps: about the time Python needs between two
-// kernels of a training step. Longer would steal the core from whoever runs next.
-constexpr std::chrono::microseconds kSpin{20};
+// How long an idle thread watches for work before it sleeps: the time Python needs between two kernels
+// of a training step when a matrix product has emptied the caches. Longer would steal the core from
+// whoever runs next.
+constexpr std::chrono::microseconds kSpin{100};
 
 thread_local bool inside_parallel_for = false;
 

@@ -231,3 +231,8 @@ def test_tests_of_an_installed_package_do_without_the_source(tmp_path, monkeypat
         pytest.skip(why)
     monkeypatch.setattr(cuda_build, "CSRC", tmp_path / "csrc")
     assert cuda_build.missing() == "csrc is not beside the tests"
+
+
+def test_the_stand_in_is_compiled_where_the_package_would_be(monkeypatch):
+    monkeypatch.setenv("CXX", NO_COMPILER["CXX"])
+    assert cuda_build.missing() == f"CXX={NO_COMPILER['CXX']} names no compiler"

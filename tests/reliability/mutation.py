@@ -63,7 +63,7 @@ pytest_add_cli_args =
     -p
     no:cacheprovider
     -k
-    not cpu- and not numba
+    not cpu- and not numba and not emulated
 timeout_multiplier = 2
 timeout_constant = 60
 """

@@ -21,7 +21,7 @@ from fuzz_targets import TARGETS
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-SECONDS, RUNS = 60, 400  # for one target: in full, quick
+SECONDS, RUNS = 45, 400  # for one target: in full, quick
 ADDRESS_SPACE = 4096  # MiB, beyond which an allocation fails
 BOMB_MEMORY = 2048  # MiB that the worst allowed image may take
 BOMB_SECONDS = 60

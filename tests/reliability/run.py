@@ -5,7 +5,7 @@ python tests/reliability/run.py --quick         the part for CI; records nothing
 python tests/reliability/run.py --only NAME ... some sections
 python tests/reliability/run.py --page          only write the tables anew
 
-Sections run side by side, two on two cores; what each prints comes when it has ended. The whole
+Sections run side by side, three on two cores; what each prints comes when it has ended. The whole
 needs atheris and mutmut beside minivae[test].
 """
 
@@ -75,7 +75,8 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="NAME")
     parser.add_argument("--page", action="store_true")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count()), metavar="N")
+    # One more than there are cores: installs wait for the network.
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() + 1, metavar="N")
     args = parser.parse_args(argv)
     failed = []
     if not args.page:

@@ -43,8 +43,8 @@ MUTATED = {
         ["estimators", "survivors", "bounds"],
     ),
 }  # fmt: skip
-SAMPLE = 150  # of each group's mutants, drawn at random
-MINUTES = 8  # for each group; what was not reached by then is not counted
+SAMPLE = 120  # of each group's mutants, drawn at random
+MINUTES = 6  # for each group; what was not reached by then is not counted
 CONFIG = """[mutmut]
 source_paths = minivae
 only_mutate =

@@ -149,4 +149,5 @@ class Job:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what it started, as Ctrl-C does
     sys.exit(main())

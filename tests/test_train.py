@@ -185,7 +185,7 @@ def plant(where):
         ("gradient", r"epoch 2, step 6: the gradient of fc3.weight \(one step earlier\)"),
         ("weight", "epoch 2, step 5: the weight fc21.bias"),
         ("activation", r"the output of ReparameterizeKL \(after fc21, fc22\)"),
-        ("linear", r"the output of Linear \(fc3\)"),
+        ("linear", r"the output of LinearReLU \(fc3\)"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

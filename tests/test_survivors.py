@@ -130,6 +130,12 @@ def test_neighbours_among_many_codes_by_sorting(k):
     assert found == np.mean(votes.argmax(axis=1) == expected)
 
 
+def test_five_neighbours_vote_unless_told_otherwise():
+    codes, labels = np.arange(6.0)[:, None], np.array([1, 1, 1, 0, 0, 0])
+    found = estimators.nearest_neighbour_accuracy(codes, labels, np.zeros((1, 1)), np.array([1]))
+    assert found == 1  # of six it is a draw, which the smaller label wins
+
+
 def test_all_training_codes_may_vote():
     codes, labels = np.arange(5.0)[:, None], np.array([0, 1, 1, 0, 1])
     found = estimators.nearest_neighbour_accuracy(codes, labels, codes, labels, k=5)

@@ -171,7 +171,8 @@ def sdist(python, scratch, **compiler):
         raise InstallError(
             f"the source distribution lacks {missing[:5]}, {len(missing)} files in all"
         )
-    env.pip(f"{archive}[test]", cwd=scratch, MINIVAE_CUDA="0", **compiler)
+    wanted = {"MINIVAE_CPU": "auto" if compiler else "1", "MINIVAE_CUDA": "0", **compiler}
+    env.pip(f"{archive}[test]", cwd=scratch, **wanted)
     shutil.rmtree(source)
     shutil.rmtree(unpacked / "minivae")  # so that the tests import what was installed
     return env.test(*TESTS, cwd=unpacked), env.kernels(unpacked)

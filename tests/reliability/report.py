@@ -96,12 +96,18 @@ def _cpu_seconds():
 
 
 def _commit():
-    command = ["git", "describe", "--always", "--dirty=+"]
+    """The commit, with a + where a tracked file is not as in it; what a run writes is left out."""
+    written = [":!benchmarks/results", ":!docs/reliability.md"]
     try:
-        asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        commit, changed = (
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+            for words in (
+                ["describe", "--always"], ["diff", "--name-only", "HEAD", "--", ".", *written],
+            )
+        )  # fmt: skip
     except OSError:  # no git here
         return None
-    return asked.stdout.strip() or None
+    return commit + "+" * bool(changed) or None
 
 
 def _cpu():

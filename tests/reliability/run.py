@@ -55,7 +55,7 @@ def _runs(results):
     """The table of the last full runs."""
     rows = [
         [section.replace("_", " "), r["date"], r["commit"], round(r["seconds"]),
-         round(r.get("cpu_seconds", 0)) or "–", len(r["faults"])]
+         round(r["cpu_seconds"]), len(r["faults"])]
         for section in SECTIONS
         if (r := results.get(section))
     ]  # fmt: skip

@@ -160,7 +160,7 @@ MV_HD T exponential_of_negative(T x) {
 }
 
 // e^(x/2), the same bytes as exponential(x / 2), and e^x - 1 from one reduction. With p = e^(x/2) - 1
-// the latter is p (2 + p), which keeps its digits near 0; elsewhere the square less 1 does.
+// the latter is p (2 + p), which keeps its digits near 0; elsewhere the square less 1 does. Of -0 it is 0.
 template <class T>
 MV_HD void exponential_by_half(T x, T& root, T& minus_1) {
   BitsOf<T> n;

@@ -33,15 +33,14 @@ FLAGS = [
 
 cpu = Pybind11Extension(  # C++17, hidden visibility and no debug information come with the class
     "minivae._cpu",
-    sources=sorted(glob("csrc/cpu/*.cpp") + glob("csrc/bind/*.cpp")),
+    sources=sorted(glob("csrc/cpu/*.cpp") + glob("csrc/bind/cpu/*.cpp")),
     depends=sorted(glob("csrc/**/*.h", recursive=True) + glob("csrc/**/*.inl", recursive=True)),
     include_dirs=["csrc"],
     cxx_std=17,
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
 )
-# Kernels are compiled by nvcc; bindings by the C++ compiler, so that nvcc never sees pybind11. What
-# csrc/cuda/emulated and csrc/bind/cuda/emulated hold stands in for a GPU in tests only.
+# Kernels are compiled by nvcc; bindings by the C++ compiler, so that nvcc never sees pybind11.
 cuda = Pybind11Extension(
     "minivae._cuda",
     sources=sorted(glob("csrc/cuda/*.cu") + glob("csrc/cuda/*.cpp") + glob("csrc/bind/cuda/*.cpp")),

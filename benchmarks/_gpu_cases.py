@@ -3,7 +3,7 @@
     compute-sanitizer --tool memcheck python benchmarks/_gpu_cases.py [SECONDS]
 
 The cases are those that the tests run on the CPU under the address and thread sanitizers
-(tests/cuda_sanitized.py). Stops, and says where, when the seconds are over.
+(tests/cuda/cuda_sanitized.py). Stops, and says where, when the seconds are over.
 """
 
 import sys

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minivae.info import processor
+from minivae.cli.info import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -77,13 +77,12 @@ class NumbaCuda:
     name, draws = "numba.cuda", True
 
     def __init__(self):
+        import _numba_cuda
         from numba import cuda
-
-        from minivae.kernels import numba_cuda
 
         if not cuda.is_available():
             raise RuntimeError("numba finds no device")
-        self.module = numba_cuda
+        self.module = _numba_cuda
 
     def place(self, a):
         return to_device(np.array(a), "cuda")

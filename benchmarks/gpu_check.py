@@ -55,10 +55,11 @@ def parts():
              "MINIVAE_CUDA=1 {python} setup.py build_ext --inplace && {python} -m minivae info",
              gpu=False),
         Part("kernel-tests", 90,
-             "{python} -m pytest -q -p no:cacheprovider {parallel} tests/test_kernels.py "
-             "tests/test_kernels_conv.py tests/test_captured.py tests/test_device.py "
-             "tests/test_cuda_reparam_kl.py tests/test_cuda_losses.py tests/test_cuda_layers.py "
-             "tests/test_cuda_products.py tests/test_cuda_training.py", needs="build"),
+             "{python} -m pytest -q -p no:cacheprovider {parallel} tests/kernels/test_kernels.py "
+             "tests/kernels/test_kernels_layers.py tests/cuda/test_cuda_graph.py "
+             "tests/cuda/test_device.py tests/cuda/test_cuda_reparam_kl.py "
+             "tests/cuda/test_cuda_losses.py tests/cuda/test_cuda_layers.py "
+             "tests/cuda/test_cuda_products.py tests/cuda/test_cuda_training.py", needs="build"),
         Part("kernels", 120,
              "{python} benchmarks/kernels.py --device cuda --budget {left} --json "
              "{out}/kernels.json --csv {out}/kernels.csv --plot {out}/roofline.png", needs="build"),

@@ -30,12 +30,12 @@ from _step_contenders import WORKLOADS, first_noise, initial_model
 
 import minivae as mv
 from minivae.backend import cuda_unavailable, device_description, device_module, to_numpy
-from minivae.captured import CapturedStep
 from minivae.data import PixelBatches
-from minivae.data.resident import ResidentBatches
-from minivae.evaluate import evaluate
+from minivae.data.device_batches import ResidentBatches
+from minivae.evaluation.held_out import evaluate
 from minivae.noise import EVALUATION
-from minivae.train import EagerStep
+from minivae.training.cuda_graph import CapturedStep
+from minivae.training.trainer import EagerStep
 
 CONTENDERS = ("minivae", "minivae-graph", "torch", "torch.compile", "torch-graph")
 BATCHES = 64  # in the resident set

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivae import classify, estimators
+from minivae import evaluation
 from minivae.data import Dataset, PixelBatches
+from minivae.evaluation import classify
 from minivae.models import VAE
 from minivae.noise import SAMPLING, Noise, NoiseStream
 
@@ -28,10 +29,10 @@ def last_epoch(run):
 def nll(run, samples, images=None):
     """The importance-weighted estimate of -ln p(x) on the first ``images`` test images, in nats."""
     pixels = run.test.images[:images]
-    found = estimators.importance_weighted_nll(
+    found = evaluation.importance_weighted_nll(
         run.model,
         PixelBatches(pixels, 100, train=False).epoch(0),
-        NoiseStream(run.seed, estimators.IMPORTANCE),
+        NoiseStream(run.seed, evaluation.IMPORTANCE),
         samples,
         total=len(pixels),
     )

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import _measures as measures
+from _initial_weights import glorot_uniform, logits_of_means
 
-from minivae import init, models, objectives
+from minivae import models
+from minivae.training import objectives
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ KERAS_2D = Recipe(
     batch_size=128,
     epochs=30,
     schedule=((0, 1e-3),),
-    model=lambda seed, _: init.glorot_uniform(models.ConvVAE(2, "relu"), seed),
+    model=lambda seed, _: glorot_uniform(models.ConvVAE(2, "relu"), seed),
     variants=seeds(1, train_rec=("140.15", 139.0, 143.0), train_kl=("6.80", 6.4, 7.2)),
     measured="means over the steps of the last epoch, as Keras prints; grey pixels, no likelihood",
     measure=measures.last_epoch,
@@ -108,8 +110,8 @@ STATIC_400_40 = Recipe(
 
 def burda(seed, images):
     """The one-layer network of Burda et al. 2016 with the initial weights of its code."""
-    model = init.glorot_uniform(models.DeepVAE(50, (200, 200)), seed)
-    init.logits_of_means(model.decoder[-1], images)
+    model = glorot_uniform(models.DeepVAE(50, (200, 200)), seed)
+    logits_of_means(model.decoder[-1], images)
     return model
 
 

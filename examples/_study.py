@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minivae as mv
-from minivae import data, plots
-from minivae.options import Parser, seed
+from minivae import data
+from minivae.cli.options import Parser, seed
+from minivae.viz import plots
 
 
 def options(doc, name, argv):

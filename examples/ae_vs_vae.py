@@ -17,8 +17,9 @@ from _study import options, save, strips
 
 import minivae as mv
 from minivae import functional as F
-from minivae import latent, models, optim
+from minivae import models, optim
 from minivae.data import PixelBatches, mnist
+from minivae.viz import latent
 
 D = 30
 

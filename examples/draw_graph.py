@@ -7,7 +7,8 @@ import argparse
 import sys
 
 import minivae as mv
-from minivae import graph, models
+from minivae import models
+from minivae.viz import graph
 
 
 def main(argv=None):

@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 
 import minivae as mv
-from minivae import edits, latent, models, optim
+from minivae import models, optim
+from minivae.atomic_write import OutputFolder
 from minivae.backend import to_device
-from minivae.data import PixelBatches, load_faces, synthetic_faces
-from minivae.evaluate import evaluate
-from minivae.files import OutputFolder
-from minivae.info import kernels_used
-from minivae.noise import EVALUATION, SAMPLING
-from minivae.options import (
+from minivae.cli.info import kernels_used
+from minivae.cli.options import (
     Parser,
     add_training_options,
     non_negative,
@@ -24,7 +21,12 @@ from minivae.options import (
     resume,
     whole_number,
 )
-from minivae.train import Trainer
+from minivae.data import PixelBatches, load_faces
+from minivae.data.synthetic import faces as synthetic_faces
+from minivae.evaluation.held_out import evaluate
+from minivae.noise import EVALUATION, SAMPLING
+from minivae.training.trainer import Trainer
+from minivae.viz import face_edits, latent
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
 RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them
@@ -72,7 +74,9 @@ def main(argv=None):
         p.error("argument --out: expected another folder than that of --checkpoint, whose "
                 "summary.json would be lost")  # fmt: skip
     faces = load_faces(args.data, args.size, synthetic_count=args.synthetic)
-    guessed = edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
+    guessed = (
+        face_edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
+    )
     faces = faces.with_attributes(guessed)
     person = next((name for name in ("identity", "subject") if name in faces.groups), None)
     train_faces, test_faces = (
@@ -124,20 +128,22 @@ def main(argv=None):
 
 
 def scores(model, train, test, args):
-    """How well attributes can be added and removed, on held-out faces: see ``minivae.edits``."""
-    names = [n for n in EDITED if edits.has_both(train, n) and edits.has_both(test, n)]
+    """How well attributes can be added and removed, on held-out faces (``face_edits``)."""
+    names = [n for n in EDITED if face_edits.has_both(train, n) and face_edits.has_both(test, n)]
     if not names:
         return {}
-    classifier = edits.fit_classifier(train, names, seed=args.seed)
-    found = {"classifier_accuracy": edits.accuracy(classifier, test)}
+    classifier = face_edits.fit_classifier(train, names, seed=args.seed)
+    found = {"classifier_accuracy": face_edits.accuracy(classifier, test)}
     for name in names:
-        found[name] = {"agreement": edits.agreement_scores(model, classifier, train, test, name)}
+        found[name] = {
+            "agreement": face_edits.agreement_scores(model, classifier, train, test, name)
+        }
         if test.recipe:  # drawn faces: the edited face can be drawn too
             has = test.take(test.attributes[name])
             without = synthetic_faces.render(
                 has.recipe | {name: np.zeros(len(has), bool)}, args.size
             )
-            found[name]["counterfactual"] = edits.counterfactual_scores(
+            found[name]["counterfactual"] = face_edits.counterfactual_scores(
                 model, train, has.images, without, name
             )
     return found
@@ -145,19 +151,22 @@ def scores(model, train, test, args):
 
 def draw(model, train, test, rows, args, out):
     """Every picture that the faces and their attributes allow."""
-    from minivae import plots
+    from minivae.viz import plots
 
     about = f"\n{test.name} at {test.size}; FaceVAE, {model.latent_dim} latents, "
     about += f"{args.likelihood}, beta {args.beta:g}, "
     about += f"epoch {len(rows)}" if rows else f"weights of {Path(args.checkpoint).name}"
-    x = to_device(edits.unit_pixels(test.images[:20]), args.device)
-    codes, faces = edits.encode_means(model, train.images), edits.encode_means(model, test.images)
+    x = to_device(face_edits.unit_pixels(test.images[:20]), args.device)
+    codes, faces = (
+        face_edits.encode_means(model, train.images),
+        face_edits.encode_means(model, test.images),
+    )
     noise = mv.Noise(args.seed, SAMPLING)
 
     def decoded(codes):
         """Pictures (..., C, S, S) of codes (..., D)."""
         codes = np.asarray(codes, np.float32)
-        images = edits.decode_means(model, codes.reshape(-1, model.latent_dim))
+        images = face_edits.decode_means(model, codes.reshape(-1, model.latent_dim))
         return images.reshape(*codes.shape[:-1], *images.shape[1:])
 
     rng = np.random.default_rng(args.seed)
@@ -184,7 +193,7 @@ def draw(model, train, test, rows, args, out):
         pictures["loss"] = plots.losses(
             rows, f"Training faces during each epoch, held-out faces after it{about}"
         )
-    if all(edits.has_both(train, name) for name in ("male", "glasses")):
+    if all(face_edits.has_both(train, name) for name in ("male", "glasses")):
         man, glasses = train.attributes["male"], train.attributes["glasses"]
         groups = {
             "man with glasses": man & glasses,
@@ -200,7 +209,7 @@ def draw(model, train, test, rows, args, out):
                 f"Mean codes of three typical faces, decoded{about}",
             )  # fmt: skip
     for name in EDITED:
-        if edits.has_both(train, name):
+        if face_edits.has_both(train, name):
             vector = latent.attribute_vector(codes, train.attributes[name])
             walks = decoded(faces[:4, None] + STRENGTHS[:, None] * vector)
             pictures[f"{name}_vector"] = plots.attribute_walks(

@@ -8,14 +8,11 @@ from hashlib import sha256
 import numpy as np
 
 import minivae as mv
-from minivae import latent, models, objectives, optim
+from minivae import models, optim
+from minivae.atomic_write import OutputFolder
 from minivae.backend import to_device
-from minivae.data import PixelBatches, mnist
-from minivae.evaluate import posterior_means
-from minivae.files import OutputFolder
-from minivae.info import kernels_used
-from minivae.noise import SAMPLING
-from minivae.options import (
+from minivae.cli.info import kernels_used
+from minivae.cli.options import (
     Parser,
     add_training_options,
     non_negative,
@@ -24,7 +21,12 @@ from minivae.options import (
     reported,
     resume,
 )
-from minivae.train import EagerStep, Trainer
+from minivae.data import PixelBatches, mnist
+from minivae.evaluation.held_out import posterior_means
+from minivae.noise import SAMPLING
+from minivae.training import objectives
+from minivae.training.trainer import EagerStep, Trainer
+from minivae.viz import latent
 
 MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
 LATENT_DIM = {"mlp": 20, "conv": 2}
@@ -109,7 +111,7 @@ def main(argv=None):
 
 def draw(model, test, digits, rows, args, out):
     """Every picture; an earlier run's manifold and plane of codes went with its checkpoint."""
-    from minivae import plots
+    from minivae.viz import plots
 
     kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
     about = f"\n{digits.name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, "

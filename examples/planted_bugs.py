@@ -13,9 +13,9 @@ from _wrong_losses import LOSSES
 import minivae as mv
 from minivae import data, models, optim
 from minivae import functional as F
-from minivae.evaluate import evaluate
+from minivae.evaluation.held_out import evaluate
 from minivae.noise import EVALUATION, SAMPLING, NoiseStream
-from minivae.train import EagerStep
+from minivae.training.trainer import EagerStep
 
 BATCH, EVERY = 64, 30  # images a step; steps between two looks at the truth
 

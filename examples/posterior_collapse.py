@@ -12,8 +12,7 @@ Two remedies change the objective in training; the model is always judged by its
 - free bits (Kingma et al. 2016, arXiv:1606.04934, appendix C.8): sum_d max(lambda, KL_d), KL_d the
   mean over the batch: the first lambda nats of each latent cost nothing.
 
-A unit is active where its posterior mean varies over x by more than 0.01 (variance; Burda et al.
-2016, arXiv:1509.00519, section 5.2).
+Active unit: its posterior mean's variance over x exceeds 0.01 (arXiv:1509.00519, section 5.2).
 """
 
 from functools import partial
@@ -22,10 +21,11 @@ import numpy as np
 from _collapsing_vae import Setting, SmallVAE
 from _study import first_batches, options, panels, save
 
-from minivae import data, objectives, optim, plots
-from minivae.estimators import active_units, kl_per_latent
+from minivae import data, optim
+from minivae.evaluation import active_units, kl_per_latent
 from minivae.noise import EVALUATION, NoiseStream
-from minivae.train import EagerStep
+from minivae.training import objectives, trainer
+from minivae.viz import plots
 
 BATCH, LR = 64, 3e-3
 SETTINGS = {
@@ -44,7 +44,7 @@ def train(setting, images, steps, seed):
     """The trained model, and the KL at each step."""
     model, noise, kl = SmallVAE(setting.sees_pixels, seed), NoiseStream(seed), []
     objective = partial(objectives.free_bits, nats=setting.free)  # with 0 nats the ELBO
-    step = EagerStep(model, optim.Adam(model.parameters(), lr=LR), objective)
+    step = trainer.EagerStep(model, optim.Adam(model.parameters(), lr=LR), objective)
     for x in first_batches(images, BATCH, steps, seed):
         beta = setting.beta * min(1.0, (len(kl) + 1) / max(setting.warm_up * steps, 1))
         kl.append(step(x, noise.draw(), beta).kl.item())

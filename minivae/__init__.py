@@ -14,12 +14,13 @@ One gradient, checked by eye: y = w x + x^2 has dy/dw = x and dy/dx = w + 2 x.
 (10.0, array([2.]), array([7.]))
 """
 
-from . import data, functional, graph, kernels, latent, models, nn, optim
-from .checkpoint import load, save
+from . import data, functional, kernels, models, nn, optim
 from .errors import CheckpointError, DataError, GradientError, KernelUnavailable, MinivaeError
 from .gradcheck import gradcheck
 from .noise import Noise, NoiseStream
 from .tensor import Tensor, no_grad
+from .training.checkpoint import load, save
+from .viz import graph, latent
 
 __version__ = "0.1.0"
 

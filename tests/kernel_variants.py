@@ -8,11 +8,11 @@ NumPy arrays here, so that one suite serves all.
 import contextlib
 import functools
 
+import cuda_build
 import numpy as np
 import pytest
-
-import cuda_build
 from cuda_emulation import emulated_device
+
 from minivae import backend, kernels
 from minivae.kernels import reference
 

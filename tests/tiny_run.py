@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minivae import checkpoint, files, models, optim
+from minivae import atomic_write, models, optim
+from minivae.atomic_write import OutputFolder
 from minivae.data import PixelBatches
-from minivae.files import OutputFolder
-from minivae.train import Trainer
+from minivae.training import checkpoint
+from minivae.training.trainer import Trainer
 
 LEFT = [".lock", "backup.safetensors", "checkpoint.safetensors", "metrics.csv"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 28, 28), dtype=np.uint8)
@@ -77,7 +78,7 @@ class Killer:
         optim.Adam.step = self.around(optim.Adam.step)
         for name in ("fsync", "link", "replace"):
             setattr(os, name, self.around(getattr(os, name)))
-        files.open = lambda *args: HalfWriter(builtins.open(*args), self.moment)
+        atomic_write.open = lambda *args: HalfWriter(builtins.open(*args), self.moment)
 
 
 class HalfWriter:

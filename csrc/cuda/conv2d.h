@@ -1,4 +1,4 @@
-// Convolution and its two adjoints on images (N, C, H, W), as minivae.kernels.reference_conv defines
+// Convolution and its two adjoints on images (N, C, H, W), as minivae.kernels.reference_layers defines
 // them: conv2d.cu, conv2d_grad_weight.cu. Weights are (O, C, KH, KW).
 #pragma once
 

@@ -1,6 +1,6 @@
 // The one CUDA header of a kernel source. nvcc compiles it for the GPU; g++ -DMINIVAE_EMULATED
 // compiles the same source for the CPU, where blocks, warps, shuffles and barriers are carried out
-// by csrc/cuda/emulated, so that tests execute kernel bodies without a GPU.
+// by tests/cuda/stand_in, so that tests execute kernel bodies without a GPU.
 //
 // Shared memory is declared by a macro, because it is one array per block and C++ has no such
 // storage: MV_SHARED(float, tile, [32][33]) is __shared__ float tile[32][33]. MV_SHARED_DYNAMIC

@@ -4,7 +4,7 @@
 // cannot. Only additions, multiplications, divisions, comparisons and operations on the bits are
 // used, each rounded by itself, so that every instruction set gives the same bytes. NaN stays NaN,
 // infinities, zeros with their sign, overflow and subnormals come out as C defines them. Largest
-// errors in units in the last place; tests/test_elementary.py holds them to it on numbers of every
+// errors in units in the last place; tests/kernels/test_elementary.py holds them to it on numbers of every
 // exponent, and over all floats the errors are 0.99, 1.54, 0.84 and 1.40:
 //
 //   exp 1.0    expm1 2.25    log 1.0    log1p 1.5

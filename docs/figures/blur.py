@@ -6,7 +6,8 @@ import os
 import numpy as np
 
 from minivae import functional as F
-from minivae.data import mnist, synthetic_digits
+from minivae.data import mnist
+from minivae.data.synthetic import digits as synthetic_digits
 from minivae.errors import DataError
 
 

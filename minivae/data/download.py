@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from ..atomic_write import write_atomically
 from ..errors import DataError
-from ..files import write_atomically
 from .idx import MAX_BYTES, errors_named, extracted
 
 CHUNK = 1 << 16

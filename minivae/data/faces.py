@@ -10,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import DataError
-from . import synthetic_faces
 from .image_folder import Report, read_folder
 from .image_npz import read_npz
+from .synthetic import faces as synthetic_faces
 
 # Known sets below DATA/faces, best first: for pictures up to 64 pixels, and for larger ones. Beside
 # the class folders of glasses256 lies a table, of which two columns are yes/no.

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..atomic_write import remove_leftovers, replacing, write_atomically
 from ..errors import DataError
-from ..files import remove_leftovers, replacing, write_atomically
 from .attributes import read_attributes
 from .image_file import MAX_PIXELS, SIGNATURES, decode_image
 from .mnist import cache_folder

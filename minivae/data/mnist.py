@@ -10,10 +10,10 @@ from urllib.request import OpenerDirector
 import numpy as np
 
 from ..errors import DataError
-from . import synthetic_digits
 from .dataset import Dataset
 from .download import fetch
 from .idx import idx_header, read_idx
+from .synthetic import digits as synthetic_digits
 
 # MD5 of each file's extracted bytes.
 FILES = {

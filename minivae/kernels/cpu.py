@@ -8,13 +8,13 @@ import numpy as np
 
 from .. import _cpu
 from .._cpu import set_threads, threads
-from . import cpu_conv
-from .cpu_conv import *  # noqa: F403
+from . import cpu_layers
+from .cpu_layers import *  # noqa: F403
 from .philox import seed_and_offset
 from .reference import bias_corrections
 
 __all__ = [
-    *cpu_conv.__all__,
+    *cpu_layers.__all__,
     "adam",
     "bce_with_logits",
     "gather_pixels",

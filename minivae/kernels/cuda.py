@@ -6,9 +6,9 @@ TypeError for a wrong dtype, ValueError for shape, layout, overlap and the wrong
 
 Kernels that are a ladder of versions take ``version``; without it they run the last one.
 
-A captured step (``minivae.captured``) repeats the very same launches, so what changes from step to
-step is read from GPU memory: the ``counter`` in a noise or a step count, added to the number given
-beside it, and a learning rate that is an array of one element.
+A captured step (``training.cuda_graph``) repeats the very same launches, so what changes from
+step to step is read from GPU memory: the ``counter`` in a noise or a step count, added to the
+number given beside it, and a learning rate that is an array of one element.
 
 Imported by the registry, when a device answered.
 """
@@ -17,13 +17,13 @@ import numpy as np
 
 from .. import _cuda
 from ..backend import current_stream, device_module
-from . import cuda_conv
-from .cuda_conv import *  # noqa: F403
-from .cuda_conv import scratch
+from . import cuda_layers
+from .cuda_layers import *  # noqa: F403
+from .cuda_layers import scratch
 from .philox import seed_and_offset
 
 __all__ = [
-    *cuda_conv.__all__,
+    *cuda_layers.__all__,
     "VERSIONS",
     "adam",
     "advance",

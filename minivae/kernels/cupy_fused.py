@@ -133,5 +133,5 @@ def relu(x):
 
 
 def relu_backward(y, dy):
-    """dy where y > 0; see ``reference_conv.relu_backward``."""
+    """dy where y > 0; see ``reference_layers.relu_backward``."""
     return _relu_backward(y, dy)

@@ -7,12 +7,12 @@ Shapes: N rows, D latents, M pixels. Losses are in nats. Derivations and tests: 
 import numpy as np
 
 from ..backend import array_module
-from . import philox, reference_conv
+from . import philox, reference_layers
 from .philox import normal, uniform
-from .reference_conv import *  # noqa: F403
+from .reference_layers import *  # noqa: F403
 
 __all__ = [
-    *reference_conv.__all__,
+    *reference_layers.__all__,
     "adam",
     "bce_with_logits",
     "gather_pixels",

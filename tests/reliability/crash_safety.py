@@ -25,7 +25,8 @@ import report  # noqa: I001  puts tests/ on the path
 import numpy as np
 
 import tiny_run
-from minivae import checkpoint, files
+from minivae.training import checkpoint
+from minivae import atomic_write
 from minivae.errors import CheckpointError, MinivaeError, OutputError
 
 OPTIONS = {"save_every": 2}
@@ -91,7 +92,7 @@ class Bench:
 def every_moment(bench, quick):
     """Before and after each weight update, write, flush, link and rename, and within a write."""
     if quick:
-        return  # tests/test_resume.py does it
+        return  # tests/training/test_resume.py does it
     found = tiny_run.kill_everywhere(bench.folder / "moments")
     for kind in ("unreadable", "not resumed", "different"):
         for at in found[kind]:
@@ -165,7 +166,7 @@ class Failing:
             self.moment()
             return tiny_run.HalfWriter(open(*args), self.moment)
 
-        files.open = opened
+        atomic_write.open = opened
 
 
 def failing_calls(bench, codes):

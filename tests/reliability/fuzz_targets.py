@@ -20,11 +20,13 @@ import report  # noqa: F401  puts tests/ on the path
 import safetensors.numpy
 from PIL import Image
 
-from minivae import checkpoint, metrics, models, nn, optim, options, subject
+from minivae import models, nn, optim
+from minivae.atomic_write import OutputFolder
+from minivae.cli import options
 from minivae.data import attributes, image_file, image_folder, image_npz, read_idx
 from minivae.errors import CheckpointError, DataError, MinivaeError
-from minivae.files import OutputFolder
-from minivae.train import BACKUP, DAMAGED, Trainer
+from minivae.training import checkpoint, loaded_run, metrics
+from minivae.training.trainer import BACKUP, DAMAGED, Trainer
 
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 
@@ -209,8 +211,8 @@ class Evaluated(Target):
         tensors = {f"model.{n}": a for n, a in models.MLPVAE(1, 1).state_dict().items()}
         header = json.dumps({"sha256": checkpoint._digest(text, tensors), "state": text})
         self.write(safetensors.numpy.save(tensors, {checkpoint.FORMAT: header}))
-        model, config = subject.load_model(self.path)
-        assert isinstance(model, models.VAE) and config["binarize"] in (None, *subject.BINARIZE)
+        model, config = loaded_run.load_model(self.path)
+        assert isinstance(model, models.VAE) and config["binarize"] in (None, *loaded_run.BINARIZE)
 
 
 class ImageFile(Target):

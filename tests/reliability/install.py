@@ -18,14 +18,16 @@ import report
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 # What the interpreters run: kernels, operations, files and models. .ci/run runs the whole suite.
-TESTS = [f"tests/test_{name}.py" for name in (
-    "kernels", "kernels_conv", "boundaries", "ops", "optim", "noise", "checkpoint", "idx",
-    "models")]  # fmt: skip
-KERNEL_TESTS = ["tests/test_kernels.py", "tests/test_boundaries.py"]
+TESTS = [f"tests/{name}.py" for name in (
+    "kernels/test_kernels", "kernels/test_kernels_layers", "engine/test_boundaries",
+    "engine/test_ops", "engine/test_optim", "engine/test_noise", "training/test_checkpoint",
+    "data/test_idx",
+    "models/test_models")]  # fmt: skip
+KERNEL_TESTS = ["tests/kernels/test_kernels.py", "tests/engine/test_boundaries.py"]
 # What the tests themselves would compile, the stand-in for a GPU and numba's kernels, is left out.
 LEFT_OUT = ["-k", "not numba"]
 # Small enough for an emulator: products, convolutions, the fused losses and Adam.
-EMULATED = ["tests/test_boundaries.py", "tests/test_kernels.py", "-k",
+EMULATED = ["tests/engine/test_boundaries.py", "tests/kernels/test_kernels.py", "-k",
             "boundaries or ((reparam_kl or bce or adam) and cpu-plain)"]  # fmt: skip
 QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
 NO_COMPILER = {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"}

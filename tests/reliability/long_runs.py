@@ -24,8 +24,8 @@ import report  # noqa: I001  puts tests/ on the path
 import numpy as np
 
 import tiny_run
-from minivae import checkpoint, metrics
-from minivae.files import OutputFolder
+from minivae.training import checkpoint, metrics
+from minivae.atomic_write import OutputFolder
 
 PAGE = 4096
 SAVE_EVERY = 333  # steps: checkpoints within epochs too

@@ -28,19 +28,22 @@ MUTATED = {
     "operations": (
         ["ops/activation.py", "ops/basic.py", "ops/batch_norm.py", "ops/composed.py",
          "ops/conv.py", "ops/linear.py", "ops/reparam_kl.py"],
-        ["ops", "tensor", "survivors", "boundaries"],
+        ["engine/test_ops", "engine/test_tensor", "engine/test_survivors",
+         "engine/test_boundaries"],
     ),
-    "losses": (["ops/loss.py"], ["ops", "boundaries"]),
-    "optimisers": (["optim.py"], ["optim", "boundaries"]),
+    "losses": (["ops/loss.py"], ["engine/test_ops", "engine/test_boundaries"]),
+    "optimisers": (["optim.py"], ["engine/test_optim", "engine/test_boundaries"]),
     "definitions of the kernels": (
-        ["kernels/reference.py", "kernels/reference_conv.py"],
-        ["kernels", "kernels_conv", "boundaries"],
+        ["kernels/reference.py", "kernels/reference_layers.py"],
+        ["kernels/test_kernels", "kernels/test_kernels_layers", "engine/test_boundaries"],
     ),
-    "objectives": (["objectives.py"], ["objectives", "survivors", "boundaries"]),
+    "objectives": (["training/objectives.py"],
+                   ["training/test_objectives", "engine/test_survivors",
+                    "engine/test_boundaries"]),
     "estimators": (
-        ["estimators/bounds.py", "estimators/frechet.py", "estimators/grouping.py",
-         "estimators/latents.py", "estimators/probes.py", "estimators/units.py"],
-        ["estimators", "survivors", "bounds"],
+        ["evaluation/bounds.py", "evaluation/frechet.py", "evaluation/grouping.py",
+         "evaluation/latents.py", "evaluation/probes.py", "evaluation/units.py"],
+        ["evaluation/test_estimators", "engine/test_survivors", "evaluation/test_bounds"],
     ),
 }  # fmt: skip
 SAMPLE = 120  # of each group's mutants, drawn at random
@@ -133,7 +136,7 @@ def _copy(group, folder):
             shutil.copy(report.ROOT / name, folder / name)
     files, tests = MUTATED[group]
     mutated = [f"minivae/{name}" for name in files]
-    tests = [f"tests/test_{name}.py" for name in tests]
+    tests = [f"tests/{name}.py" for name in tests]
 
     def indented(names):
         absent = [name for name in names if not (folder / name).exists()]

@@ -15,11 +15,12 @@ import numpy as np
 import report
 
 import tiny_run
-from minivae import checkpoint, kernels, models, optim
+from minivae import kernels, models, optim
+from minivae.atomic_write import OutputFolder
 from minivae.data import PixelBatches
 from minivae.errors import NonFiniteError
-from minivae.files import OutputFolder
-from minivae.train import EagerStep, Trainer
+from minivae.training import checkpoint
+from minivae.training.trainer import EagerStep, Trainer
 
 IMAGES, HELD_OUT = tiny_run.IMAGES, tiny_run.IMAGES[:30]
 EPOCHS = 2

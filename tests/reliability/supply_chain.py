@@ -14,9 +14,11 @@ import report
 PYTHON = "3.11"
 LOCK = report.ROOT / ".ci" / "requirements.txt"
 LOCKS = sorted((report.ROOT / ".ci").glob("requirements*.txt"))  # that of PyTorch too
-TESTS = [f"tests/test_{name}.py" for name in (
-    "kernels", "kernels_conv", "ops", "optim", "noise", "checkpoint", "idx", "models", "tensor",
-    "plots", "image_folder", "train")]  # fmt: skip
+TESTS = [f"tests/{name}.py" for name in (
+    "kernels/test_kernels", "kernels/test_kernels_layers", "engine/test_ops",
+    "engine/test_optim", "engine/test_noise", "training/test_checkpoint", "data/test_idx",
+    "models/test_models", "engine/test_tensor",
+    "viz/test_plots", "data/test_image_folder", "training/test_trainer")]  # fmt: skip
 # Modules that run what they read.
 UNSAFE = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
 

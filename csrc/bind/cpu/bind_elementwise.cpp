@@ -1,0 +1,240 @@
+// Python bindings of the kernels that work element by element or row by row. Arguments are those of
+// minivae.kernels.reference; minivae/kernels/cpu.py states them.
+#include <utility>
+
+#include "bind/array_args.h"
+#include "bind/cpu/modules.h"
+#include "cpu/parallel.h"
+#include "cpu/table.h"
+
+namespace minivae {
+namespace {
+
+// Elements below which a second thread costs more than it brings: a millisecond's fraction of work.
+constexpr Index kGrain = 1 << 15;
+
+// Calls run(first, last) on ranges of rows worth at least kGrain elements each.
+template <class Run>
+void over_rows(Index rows, Index columns, Run run) {
+  py::gil_scoped_release release;
+  parallel_for(rows, ceil_div(kGrain, columns > 0 ? columns : 1), run);
+}
+
+NoiseKey noise_key(const py::object& noise) {
+  try {
+    const auto [seed, offset] = noise.cast<std::pair<std::uint64_t, std::uint64_t>>();
+    return {seed, offset};
+  } catch (const py::cast_error&) {
+    throw py::type_error("noise must be a pair of integers (seed, offset) in [0, 2^64), got " +
+                         std::string(py::repr(noise)));
+  }
+}
+
+// Noise is an array shaped like the numbers it joins, or a pair: exactly one of eps and key is
+// meant.
+template <class T>
+struct NoiseArg {
+  const T* eps = nullptr;
+  NoiseKey key{};
+
+  NoiseArg(const py::object& noise, const Shape& shape) {
+    if (py::isinstance<py::tuple>(noise)) {
+      key = noise_key(noise);
+    } else {
+      eps = input<T>("noise", noise, shape);
+    }
+  }
+};
+
+// Fills a fresh array that the caller asked of NumPy, which parsed shape and dtype on the way.
+template <class Fill>
+void fill(const py::object& out, Fill fill_range) {
+  const Shape shape = shape_of(any_array("out", out));
+  by_dtype("dtype", out, [&](auto zero) {
+    using T = decltype(zero);
+    T* data = in_place<T>("out", out, shape);
+    over_rows(count(shape), 1, [&](Index begin, Index end) { fill_range(data, begin, end); });
+  });
+}
+
+void uniform(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
+  fill(out, [&](auto* data, Index begin, Index end) {
+    kernels<std::decay_t<decltype(*data)>>().uniform({seed, offset}, data, begin, end);
+  });
+}
+
+void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
+  fill(out, [&](auto* data, Index begin, Index end) {
+    kernels<std::decay_t<decltype(*data)>>().normal({seed, offset}, data, begin, end);
+  });
+}
+
+py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, const py::object& noise) {
+  return by_dtype("mu", mu, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const Shape shape = matrix_shape("mu", mu);
+    const T* m = input<T>("mu", mu, shape);
+    const T* l = input<T>("logvar", logvar, shape);
+    const NoiseArg<T> n(noise, shape);
+    py::array_t<T> z = output<T>(shape), kl = output<T>({shape[0]});
+    T *z_data = z.mutable_data(), *kl_data = kl.mutable_data();
+    over_rows(shape[0], shape[1], [&](Index first, Index last) {
+      kernels<T>().reparam_kl_forward(m, l, n.eps, n.key, z_data, kl_data, shape[1], first, last);
+    });
+    return py::make_tuple(z, kl);
+  });
+}
+
+py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, const py::object& noise,
+                               const py::object& dz, const py::object& dkl) {
+  return by_dtype("mu", mu, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const Shape shape = matrix_shape("mu", mu);
+    const T* m = input<T>("mu", mu, shape);
+    const T* l = input<T>("logvar", logvar, shape);
+    const NoiseArg<T> n(noise, shape);
+    const T* gz = input<T>("dz", dz, shape);
+    const T* gk = input<T>("dkl", dkl, {shape[0]});
+    py::array_t<T> dmu = output<T>(shape), dlogvar = output<T>(shape);
+    T *gm = dmu.mutable_data(), *gl = dlogvar.mutable_data();
+    over_rows(shape[0], shape[1], [&](Index first, Index last) {
+      kernels<T>().reparam_kl_backward(m, l, n.eps, n.key, gz, gk, gm, gl, shape[1], first, last);
+    });
+    return py::make_tuple(dmu, dlogvar);
+  });
+}
+
+// A loss over rows with its gradient in the same pass; `kernel` is a member of Kernels<T>.
+template <class Member>
+py::object row_loss(const py::object& logits, const py::object& target, bool with_grad, Member kernel) {
+  return by_dtype("logits", logits, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const Shape shape = matrix_shape("logits", logits);
+    const T* l = input<T>("logits", logits, shape);
+    const T* t = input<T>("target", target, shape);
+    py::array_t<T> loss = output<T>({shape[0]});
+    py::object dlogits = py::none();
+    T *loss_data = loss.mutable_data(), *gradient = nullptr;
+    if (with_grad) {
+      py::array_t<T> fresh = output<T>(shape);
+      gradient = fresh.mutable_data();
+      dlogits = fresh;
+    }
+    over_rows(shape[0], shape[1], [&](Index first, Index last) {
+      kernel(kernels<T>())(l, t, loss_data, gradient, shape[1], first, last);
+    });
+    return py::make_tuple(loss, dlogits);
+  });
+}
+
+py::object bce_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
+  return row_loss(logits, target, with_grad, [](const auto& k) { return k.bce_with_logits; });
+}
+
+py::object squared_error_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
+  return row_loss(logits, target, with_grad, [](const auto& k) { return k.squared_error_with_logits; });
+}
+
+void adam(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
+          double weight_decay, double one_minus_beta1, double beta2, double one_minus_beta2, double step_size,
+          double sqrt_correction, double eps) {
+  by_dtype("param", param, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape{any_array("param", param).size()};
+    T* p = in_place<T>("param", param, shape);
+    const T* g = input<T>("grad", grad, shape);
+    T* m1 = in_place<T>("m", m, shape);
+    T* m2 = in_place<T>("v", v, shape);
+    const std::size_t bytes = static_cast<std::size_t>(shape[0]) * sizeof(T);
+    require_disjoint({"param", p, bytes}, {{"grad", g, bytes}, {"m", m1, bytes}, {"v", m2, bytes}});
+    require_disjoint({"m", m1, bytes}, {{"grad", g, bytes}, {"v", m2, bytes}});
+    require_disjoint({"v", m2, bytes}, {{"grad", g, bytes}});
+    const AdamFactors<T> factors{T(weight_decay), T(one_minus_beta1), T(beta2), T(one_minus_beta2),
+                                 T(step_size),    T(sqrt_correction), T(eps)};
+    over_rows(shape[0], 1,
+              [&](Index begin, Index end) { kernels<T>().adam(p, g, m1, m2, factors, begin, end); });
+  });
+}
+
+py::object gather_pixels(const py::object& images, const py::object& index, const py::object& dtype,
+                         const py::object& noise) {
+  const py::array all = array_arg<std::uint8_t>("images", images);
+  if (all.ndim() == 0) throw py::value_error("images must have shape (N, ...), got ()");
+  const std::int64_t* rows = input<std::int64_t>("index", index, {kAny});
+  const Index batch = any_array("index", index).size();
+  for (Index i = 0; i < batch; ++i) {
+    if (rows[i] < 0 || rows[i] >= all.shape(0)) {
+      throw py::index_error("index must be in [0, " + std::to_string(all.shape(0)) + "), got " +
+                            std::to_string(rows[i]));
+    }
+  }
+  Shape shape = shape_of(all);
+  shape[0] = batch;
+  const Index size = count(Shape(shape.begin() + 1, shape.end()));
+  const bool draw = !noise.is_none();
+  const NoiseKey key = draw ? noise_key(noise) : NoiseKey{};
+  const auto* pixels = static_cast<const std::uint8_t*>(all.data());
+  return by_dtype("dtype", py::array(py::dtype::from_args(dtype), 0), [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    py::array_t<T> out = output<T>(shape);
+    T* to = out.mutable_data();
+    over_rows(batch, size, [&](Index first, Index last) {
+      kernels<T>().gather_pixels(pixels, rows, draw, key, to, size, first, last);
+    });
+    return std::move(out);
+  });
+}
+
+template <Elementary function>
+py::object elementary(const py::object& x) {
+  return by_dtype("x", x, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const Shape shape = shape_of(any_array("x", x));
+    const T* data = input<T>("x", x, shape);
+    py::array_t<T> y = output<T>(shape);
+    kernels<T>().elementary(function, data, y.mutable_data(), 0, count(shape));
+    return std::move(y);
+  });
+}
+
+// Words (K, 2) to normal numbers out (K, 2).
+void box_muller_pairs(const py::object& words, const py::object& out) {
+  const std::uint32_t* w = input<std::uint32_t>("words", words, {kAny, 2});
+  const Shape shape = shape_of(any_array("words", words));
+  by_dtype("out", out, [&](auto zero) {
+    using T = decltype(zero);
+    kernels<T>().box_muller_pairs(w, in_place<T>("out", out, shape), 0, shape[0]);
+  });
+}
+
+py::tuple noise_block(std::uint64_t seed, std::uint64_t offset, std::uint64_t block) {
+  const Words4 w = noise_words({seed, offset}, block);
+  return py::make_tuple(w.w0, w.w1, w.w2, w.w3);
+}
+
+}  // namespace
+
+void bind_elementwise(py::module_& module) {
+  module.def("uniform", &uniform);
+  module.def("normal", &normal);
+  module.def("reparam_kl_forward", &reparam_kl_forward);
+  module.def("reparam_kl_backward", &reparam_kl_backward);
+  module.def("bce_with_logits", &bce_with_logits);
+  module.def("squared_error_with_logits", &squared_error_with_logits);
+  module.def("adam", &adam);
+  module.def("gather_pixels", &gather_pixels);
+
+  py::module_ tests = module.def_submodule("elementary", "Parts of csrc/math alone, for tests.");
+  tests.def("exp", &elementary<Elementary::kExp>);
+  tests.def("expm1", &elementary<Elementary::kExpm1>);
+  tests.def("log", &elementary<Elementary::kLog>);
+  tests.def("log1p", &elementary<Elementary::kLog1p>);
+  tests.def("exp_of_negative", &elementary<Elementary::kExpOfNegative>);
+  tests.def("exp_half", &elementary<Elementary::kExpHalf>);
+  tests.def("expm1_by_half", &elementary<Elementary::kExpm1ByHalf>);
+  tests.def("log1p_of_fraction", &elementary<Elementary::kLog1pOfFraction>);
+  tests.def("box_muller", &box_muller_pairs);
+  tests.def("noise_block", &noise_block);
+}
+
+}  // namespace minivae

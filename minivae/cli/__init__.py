@@ -1,0 +1,1 @@
+"""The command line: ``python -m minivae`` and the options that the examples share."""

@@ -1,0 +1,90 @@
+"""What is installed, built and reachable, for ``python -m minivae info``."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+from .. import kernels
+from ..backend import cuda_unavailable, device_description
+
+LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "Pillow", "threadpoolctl")
+OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
+
+
+def kernels_used(device):
+    """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") now."""
+    return kernels.active() or kernels.default(device)
+
+
+def processor():
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def cuda_extension():
+    """(name, text) pairs: whether minivae._cuda was built and loads, and what it multiplies with.
+
+    Loading it takes no driver; finding cuBLASLt takes the library alone.
+    """
+    try:
+        from .. import _cuda
+        from ..kernels import cublaslt
+    except ImportError as error:
+        return [("extension", _why(kernels.why_not_built("_cuda") or f"not built ({error})"))]
+    library = cublaslt.found()
+    where = library["path"] or "found" if library["found"] else f"no: {library['reason']}"
+    return [
+        ("extension", f"yes, {_cuda.architectures}, {_cuda.compiler}"),
+        ("cuBLASLt", f"{where}; TF32 {'on' if library['tf32'] else 'off'}"),
+    ]
+
+
+def info():
+    """Versions, kernels and devices as text, with the reason for everything that is missing."""
+    lines = [
+        f"minivae {_version('minivae')}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}",
+        "",
+        "libraries",
+        *(f"  {name:<14} {_version(name) or 'MISSING'}" for name in LIBRARIES),
+        *(f"  {name:<14} {version} (optional)" for name in OPTIONAL if (version := _version(name))),
+        "",
+        "devices",
+        f"  cpu            yes, {kernels.threads()} threads for compiled kernels",
+        f"  cuda           {_why(cuda_unavailable())}",
+        *(f"    {name:<20} {text}" for name, text in _gpu()),
+        "",
+        f"kernel variants ({kernels_used('cpu')} on cpu and {kernels_used('cuda')} on cuda serve; "
+        "mv.kernels.use forces one)",
+    ]
+    reasons = kernels.reasons()
+    lines += [f"  {name:<14} {_why(reasons.get(name))}" for name in kernels.VARIANTS]
+    table = kernels.table()
+    columns = [name for name in kernels.VARIANTS if any(row.get(name) for row in table.values())]
+    width = max(map(len, table))
+    lines += ["", "kernels", f"  {'':<{width}}  " + "  ".join(columns)]
+    for kernel, row in table.items():
+        cells = [("yes" if row[name] else "-").ljust(len(name)) for name in columns]
+        lines.append(f"  {kernel:<{width}}  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _gpu():
+    """What is known of the GPU and of the extension for it, (name, text) pairs."""
+    device = {} if cuda_unavailable() else device_description()
+    return [*device.items(), *cuda_extension()]
+
+
+def _why(reason):
+    return "yes" if reason is None else "no: " + " ".join(reason.split())
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,136 @@
+"""Command-line options that the examples share, and how their errors are told."""
+
+import argparse
+import difflib
+import functools
+import math
+import sys
+
+from ..backend import cuda_unavailable
+from ..errors import MinivaeError, NonFiniteError
+from ..training.trainer import Interrupted
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors take one line."""
+
+    def __init__(self, **kwargs):
+        super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse's, but a misspelt option is told with the one that may be meant."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            name = unknown[0].split("=")[0]
+            if meant := difflib.get_close_matches(name, self._option_string_actions, n=1):
+                message += f"; did you mean {meant[0]}?"
+            self.error(message)
+        return found
+
+    def error(self, message):
+        """Print the message and exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but for options that are simply absent."""
+
+    def _get_help_string(self, action):
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def add_training_options(parser, *, out, data_help, epochs, batch_size, lr):
+    """The options that every training example takes, with defaults of its own."""
+    add = parser.add_argument
+    add("--epochs", type=positive_int, default=epochs, metavar="N", help="passes over the images")
+    add("--batch-size", type=positive_int, default=batch_size, metavar="N", help="images in a step")
+    add("--lr", type=positive, default=lr, metavar="X", help="Adam's learning rate")
+    add("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term")
+    add("--warmup", type=non_negative, default=0.0, metavar="EPOCHS",
+        help="let the KL's weight grow from 0 to beta over this many epochs")  # fmt: skip
+    add("--seed", type=seed, default=0, metavar="N", help="weights, order and noise follow from it")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
+    add("--data", metavar="DIR", help=data_help)
+    add("--out", default=out, metavar="DIR", help="folder for all that the run leaves")
+    add("--resume", action="store_true",
+        help="continue the run in --out; it ends as if it had never stopped")  # fmt: skip
+    add("--limit", type=positive_int, metavar="N",
+        help="use only the first N training and N test images")  # fmt: skip
+    add("--no-plots", action="store_true", help="leave no pictures")
+
+
+def parse(parser, argv):
+    """The arguments; exits with code 2 and one line when one is wrong or cannot be honoured."""
+    args = parser.parse_args(argv)
+    for name, value in vars(args).items():
+        if value == []:  # what argparse makes of --lr=--, unconverted (CPython 3.11)
+            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+    if args.device == "cuda" and (reason := cuda_unavailable()):
+        parser.error(f"argument --device: {reason}")
+    return args
+
+
+def resume(trainer):
+    """Go on with the run in a ``Trainer``'s output folder, if there is one, and say so."""
+    if not trainer.resume():
+        print(f"nothing to resume in {trainer.out.path}, starting a new run")
+    elif trainer.epoch >= trainer.epochs:
+        print(f"nothing left to train: {trainer.out.path} has {trainer.epoch} epochs, "
+              f"--epochs asks for {trainer.epochs}")  # fmt: skip
+    else:
+        print(f"resuming after step {trainer.step}, "
+              f"{trainer.epoch} of {trainer.epochs} epochs done")  # fmt: skip
+
+
+def reported(main):
+    """Make ``main(argv)`` return an exit code and print the library's errors in one line.
+
+    0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv=None):
+        try:
+            main(argv)
+        except Interrupted as error:
+            message, code = str(error), 130
+        except KeyboardInterrupt:
+            message, code = "stopped", 130
+        except MinivaeError as error:
+            message, code = f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
+        else:
+            return 0
+        print(message, file=sys.stderr)
+        return code
+
+    return wrapped
+
+
+def _number(convert, accept, expected):
+    """A converter for argparse that says what was expected."""
+
+    def converted(text):
+        try:
+            value = convert(text)
+            if accept(value):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+    return converted
+
+
+def whole_number(least, most):
+    """A converter for argparse: an int in [least, most]."""
+    expected = f"a whole number from {least} to {most}"
+    return _number(int, lambda n: least <= n <= most, expected)
+
+
+positive_int = _number(int, lambda n: n >= 1, "a whole number of at least 1")
+seed = _number(int, lambda n: 0 <= n < 2**64, "a whole number from 0 to 2**64 - 1")
+positive = _number(float, lambda x: 0 < x < math.inf, "a number above 0")
+non_negative = _number(float, lambda x: 0 <= x < math.inf, "a number of at least 0")

@@ -1,0 +1,1 @@
+"""Draw digits and faces, for machines without a data set."""

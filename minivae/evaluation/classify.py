@@ -1,0 +1,47 @@
+"""Training the small classifier that judges pictures."""
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import optim
+from ..data.batches import PixelBatches
+from ..data.labelled import one_hot
+from ..models.classifier import ImageClassifier
+
+
+def fit_classifier(images, targets, labels, epochs=5, seed=0, batch_size=64, progress=True):
+    """Train an ``ImageClassifier`` with Adam, lr 1e-3.
+
+    Args:
+        images: uint8 (N, H, W) or (N, C, H, W), square.
+        targets: float32 (N, A) of 0 and 1.
+        labels: the A labels' names.
+        epochs, seed, batch_size: of the training; weights and order follow from the seed.
+        progress: show a bar on a terminal.
+    """
+    size, channels = images.shape[-1], 1 if images.ndim == 3 else images.shape[1]
+    classifier = ImageClassifier(labels, size, channels, seed=seed)
+    adam = optim.Adam(classifier.parameters(), lr=1e-3)
+    batches = PixelBatches(images, batch_size, seed=seed)
+    disable = None if progress else True
+    with tqdm(total=epochs * len(batches), desc="classifier", leave=False, disable=disable) as bar:
+        for epoch in range(epochs):
+            for x, index in zip(batches.epoch(epoch), batches.index.epoch(epoch), strict=True):
+                adam.zero_grad()
+                loss = classifier.loss(x, targets[index])
+                loss.backward()
+                adam.step()
+                bar.update()
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    return classifier
+
+
+def fit_digit_classifier(images, labels, epochs=2, seed=0, progress=True):
+    """A classifier of ten classes: ``predict`` gives the digit; arguments as ``fit_classifier``.
+
+    Args:
+        images: uint8 (N, H, W). labels: whole numbers 0 to 9, (N,).
+    """
+    names = [str(digit) for digit in range(10)]
+    targets = one_hot(np.asarray(labels), len(names))
+    return fit_classifier(images, targets, names, epochs, seed, progress=progress)

@@ -1,0 +1,78 @@
+"""The compiled kernels behind the layers, with the names and meaning of ``reference_layers``.
+
+The products and convolutions of csrc/cpu use the project's own threads and no BLAS. Arrays are
+copied first where they are not C-contiguous; matrices may have any strides.
+"""
+
+import numpy as np
+
+from .. import _cpu
+
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "bias_relu_backward",
+    "channel_sum",
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "matmul",
+    "relu",
+    "relu_backward",
+]
+
+
+def matmul(a, b, bias=None, out=None, rectify=False):
+    """a b + bias; see ``reference_layers.matmul``."""
+    return _cpu.matmul(a, b, _packed(bias), out, rectify)
+
+
+def conv2d(x, w, b, stride, padding, dilation):
+    """Convolution; see ``reference_layers.conv2d``."""
+    return _cpu.conv2d(_packed(x), _packed(w), _packed(b), stride, padding, dilation)
+
+
+def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
+    """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
+    return _cpu.conv2d_grad_input(
+        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation
+    )
+
+
+def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
+    """Its adjoint in w; see ``reference_layers.conv2d_grad_weight``."""
+    return _cpu.conv2d_grad_weight(_packed(x), _packed(dy), kernel_size, stride, padding, dilation)
+
+
+def channel_sum(x):
+    """Sums over all but the channel; see ``reference_layers.channel_sum``."""
+    return _cpu.channel_sum(_packed(x))
+
+
+def batch_norm_forward(x, w, b, mean, var, eps):
+    """Normalised channels; see ``reference_layers.batch_norm_forward``."""
+    return _cpu.batch_norm_forward(*map(_packed, (x, w, b, mean, var)), eps)
+
+
+def batch_norm_backward(x, w, mean, var, eps, dy, training):
+    """Its gradients; see ``reference_layers.batch_norm_backward``."""
+    return _cpu.batch_norm_backward(*map(_packed, (x, w, mean, var)), eps, _packed(dy), training)
+
+
+def relu(x):
+    """max(x, 0); see ``reference_layers.relu``."""
+    return _cpu.relu(_packed(x))
+
+
+def relu_backward(y, dy):
+    """dy where y > 0; see ``reference_layers.relu_backward``."""
+    return _cpu.relu_backward(_packed(y), _packed(dy))
+
+
+def bias_relu_backward(y, dy):
+    """The same, and its sums; see ``reference_layers.bias_relu_backward``."""
+    return _cpu.bias_relu_backward(_packed(y), _packed(dy))
+
+
+def _packed(x):
+    return x if x is None or x.flags.c_contiguous else np.ascontiguousarray(x)

@@ -1,0 +1,1 @@
+"""Train a VAE: the loop, one step, what is saved and resumed."""

@@ -1,0 +1,181 @@
+"""Checkpoints: a model, its optimiser and the state of a run in one safetensors file.
+
+Tensors are called ``model.<name>``, ``optimizer.<name>`` and ``state.<name>``; everything else of
+the state is JSON in the header, beside a SHA-256 over all of it, so that no flipped bit passes.
+The same state gives the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ..atomic_write import write_atomically
+from ..errors import CheckpointError
+
+FORMAT = "minivae-1"  # the one key of the header's metadata: one, because a map has no order
+
+
+def save(path, model, optimizer=None, **state):
+    """Write a checkpoint: whole, or not at all.
+
+    Args:
+        path: the file; it is replaced in one step (``files.write_atomically``).
+        model, optimizer: whatever has ``state_dict()``.
+        **state: arrays, and values that JSON can hold (tuples come back as lists).
+
+    Raises:
+        CheckpointError: a weight or moment is NaN or infinite (the file would not load), or the
+            file cannot be written. What ``path`` held before is kept.
+        TypeError, ValueError: a value of the state is neither JSON nor an array.
+    """
+    _write(path, _encoded(path, model, optimizer, state))
+
+
+def save_keeping(path, before, model, optimizer=None, **state):
+    """``save``, but what ``path`` held gets the name ``before`` in the same folder."""
+    _write(path, _encoded(path, model, optimizer, state), before)
+
+
+def _encoded(path, model, optimizer, state):
+    """The file's bytes."""
+    tensors = {f"model.{name}": a for name, a in model.state_dict().items()}
+    if optimizer is not None:
+        tensors |= {f"optimizer.{name}": a for name, a in optimizer.state_dict().items()}
+    _require_finite(path, tensors)
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    tensors |= {f"state.{name}": a for name, a in arrays.items()}
+    tensors = {name: _storable(name, a) for name, a in tensors.items()}
+    text = _json({name: value for name, value in state.items() if name not in arrays})
+    header = json.dumps({"sha256": _digest(text, tensors), "state": text})
+    return safetensors.numpy.save(tensors, {FORMAT: header})
+
+
+def _write(path, body, keep=None):
+    try:
+        write_atomically(path, body, keep)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def load(path, model=None, optimizer=None):
+    """Read a checkpoint into a model and an optimiser, and return the rest of its state.
+
+    Everything is checked before anything is assigned: after an error both are as they were.
+
+    Args:
+        path: the file.
+        model: must have exactly the names, shapes and dtypes of the file; None reads only the
+            state.
+        optimizer: likewise; None ignores what the file has of one.
+
+    Returns:
+        dict: the ``**state`` given to ``save``.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not a checkpoint of this library, or not of
+            this model or optimiser, or it holds NaN. The message names the tensor.
+    """
+    path = Path(path)
+    tensors, state = _read(path)
+    targets = {"model": model, "optimizer": optimizer}
+    targets = {kind: target for kind, target in targets.items() if target is not None}
+    parts = {kind: _part(tensors, kind) for kind in targets}
+    for kind, target in targets.items():
+        _require_same(path, kind, parts[kind], target.state_dict())
+        _require_finite(path, {f"{kind}.{name}": a for name, a in parts[kind].items()})
+    # The optimiser first: it alone may refuse a value, such as a step of -1, and then writes none.
+    for kind, target in reversed(targets.items()):
+        try:
+            target.load_state_dict(parts[kind])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {kind}: {error}") from error
+    return state | _part(tensors, "state")
+
+
+def _read(path):
+    """(tensors by full name, state from the header) of a file whose checksum is right."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise CheckpointError(f"{path}: not a regular file")
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # OSError, SafetensorError, and whatever odd dtypes and sizes raise
+        raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+    if FORMAT not in metadata:
+        raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of minivae")
+    try:
+        header = json.loads(metadata[FORMAT])
+        text, expected = header["state"], header["sha256"]
+        found = _digest(text, tensors)
+        state = json.loads(text)
+    except Exception as error:  # nesting too deep, numbers too long, wrong types
+        raise CheckpointError(f"{path}: its header cannot be read: {error}") from error
+    if found != expected or not isinstance(state, dict):
+        raise CheckpointError(f"{path}: damaged: the checksum does not fit the content")
+    return tensors, state
+
+
+def _digest(text, tensors):
+    """SHA-256 in hex over the state's text and every tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        a = tensors[name]
+        digest.update(f"\n{name!r} {a.dtype.str} {a.shape}\n".encode())
+        digest.update(a.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _part(tensors, kind):
+    """The tensors ``kind.<name>`` by their own names."""
+    prefix = f"{kind}."
+    return {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
+
+
+def _require_same(path, kind, found, expected):
+    """Names, shapes and dtypes agree, or CheckpointError with the first that does not."""
+    for name in sorted(expected.keys() | found.keys()):
+        label = f"{path}: {kind}.{name}"
+        if name not in found:
+            raise CheckpointError(f"{label}: missing")
+        a = found[name]
+        if name not in expected:
+            raise CheckpointError(f"{label}: the {kind} has nothing of that name")
+        if (a.dtype, a.shape) != (expected[name].dtype, expected[name].shape):
+            raise CheckpointError(
+                f"{label}: expected {expected[name].dtype} {expected[name].shape}, "
+                f"got {a.dtype} {a.shape}"
+            )
+
+
+def _require_finite(path, tensors):
+    for name, a in tensors.items():
+        if a.dtype.kind == "f" and not np.isfinite(a).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite values")
+
+
+def _storable(name, a):
+    """The array in the memory layout of the file: row-major, little-endian."""
+    if a.dtype.kind not in "fiub" or a.dtype.itemsize > 8:
+        raise TypeError(f"{name}: expected real numbers of at most 64 bits, got dtype {a.dtype}")
+    return np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C")
+
+
+def _json(state):
+    """The one text of these values: keys sorted, numbers exact, NaN refused."""
+    for name, value in state.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: neither an array nor JSON: {error}") from error
+    return json.dumps(state, sort_keys=True, allow_nan=False)

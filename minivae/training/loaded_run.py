@@ -1,0 +1,150 @@
+"""What is evaluated: the model of a checkpoint, and the images it was trained and tested on."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import models
+from ..data import DequantisedBatches, LabelledBatches, PixelBatches, load_faces, mnist
+from ..errors import CheckpointError, DataError
+from . import checkpoint
+
+BATCH = 512  # images read at a time; no result depends on it
+BINARIZE = ("none", "static", "dynamic")
+FACE_LABELS = ("male", "glasses", "smile")  # what the codes of faces are asked for
+
+
+class Part(NamedTuple):
+    """Images of a set, uint8 (N, H, W) or (N, C, H, W), and what is known of each."""
+
+    images: np.ndarray
+    labels: dict  # name -> whole numbers (N,)
+
+
+class Subject(NamedTuple):
+    """A model and the images that it is measured on."""
+
+    model: models.VAE
+    dataset: str
+    train: Part
+    test: Part
+    binarize: str
+    trained_binarize: str | None  # None where the checkpoint does not say
+
+    def batches(self, part):
+        """The batches of a part as the model takes them."""
+        if self.model.likelihood.startswith("gaussian"):
+            batches = DequantisedBatches(part.images, BATCH)
+        else:
+            # Static and dynamic draw a test set alike, once; the other images follow its order.
+            batches = PixelBatches(part.images, BATCH, binarize=self.binarize, train=False)
+        if isinstance(self.model, models.ConditionalVAE):
+            batches = LabelledBatches(batches, part.labels["digit"], self.model.classes)
+        return batches.epoch(0)
+
+
+def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data=False):
+    """The ``Subject`` of a checkpoint.
+
+    Args:
+        path: the checkpoint.
+        data: where the images are, as the example that trained the model takes it.
+        binarize: "none", "static" or "dynamic"; None: as in training, or grey where the checkpoint
+            does not say.
+        limit: the first so many images of each part; None for all.
+        device: where the model shall be.
+        other_data: allow another set than the model was trained on.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds no VAE.
+        DataError: the data cannot be read, or are others than the model takes or was trained on.
+    """
+    model, config = load_model(path)
+    if isinstance(model, models.FaceVAE):
+        if model.channels != 3:
+            raise DataError(f"{path}: takes {model.channels} channels, but faces have 3")
+        dataset, *parts = faces(data, model.image_size, config["seed"])
+    else:
+        dataset, *parts = digits(data)
+    if model.likelihood.startswith("gaussian"):
+        if binarize not in (None, "none"):
+            raise DataError(f"{path}: a density of grey pixels, which {binarize} pixels are not")
+        binarize = "none"
+    if not other_data and config.get("data", dataset) != dataset:
+        raise DataError(
+            f"{path}: trained on {config['data']}, but the data are {dataset}; "
+            "name that set with --data, or allow another with --other-data"
+        )
+    train, test = (
+        Part(part.images[:limit], {name: v[:limit] for name, v in part.labels.items()})
+        for part in parts
+    )
+    trained = config["binarize"]
+    return Subject(model.to(device), dataset, train, test, binarize or trained or "none", trained)
+
+
+def load_model(path):
+    """(model, the configuration of its run with "seed" and "binarize") of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is damaged, does not say what it holds, or it is no VAE.
+    """
+    config = checkpoint.load(path).get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
+        raise CheckpointError(f"{path}: does not say which architecture it holds")
+    config = {"seed": 0, "binarize": None, **config}
+    seed, binarize = config["seed"], config["binarize"]
+    if not (isinstance(seed, int) and seed >= 0 and binarize in (None, *BINARIZE)):
+        raise CheckpointError(f"{path}: its configuration is none of a training run")
+    _require_plausible(path, config["architecture"])
+    try:
+        model = models.build(**config["architecture"])
+    except (TypeError, ValueError, MemoryError, OverflowError) as error:
+        raise CheckpointError(f"{path}: not an architecture of this version: {error}") from error
+    if not isinstance(model, models.VAE):
+        raise CheckpointError(f"{path}: expected a VAE, found {type(model).__name__}")
+    checkpoint.load(path, model)
+    return model, config
+
+
+def _require_plausible(path, architecture):
+    """CheckpointError when the sizes ask for weights that the file is too small to hold.
+
+    The model is built before its weights are compared with the file's; a few bytes must not make
+    it gigabytes. The two largest sizes meet in one weight, of four bytes an element, and each
+    size has weights of its own, whose names and shapes take room too.
+    """
+    sizes, stack = [1, 1], [*architecture.values()]
+    stack.append(architecture.get("image_size"))  # squared
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, int):
+            sizes.append(abs(value))
+    largest, second = sorted(sizes)[:-3:-1]
+    if len(sizes) * max(64, largest * second) > Path(path).stat().st_size:
+        raise CheckpointError(f"{path}: too small a file for so large an architecture")
+
+
+def digits(folder):
+    """(name, training part, test part) of MNIST or what is there in its place."""
+    found = mnist.load(folder)
+    return (
+        found.name,
+        Part(found.train_images, {"digit": found.train_labels}),
+        Part(found.test_images, {"digit": found.test_labels}),
+    )
+
+
+def faces(source, size, split_seed):
+    """(name, training part, held-out part) of a set of faces, split as in the example."""
+    found = load_faces(source, size)
+    person = next((name for name in ("identity", "subject") if name in found.groups), None)
+    parts = found.split(by=person, seed=split_seed)
+    return found.name, *(
+        Part(part.images, {n: part.attributes[n].astype(np.int64) for n in FACE_LABELS
+                           if n in part.attributes})
+        for part in parts
+    )  # fmt: skip

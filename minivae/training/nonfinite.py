@@ -1,0 +1,72 @@
+"""Where the first number that is not finite came from, when training has to stop."""
+
+from ..backend import array_module
+from ..nn import Parameter
+
+
+def first_nonfinite(model, x=None, loss=None):
+    """Name the first NaN or infinity that led to a loss, in the order in which things happen.
+
+    Call it after forward and before the next backward: gradients are still those of the step
+    before, whose update may have spoiled the weights.
+
+    Args:
+        model: the module.
+        x: the batch, an array, if there is one.
+        loss: a tensor with its graph, if there is one.
+
+    Returns:
+        str: such as "the gradient of fc1.weight (one step earlier)" or "the output of Linear
+        (fc21)"; None when everything is finite.
+    """
+    if x is not None and not finite(x):
+        return "the input batch"
+    named = list(model.named_parameters())
+    for name, p in reversed(named):  # backward goes from the last layer to the first
+        if not finite(p.data) and p.grad_buffer is not None and not finite(p.grad_buffer):
+            return f"the gradient of {name} (one step earlier)"
+    for name, p in named:
+        if not finite(p.data):
+            return f"the weight {name}"
+    for name, array in model.state_dict().items():
+        if not finite(array):
+            return f"the buffer {name}"
+    layers = {id(p): name.rpartition(".")[0] or name for name, p in named}
+    for tensor in _intermediates(loss) if loss is not None else ():
+        if not finite(tensor.data):
+            return f"the output of {_describe(tensor.creator, layers)}"
+    return None
+
+
+def finite(array):
+    """True when no element is NaN or infinite."""
+    return array.dtype.kind != "f" or bool(array_module(array).isfinite(array).all())
+
+
+def _intermediates(loss):
+    """The tensors behind a loss and the loss itself, in the order in which they were computed."""
+    found, stack = {}, [loss]
+    while stack:
+        tensor = stack.pop()
+        if tensor is not None and tensor.creator is not None and id(tensor) not in found:
+            found[id(tensor)] = tensor
+            stack.extend(tensor.creator.inputs)
+    return sorted(found.values(), key=lambda tensor: tensor.creator.serial)
+
+
+def _describe(op, layers):
+    """An operation with the layer whose parameters it uses, or the nearest ones before it."""
+    own = [layers[id(t)] for t in op.inputs if isinstance(t, Parameter)]
+    if own:
+        return f"{type(op).__name__} ({own[0]})"
+    before, stack = [], list(reversed(op.inputs))
+    while stack:
+        tensor = stack.pop()
+        if isinstance(tensor, Parameter):
+            before.append(layers[id(tensor)])
+        elif tensor is not None and tensor.creator is not None:
+            inputs = tensor.creator.inputs
+            known = [t for t in inputs if isinstance(t, Parameter)]
+            stack.extend(known or reversed(inputs))
+    names = ", ".join(dict.fromkeys(before))
+    return f"{type(op).__name__} (after {names})" if names else type(op).__name__

@@ -1,0 +1,162 @@
+"""What a training step minimises.
+
+Each objective is a function of ``(model, x, noise, beta)`` that gives ``ELBO(loss, rec, kl)``:
+``loss`` is minimised, ``rec`` and ``kl`` are reported apart, unweighted, means over the batch in
+nats per image. ``EagerStep(model, optimizer, objective)`` takes one.
+
+beta-VAE (Higgins et al. 2017) and KL warm-up (Sønderby et al. 2016) are the argument ``beta`` of
+each; ``Trainer`` lets it grow. Derivations and the test of each identity: docs/objectives.md.
+"""
+
+import math
+
+from .. import functional as F
+from ..backend import array_module
+from ..models.vae import ELBO, drawn, repeat_rows
+from ..noise import Noise
+from ..tensor import Function, no_grad
+
+
+def elbo(model, x, noise, beta=1.0):
+    """The model's own negative evidence lower bound, rec + beta kl, from one sample of z.
+
+    Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; arguments and errors as ``models.VAE.elbo``.
+    """
+    return model.elbo(x, noise, beta)
+
+
+def free_bits(model, x, noise, beta=1.0, *, nats):
+    """The negative ELBO where the first ``nats`` of each latent's KL are free of charge.
+
+        loss = rec + beta sum_d max(nats, mean_n KL_nd)
+
+    Kingma et al. 2016 (arXiv:1606.04934), eq. 15, each latent a group of its own. ``kl`` is the
+    true KL, so the loss is not below ``rec + beta kl``. For models of one layer of latents.
+
+    Args:
+        model, x, noise, beta: as in ``VAE.elbo``.
+        nats: lambda for each latent, at least 0; with 0 this is the ELBO.
+
+    Raises:
+        ValueError: nats is negative, or the model has several layers of latents.
+    """
+    if not nats >= 0:
+        raise ValueError(f"nats: expected at least 0, got {nats}")
+    _require_one_layer(model)
+    x = _images(model, x)
+    mu, logvar = model.encode(x)
+    # One row a latent, so that their KLs stay apart; element i of the noise is that of ``elbo``.
+    rows, noise = (mu.size, 1), drawn(noise)
+    noise = noise if isinstance(noise, Noise) else noise.reshape(rows)
+    z, kl = F.reparameterize_kl(F.reshape(mu, rows), F.reshape(logvar, rows), noise)
+    logits = model.decode(model.code(F.reshape(z, mu.shape), x))
+    rec = F.mean(model.reconstruction_loss(logits, x))
+    kl = F.mean(F.reshape(kl, mu.shape), axis=0)
+    charged = F.sum(nats + F.relu(kl - nats))
+    return ELBO(rec + beta * charged, rec, F.sum(kl))
+
+
+def sampled_elbo(model, x, noise, beta=1.0, *, samples=1):
+    """The negative ELBO from K samples of z for each image, the KL sampled too.
+
+        loss = mean_n mean_k -ln w_nk,   -ln w = rec + beta kl
+
+    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 7: the VAE of their table 1.
+
+    Args:
+        model, x: as in ``VAE.elbo``.
+        noise: a ``Noise``, a ``NoiseStream`` or an array (N, K, noise_dim).
+        beta: weight of the sampled KL, ln q(z|x) - ln p(z).
+        samples: K.
+
+    Raises:
+        ValueError: samples below 1.
+    """
+    rec, kl = model.sampled_terms(*_drawn(model, x, noise, samples))
+    return ELBO(*F.negative_elbo(rec, kl, beta))
+
+
+def iwae(model, x, noise, beta=1.0, *, samples=5):
+    """The negative importance-weighted bound from K samples.
+
+        loss = mean_n -ln 1/K sum_k w_nk,   ln w = ln p(x|z) + ln p(z) - ln q(z|x)
+
+    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8. ``rec`` and ``kl`` are the
+    unweighted means over the samples: rec + kl is the negative ELBO, no less than the loss.
+
+    Arguments and errors as ``sampled_elbo``, which this is for one sample. A beta other than 1
+    weighs the sampled KL in ln w, and the loss is a bound no more.
+    """
+    rec, kl = model.sampled_terms(*_drawn(model, x, noise, samples))
+    loss = -F.mean(F.log_mean_exp(-(rec + beta * kl), axis=1))
+    return ELBO(loss, F.mean(rec), F.mean(kl))
+
+
+def dreg(model, x, noise, beta=1.0, *, samples=5):
+    """IWAE's bound with an estimate of the encoder's gradient that stays sharp as K grows.
+
+    With the normalised weights w~_k = w_k / sum_j w_j, and q's own parameters held fixed in ln w,
+
+        decoder:  -sum_k w~_k   d ln w_k
+        encoder:  -sum_k w~_k^2 (d ln w_k / dz_k) dz_k
+
+    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), section 3: IWAE-DReG. The expectation of
+    both is the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models of one
+    layer of latents.
+
+    Arguments and errors as ``iwae``; ValueError also for a model of several layers.
+    """
+    _require_one_layer(model)
+    x, eps = _drawn(model, x, noise, samples)
+    n, k, _ = eps.shape
+    mu, logvar = (repeat_rows(part, k) for part in model.encode(x))
+    z, _ = F.reparameterize_kl(mu, logvar, eps.reshape(mu.shape))
+    second = array_module(eps).ones((n * k, 1), eps.dtype)  # the second factor w~, below
+    z = ScaleGradient.apply(z, factor=second)
+    images = repeat_rows(x, k)
+    rec = model.reconstruction_loss(model.decode(model.code(z, images)), images)
+    q = F.gaussian_nll(z, mu.detach(), logvar.detach(), reduction="rows")
+    kl = 0.5 * F.sum(z * z + math.log(2 * math.pi), axis=1) - q
+    rec, kl = F.reshape(rec, n, k), F.reshape(kl, n, k)
+    log_w = -(rec + beta * kl)
+    bound = F.log_mean_exp(log_w, axis=1)  # its gradient brings the first factor w~
+    with no_grad():
+        w = F.exp(log_w - F.reshape(bound, n, 1)) * (1 / k)
+    second[...] = w.data.reshape(n * k, 1)
+    return ELBO(-F.mean(bound), F.mean(rec), F.mean(kl))
+
+
+class ScaleGradient(Function):
+    """y = x;  dx = factor dy. ``factor`` may be written until the backward pass reads it."""
+
+    def forward(self, x, factor):
+        self.factor = factor
+        return x
+
+    def backward(self, dy):
+        return dy * self.factor
+
+
+def _drawn(model, x, noise, samples):
+    """Images as a tensor, and standard normal numbers for each: an array (N, K, noise_dim)."""
+    if samples < 1:
+        raise ValueError(f"samples: expected at least 1, got {samples}")
+    x = _images(model, x)
+    eps = model.standard_normal(noise, len(x), samples)
+    return x, eps
+
+
+def _images(model, x):
+    """A batch as a tensor; ValueError when it is empty or not the model's."""
+    x = model.as_images(x)
+    if len(x) == 0:
+        raise ValueError("x: expected at least one image, got none")
+    return x
+
+
+def _require_one_layer(model):
+    """ValueError for a model with latents beyond those that ``encode`` tells of."""
+    if model.noise_dim != model.latent_dim:
+        raise ValueError(
+            f"model: expected one layer of latents, got {type(model).__name__} with several"
+        )

@@ -1,0 +1,1 @@
+"""Pictures: plots, the drawn graph, latent-space maths, edited faces."""

@@ -1,0 +1,189 @@
+"""How good is an edit in latent space? Scores for adding and removing an attribute of a face.
+
+An edit moves the mean code of a face along the attribute's vector and decodes it. Two judges:
+
+- ``counterfactual_scores``: the true edited face, known where the faces are drawn (synthetic set);
+- ``agreement_scores``: a classifier trained on the original faces, for photographs.
+
+Both are measured on held-out faces against what plain reconstructions would score.
+"""
+
+import numpy as np
+from PIL import Image
+
+from ..data.batches import PixelBatches
+from ..data.faces import load_faces
+from ..errors import DataError
+from ..evaluation import classify
+from ..evaluation.held_out import posterior_means
+from ..tensor import no_grad
+from . import latent
+
+BATCH = 64
+
+
+def unit_pixels(images):
+    """uint8 images as float32 in [0, 1]."""
+    return np.concatenate(list(PixelBatches(images, BATCH, train=False).epoch(0)))
+
+
+def encode_means(model, images):
+    """The posterior mean of each uint8 image, (N, D)."""
+    return posterior_means(model, PixelBatches(images, BATCH, train=False).epoch(0))
+
+
+def decode_means(model, codes):
+    """The decoder's mean image of each code, (N, C, S, S) in [0, 1]."""
+    rows = range(0, len(codes), BATCH)
+    return np.concatenate([model.pixels(codes[i : i + BATCH]).numpy() for i in rows])
+
+
+def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True):
+    """Train an ``ImageClassifier`` on the faces' attributes called ``labels``.
+
+    Returns:
+        The classifier. Its accuracy on other faces is ``accuracy(classifier, other)``.
+    """
+    targets = label_matrix(faces, labels)
+    return classify.fit_classifier(
+        faces.images, targets, labels, epochs, seed, batch_size, progress
+    )
+
+
+def has_both(faces, attribute):
+    """Whether the attribute is known and some faces have it and some have it not."""
+    values = faces.attributes.get(attribute, np.zeros(0, bool))
+    return bool(values.any() and not values.all())
+
+
+def guess_attributes(faces, names, teacher, size=64, epochs=5):
+    """Attributes that a set lacks, as a classifier sees them that was trained on a labelled one.
+
+    Args:
+        faces: the set, framed much as the labelled one.
+        names: the attributes wanted; those the set has already are left alone.
+        teacher: path of the labelled set, as ``data.load_faces`` takes it.
+
+    Returns:
+        dict from name to bool (N,): guesses, and to be called so.
+
+    Raises:
+        DataError: the labelled set cannot be read, or does not know an attribute wanted.
+    """
+    names = [name for name in names if name not in faces.attributes]
+    if not names:
+        return {}
+    labelled = load_faces(teacher, size)
+    if missing := [name for name in names if name not in labelled.attributes]:
+        known = ", ".join(labelled.attributes) or "none"
+        raise DataError(f"{teacher}: no attribute {', '.join(missing)}; there are {known}")
+    classifier = fit_classifier(labelled, names, epochs=epochs)
+    small = np.stack([
+        np.asarray(Image.fromarray(np.moveaxis(image, 0, -1)).resize((size, size), Image.LANCZOS))
+        for image in faces.images
+    ])  # fmt: skip
+    pixels = unit_pixels(np.moveaxis(small, -1, 1))
+    return {name: says(classifier, pixels, name) for name in names}
+
+
+def label_matrix(faces, labels):
+    """(N, A) float32 of 0 and 1; ValueError for an attribute the faces do not have."""
+    missing = [name for name in labels if name not in faces.attributes]
+    if missing:
+        raise ValueError(f"labels: {missing} not among {sorted(faces.attributes)}")
+    return np.stack([faces.attributes[name] for name in labels], axis=1).astype(np.float32)
+
+
+def says(classifier, images, label):
+    """The classifier's answer for each image in [0, 1]: a boolean array (N,)."""
+    column = classifier.labels.index(label)
+    rows = range(0, len(images), BATCH)
+    with no_grad():
+        logits = [classifier(images[i : i + BATCH]).numpy()[:, column] for i in rows]
+    return np.concatenate(logits) > 0
+
+
+def accuracy(classifier, faces):
+    """Share of right answers for each label, a dict."""
+    pixels = unit_pixels(faces.images)
+    return {
+        name: float(np.mean(says(classifier, pixels, name) == faces.attributes[name]))
+        for name in classifier.labels
+    }
+
+
+def agreement_scores(model, classifier, train, held_out, attribute, strengths=(1.0, 1.5, 2.0)):
+    """Shares of held-out faces on which the classifier sees the attribute after an edit.
+
+    The attribute's vector is the difference of mean codes with and without it over ``train``.
+
+    Returns:
+        dict: ``faces`` (counts), ``reconstructed`` {with, without}: share seen on plain
+        reconstructions of faces that have it and that have it not; and for each strength
+        ``added`` (share seen after adding it to faces without) and ``removed`` (share no longer
+        seen after removing it from faces with).
+    """
+    vector = latent.attribute_vector(encode_means(model, train.images), train.attributes[attribute])
+    codes, has = encode_means(model, held_out.images), held_out.attributes[attribute]
+
+    def share(codes):
+        return float(says(classifier, decode_means(model, codes), attribute).mean())
+
+    scores = {
+        "faces": {"with": int(has.sum()), "without": int((~has).sum())},
+        "reconstructed": {"with": share(codes[has]), "without": share(codes[~has])},
+    }
+    for strength in strengths:
+        step = np.float32(strength) * vector
+        scores[f"strength {strength:g}"] = {
+            "added": share(codes[~has] + step),
+            "removed": 1 - share(codes[has] - step),
+        }
+    return scores
+
+
+def counterfactual_scores(model, train, with_it, without_it, attribute):
+    """How near removing the attribute comes to the truth, where the truth is known.
+
+    Args:
+        train: faces for the attribute's vector and its pixel-space counterpart.
+        with_it, without_it: uint8 (N, C, S, S), the same held-out faces drawn with and without.
+
+    Returns:
+        dict of root mean squared errors to ``without_it`` over pixels in [0, 1], mean over faces:
+        starting from reconstructions, ``nothing`` (the reconstruction itself), ``pixel`` (minus
+        the mean image difference) and ``latent`` (the edit); starting from the original pictures
+        the same with the change that the edit makes added to the picture; and for each
+        the ``gain`` of latent over the better of the others, with its standard error (None for
+        a single face).
+    """
+    has = train.attributes[attribute]
+    vector = latent.attribute_vector(encode_means(model, train.images), has)
+    with_mean, without_mean = (train.images[group].mean(axis=0) for group in (has, ~has))
+    pixel_change = (without_mean - with_mean) / 255
+    codes = encode_means(model, with_it)
+    truth, original = unit_pixels(without_it), unit_pixels(with_it)
+    plain, edited = decode_means(model, codes), decode_means(model, codes - vector)
+    return {
+        "from reconstructions": _errors(truth, plain, plain + pixel_change, edited),
+        "from originals": _errors(
+            truth, original, original + pixel_change, original + (edited - plain)
+        ),
+    }
+
+
+def _errors(truth, nothing, pixel, latent_edit):
+    """Mean RMSE of each candidate, and the paired gain of the latent edit over the best other."""
+    rmse = {
+        name: np.sqrt(((np.clip(x, 0, 1) - truth) ** 2).mean(axis=(1, 2, 3)))
+        for name, x in [("nothing", nothing), ("pixel", pixel), ("latent", latent_edit)]
+    }
+    rival = min(("nothing", "pixel"), key=lambda name: rmse[name].mean())
+    gain = rmse[rival] - rmse["latent"]
+    n = len(gain)
+    return {
+        **{name: float(values.mean()) for name, values in rmse.items()},
+        "gain": float(gain.mean()),
+        "gain_standard_error": float(gain.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
+        "share_of_faces_better": float((gain > 0).mean()),
+    }

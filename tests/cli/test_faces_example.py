@@ -1,0 +1,175 @@
+"""examples/faces_vae.py from its command line to its files, on a few small pictures."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivae.data import FaceDataset
+from minivae.viz import face_edits
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "faces_vae.py"
+ALWAYS = {"loss.png", "reconstructions.png", "samples.png"}
+PAIRED = {"interpolation.png", "morph.png"}
+ATTRIBUTED = {"arithmetic.png", "glasses_vector.png", "smile_vector.png"}
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("faces_vae", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def train(example, tmp_path, monkeypatch):
+    """``train(data, option, ...)``: the exit code of a short run into tmp_path / "out"."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MINIVAE_DATA", raising=False)
+
+    def run(data, *options):
+        words = ["--data", data, "--out", tmp_path / "out", "--size", 16,
+                 "--batch-size", 8, "--latent-dim", 3, *options]  # fmt: skip
+        words += [] if "--checkpoint" in options else ["--epochs", 1]
+        return example.main([str(word) for word in words])
+
+    return run
+
+
+def pictures(folder):
+    return {path.name for path in folder.glob("*.png")}
+
+
+def folder_of(path, count, mode="RGB"):
+    """A folder of random pictures, larger than the model's."""
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    shape = (24, 20, len(mode)) if len(mode) > 1 else (24, 20)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(path / f"{i}.png")
+    return path
+
+
+def npz(path, n=40, **attributes):
+    images = np.random.default_rng(0).integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+    np.savez(path, images=images, **attributes)
+    return path
+
+
+def labelled(path, n=40):
+    i = np.arange(n)
+    return npz(path, n, male=i % 2 == 0, glasses=i % 3 == 0, smile=i % 5 < 2)
+
+
+def test_a_run_leaves_everything(train, tmp_path):
+    assert train(labelled(tmp_path / "few.npz")) == 0
+    out = tmp_path / "out"
+    assert pictures(out) == ALWAYS | PAIRED | ATTRIBUTED
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["dataset"], summary["model"], summary["epochs"]) == ("few", "face", 1)
+    assert set(summary["edits"]) == {"classifier_accuracy", "glasses", "smile"}
+    (row,) = csv.DictReader((out / "metrics.csv").read_text().splitlines())
+    for name in ("test_loss", "test_rec", "test_kl"):
+        assert summary[name] == float(row[name])
+
+
+def test_synthetic_faces_are_scored_against_the_truth(train, example, tmp_path):
+    out = tmp_path / "out"
+    options = ["--out", out, "--synthetic", 60, "--epochs", 1, "--size", 16, "--no-plots"]
+    assert example.main(list(map(str, options))) == 0
+    summary = json.loads((out / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["dataset"] == "synthetic-faces" and not pictures(out)
+    scored = [name for name in ("glasses", "smile") if name in summary["edits"]]
+    assert scored and all("counterfactual" in summary["edits"][name] for name in scored)
+
+
+@pytest.mark.parametrize("count", [2, 3, 11])
+def test_one_held_out_face_leaves_the_pictures_of_one(train, tmp_path, count):
+    assert train(folder_of(tmp_path / "faces", count, "RGBA")) == 0
+    assert pictures(tmp_path / "out") == ALWAYS
+
+
+def test_one_face_cannot_be_split(train, tmp_path, capsys):
+    assert train(folder_of(tmp_path / "faces", 1)) == 2
+    assert "faces: cannot split 1 faces" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [("--latent-dim", 1), ("--size", 17, "--limit", 2)])
+def test_odd_sizes(train, tmp_path, options):
+    assert train(labelled(tmp_path / "few.npz"), *options) == 0
+    assert pictures(tmp_path / "out") >= ALWAYS | PAIRED
+
+
+def test_equal_pictures_have_no_great_circle_and_a_morph_all_the_same(train, tmp_path):
+    np.savez(tmp_path / "same.npz", images=np.full((40, 16, 16, 3), 90, np.uint8))
+    assert train(tmp_path / "same.npz") == 0
+    assert pictures(tmp_path / "out") == ALWAYS | PAIRED
+
+
+def test_no_arithmetic_without_a_woman_with_glasses(train, tmp_path):
+    i = np.arange(40)
+    assert train(npz(tmp_path / "few.npz", male=i % 2 == 0, glasses=i % 4 == 0)) == 0
+    assert pictures(tmp_path / "out") == ALWAYS | PAIRED | {"glasses_vector.png"}
+
+
+def test_weights_from_a_file_are_tested_and_their_run_is_kept(train, tmp_path, capsys):
+    data = npz(tmp_path / "few.npz")
+    assert train(data, "--no-plots") == 0
+    run, again = tmp_path / "out", tmp_path / "again"
+    before = (run / "summary.json").read_bytes()
+    checkpoint = run / "checkpoint.safetensors"
+    assert train(data, "--checkpoint", checkpoint, "--out", again) == 0
+    assert pictures(again) == ALWAYS - {"loss.png"} | PAIRED
+    first, second = json.loads(before), json.loads((again / "summary.json").read_text())
+    assert first.keys() == second.keys() and second["epochs"] == 0
+    assert all(first[name] == second[name] for name in ("test_loss", "test_rec", "test_kl"))
+    for wrong, message in (
+        (("--out", run), "argument --out"),
+        (("--resume",), "argument --resume"),
+        (("--epochs", 2), "argument --epochs: not allowed with argument --checkpoint"),
+        (("--lr", 0.1), "argument --lr"),
+        (("--weight-decay", 0), "argument --weight-decay"),
+        (("--warmup", 2), "argument --warmup"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            train(data, "--checkpoint", checkpoint, *wrong)
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    assert (run / "summary.json").read_bytes() == before
+    assert train(data, "--checkpoint", checkpoint, "--out", again, "--size", 20) == 2
+    assert "expected float32" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("size", ["8", "15", "4097", "x"])
+def test_sizes_that_the_model_cannot_have(train, capsys, size):
+    with pytest.raises(SystemExit) as caught:
+        train("nowhere", "--size", size)
+    assert caught.value.code == 2
+    assert "--size: expected a whole number from 16 to 4096" in capsys.readouterr().err
+
+
+def test_a_teacher_guesses_what_the_set_lacks(train, tmp_path, capsys):
+    faces = folder_of(tmp_path / "faces", 12)
+    assert train(faces, "--teacher", labelled(tmp_path / "teacher.npz")) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["attributes_guessed"] == ["glasses", "male", "smile"]
+    assert train(faces, "--teacher", npz(tmp_path / "none.npz")) == 2
+    assert "no attribute male, glasses, smile" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_teacher_that_sees_brightness_guesses_it():
+    images = np.repeat(np.array([30, 220], np.uint8), 100)[:, None, None, None]
+    images = np.broadcast_to(images, (200, 3, 32, 32)).copy()
+    bright = FaceDataset("bright", images, {"bright": images[:, 0, 0, 0] > 100})
+    guess = face_edits.guess_attributes
+    unknown = FaceDataset("unknown", images[::40])
+    assert guess(bright, ["bright"], "nowhere") == {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(face_edits, "load_faces", lambda source, size: bright)
+        found = guess(unknown, ["bright"], "bright", size=32)
+    assert (found["bright"] == bright.attributes["bright"][::40]).all()

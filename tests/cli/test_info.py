@@ -1,0 +1,57 @@
+"""``python -m minivae info`` tells what is there and why anything is not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from minivae import kernels
+from minivae.__main__ import main
+from minivae.cli.info import info, kernels_used
+
+
+def test_info_runs_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "minivae", "info"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("minivae ")
+    assert done.stderr == ""
+
+
+def test_every_variant_kernel_and_reason_is_told(capsys):
+    main(["info"])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    reasons = kernels.reasons()
+    first = next(i for i, line in enumerate(lines) if line.startswith("kernel variants")) + 1
+    for name, line in zip(kernels.VARIANTS, lines[first:], strict=False):
+        assert line.split()[0] == name
+        assert (" yes" in line) == (name in kernels.available())
+        assert name not in reasons or " ".join(reasons[name].split()) in line
+    header = next(i for i, line in enumerate(lines) if line == "kernels") + 1
+    columns = lines[header].split()
+    for line, (kernel, row) in zip(lines[header + 1 :], kernels.table().items(), strict=True):
+        assert line.split() == [kernel, *("yes" if row[name] else "-" for name in columns)]
+    for library in ("numpy", "safetensors", "cuda"):
+        assert any(line.split()[:1] == [library] for line in lines)
+
+
+def test_a_missing_extension_is_explained(monkeypatch):
+    monkeypatch.setattr(kernels, "reasons", lambda: {"cpu": "not built: no compiler\nfound"})
+    monkeypatch.setattr(kernels, "available", lambda: ("reference", "composed"))
+    text = info()
+    assert "  cpu            no: not built: no compiler found" in text
+    assert "reference on cpu" in text and "reference on cuda" in text
+
+
+def test_the_variant_in_use_is_the_forced_one():
+    with kernels.use("reference"):
+        assert kernels_used("cpu") == "reference"
+    assert kernels_used("cpu") in ("cpu", "reference")
+    assert kernels_used("cuda") == "reference"
+
+
+def test_an_unknown_command_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["nonsense"])
+    assert caught.value.code == 2

@@ -1,0 +1,143 @@
+"""nvcc compiles every kernel, and what it makes of them stays in bounds; no GPU needed.
+
+benchmarks/cuda_resources.py asks the compiler. Registers decide how many threads a multiprocessor
+holds, a spill is memory traffic that no formula counts, and a kernel that claims 128-bit accesses
+should have them in its PTX.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import cuda_resources  # noqa: E402
+
+sys.path.pop(0)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(cuda_resources.nvcc() is None, reason="nvcc is not installed"),
+]
+
+# 64 Ki registers: at 64 each a multiprocessor holds 4 blocks of 256 threads, at 128 two.
+REGISTERS = 128
+# More, with the reason: an accumulator tile in registers is the point of these.
+MORE_REGISTERS = {"matmul.cu": 176, "conv2d.cu": 160, "conv2d_grad_weight.cu": 176}
+SHARED_BYTES = 48 << 10  # what a block has without asking for more
+
+# Kernels that claim 128-bit accesses to aligned arrays: (name, loads, stores) of a pass.
+# A quad of doubles is two accesses.
+WIDE = [
+    ("forward_quads<true, true, float>", 2, 1),
+    ("forward_quads<true, true, double>", 4, 2),
+    ("forward_quads<false, true, float>", 3, 1),
+    ("forward_quads<false, true, double>", 6, 2),
+    ("backward_quads<true, true, float>", 3, 2),
+    ("backward_quads<true, true, double>", 6, 4),
+    ("backward_quads<false, true, float>", 4, 2),
+    ("backward_quads<false, true, double>", 8, 4),
+    ("fill<MakeNormal, true, float>", 0, 1),
+    ("fill<MakeNormal, true, double>", 0, 2),
+    ("fill<MakeUniform, true, float>", 0, 1),
+    ("fill<MakeUniform, true, double>", 0, 2),
+    ("gather<true, true, float>", 0, 1),
+    ("adam_step<true, float>", 4, 3),
+    ("adam_step<true, double>", 8, 6),
+    ("short_row_loss<CrossEntropy, true, float>", 2, 1),
+    ("long_row_loss<SquaredError, true, double>", 4, 2),
+    ("normalize<4, float>", 1, 1),
+    ("input_gradient<2, double>", 2, 1),
+    ("sum_pieces<PlainSum<float, 4> >", 2, 0),
+]
+NARROW = ["forward_quads<true, false, float>", "backward_quads<false, false, double>"]
+
+
+@pytest.fixture(scope="module")
+def report():
+    return cuda_resources.resources()
+
+
+def test_no_kernel_spills_or_takes_too_much(report):
+    assert set(report) == {path.name for path in (ROOT / "csrc/cuda").glob("*.cu")}
+    for file, kernels in report.items():
+        for kernel, needs in kernels.items():
+            assert needs["spill_bytes"] == needs["stack_bytes"] == 0, (kernel, needs)
+            assert needs["registers"] <= MORE_REGISTERS.get(file, REGISTERS), (kernel, needs)
+            assert needs["shared_bytes"] <= SHARED_BYTES, (kernel, needs)
+
+
+def test_reparam_kl_keeps_four_blocks_on_a_multiprocessor(report):
+    """Rungs 1 to 4 in float32: half of a multiprocessor's 2048 threads, or more."""
+    for kernel, needs in report["reparam_kl.cu"].items():
+        if "float" in kernel and "quads<true" not in kernel:
+            assert needs["registers"] <= 64, (kernel, needs)
+
+
+def test_claimed_wide_accesses_are_there(report):
+    kernels = {kernel: needs for file in report.values() for kernel, needs in file.items()}
+    for kernel, loads, stores in WIDE:
+        found = kernels[kernel]["wide_loads"], kernels[kernel]["wide_stores"]
+        assert found == (loads, stores), kernel
+    for kernel in NARROW:
+        assert kernels[kernel]["wide_loads"] == kernels[kernel]["wide_stores"] == 0, kernel
+
+
+def inspect(tmp_path, body):
+    source = tmp_path / "planted.cu"
+    source.write_text(f'#include "cuda/quad.cuh"\n{body}\n')
+    return cuda_resources.inspect(source, 90, cuda_resources.nvcc())
+
+
+def test_the_report_sees_what_it_looks_for(tmp_path):
+    """A stack frame, a spill, shared memory, wide and narrow accesses, and code that is wrong."""
+    found = inspect(
+        tmp_path,
+        """
+        __global__ void narrow(const float* a, float* b) { b[threadIdx.x] = a[threadIdx.x]; }
+        __global__ void wide(const float4* a, float4* b) { b[threadIdx.x] = a[threadIdx.x]; }
+        __global__ void stack(const int* a, int* b) {
+          int room[64];
+          for (int i = 0; i < 64; ++i) room[a[i] & 63] = a[i + 64];
+          b[0] = room[a[128] & 63] + room[a[129] & 63];
+        }
+        __global__ void shared(float* a) {
+          MV_SHARED(float, tile, [100]);
+          tile[threadIdx.x] = a[threadIdx.x];
+          __syncthreads();
+          a[threadIdx.x] = tile[99 - threadIdx.x];
+        }
+        __global__ void __launch_bounds__(1024) spills(const double* a, double* b) {
+          double x[64];
+          for (int i = 0; i < 64; ++i) x[i] = a[i * 1024 + threadIdx.x];
+          __syncthreads();
+          for (int i = 0; i < 64; ++i) {
+            double y = 0;
+            for (int j = 0; j < 64; ++j) y += x[j] * x[(i + j) % 64];
+            b[i * 1024 + threadIdx.x] = y;
+          }
+        }
+        """,
+    )
+    assert (found["wide"]["wide_loads"], found["wide"]["wide_stores"]) == (1, 1)
+    assert (found["narrow"]["wide_loads"], found["narrow"]["wide_stores"]) == (0, 0)
+    assert found["stack"]["stack_bytes"] >= 256 > found["narrow"]["stack_bytes"] == 0
+    assert found["shared"]["shared_bytes"] == 400
+    assert found["spills"]["spill_bytes"] > 0 == found["narrow"]["spill_bytes"]
+    with pytest.raises(RuntimeError, match="no_such_function"):
+        inspect(tmp_path, "__global__ void f(float* a) { a[0] = no_such_function(); }")
+
+
+def test_the_recorded_report_knows_every_kernel(report):
+    """benchmarks/results/cuda_resources.json is what docs and readers see."""
+    import json
+
+    recorded = json.loads((ROOT / "benchmarks/results/cuda_resources.json").read_text())
+    assert re.fullmatch(r"sm_\d+", recorded["arch"])
+    for file, kernels in report.items():
+        assert set(kernels) == set(recorded["files"][file]), (
+            f"{file} has changed: run python benchmarks/cuda_resources.py --json "
+            "benchmarks/results/cuda_resources.json"
+        )

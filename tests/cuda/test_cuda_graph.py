@@ -1,0 +1,206 @@
+"""The captured step on the stand-in device: the same losses as step by step, and as on the CPU."""
+
+import cuda_build
+import numpy as np
+import pytest
+from cuda_emulation import emulated_device
+
+import minivae as mv
+from minivae import kernels, models, optim
+from minivae.backend import to_device, to_numpy
+from minivae.data import PixelBatches
+from minivae.data.device_batches import ResidentBatches, Selection
+from minivae.noise import CountedNoise
+from minivae.training import cuda_graph
+from minivae.training.trainer import EagerStep
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (23, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture
+def device():
+    with emulated_device(cuda_build.emulated()) as cupy:
+        assert "cuda" in kernels.available(), kernels.reasons()
+        yield cupy
+
+
+def training(device, *, binarize="dynamic", images=IMAGES, size=6, make=None):
+    """(eager step, batches) of a tiny model."""
+    model = make() if make else models.MLPVAE(latent_dim=3, hidden=5, seed=1)
+    model.to(device)
+    adam = optim.Adam(model.parameters(), lr=1e-3)
+    return EagerStep(model, adam), PixelBatches(images, size, seed=4, binarize=binarize)
+
+
+def train(step, batches, epochs, beta=lambda i: 1.0):
+    """All losses, (steps, 3), read at the end as the trainer does."""
+    stream, terms = mv.NoiseStream(9), []
+    for epoch in range(epochs):
+        for x in batches.epoch(epoch):
+            x = x if isinstance(x, Selection) else to_device(x, step.model_device)
+            terms.append(step(x, stream.draw(), beta(len(terms))))
+    return np.array([[float(to_numpy(t.data)) for t in three] for three in terms])
+
+
+def run(kind, epochs=2, beta=lambda i: 1.0, **options):
+    """Losses and final weights of one kind of step: cpu, eager or captured."""
+    eager, batches = training("cpu" if kind == "cpu" else "cuda", **options)
+    step, told = eager, []
+    if kind == "captured":
+        step, batches = cuda_graph.captured(eager, batches, told.append)
+        assert isinstance(batches, ResidentBatches)
+    step.model_device = "cpu" if kind == "cpu" else "cuda"
+    losses = train(step, batches, epochs, beta)
+    return losses, eager.model.state_dict(), step, told
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic"])
+def test_the_same_losses_step_by_step_and_on_the_cpu(device, binarize):
+    """Four batches an epoch, the last one of five images: eager then, and said so once."""
+    results = {kind: run(kind, 4, binarize=binarize) for kind in ("cpu", "eager", "captured")}
+    *_, step, told = results["captured"]
+    assert step.graph.launches == 4 * 3 - 1  # all but the first, which ran by itself
+    assert len(told) == 1 and "(5, 1, 28, 28)" in told[0] and "(6, 1, 28, 28)" in told[0]
+    assert step.reasons == {told[0].removeprefix("not in a graph: "): 4}
+    for kind in ("eager", "captured"):
+        np.testing.assert_allclose(results[kind][0], results["cpu"][0], rtol=3e-5)
+        for name, weights in results["cpu"][1].items():
+            np.testing.assert_allclose(results[kind][1][name], weights, rtol=1e-3, atol=2e-5)
+    np.testing.assert_array_equal(results["captured"][0], results["eager"][0])
+
+
+def test_what_changes_from_step_to_step_is_not_captured(device):
+    """The weight of the KL and the learning rate may change at any step."""
+
+    def beta(i):
+        return min(1.0, i / 7)
+
+    assert np.ptp(run("cpu", beta=beta)[0] - run("cpu")[0]) > 0.1
+    expected, _, _, _ = run("cpu", beta=beta)
+    np.testing.assert_allclose(run("captured", beta=beta)[0], expected, rtol=3e-5)
+
+    losses = []
+    for kind in ("cpu", "captured"):
+        eager, batches = training("cpu" if kind == "cpu" else "cuda")
+        step = eager
+        if kind == "captured":
+            step, batches = cuda_graph.captured(eager, batches, lambda text: None)
+        step.model_device = "cpu" if kind == "cpu" else "cuda"
+        for lr in (1e-3, 1e-2):
+            eager.optimizer.lr = lr
+            losses.append(train(step, batches, 2))
+    np.testing.assert_allclose(losses[2:], losses[:2], rtol=2e-4)
+
+
+@pytest.mark.slow
+def test_the_same_losses_over_a_thousand_steps(device):
+    results = [run(kind, 250, images=IMAGES[:8], size=2)[0] for kind in ("cpu", "captured")]
+    assert len(results[0]) == 1000
+    np.testing.assert_allclose(results[1], results[0], rtol=2e-3)
+
+
+def test_arrays_instead_of_resident_images(device):
+    """A step on an array copies it to where the graph reads it."""
+    rng = np.random.default_rng(2)
+    xs = rng.random((5, 6, 784)).astype(np.float32)
+    losses = []
+    for kind in ("cpu", "captured"):
+        eager, _ = training("cpu" if kind == "cpu" else "cuda")
+        step = cuda_graph.CapturedStep(eager, pytest.fail) if kind == "captured" else eager
+        stream = mv.NoiseStream(1)
+        for x in xs:
+            x = to_device(x, "cpu" if kind == "cpu" else "cuda")
+            losses.append(float(to_numpy(step(x, stream.draw(), 1.0).loss.data)))
+    assert step.graph is not None
+    np.testing.assert_allclose(losses[5:], losses[:5], rtol=3e-5)
+
+
+def test_weights_that_somebody_sets_between_steps_are_used(device):
+    losses = []
+    for kind in ("cpu", "captured"):
+        eager, _ = training("cpu" if kind == "cpu" else "cuda")
+        step = cuda_graph.CapturedStep(eager, pytest.fail) if kind == "captured" else eager
+        x = to_device(np.ones((6, 784), np.float32), "cpu" if kind == "cpu" else "cuda")
+        for i in range(4):
+            if i == 3:
+                weight = eager.model.fc3.weight
+                weight.data = weight.data * 0
+            losses.append(float(to_numpy(step(x, mv.Noise(0, i), 1.0).loss.data)))
+    np.testing.assert_allclose(losses[4:], losses[:4], rtol=3e-5)
+
+
+class Waiting(models.MLPVAE):
+    """A model that looks at a value while it runs, which no graph can hold."""
+
+    def decode(self, z):
+        if float(z.data.sum()) > 1e9:
+            raise AssertionError
+        return super().decode(z)
+
+
+def test_a_model_that_waits_for_the_device_is_trained_step_by_step(device):
+    def make():
+        return Waiting(latent_dim=3, hidden=5, seed=1)
+
+    losses, _, step, told = run("captured", make=make)
+    assert step.graph is None and len(told) == 1
+    assert "waiting for a value" in told[0]
+    np.testing.assert_array_equal(losses, run("eager", make=make)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda step: setattr(step, "optimizer", optim.SGD(step.model.parameters(), 0.1)), "SGD"),
+        (lambda step: step.model.to("cpu"), "host memory"),
+    ],
+)
+def test_what_cannot_be_captured_is_said(device, change, reason):
+    eager, batches = training("cuda")
+    change(eager)
+    if reason == "host memory":
+        eager.optimizer = optim.Adam(eager.model.parameters())
+    told = []
+    step = cuda_graph.CapturedStep(eager, told.append)
+    x = to_device(next(batches.epoch(0)), "cpu" if reason == "host memory" else "cuda")
+    for i in range(3):
+        step(x, mv.Noise(0, i), 1.0)
+    assert len(told) == 1 and reason in told[0]
+
+
+def test_another_variant_of_kernels_is_not_captured(device):
+    eager, batches = training("cuda")
+    told = []
+    step = cuda_graph.CapturedStep(eager, told.append)
+    x = to_device(next(batches.epoch(0)), "cuda")
+    with kernels.use("reference"):
+        step(x, mv.Noise(0, 0), 1.0)
+    assert told == ["not in a graph: the kernel variant 'reference' is forced"]
+
+
+def test_without_the_extension_steps_run_one_by_one():
+    with emulated_device():
+        losses, *_, told = run("captured")
+        assert len(told) == 1 and "cuda kernels are not available" in told[0]
+    np.testing.assert_allclose(losses, run("cpu")[0], rtol=3e-5)
+
+
+def test_counted_noise_is_the_noise_of_its_counter(device):
+    counter = to_device(np.array([5], np.uint64), "cuda")
+    noise = CountedNoise(3, counter)
+    drawn = noise.normal((2, 7), np.float32, "cuda")
+    np.testing.assert_array_equal(to_numpy(drawn), mv.Noise(3, 5).normal((2, 7)))
+    for use in (lambda: noise.offset, lambda: tuple(noise), lambda: noise.normal((3,))):
+        with pytest.raises(RuntimeError, match="not known on the host"):
+            use()
+
+
+def test_selections_name_the_batches(device):
+    plain = PixelBatches(IMAGES, 6, seed=2, binarize="dynamic")
+    resident = ResidentBatches(plain)
+    assert len(resident) == len(plain) and resident.count == plain.count
+    for epoch, start in ((0, 0), (3, 2)):
+        pairs = zip(resident.epoch(epoch, start), plain.epoch(epoch, start), strict=True)
+        for chosen, pixels in pairs:
+            assert chosen.shape == pixels.shape and len(chosen) == len(pixels)
+            np.testing.assert_array_equal(to_numpy(chosen.pixels()), pixels)

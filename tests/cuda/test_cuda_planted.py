@@ -1,0 +1,129 @@
+"""Planted bugs in CUDA kernels: the test that has to notice each of them does.
+
+One bug goes into each of several files of a copy of csrc, so one build serves all: a test meets the
+files of its own kernel only. Races and slips of memory are planted in test_cuda_sanitizers.
+"""
+
+import shutil
+import subprocess
+import sys
+
+import cuda_build
+import cuda_machine
+import numpy as np
+import pytest
+import test_cuda_layers as layers
+import test_cuda_losses as losses
+import test_cuda_products as products
+import test_cuda_training as training
+
+pytestmark = pytest.mark.slow
+
+
+def convolution(**axis):
+    axis = products.axis_of(**axis)
+    return lambda gpu: products.check_convolutions(gpu, 2, 3, 4, axis, axis, np.float32)
+
+
+def product(version, *size):
+    return lambda gpu: products.check_matmul(gpu, *size, version, np.float32)
+
+
+def loss(columns):
+    return lambda gpu: losses.test_loss_and_gradient_of_every_kind_of_row(
+        gpu, "bce_with_logits", np.float32, columns
+    )
+
+
+BUGS = {  # file: (what to change, to what, the test that sees it)
+    "adam.cu": (  # the step that a captured graph goes on from
+        "static_cast<double>(value_of(step))", "static_cast<double>(step.start)",
+        training.test_step_and_learning_rate_may_lie_on_the_device,
+    ),
+    "batch_norm.cu": (  # E x^2 - (E x)^2 without a pivot
+        "const double pivot = x[channel * L];", "const double pivot = 0 * x[channel * L];",
+        lambda gpu: layers.test_variance_keeps_its_digits_far_from_zero(gpu, np.float64),
+    ),
+    "bias_activation.cu": (  # channels of the next image do not start over
+        "if (++channel == by_C.d) channel = 0;", "++channel;",
+        lambda gpu: layers.test_bias_with_and_without_relu.hypothesis.inner_test(
+            gpu, False, (5, 3, 2), 0, 0
+        ),
+    ),
+    "channel_sums.cuh": (  # the last pair is not added
+        "half >= across; half /= 2", "half > across; half /= 2",
+        lambda gpu: layers.check_sums(gpu, (9, 5, 1), 0, 0),
+    ),
+    "conv_part.h": (  # taps of the adjoint in the wrong direction
+        "part.shift_step = -static_cast<int>", "part.shift_step = static_cast<int>",
+        convolution(size=7, kernel=3),
+    ),
+    "epilogue.cuh": (  # the last piece of a sum
+        "piece < pieces; ++piece", "piece < pieces - 1; ++piece", product(4, 5, 6, 300),
+    ),
+    "gather_pixels.cu": (  # a quad over two rows takes both from the first
+        "image_of(index, ++place,", "image_of(index, place,",
+        lambda gpu: training.test_gather_pixels.hypothesis.inner_test(gpu, 7, 30, 0, False, 0),
+    ),
+    "log_mean_exp.cu": (  # exp(inf - inf)
+        "top = finite_or_zero(lane_max(top));", "top = lane_max(top);",
+        losses.test_log_mean_exp_at_infinity,
+    ),
+    "permutation.cu": (  # every run upwards
+        "if ((low > high) == up)", "if (low > high || (up && low == high))",
+        lambda gpu: training.test_permutation_is_the_one_of_the_host(gpu, 1000, 0),
+    ),
+    "relu.cu": (  # the tail of an array left out
+        "launch(kernel, over_elements(count, 4), stream, x, y, count);",
+        "launch(kernel, over_elements(count / 4 * 4, 4), stream, x, y, count);",
+        lambda gpu: layers.test_relu_and_its_gradient.hypothesis.inner_test(
+            gpu, (1, 1, 1025), 0, 0
+        ),
+    ),
+    "row_loss.cuh": (  # a row that begins inside a quad touches one more
+        ": quads.last;", ": first + kPiece / 4;", loss(8191),
+    ),
+    "tensor_tile.cuh": (  # two fragments exchanged
+        "left[r][1] = a[k + place()][i + 8];", "left[r][1] = a[k + place() + 4][i];",
+        product(5, 17, 9, 8),
+    ),
+}  # fmt: skip
+
+
+def main(path):
+    """Print the bugs that their tests notice in the module at ``path``."""
+    module = cuda_build.load(path)
+    cuda_machine.emulated = lambda: module
+    for name, (_, _, test) in BUGS.items():
+        try:
+            test(cuda_machine.machine("emulated"))
+        except AssertionError:
+            print(name, flush=True)
+
+
+@pytest.fixture(scope="module")
+def noticed(tmp_path_factory):
+    """What ``main`` says of the stand-in with every bug in it: a process can load but one."""
+    if reason := cuda_build.missing():
+        pytest.skip(reason)
+    csrc = tmp_path_factory.mktemp("planted") / "csrc"
+    shutil.copytree(cuda_build.CSRC, csrc)
+    for name, (old, new, _) in BUGS.items():
+        path = csrc / "cuda" / name
+        source = path.read_text()
+        assert source.count(old) == 1, f"the place to plant a bug in {name} is gone: {old}"
+        path.write_text(source.replace(old, new))
+    command = [sys.executable, __file__, cuda_build.build(csrc=csrc)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_bug_is_noticed(name, noticed):
+    BUGS[name][2](cuda_machine.machine("emulated"))  # green without the bug
+    assert name in noticed
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,302 @@
+"""Matrix products and convolutions, executed as CUDA blocks and warps, on whole numbers: exact."""
+
+import math
+
+import cuda_machine
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import conv_oracles
+from strategies import LAYOUTS, seeds
+
+DTYPES = {1: [np.float32, np.float64], 5: [np.float32]}
+VERSIONS = [1, 2, 3, 4, 5]
+LIBRARY, BEST = -1, 0
+# Tiles of 16, 64 and 128 with and without a rest, sums cut into pieces, nothing at all.
+SIZES = [
+    (1, 1, 1), (3, 5, 7), (16, 16, 16), (17, 33, 15), (64, 64, 64), (65, 130, 20), (4, 8, 600),
+    (130, 4, 300), (0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 70, 260),
+]  # fmt: skip
+extents = st.integers(0, 70)
+
+
+@pytest.fixture(params=cuda_machine.NAMES, scope="module")
+def gpu(request):
+    return cuda_machine.machine(request.param)
+
+
+def whole_numbers(seed, *shape, dtype=np.float32):
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(dtype)
+
+
+def room(gpu, need):
+    return gpu.out((need,), np.float64) if need else None
+
+
+def run_matmul(gpu, a, b, bias, rectify, version, shift=0):
+    (M, K), N = a.shape, b.shape[1]
+    out, scratch = gpu.out((M, N), a.dtype), room(gpu, gpu.module.matmul_scratch(M, N, K))
+    lay = cuda_machine.strided
+    results = gpu.run("matmul", lay(a), lay(b), bias, rectify, out, scratch, version, shift=shift)
+    return results[0] if scratch else results
+
+
+def check_matmul(
+    gpu, M, N, K, version, dtype, layouts=("contiguous", "contiguous"), shift=0, seed=0
+):
+    a, b = whole_numbers(seed, M, K, dtype=dtype), whole_numbers(seed + 1, K, N, dtype=dtype)
+    bias = whole_numbers(seed + 2, N, dtype=dtype)
+    want = conv_oracles.matmul(a, b)
+    a, b = (LAYOUTS[name](x) for name, x in zip(layouts, (a, b), strict=True))
+    got = run_matmul(gpu, a, b, None, False, version, shift)
+    np.testing.assert_array_equal(got, want)
+    got = run_matmul(gpu, a, b, bias, True, version, shift)
+    np.testing.assert_array_equal(got, (want + bias).clip(0))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("size", SIZES)
+def test_product_of_every_kind_of_size(gpu, version, size):
+    if version == 5 and size[2] > 64 and gpu.module.emulated:
+        pytest.skip("the CPU takes a second for 16 of its k; other sizes have both cases")
+    for dtype in DTYPES.get(version, DTYPES[1]):
+        check_matmul(gpu, *size, version, dtype)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("a", ["contiguous", "transposed"])
+@pytest.mark.parametrize("b", ["contiguous", "transposed"])
+def test_product_of_transposed_matrices(gpu, version, a, b):
+    for size in ((20, 36, 24), (19, 34, 21)):
+        check_matmul(gpu, *size, version, np.float32, (a, b))
+
+
+@given(
+    size=st.tuples(extents, extents, extents),
+    version=st.sampled_from([1, 2, 3, 4]),
+    layouts=st.tuples(*[st.sampled_from(sorted(set(LAYOUTS) - {"read-only"}))] * 2),
+    shift=st.integers(0, 3),
+    seed=seeds,
+)
+def test_product_of_any_strides(gpu, size, version, layouts, shift, seed):
+    for dtype in DTYPES[1]:
+        check_matmul(gpu, *size, version, dtype, layouts, shift, seed)
+
+
+def test_large_tiles(gpu):
+    """128 x 128 tiles serve where there are many; on the CPU only the last one is run."""
+    M, N, K = 1400, 1400, 9
+    a, b = whole_numbers(0, M, K), whole_numbers(1, K, N)
+    if gpu.module.emulated:
+        gpu.module.emulator.only_blocks(-1, 1)
+    try:
+        got = run_matmul(gpu, a, b, None, False, 4)
+    finally:
+        if gpu.module.emulated:
+            gpu.module.emulator.all_blocks()
+    np.testing.assert_array_equal(got[1280:, 1280:], conv_oracles.matmul(a[1280:], b[:, 1280:]))
+    if gpu.module.emulated:
+        assert np.isnan(got[:1280]).all()
+
+
+def rounded_to_tf32(x):
+    """To 10 bits of mantissa, halves away from zero: in double, through the exponent."""
+    mantissa, exponent = np.frexp(x.astype(np.float64))
+    scaled = mantissa * 2.0**11
+    return np.ldexp(np.trunc(scaled + np.copysign(0.5, scaled)), exponent - 11)
+
+
+def test_tensor_cores_multiply_rounded_numbers(gpu):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(40, 24)).astype("f4"), rng.normal(size=(24, 30)).astype("f4")
+    a[0, 0] = 1 + 2.0**-11  # half way between two numbers
+    got = run_matmul(gpu, a, b, None, False, 5)
+    np.testing.assert_allclose(got, rounded_to_tf32(a) @ rounded_to_tf32(b), rtol=1e-4, atol=1e-5)
+    exact = a.astype(float) @ b
+    error = np.linalg.norm(got - exact) / np.linalg.norm(exact)
+    assert 1e-5 < error < 1e-3, "neither float32's digits nor fewer than TF32's"
+
+
+def test_product_keeps_nan_in_its_row(gpu):
+    for version in VERSIONS:
+        a, b = whole_numbers(0, 20, 8), whole_numbers(1, 8, 20)
+        a[3, 2] = np.nan
+        got = run_matmul(gpu, a, b, None, True, version)
+        assert np.isnan(got).any(axis=1).nonzero()[0].tolist() == [3]
+        assert np.isnan(got[3]).all()
+
+
+# The library
+
+
+@given(
+    size=st.tuples(extents, extents, extents),
+    layouts=st.tuples(*[st.sampled_from(["contiguous", "transposed", "inside"])] * 2),
+    shift=st.integers(0, 3),
+    seed=seeds,
+)
+def test_library_sees_every_layout(gpu, size, layouts, shift, seed):
+    if not gpu.module.cublaslt()["found"]:
+        pytest.skip(gpu.module.cublaslt()["reason"])
+    version = LIBRARY if min(size) > 0 else BEST
+    for dtype in DTYPES[1]:
+        check_matmul(gpu, *size, version, dtype, layouts, shift, seed)
+
+
+@pytest.mark.parametrize("layout", ["strided", "reversed"])
+def test_what_the_library_cannot_see_is_multiplied_all_the_same(gpu, layout):
+    check_matmul(gpu, 9, 8, 7, BEST, np.float32, (layout, "contiguous"))
+    with pytest.raises(ValueError, match="cuBLASLt does not do this product"):
+        check_matmul(gpu, 9, 8, 7, LIBRARY, np.float32, (layout, "contiguous"))
+
+
+@pytest.mark.parametrize("version", [LIBRARY, 4])
+def test_products_can_be_captured(version):
+    """Nothing is multiplied while a stream is captured, and everything when the graph runs."""
+    gpu = cuda_machine.machine("emulated")
+    emulator = gpu.module.emulator
+    a, b, out = whole_numbers(0, 6, 300), whole_numbers(1, 300, 5), np.full((6, 5), np.nan, "f4")
+    scratch = np.zeros(gpu.module.matmul_scratch(6, 5, 300))
+    passed = [cuda_machine.Interface(dict(x.__array_interface__), x) for x in (a, b, out, scratch)]
+    stream = emulator.create_stream()
+    emulator.begin_capture(stream)
+    gpu.module.matmul(*passed[:2], None, False, *passed[2:], version, stream)
+    graph = emulator.end_capture(stream)
+    assert np.isnan(out).all()
+    for _ in range(2):
+        graph.launch(stream)
+        np.testing.assert_array_equal(out, conv_oracles.matmul(a, b))
+        a += 1
+    emulator.destroy_stream(stream)
+
+
+def test_tf32_is_off_until_asked_for(gpu):
+    assert gpu.module.cublaslt()["tf32"] is False
+    gpu.module.set_tf32(True)
+    try:
+        assert gpu.module.cublaslt()["tf32"] is True
+    finally:
+        gpu.module.set_tf32(False)
+
+
+def test_bad_products_are_named(gpu):
+    a, b = np.zeros((2, 3), np.float32), np.zeros((4, 5), np.float32)
+    with pytest.raises(ValueError, match=r"a \(2, 3\) and b \(4, 5\) do not fit"):
+        run_matmul(gpu, a, b, None, False, 4)
+    with pytest.raises(TypeError, match="b must be float32"):
+        run_matmul(gpu, a, np.zeros((3, 5)), None, False, 4)
+    with pytest.raises(ValueError, match=r"version must be in -1 \.\. 5, got 6"):
+        run_matmul(gpu, a, b[:3], None, False, 6)
+    with pytest.raises(ValueError, match=r"version must be in -1 \.\. 4, got 5"):
+        run_matmul(gpu, np.zeros((2, 3)), np.zeros((3, 4)), None, False, 5)
+    with pytest.raises(ValueError, match=r"bias must have shape \(5,\)"):
+        run_matmul(gpu, a, b[:3], np.zeros(2, np.float32), False, 4)
+
+
+# convolutions
+
+
+axes = st.fixed_dictionaries(
+    {
+        "size": st.integers(1, 9),
+        "kernel": st.integers(1, 4),
+        "stride": st.sampled_from([1, 1, 2, 2, 3, 5]),
+        "padding": st.integers(0, 3),
+        "dilation": st.integers(1, 3),
+    }
+).filter(lambda a: a["size"] + 2 * a["padding"] > a["dilation"] * (a["kernel"] - 1))
+
+
+def axis_of(size, kernel, stride=1, padding=0, dilation=1):
+    return dict(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+def check_convolutions(gpu, N, C, O, h, w, dtype, cut=(0, 0), shift=0, seed=0):
+    """The three maps; ``cut`` rows and columns of dy are left out, as a transposed layer may do."""
+    size, kernel, stride, padding, dilation = (
+        (h[key], w[key]) for key in ("size", "kernel", "stride", "padding", "dilation")
+    )
+    geometry = (stride, padding, dilation)
+    out = tuple(
+        conv_oracles.output_size(*at)
+        for at in zip(size, kernel, stride, padding, dilation, strict=True)
+    )
+    x, weights = (
+        whole_numbers(seed, N, C, *size, dtype=dtype),
+        whole_numbers(1, O, C, *kernel, dtype=dtype),
+    )
+    b, c = whole_numbers(2, O, dtype=dtype), whole_numbers(3, C, dtype=dtype)
+
+    y = gpu.run(
+        "conv2d", x, weights, b, *geometry, False, gpu.out((N, O, *out), dtype), shift=shift
+    )
+    want = conv_oracles.conv2d(x, weights, out, *geometry)
+    np.testing.assert_array_equal(y, want + b[:, None, None])
+    y = gpu.run(
+        "conv2d", x, weights, None, *geometry, True, gpu.out((N, O, *out), dtype), shift=shift
+    )
+    np.testing.assert_array_equal(y, want.clip(0))
+
+    out = tuple(max(1, n - k) for n, k in zip(out, cut, strict=True))
+    dy = whole_numbers(seed + 4, N, O, *out, dtype=dtype)
+    to = gpu.out(x.shape, dtype)
+    dx = gpu.run("conv2d_grad_input", dy, weights, c, size, *geometry, False, to, shift=shift)
+    want = conv_oracles.conv2d_grad_input(dy, weights, size, *geometry)
+    np.testing.assert_array_equal(dx, want + c[:, None, None])
+    dx = gpu.run("conv2d_grad_input", dy, weights, None, size, *geometry, True, to, shift=shift)
+    np.testing.assert_array_equal(dx, want.clip(0))
+
+    sums = O, C * math.prod(kernel), N * math.prod(out)
+    scratch = room(gpu, gpu.module.conv2d_grad_weight_scratch(*sums))
+    to = gpu.out(weights.shape, dtype)
+    dw = gpu.run("conv2d_grad_weight", x, dy, kernel, *geometry, to, scratch, shift=shift)
+    dw = dw[0] if scratch else dw
+    np.testing.assert_array_equal(dw, conv_oracles.conv2d_grad_weight(x, dy, kernel, *geometry))
+
+
+LAYERS = {  # channels small: what matters is the geometry of the models' layers, and every tile
+    "conv 28 to 14": (2, 1, 20, axis_of(28, 3, 2, 1)),
+    "conv 14 to 7": (2, 5, 40, axis_of(14, 3, 2, 1)),
+    "conv 7 x 7": (3, 3, 70, axis_of(7, 3, 1, 1)),
+    "no padding": (1, 2, 17, axis_of(31, 3, 2, 0)),
+    "pointwise": (2, 33, 34, axis_of(3, 1)),
+    "stride past the kernel": (1, 2, 3, axis_of(11, 2, 4)),
+    "dilated and strided": (1, 2, 3, axis_of(13, 3, 2, 2, 2)),
+    "stride past the image": (1, 2, 3, axis_of(3, 2, 9, 1)),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", DTYPES[1])
+def test_convolutions_of_every_kind_of_layer(gpu, layer, dtype):
+    N, C, O, axis = LAYERS[layer]
+    check_convolutions(gpu, N, C, O, axis, axis, dtype)
+
+
+@given(
+    sizes=st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5)),
+    h=axes,
+    w=axes,
+    cut=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+    shift=st.integers(0, 3),
+    seed=seeds,
+)
+def test_convolutions_of_any_geometry(gpu, sizes, h, w, cut, shift, seed):
+    check_convolutions(gpu, *sizes, h, w, np.float32, cut, shift, seed)
+
+
+def test_bad_convolutions_are_named(gpu):
+    x, w = np.zeros((2, 3, 5, 5), np.float32), np.zeros((4, 3, 3, 3), np.float32)
+    y, one, none = gpu.out((2, 4, 3, 3), np.float32), (1, 1), (0, 0)
+    with pytest.raises(ValueError, match=r"y must have shape \(2, 4, 3, 3\), got \(2, 4, 3, 2\)"):
+        gpu.run("conv2d", x, w, None, one, none, one, False, gpu.out((2, 4, 3, 2), np.float32))
+    with pytest.raises(ValueError, match=r"w must have shape \(4, 3, 3, 3\), got \(4, 2, 3, 3\)"):
+        gpu.run("conv2d", x, w[:, :2].copy(), None, one, none, one, False, y)
+    with pytest.raises(ValueError, match="stride and dilation must be at least 1"):
+        gpu.run("conv2d", x, w, None, (0, 1), none, one, False, y)
+    with pytest.raises(ValueError, match="input and padding of a convolution"):
+        gpu.run("conv2d", x, w, None, one, (2**30, 0), one, False, y)
+    with pytest.raises(ValueError, match="x must have 4 dimensions"):
+        gpu.run("conv2d", x[0], w, None, one, none, one, False, y)

@@ -1,0 +1,133 @@
+"""Arrays in device memory through engine, layers, optimiser and files, on the stand-in for CuPy."""
+
+import cuda_build
+import numpy as np
+import pytest
+from cuda_emulation import emulated_device
+
+import minivae as mv
+from minivae import kernels
+from minivae.backend import device_of, to_device, to_numpy
+from minivae.cli import info
+from minivae.tensor import Tensor
+from op_specs import SPECS
+
+F4 = np.float32
+
+
+@pytest.fixture
+def device():
+    with emulated_device() as cupy:
+        yield cupy
+
+
+def on_device(x):
+    return x if x is None else to_device(np.asarray(x), "cuda")
+
+
+def moved(params):
+    """Keyword arguments with their arrays on the device."""
+    return {
+        name: on_device(value) if isinstance(value, np.ndarray) and value.ndim else value
+        for name, value in params.items()
+    }
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_operation_gives_what_it_gives_on_the_cpu(device, name):
+    spec = SPECS[name]
+    rng = np.random.default_rng(3)
+    case = spec.build(*spec.example, rng)
+    again = spec.build(*spec.example, np.random.default_rng(3))
+    results = []
+    for inputs, params in ((case.inputs, case.params), (map(on_device, again.inputs), None)):
+        params = moved(again.params) if params is None else params
+        leaves = [None if x is None else Tensor(x, requires_grad=True) for x in inputs]
+        outputs = spec.fn(*leaves, **params)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = sum(((1 + k) * out * out).sum() for k, out in enumerate(outputs))
+        loss.backward()
+        arrays = [out.data for out in outputs]
+        arrays += [leaf.grad for leaf in leaves if leaf is not None]
+        results.append(arrays)
+    for cpu, gpu in zip(*results, strict=True):
+        assert device_of(cpu) == "cpu" and device_of(gpu) == "cuda"
+        assert gpu.dtype == cpu.dtype and gpu.shape == cpu.shape
+        np.testing.assert_allclose(to_numpy(gpu), cpu, rtol=1e-12, atol=1e-13)
+
+
+@pytest.fixture
+def built():
+    with emulated_device(cuda_build.emulated()) as cupy:
+        yield cupy
+
+
+def serving(kernel, *arrays):
+    """The last part of the name of the module whose function serves."""
+    return kernels.get(kernel, *arrays).__module__.rpartition(".")[2]
+
+
+def test_default_order_on_the_device(built):
+    x = on_device(np.zeros((2, 3), F4))
+    assert serving("reparam_kl_forward", x) == "cuda"
+    assert serving("relu", np.zeros(3, F4)) in ("cpu_layers", "reference_layers")
+    assert serving("relu", x.astype(np.float16)) == "reference_layers"
+    assert info.kernels_used("cuda") == "cuda"
+    with kernels.use("cupy"):
+        assert serving("reparam_kl_forward", x) == "cupy_fused"
+        assert serving("conv2d", x) == "cuda_layers"
+    with kernels.use("reference"):
+        assert serving("reparam_kl_forward", x) == "reference"
+
+
+def test_without_the_extension_cupy_serves(device):
+    x = on_device(np.zeros((2, 3), F4))
+    assert serving("reparam_kl_forward", x) == "cupy_fused"
+    assert serving("conv2d", x) == "reference_layers"
+    assert info.kernels_used("cuda") == "cupy"
+    with pytest.raises(mv.KernelUnavailable, match="'cuda' is not available"), kernels.use("cuda"):
+        pytest.fail("entered")
+
+
+def test_arrays_of_two_places_do_not_mix(built):
+    x = np.zeros((2, 3), F4)
+    with pytest.raises(TypeError, match="relu_backward: arrays on cpu and cuda do not mix"):
+        kernels.get("relu_backward", x, on_device(x))
+
+
+@pytest.mark.parametrize("name", ["cpu", "numba", "cuda", "cupy"])
+def test_a_forced_variant_refuses_arrays_of_the_other_place(built, name):
+    if name in kernels.reasons():
+        pytest.skip(kernels.reasons()[name])
+    x = np.zeros((2, 3), F4)
+    x = on_device(x) if name in ("cpu", "numba") else x
+    place = "on a GPU" if name in ("cpu", "numba") else "in host memory"
+    with kernels.use(name), pytest.raises(mv.KernelUnavailable, match=f"it lives {place}"):
+        kernels.get("bce_with_logits", x)
+
+
+def test_rungs_of_a_ladder(built):
+    """A rung is run where a kernel has it, and refused where it has not."""
+    a = on_device(np.ones((2, 3), F4))
+    noise = (1, 2)
+    expected = None
+    for rung in range(1, 6):
+        with kernels.use(f"cuda:{rung}"):
+            forward = kernels.get("reparam_kl_forward", a)
+            assert forward.keywords == {"version": rung}
+            z, _ = forward(a, a, noise)
+            product = kernels.get("matmul", a)(a, a.T)
+            assert serving("bce_with_logits", a) == "cuda"  # it has but one version
+        expected = to_numpy(z) if expected is None else expected
+        np.testing.assert_allclose(to_numpy(z), expected, rtol=1e-6)
+        np.testing.assert_array_equal(to_numpy(product), np.full((2, 2), 3))
+    with pytest.raises(mv.KernelUnavailable, match="no kernel has that version"):
+        with kernels.use("cuda:6"):
+            pytest.fail("entered")
+
+
+def test_info_tells_of_the_device_and_the_extension(built):
+    lines = [" ".join(line.split()) for line in info.info().splitlines()]
+    assert "cuda yes" in lines and "name emulated device" in lines and "driver 13.0" in lines
+    assert any(line.startswith("extension yes, ") for line in lines)
+    assert any(line.startswith("cuBLASLt") and line.endswith("TF32 off") for line in lines)

@@ -1,0 +1,152 @@
+"""Whole runs on the stand-in device: trainer, checkpoints, evaluation, pictures."""
+
+import csv
+
+import cuda_build
+import numpy as np
+import pytest
+from cuda_emulation import emulated_device
+
+import minivae as mv
+from minivae import models, optim
+from minivae.atomic_write import OutputFolder
+from minivae.backend import device_of, to_device
+from minivae.data import PixelBatches
+from minivae.evaluation.held_out import evaluate, posterior_means
+from minivae.training import checkpoint, cuda_graph
+from minivae.training.trainer import EagerStep, Trainer
+from minivae.viz import plots
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (14, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture
+def device():
+    with emulated_device(cuda_build.emulated()) as cupy:
+        yield cupy
+
+
+def trainer(out, device, *, epochs=2, seed=0, make=None):
+    """A ``Trainer`` of a tiny model on a device: three steps an epoch, the last of two images."""
+    model = (make or (lambda: models.MLPVAE(latent_dim=2, hidden=4, seed=seed)))().to(device)
+    adam = optim.Adam(model.parameters(), lr=1e-3)
+    train = PixelBatches(IMAGES, 6, seed=seed, binarize="dynamic")
+    test = PixelBatches(IMAGES[:7], 6, train=False)
+    return Trainer(model, adam, train, test, out, epochs=epochs, seed=seed, warmup=1)
+
+
+def run(folder, device, *, resume=False, **options):
+    """Train in a folder; (metrics, checkpoint's bytes, trainer)."""
+    with OutputFolder(folder) as out:
+        made = trainer(out, device, **options)
+        assert made.resume() == resume
+        made.run()
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = [{k: float(v) for k, v in row.items() if k != "seconds"}
+                for row in csv.DictReader(file)]  # fmt: skip
+    return rows, (folder / "checkpoint.safetensors").read_bytes(), made
+
+
+def test_a_run_gives_what_it_gives_on_the_cpu(device, tmp_path, capsys):
+    expected, _, _ = run(tmp_path / "cpu", "cpu")
+    rows, _, made = run(tmp_path / "cuda", "cuda")
+    assert type(made.step_function) is cuda_graph.CapturedStep
+    assert made.step_function.graph.launches == 3
+    for got, want in zip(rows, expected, strict=True):
+        assert got.keys() == want.keys()
+        for name in want:
+            assert got[name] == pytest.approx(want[name], rel=1e-4), name
+    assert capsys.readouterr().out.count("not in a graph: the shape of the batch is (2,") == 1
+
+
+def test_a_resumed_run_ends_with_the_bytes_of_one_never_stopped(device, tmp_path):
+    _, whole, _ = run(tmp_path / "whole", "cuda", epochs=3)
+    run(tmp_path / "parts", "cuda", epochs=1)
+    rows, parts, _ = run(tmp_path / "parts", "cuda", epochs=3, resume=True)
+    assert parts == whole and len(rows) == 3
+
+
+def test_a_checkpoint_moves_between_cpu_and_device(device, tmp_path):
+    """Arrays come back to the host to be saved, and go where the model is when they are read."""
+    rng = np.random.default_rng(3)
+    model = models.MLPVAE(latent_dim=2, hidden=4, seed=1).to("cuda")
+    adam = optim.Adam(model.parameters())
+    x = to_device(rng.random((6, 784)).astype(np.float32), "cuda")
+    EagerStep(model, adam)(x, mv.Noise(1, 0), 1.0)
+    mv.save(tmp_path / "a", model, adam)
+    other = models.MLPVAE(latent_dim=2, hidden=4, seed=2)
+    other_adam = optim.Adam(other.parameters())
+    checkpoint.load(tmp_path / "a", other, other_adam)
+    for name, array in model.state_dict().items():
+        assert type(array) is np.ndarray
+        np.testing.assert_array_equal(array, other.state_dict()[name])
+    for name, array in adam.state_dict().items():
+        np.testing.assert_array_equal(array, other_adam.state_dict()[name])
+    mv.save(tmp_path / "b", other, other_adam)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    checkpoint.load(tmp_path / "b", model, adam)
+    assert device_of(model.fc1.weight.data) == device_of(adam.m) == "cuda"
+
+
+def test_evaluation_codes_samples_and_pictures(device):
+    cpu = models.MLPVAE(latent_dim=2, hidden=4, seed=1)
+    gpu = models.MLPVAE(latent_dim=2, hidden=4, seed=1).to("cuda")
+    batches = PixelBatches(IMAGES, 6, train=False)
+    results = [
+        evaluate(model, batches.epoch(0), mv.NoiseStream(5)) for model in (cpu, gpu)
+    ]  # fmt: skip
+    assert results[1] == pytest.approx(results[0], rel=1e-5)
+    codes = [posterior_means(model, batches.epoch(0)) for model in (cpu, gpu)]
+    np.testing.assert_allclose(codes[1], codes[0], atol=1e-6)
+    samples = [model.sample(4, mv.Noise(1, 2)).numpy() for model in (cpu, gpu)]
+    np.testing.assert_allclose(samples[1], samples[0], atol=1e-5)
+    x = IMAGES[:4, None].astype(np.float32) / 255
+    again = gpu.reconstruct(to_device(x, "cuda")).numpy()
+    np.testing.assert_allclose(again, cpu.reconstruct(x).numpy(), atol=1e-5)
+    between = gpu.interpolate(to_device(x[0], "cuda"), to_device(x[1], "cuda"), 3).numpy()
+    np.testing.assert_allclose(between, cpu.interpolate(x[0], x[1], 3).numpy(), atol=1e-5)
+    assert plots.png(plots.samples(samples[1], "drawn on the device"))[1:4] == b"PNG"
+
+
+def steps(make, shape, device, graph, count=4):
+    """Losses of a few steps on the same images, in float64: Adam makes much of small roundings."""
+    model = make().to(device, np.float64)
+    step = EagerStep(model, optim.Adam(model.parameters(), lr=1e-3))
+    if graph:
+        step = cuda_graph.CapturedStep(step, pytest.fail)
+    x = to_device(np.random.default_rng(4).random(shape), device)
+    terms = [step(x, mv.Noise(2, i), 1.0) for i in range(count)]
+    assert not graph or step.graph.launches == count - 1
+    state = model.state_dict()
+    return [float(mv.Tensor(t.loss.data).numpy()) for t in terms], state
+
+
+def face(**options):
+    return lambda: models.FaceVAE(3, image_size=16, channels=1, seed=1, **options)
+
+
+LARGER = {
+    "conv": (lambda: models.ConvVAE(latent_dim=2, seed=1), (2, 1, 28, 28)),
+    "face": (face(), (2, 1, 16, 16)),
+    "face, gaussian": (face(likelihood="gaussian"), (2, 1, 16, 16)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGER)
+def test_steps_of_the_convolutional_models(device, name):
+    """Convolutions and batch norm, running statistics included, captured and not."""
+    make, shape = LARGER[name]
+    expected, state = steps(make, shape, "cpu", False)
+    for graph in (False, True):
+        losses, found = steps(make, shape, "cuda", graph)
+        np.testing.assert_allclose(losses, expected, rtol=1e-9)
+        for key in state:
+            np.testing.assert_allclose(found[key], state[key], rtol=1e-6, atol=1e-9)
+
+
+def test_without_a_device_the_reason_is_given():
+    with pytest.raises(RuntimeError, match=r"device 'cuda' is not available: .{10}"):
+        models.MLPVAE().to("cuda")
+    with pytest.raises(ValueError, match="device: expected 'cpu' or 'cuda', got 'gpu'"):
+        models.MLPVAE().to("gpu")

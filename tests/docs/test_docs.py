@@ -1,0 +1,243 @@
+"""The pages of docs/ hold: links, names, numbers, maths that GitHub renders, a row for every op."""
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from minivae import functional as F
+from pages import LINK, kernels_of, link_faults, maths_faults, printed_wrongly, prose, python_names
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+every_page_of_docs = pytest.mark.parametrize("page", PAGES[:-1], ids=lambda p: p.name)
+
+
+@every_page
+def test_links_and_symbols(page):
+    """Every relative link leads somewhere, and every name in one is defined there."""
+    assert link_faults(page) == []
+
+
+@every_page
+def test_inline_maths_survives_markdown(page):
+    """Inline maths keeps to what GitHub passes on unchanged; the rest goes in a ```math block."""
+    assert maths_faults(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[page](nowhere.md)", "no such file"),
+        ("[part](elbo.md#nowhere)", "no such heading"),
+        ("[own part](#nowhere)", "no such heading"),
+        ("[`Mull`](../minivae/ops/basic.py)", "does not define Mull"),
+        ("[`Mul.bakward`](../minivae/ops/basic.py)", "does not define Mul.bakward"),
+        ('[`SPECS["mull"]`](../tests/op_specs.py)', "does not define SPECS"),
+        ("[`adam_elements`](../csrc/math/adam.h)", "does not define adam_elements"),
+        ("[`sqrt`](../csrc/math/adam.h)", "does not define sqrt"),  # called, not defined
+    ],
+)
+def test_planted_link_faults_are_seen(text, fault):
+    """The link checker sees each kind of broken link, and nothing wrong in its mended twin."""
+    (seen,) = link_faults(DOCS / "README.md", text)
+    assert fault in seen
+
+
+def test_good_links_pass():
+    """The other side of the planted faults."""
+    good = (
+        "[a](elbo.md#in-code) [`Mul.backward`](../minivae/ops/basic.py) "
+        '[`SPECS["mul"]`](../tests/op_specs.py) [`adam_element`](../csrc/math/adam.h) '
+        "[`AdamFactors`](../csrc/math/adam.h) [`MV_HD`](../csrc/common/host_device.h)"
+    )
+    assert link_faults(DOCS / "README.md", good) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$a\\, b$", "$a\\|b$", "$\\hat{x}_i$", "$a *b$", "as$x$", "$x$s", "$ x$", "one $ only",
+        "$E[a](b)$", "$a<b$",
+    ],
+)  # fmt: skip
+def test_planted_maths_faults_are_seen(text):
+    """Each of these is rendered wrongly, or might be."""
+    assert maths_faults(text)
+
+
+@every_page_of_docs
+def test_no_line_starts_with_a_comment(page):
+    """Such a line would be a block of HTML, and the Markdown in it would stay as it is typed.
+
+    In the README a comment has a line to itself, which ends that block.
+    """
+    text = prose(page.read_text(encoding="utf-8"))
+    assert re.findall(r"^[\s>]*(?:[-*+]|\d+\.)?\s*<!--.*", text, re.MULTILINE) == []
+
+
+@every_page
+def test_code_on_pages_runs(page):
+    """Blocks of Python run and print what the comments beside them say."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S):
+        assert printed_wrongly(block) == []
+
+
+def test_planted_wrong_output_is_seen():
+    """The test above compares."""
+    assert printed_wrongly("print(1 + 1)  # 3") == [("2", "3")]
+    assert printed_wrongly("print(1 + 1)  # 2   as everybody knows") == []
+
+
+@every_page_of_docs
+def test_pages_are_short(page):
+    """One to two screens each, tables aside."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert sum(len(line.split()) for line in lines if not line.startswith("|")) < 1400
+
+
+@every_page_of_docs
+def test_a_formula_leads_to_its_test(page):
+    """What docs/README.md promises: a page with a formula of its own links a test."""
+    text = page.read_text(encoding="utf-8")
+    assert "```math" not in text or re.search(r"\]\(\.\./tests/(\w+/test_|op_specs\.py)", text)
+
+
+def test_every_page_is_in_the_index():
+    """docs/README.md names every page."""
+    linked = {target for _, target in LINK.findall((DOCS / "README.md").read_text("utf-8"))}
+    assert {p.name for p in DOCS.glob("*.md")} - {"README.md"} <= linked
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def _make():
+    """docs/figures/make.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_make", DOCS / "figures" / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _make()
+NUMBERS = json.loads(make.NUMBERS.read_text())
+
+
+@every_page
+def test_pages_quote_the_measured_numbers(page):
+    """Every marked number is the one in numbers.json."""
+    text = page.read_text(encoding="utf-8")
+    assert make.fill(text, NUMBERS) == text
+
+
+def test_a_stale_number_is_seen():
+    """The test above can fail."""
+    text = "<!--=mixture.total:.3f-->1.001<!--/-->"
+    assert make.fill(text, NUMBERS) == "<!--=mixture.total:.3f-->1.000<!--/-->"
+    with pytest.raises(KeyError):
+        make.fill("<!--=mixture.nobody:.3f-->1<!--/-->", NUMBERS)
+
+
+def test_no_number_is_left_over():
+    """numbers.json holds what the pages quote and nothing else."""
+    quoted = {key for page in PAGES for key, _, _ in make.MARKER.findall(page.read_text("utf-8"))}
+    assert set(NUMBERS) == quoted
+
+
+# Of the size of rounding errors, which differ between machines in their leading digit.
+ROUNDING = {"differences.forward_error", "differences.central_error", "differences.single_error",
+            "differences.chosen_error", "differences.linear_narrow"}  # fmt: skip
+STEPS = {"differences.forward_step", "differences.central_step", "differences.single_step"}
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        pytest.param(topic, marks=pytest.mark.slow) if topic == "autoencoders" else topic
+        for topic in make.TOPICS
+    ],
+)
+def test_numbers_can_be_measured_again(topic):
+    """Each topic's script gives the numbers on the pages."""
+    measured = make.measure(topic)
+    wanted = {key: value for key, value in NUMBERS.items() if key.startswith(f"{topic}.")}
+    # Not without MNIST; see blur.measure.
+    assert wanted.keys() - measured.keys() <= {"blur.floor_mnist"}
+    for key in wanted.keys() & measured.keys():
+        factor = 30 if key in ROUNDING | STEPS else None
+        if factor:
+            assert wanted[key] / factor < measured[key] < wanted[key] * factor, key
+        else:
+            assert measured[key] == pytest.approx(wanted[key], rel=0.01, abs=1e-12), key
+
+
+@pytest.mark.parametrize("topic", make.TOPICS)
+def test_figures_are_there_and_small(topic):
+    """Every figure a topic draws is in the folder, and small enough to live in a repository."""
+    for name in make._module(topic).FIGURES:
+        assert (DOCS / "figures" / name).stat().st_size < 200_000
+
+
+def test_figures_can_be_drawn(tmp_path, monkeypatch):
+    """Drawing works and gives the same bytes twice."""
+    pytest.importorskip("matplotlib")
+    module = _make()
+    contents = []
+    for i in range(2):
+        monkeypatch.setattr(module, "HERE", tmp_path / str(i))
+        module.HERE.mkdir()
+        sys.path.insert(0, str(DOCS / "figures"))
+        try:
+            module.draw("mixture")
+        finally:
+            sys.path.remove(str(DOCS / "figures"))
+        contents.append((module.HERE / "mixture.svg").read_bytes())
+    assert contents[0] == contents[1]
+    assert b"<svg" in contents[0]
+
+
+# ---------------------------------------------------------------- the table of operations
+
+
+def table_rows():
+    """{operation: the five cells of its row} of ops.md."""
+    rows = {}
+    for line in (DOCS / "ops.md").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\| `(\w+)` \|", line):
+            assert match[1] not in rows, f"two rows for {match[1]}"
+            rows[match[1]] = [cell.strip() for cell in line.strip("|").split("|")]
+    return rows
+
+
+ROWS = table_rows()
+
+
+def test_every_operation_has_a_row():
+    """ops.md has the functions of minivae.functional, each once."""
+    assert set(ROWS) == set(F.__all__)
+
+
+@pytest.mark.parametrize("op", sorted(F.__all__))
+def test_a_row_leads_from_derivation_to_kernel(op):
+    """Derivation with a heading, class with forward and backward, gradient test, its kernels."""
+    _, derivation, cls, spec, kernel = ROWS[op]
+    ((_, target),) = LINK.findall(derivation)
+    page, _, anchor = target.partition("#")
+    assert anchor, f"{op}: the derivation names no section"
+    ((name, target),) = LINK.findall(cls)
+    name, path = name.strip("`"), (DOCS / target).resolve()
+    names = python_names(path.read_text(encoding="utf-8"))
+    assert {name, f"{name}.forward", f"{name}.backward", op} <= names
+    assert LINK.findall(spec) == [(f'`SPECS["{op}"]`', "../tests/op_specs.py")]
+    linked = {label.strip("`") for label, _ in LINK.findall(kernel)}
+    assert kernels_of(path, name) <= linked, f"{op}: a kernel is missing from its row"
+    assert bool(linked) == bool(kernels_of(path, name))
+    # And back: the module says where its maths is derived.
+    assert f"docs/{page}" in ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

@@ -1,0 +1,238 @@
+"""Building and installing: with no compiler the package still installs, says so and works."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pybind11")
+pytest.importorskip("setuptools")
+
+import cuda_build
+
+ROOT = Path(__file__).parents[2]
+SENTENCE = "minivae: minivae._cpu was not built ("
+CUDA_SENTENCE = "minivae: minivae._cuda was not built ("
+
+
+def run(*command, cwd, **environment):
+    """Run Python with these environment variables; the finished process, outputs as one text."""
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def build(tmp_path, **environment):
+    """Build into tmp_path, so that the checkout stays as it is; only what is asked for."""
+    environment = {"MINIVAE_CPU": "0", "MINIVAE_CUDA": "0", **environment}
+    return run(
+        "setup.py", "build_ext", "-b", tmp_path / "lib", "-t", tmp_path / "tmp",
+        cwd=ROOT, **environment,
+    )  # fmt: skip
+
+
+NO_COMPILER = {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"}
+
+
+@pytest.mark.parametrize(
+    "environment, reason",
+    [
+        ({**NO_COMPILER, "MINIVAE_CPU": "auto"}, "/nonexistent/"),
+        ({"MINIVAE_CPU": "0"}, "MINIVAE_CPU=0"),
+    ],
+)
+def test_build_goes_on_and_says_why_in_one_line(tmp_path, environment, reason):
+    process = build(tmp_path, **environment)
+    assert process.returncode == 0, process.stdout
+    lines = [line for line in process.stdout.splitlines() if line.startswith(SENTENCE)]
+    assert len(lines) == 1 and reason in lines[0] and len(lines[0]) < 250
+    note = tmp_path / "lib" / "minivae" / "_cpu_not_built.txt"
+    assert reason in note.read_text()
+    names = sorted(path.name for path in note.parent.iterdir())
+    assert names == [note.name, "_cuda_not_built.txt"]
+
+
+def test_build_fails_when_the_extension_was_demanded(tmp_path):
+    process = build(tmp_path, MINIVAE_CPU="1", **NO_COMPILER)
+    assert process.returncode != 0 and SENTENCE not in process.stdout
+
+
+def test_a_switch_with_another_value_is_refused(tmp_path):
+    process = build(tmp_path, MINIVAE_CPU="yes")
+    assert process.returncode != 0
+    assert "MINIVAE_CPU must be auto, 0 or 1, not 'yes'" in process.stdout
+
+
+# ---- CUDA ----------------------------------------------------------------------------------------
+
+NO_NVCC = {"CUDA_HOME": "", "CUDA_PATH": "", "PATH": "/nonexistent"}
+
+
+def fake_nvcc(root, script):
+    """A CUDA_HOME whose nvcc is this shell script."""
+    nvcc = root / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text(f"#!/bin/sh\n{script}\n")
+    nvcc.chmod(0o755)
+    return {"CUDA_HOME": str(root)}
+
+
+def test_without_nvcc_the_build_goes_on_and_says_why(tmp_path):
+    process = build(tmp_path, MINIVAE_CUDA="auto", **NO_NVCC)
+    assert process.returncode == 0, process.stdout
+    assert process.stdout.count(CUDA_SENTENCE + "no nvcc in CUDA_HOME, CUDA_PATH or PATH)") == 1
+    note = tmp_path / "lib" / "minivae" / "_cuda_not_built.txt"
+    assert note.read_text() == "no nvcc in CUDA_HOME, CUDA_PATH or PATH\n"
+
+
+def test_a_broken_nvcc_is_named(tmp_path):
+    broken = fake_nvcc(tmp_path / "cuda", "echo no such architecture >&2; exit 3")
+    process = build(tmp_path, MINIVAE_CUDA="auto", **broken, **NO_COMPILER)
+    assert process.returncode == 0, process.stdout
+    assert process.stdout.count(CUDA_SENTENCE) == 1
+
+
+def test_build_fails_when_cuda_was_demanded(tmp_path):
+    process = build(tmp_path, MINIVAE_CUDA="1", **NO_NVCC)
+    assert process.returncode != 0 and "no nvcc in CUDA_HOME" in process.stdout
+
+
+def test_cuda_switch_with_another_value_is_refused(tmp_path):
+    process = build(tmp_path, MINIVAE_CUDA="on")
+    assert process.returncode != 0
+    assert "MINIVAE_CUDA must be auto, 0 or 1, not 'on'" in process.stdout
+
+
+@pytest.fixture
+def setup_py(monkeypatch):
+    """setup.py as a module; it looks for sources relative to the checkout."""
+    monkeypatch.chdir(ROOT)
+    spec = importlib.util.spec_from_file_location("minivae_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_nvcc_is_found_and_never_sees_pybind11(setup_py, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", fake_nvcc(tmp_path / "home", "")["CUDA_HOME"])
+    monkeypatch.setenv("CUDA_PATH", fake_nvcc(tmp_path / "path", "")["CUDA_HOME"])
+    assert setup_py.find_nvcc() == str(tmp_path / "home" / "bin" / "nvcc")
+    monkeypatch.delenv("CUDA_HOME")
+    assert setup_py.find_nvcc() == str(tmp_path / "path" / "bin" / "nvcc")
+    command = setup_py.nvcc_command("nvcc")
+    assert [word for word in command if word.startswith("-I")] == ["-Icsrc"]
+    for source in setup_py.cuda.sources:
+        bound = Path(source).parent.name == "cuda" and Path(source).parent.parent.name == "bind"
+        assert ("pybind11" in (ROOT / source).read_text()) <= bound, source
+        assert "emulated" not in Path(source).parts
+
+
+def targets(setup_py):
+    words = [w for w in setup_py.nvcc_command("nvcc") if w.startswith("-gencode=")]
+    return [word.removeprefix("-gencode=arch=compute_").split(",code=") for word in words]
+
+
+def test_architectures(setup_py, monkeypatch):
+    monkeypatch.delenv("MINIVAE_CUDA_ARCH", raising=False)
+    assert targets(setup_py) == [
+        ["75", "[sm_75]"],
+        ["80", "[sm_80,sm_86,sm_89]"],
+        ["90", "[sm_90,compute_90]"],
+    ]
+    for chosen in ("80;90", "8.0, 9.0", " 80 90 "):
+        monkeypatch.setenv("MINIVAE_CUDA_ARCH", chosen)
+        assert targets(setup_py) == [["80", "[sm_80]"], ["90", "[sm_90,compute_90]"]]
+
+
+def test_a_rebuild_leaves_the_old_file_to_who_has_it_open(setup_py, tmp_path):
+    """Written under another name and renamed: an extension that is mapped does not change."""
+    from setuptools import Distribution
+
+    old, new = tmp_path / "_cpu.so", tmp_path / "built.so"
+    old.write_bytes(b"old" * 1000)
+    new.write_bytes(b"new" * 1000)
+    with old.open("rb") as mapped:
+        setup_py.OptionalBuild(Distribution()).copy_file(str(new), str(old))
+        assert mapped.read() == b"old" * 1000
+    assert old.read_bytes() == b"new" * 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_cpu.so", "built.so"]
+
+
+def test_a_built_extension_imports_without_a_device():
+    """And says what is missing when it is asked."""
+    if importlib.util.find_spec("minivae._cuda") is None:
+        pytest.skip("minivae._cuda is not built")
+    program = (
+        "from minivae import _cuda; print(_cuda.compiler, _cuda.architectures); _cuda.device()"
+    )
+    process = run("-c", program, cwd=ROOT, CUDA_VISIBLE_DEVICES="-1")
+    assert process.returncode == 1 and "CUDA " in process.stdout and "sm_" in process.stdout
+    assert "RuntimeError: asking for the current device failed: cudaError" in process.stdout
+
+
+@pytest.mark.slow
+def test_pip_install_without_a_compiler(tmp_path):
+    """From a copy of the source: it installs, computes and names the reason."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    unwanted = shutil.ignore_patterns("__pycache__", "*.so", "*_not_built.txt")
+    for name in ("csrc", "minivae"):
+        shutil.copytree(ROOT / name, source / name, ignore=unwanted)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    process = run(
+        "-m", "pip", "install", "-v", "--no-build-isolation", "--no-deps", "--no-index",
+        "--disable-pip-version-check", "--target", target, source,
+        cwd=tmp_path, MINIVAE_CPU="auto", MINIVAE_CUDA="auto", **(NO_COMPILER | NO_NVCC),
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout
+    assert process.stdout.count(SENTENCE) == process.stdout.count(CUDA_SENTENCE) == 1
+    program = (
+        # An editable install of the checkout would serve what is missing here.
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'Editable' not in repr(f)];"
+        "import minivae as mv; print(mv.__file__, mv.kernels.reasons()['cpu']);"
+        "print(mv.Noise(0, 0).normal(3).shape)"
+    )
+    process = run("-c", program, cwd=tmp_path, PYTHONPATH=str(target))
+    assert process.returncode == 0, process.stdout
+    assert str(target) in process.stdout and "(3,)" in process.stdout
+    assert "not built: " in process.stdout and "/nonexistent/" in process.stdout
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_what_building_and_testing_take(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    unwanted = shutil.ignore_patterns("__pycache__", "*.so", "*_not_built.txt", ".hypothesis")
+    for name in ("benchmarks", "csrc", "docs", "examples", "minivae", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=unwanted)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(ROOT / name, source)
+    expected = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()}
+    process = run("setup.py", "-q", "sdist", "--dist-dir", tmp_path, cwd=source)
+    assert process.returncode == 0, process.stdout
+    (archive,) = tmp_path.glob("minivae-*.tar.gz")
+    with tarfile.open(archive) as file:
+        held = {name.partition("/")[2] for name in file.getnames()}
+    assert expected - held == set()
+    assert not [name for name in held if name.endswith((".so", ".pyc"))]
+
+
+def test_tests_of_an_installed_package_do_without_the_source(tmp_path, monkeypatch):
+    """Beside tests alone, as for a wheel, nothing is there to compile the stand-in for a GPU."""
+    if why := cuda_build.missing():
+        pytest.skip(why)
+    monkeypatch.setattr(cuda_build, "CSRC", tmp_path / "csrc")
+    assert cuda_build.missing() == "csrc is not beside the tests"
+
+
+def test_the_stand_in_is_compiled_where_the_package_would_be(monkeypatch):
+    monkeypatch.setenv("CXX", NO_COMPILER["CXX"])
+    assert cuda_build.missing() == f"CXX={NO_COMPILER['CXX']} names no compiler"

@@ -1,0 +1,236 @@
+"""Who may import whom: a lower layer never knows a higher one.
+
+cli, examples, benchmarks -> training, viz -> evaluation -> models, data -> nn, optim -> ops ->
+tensor, kernels -> backend -> numpy or cupy, and in csrc: bind -> cpu, cuda -> math -> common.
+"""
+
+import ast
+import graphlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PYTHON = sorted(
+    p
+    for folder in ("minivae", "examples", "benchmarks")
+    for p in (ROOT / folder).rglob("*.py")
+    if "build" not in p.parts
+)
+SOURCES = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".inl", ".cuh"}) + [
+    p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".cpp", ".cu"}
+]
+
+# The layers of minivae/, lowest first. A part is a module or folder directly under minivae/; it may
+# import within itself and what ``ALLOWED`` says, and every part has its line there.
+LOW = {"errors", "backend", "kernels", "noise", "tensor"}
+ENGINE = LOW | {"ops", "functional", "nn", "optim"}
+MODELS = ENGINE | {"models", "data"}
+ALLOWED = {
+    "errors": set(),
+    "backend": {"errors"},
+    "kernels": {"backend", "errors", "_cpu", "_cuda"},
+    "noise": {"kernels", "backend", "errors"},
+    "tensor": {"backend", "errors"},
+    "gradcheck": {"tensor", "backend", "errors"},
+    "ops": LOW,
+    "functional": {"ops"},
+    "nn": LOW | {"functional", "ops"},
+    "optim": LOW,
+    "atomic_write": {"errors"},
+    "data": {"kernels", "noise", "atomic_write", "backend", "errors"},
+    "models": ENGINE | {"data"},
+    "evaluation": MODELS,
+    "viz": MODELS | {"evaluation"},
+    "training": MODELS | {"evaluation", "atomic_write"},
+    "cli": MODELS | {"evaluation", "viz", "training", "atomic_write", "_cuda"},
+    "__main__": {"cli"},
+    "__init__": MODELS | {"gradcheck", "training", "viz"},
+}
+HEADERS = {  # what each folder of csrc may include of the others
+    "common": set(),
+    "math": {"common"},
+    "cpu": {"common", "math"},
+    "cuda": {"common", "math"},
+    "bind": {"common", "math", "cpu", "cuda"},
+}
+
+
+def imports(source, module):
+    """Absolute names of everything that the source of ``module`` imports, at any depth of code.
+
+    ``module`` is a dotted name; one that ends in ``.__init__`` is a package.
+    """
+    package = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            # "from .. import kernels" imports a module, "from ..tensor import Tensor" a name
+            yield from (f"{name}.{a.name}" for a in node.names) if name in PACKAGES else [name]
+
+
+PACKAGES = {
+    ".".join(p.parent.relative_to(ROOT).parts) for p in PYTHON if p.name == "__init__.py"
+} | {"minivae"}
+
+
+def part(name):
+    """The part of the package that a dotted name of ours belongs to, or None for others."""
+    first, *rest = name.split(".")
+    return (rest[0] if rest else "__init__") if first == "minivae" else None
+
+
+def back_edges(source, module):
+    """What this module imports and may not, as text."""
+    own, found = part(module), []
+    for name in imports(source, module):
+        top, target = name.split(".")[0], part(name)
+        if top in {"torch", "jax"} and not module.startswith("benchmarks"):
+            found.append(f"{module} imports {name}")
+        if top == "cupy" and own != "backend" and not module.startswith("benchmarks"):
+            found.append(f"{module} imports {name}")
+        if target and own in ALLOWED and target != own and target not in ALLOWED[own]:
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def bad_includes(source, folder):
+    """What a file of csrc/<folder> includes and may not, as text."""
+    found = []
+    for header in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', source, re.MULTILINE):
+        top = header.split("/")[0]
+        ours = top in HEADERS and "/" in header
+        if ours and top != folder and top not in HEADERS[folder]:
+            found.append(header)
+        if (top == "pybind11" or header == "Python.h") and folder != "bind":
+            found.append(header)
+        if re.match(r"cuda|cublas|cub/|cooperative_groups", header) and folder not in {
+            "cuda",
+            "bind",
+        }:
+            found.append(header)
+    return found
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports(path):
+    """No module of ours imports a layer above it, and none imports torch, jax or (but one) cupy."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    assert back_edges(path.read_text(), module) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_includes(path):
+    """Arithmetic knows no machine, kernels know no Python."""
+    folder = path.relative_to(ROOT / "csrc").parts[0]
+    assert bad_includes(path.read_text(), folder) == []
+
+
+def test_oracles_import_nothing_of_ours():
+    """An oracle that calls the code under test proves nothing."""
+    source = (ROOT / "tests" / "oracles.py").read_text()
+    names = {name.split(".")[0] for name in imports(source, "oracles")}
+    assert names - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_every_part_has_a_rule_and_every_rule_a_part():
+    """A part without a rule could import anything; a rule without a part is a renamed one's."""
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in PYTHON]
+    assert set(ALLOWED) == {part(name) for name in names} - {None}
+
+
+def cycle(sources):
+    """A cycle of imports among modules (dotted name -> source), or None."""
+    graph = {}
+    for module, source in sources.items():
+        own = module.removesuffix(".__init__")
+        known = {m.removesuffix(".__init__") for m in sources} - {own}
+        wanted = set()
+        for name in imports(source, module):
+            while name and name not in known:  # a name in a module counts as the module
+                name = name.rpartition(".")[0]
+            wanted.add(name)
+        graph[own] = wanted - {"", "minivae"}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_no_cycles():
+    """Also where no rule is written down, imports go one way."""
+    sources = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts): p.read_text()
+        for p in PYTHON
+        if p.is_relative_to(ROOT / "minivae")
+    }
+    assert cycle(sources) is None
+    sources["minivae.errors"] = "def f():\n    from .training import trainer"
+    assert cycle(sources)
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("minivae.tensor", "from .ops import basic"),
+        ("minivae.tensor", "from . import functional"),
+        ("minivae.kernels.reference", "from ..tensor import Tensor"),
+        ("minivae.kernels.cpu", "from .. import tensor"),
+        ("minivae.kernels.__init__", "import minivae.tensor"),
+        ("minivae.kernels.cpu", "def f():\n    from ..tensor import Tensor"),
+        ("minivae.ops.basic", "from .. import nn"),
+        ("minivae.nn", "from . import models"),
+        ("minivae.nn", "from .optim import Adam"),
+        ("minivae.data.mnist", "from ..training.trainer import fit"),
+        ("minivae.gradcheck", "from .ops.basic import mul"),
+        ("minivae.backend", "from .tensor import Tensor"),
+        ("minivae.kernels.cpu", "import cupy as cp"),
+        ("minivae.models.mlp", "import torch"),
+        ("minivae.training.trainer", "def f():\n    import jax.numpy"),
+        ("examples.mnist_vae", "from torch import nn"),
+    ],
+)
+def test_a_planted_back_edge_is_seen(module, line):
+    """The rules above are not vacuous."""
+    assert back_edges(line, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("minivae.tensor", "from .backend import array_module\nimport numpy"),
+        ("minivae.kernels.__init__", "from . import reference"),
+        ("minivae.kernels.cpu", "from .. import _cpu"),
+        ("minivae.backend", "def f():\n    import cupy"),
+        ("benchmarks.train_step", "import torch"),
+        ("minivae.ops.conv", "from .. import kernels\nfrom . import basic"),
+    ],
+)
+def test_a_right_edge_is_not_reported(module, line):
+    """Nor do they refuse what is allowed."""
+    assert not back_edges(line, module)
+
+
+@pytest.mark.parametrize(
+    ("folder", "line", "wrong"),
+    [
+        ("math", '#include "cpu/table.h"', True),
+        ("math", "#include <pybind11/numpy.h>", True),
+        ("cpu", "  #  include <Python.h>", True),
+        ("cpu", '#include "bind/array_args.h"', True),
+        ("common", "#include <cuda_runtime.h>", True),
+        ("math", '#include "common/host_device.h"', False),
+        ("bind", "#include <pybind11/pybind11.h>", False),
+        ("cuda", "#include <cuda_runtime.h>", False),
+        ("cpu", "#include <cmath>", False),
+    ],
+)
+def test_a_planted_include_is_seen(folder, line, wrong):
+    """The same for headers."""
+    assert bool(bad_includes(line, folder)) == wrong

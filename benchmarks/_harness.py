@@ -1,4 +1,4 @@
-"""What every benchmark shares: the environment, percentiles, child processes, README tables.
+"""What every benchmark shares: the environment, percentiles, child processes, tables of the pages.
 
 Each contender runs in a process of its own, so that thread pools and allocator settings of one
 never slow another; the processes are run in turn, so that drift of the machine hits all alike.

@@ -28,11 +28,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from _harness import (
-    ROOT,
     environment,
     markdown_table,
     percentiles,
-    replace_between_markers,
     run_child,
     write_json,
 )
@@ -246,7 +244,7 @@ def line(row):
 
 
 def table(record):
-    """The README's table: cold, each contender beside the fastest of this project's own."""
+    """The page's table: cold, each contender beside the fastest of this project's own."""
     rows = []
     for row in record["rows"]:
         if row["state"] == "cold":
@@ -306,7 +304,6 @@ def main(argv=None):
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--csv", help="write the rows here")
     parser.add_argument("--plot", help="draw the roofline here")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--from-json", help="measure nothing, take this record")
     args = parser.parse_args(argv)
     if args.from_json:
@@ -348,10 +345,6 @@ def main(argv=None):
     if args.plot:
         plot(record, args.plot)
     print(table(record))
-    if args.readme:
-        replace_between_markers(
-            ROOT / "README.md", f"kernels_{record['device']}", table(record)
-        )  # fmt: skip
     if wrong:
         raise SystemExit("\n".join(wrong))
 

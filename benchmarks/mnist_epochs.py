@@ -14,10 +14,8 @@ from importlib.metadata import version
 
 import numpy as np
 from _harness import (
-    ROOT,
     environment,
     markdown_table,
-    replace_between_markers,
     run_child,
     write_json,
 )
@@ -93,7 +91,6 @@ def main(argv=None):
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", help="write the record here")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--child", choices=["minivae", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:
@@ -110,16 +107,13 @@ def main(argv=None):
     for _ in range(args.repeats):
         for side, runs in record["runs"].items():
             runs.append(run_child(__file__, "--child", side, "--epochs", args.epochs, *folder))
-    text = table(record)
-    print(text)
+    print(table(record))
     if args.json:
         write_json(args.json, record)
-    if args.readme:
-        replace_between_markers(ROOT / "README.md", "mnist_epochs", text)
 
 
 def table(record):
-    """The README's table of a record."""
+    """A record as a table."""
     runs, env = record["runs"], record["environment"]
     rows = []
     for side, results in runs.items():

@@ -1,4 +1,4 @@
-"""Add a line to the log of docs/performance.md: what a step of each model costs as the tree is now.
+"""Add a line to docs/performance-log.md: what a step of each model costs as the tree is now.
 
     python benchmarks/performance_log.py "what was changed"
 
@@ -23,7 +23,7 @@ from _harness import (
 )
 from _step_contenders import CONTENDERS, WORKLOADS
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "performance-log.md"
 LOG = ROOT / "benchmarks" / "results" / "performance_log.json"
 
 

@@ -16,12 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from _harness import (
-    ROOT,
     environment,
     markdown_table,
     peak_memory_mib,
     percentiles,
-    replace_between_markers,
     run_child,
     write_json,
 )
@@ -68,7 +66,7 @@ def compare(name, contenders, repeats):
 
 
 def table(record):
-    """The README's table of a record."""
+    """A record as a table."""
     rows = []
     for name, runs in record["models"].items():
         step = f"{WORKLOADS[name].model} b{WORKLOADS[name].batch}"
@@ -139,7 +137,6 @@ def main(argv=None):
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contender")
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--plot", help="draw the record here")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--profile", action="store_true", help="print minivae's time by operation")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -165,8 +162,6 @@ def main(argv=None):
         write_json(args.json, record)
     if args.plot:
         plot(record, args.plot)
-    if args.readme:
-        replace_between_markers(ROOT / "README.md", "train_step", table(record))
 
 
 if __name__ == "__main__":

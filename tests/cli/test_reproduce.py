@@ -218,38 +218,3 @@ def test_the_objectives_of_table_1(reproduce):
         **{f"VAE {k}": (objectives.sampled_elbo, k) for k in (1, 5, 50)},
         **{f"IWAE {k}": (objectives.iwae, k) for k in (5, 50)},
     }
-
-
-# ---- the table
-
-
-@pytest.fixture
-def readme_table(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    yield importlib.import_module("reproductions")
-    for name in ("reproductions", "_harness"):
-        sys.modules.pop(name, None)
-
-
-def test_the_table_tells_inside_from_outside(readme_table):
-    line = {
-        "recipe": "r", "form": "full", "variant": "v", "metric": "m", "value": "1.234",
-        "low": "1", "high": "2", "published": "1.5", "epochs": "3", "date": "d", "commit": "c",
-        "device": "x", "kernels": "cpu", "seconds": "90",
-    }  # fmt: skip
-    made = readme_table.table([
-        line, {**line, "value": "2.5"}, {**line, "low": "", "high": "", "form": "short"},
-        {**line, "low": "0", "high": "inf"},
-    ]).splitlines()  # fmt: skip
-    assert (
-        len(made) == 6 and made[2] == "| r | v | m | 1.5 | 1-2 | 1.23 | 3 | 2 | x, cpu | d | `c` |"
-    )
-    assert "2.50 (outside)" in made[3]
-    assert "| v (short) | m | 1.5 |  | 1.23 |" in made[4]
-    assert "| above 0 | 1.23 |" in made[5]
-
-
-def test_what_is_recorded_can_be_read(readme_table):
-    if readme_table.RECORD.exists():
-        with open(readme_table.RECORD, newline="") as file:
-            assert readme_table.table(csv.DictReader(file)).count("\n") >= 2

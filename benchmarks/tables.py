@@ -1,0 +1,183 @@
+"""Make the tables of README.md and docs/ from the records in benchmarks/results.
+
+    python benchmarks/tables.py            say which tables are not what the records give; exit 1
+    python benchmarks/tables.py --write    write them into the pages
+
+A table stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``; ``TABLES`` has the names.
+"""
+
+import argparse
+import csv
+import json
+import sys
+
+import mnist_epochs
+import train_step
+from _harness import ROOT, markdown_table, replace_between_markers
+
+import kernels
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def recorded(name):
+    """The record ``name``.json."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def runs():
+    """{name: record} of the runs that record_run.py has put on record."""
+    return {p.stem: json.loads(p.read_text()) for p in sorted((RESULTS / "runs").glob("*.json"))}
+
+
+def reproduced():
+    """The rows that examples/reproduce.py recorded, as dicts of text."""
+    with open(RESULTS / "reproductions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def losses_table(records):
+    """One row per run: what was trained and the test loss it reached."""
+    rows = []
+    for name, entry in records.items():
+        s = entry["summary"]
+        rows.append([
+            name, s["dataset"], s["model"], s["epochs"], s["seed"], f"{s['test_loss']:.2f}",
+            f"{s['test_rec']:.2f}", f"{s['test_kl']:.2f}", f"{s['seconds']:.0f}",
+        ])  # fmt: skip
+    header = ["run", "data", "model", "epochs", "seed", "test loss", "rec", "KL", "seconds"]
+    return markdown_table(header, rows)
+
+
+def edits_table(records):
+    """One row per attribute: how often the classifier saw it, how near to the truth it was."""
+    rows = []
+    for name, entry in records.items():
+        edits = entry["summary"].get("edits", {})
+        for attribute, scores in edits.items():
+            if attribute == "classifier_accuracy":
+                continue
+            agreement = scores["agreement"]
+            plain, edited = agreement["reconstructed"], agreement["strength 1.5"]
+            truth = scores.get("counterfactual", {}).get("from originals")
+            gain = "unknown"
+            if truth:
+                errors = (f"{truth[start]:.4f}" for start in ("nothing", "pixel", "latent"))
+                gain = f"{truth['gain']:.4f} ± {truth['gain_standard_error']:.4f}"
+                gain = f"{' / '.join(errors)}, {gain}"
+            rows.append([
+                name, attribute, f"{edits['classifier_accuracy'][attribute]:.0%}",
+                f"{plain['without']:.0%} → {edited['added']:.0%}",
+                f"{1 - plain['with']:.0%} → {edited['removed']:.0%}", gain,
+            ])  # fmt: skip
+    header = [
+        "run", "attribute", "classifier right on originals", "seen after adding (before → after)",
+        "not seen after removing", "distance to the truth: nothing / pixel / latent, gain",
+    ]  # fmt: skip
+    return markdown_table(header, rows)
+
+
+def reproductions_table(lines):
+    """One row per metric of a run, in recorded order, beside the published figure."""
+    rows = [
+        [
+            line["recipe"], run_name(line), line["metric"], line["published"], accepted(line),
+            f"{float(line['value']):.2f}{verdict(line)}", line["epochs"],
+            f"{float(line['seconds']) / 60:.0f}", f"{line['device']}, {line['kernels']}",
+            line["date"], f"`{line['commit']}`",
+        ]
+        for line in lines
+    ]  # fmt: skip
+    header = [
+        "recipe", "run", "metric", "published", "accepted", "here", "epochs", "minutes", "on",
+        "date", "commit",
+    ]  # fmt: skip
+    return markdown_table(header, rows)
+
+
+def run_name(line):
+    """The variant, marked where it is not the published schedule."""
+    return line["variant"] + ("" if line["form"] == "full" else f" ({line['form']})")
+
+
+def accepted(line):
+    """The band as text; empty where the value is not judged."""
+    if not line["low"]:
+        return ""
+    low, high = float(line["low"]), float(line["high"])
+    return f"above {low:g}" if high == float("inf") else f"{low:g}-{high:g}"
+
+
+def verdict(line):
+    """Words for a value outside its band."""
+    if not line["low"] or float(line["low"]) <= float(line["value"]) <= float(line["high"]):
+        return ""
+    return " (outside)"
+
+
+def headlines():
+    """The five results of the README."""
+
+    def found(recipe, variant=""):
+        lines = [r for r in reproduced() if r["recipe"] == recipe and variant in r["variant"]]
+        return [float(line["value"]) for line in lines], lines[0]["published"]
+
+    def seconds(side):
+        return sorted(run["seconds"] for run in epochs["runs"][side])[1]
+
+    example, example_published = found("pytorch-example")
+    (nll,), nll_published = found("static-400-40", "two layers")
+    epochs, face = recorded("mnist_epochs"), recorded("train_step")["models"]["face"]
+    *_, (_, _, _, noticed, same_result, _) = recorded("reliability/mutation")["rows"]
+    rows = [
+        ["Test loss of PyTorch's VAE example, grey MNIST, three seeds",
+         f"{min(example):.2f} to {max(example):.2f}", f"{example_published} published"],
+        ["-log p(x) of binary MNIST, two layers of 400, 40 latents",
+         f"{nll:.2f}", f"{nll_published} published"],
+        ["Ten epochs of MNIST, training and testing", f"{seconds('minivae'):.0f} s",
+         f"{seconds('torch'):.0f} s PyTorch"],
+        ["One step of the face model, 16 pictures of 256 x 256",
+         f"{face['minivae']['median']:.0f} ms",
+         f"{face['torch-best']['median']:.0f} ms PyTorch at its best"],
+        ["Small errors planted in the maths that a test notices", f"{noticed} of {noticed}",
+         f"{same_result} more change no result"],
+    ]  # fmt: skip
+    return markdown_table(["", "here", "beside it"], rows)
+
+
+RESULTS_PAGE = ROOT / "docs" / "results.md"
+PERFORMANCE_PAGE = ROOT / "docs" / "performance.md"
+TABLES = {
+    "headlines": (ROOT / "README.md", headlines),
+    "runs": (RESULTS_PAGE, lambda: losses_table(runs())),
+    "edits": (RESULTS_PAGE, lambda: edits_table(runs())),
+    "reproductions": (RESULTS_PAGE, lambda: reproductions_table(reproduced())),
+    "train_step": (PERFORMANCE_PAGE, lambda: train_step.table(recorded("train_step"))),
+    "mnist_epochs": (PERFORMANCE_PAGE, lambda: mnist_epochs.table(recorded("mnist_epochs"))),
+    "kernels_cpu": (PERFORMANCE_PAGE, lambda: kernels.table(recorded("kernels_cpu"))),
+}
+
+
+def stale():
+    """The names of tables that are not what the records give."""
+    return [
+        name
+        for name, (page, make) in TABLES.items()
+        if f"<!-- {name}:begin -->\n{make()}\n<!-- {name}:end -->" not in page.read_text()
+    ]
+
+
+def main(argv=None):
+    """Compare the pages with the records, or write the pages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="write the tables into the pages")
+    args = parser.parse_args(argv)
+    if args.write:
+        for name, (page, make) in TABLES.items():
+            replace_between_markers(page, name, make())
+    elif names := stale():
+        raise SystemExit(f"not what the records give, python benchmarks/tables.py --write: {names}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

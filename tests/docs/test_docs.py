@@ -76,10 +76,10 @@ def test_planted_maths_faults_are_seen(text):
 def test_no_line_starts_with_a_comment(page):
     """Such a line would be a block of HTML, and the Markdown in it would stay as it is typed.
 
-    In the README a comment has a line to itself, which ends that block.
+    A comment that has a line to itself ends that block.
     """
     text = prose(page.read_text(encoding="utf-8"))
-    assert re.findall(r"^[\s>]*(?:[-*+]|\d+\.)?\s*<!--.*", text, re.MULTILINE) == []
+    assert re.findall(r"^[\s>]*(?:[-*+]|\d+\.)?\s*<!--.*?-->.+$", text, re.MULTILINE) == []
 
 
 @every_page
@@ -107,6 +107,13 @@ def test_a_formula_leads_to_its_test(page):
     """What docs/README.md promises: a page with a formula of its own links a test."""
     text = page.read_text(encoding="utf-8")
     assert "```math" not in text or re.search(r"\]\(\.\./tests/(\w+/test_|op_specs\.py)", text)
+
+
+def test_status_names_every_cuda_source():
+    """The list of what has not run on a GPU is complete."""
+    text = (DOCS / "status.md").read_text("utf-8").partition("## Not run on a GPU")[2]
+    sources = {path.stem for path in (ROOT / "csrc" / "cuda").glob("*.cu")}
+    assert sources and sources <= set(re.findall(r"`(\w+)`", text))
 
 
 def test_every_page_is_in_the_index():

@@ -53,6 +53,7 @@ cuda = Pybind11Extension(
     extra_link_args=["-pthread"],
 )
 EXTENSIONS = [cpu, cuda]
+RELATIVE_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 SWITCHES = {"minivae._cpu": "MINIVAE_CPU", "minivae._cuda": "MINIVAE_CUDA"}
 
 
@@ -114,6 +115,29 @@ def say(line):
             pass  # no terminal, nobody to tell
 
 
+def description(address):
+    """README.md for a package index, where nothing lies beside it.
+
+    Relative links are led to ``address``; without one their text stays and pictures are left out.
+    """
+
+    def moved(match):
+        image, label, target = match.groups()
+        if not address:
+            return "" if image else label
+        return f"{image}[{label}]({address}/{'raw' if image else 'blob'}/HEAD/{target})"
+
+    parts = Path("README.md").read_text(encoding="utf-8").split("```")
+    parts[::2] = [RELATIVE_LINK.sub(moved, part) for part in parts[::2]]  # what is not code
+    return "```".join(parts)
+
+
+def repository():
+    """The address of the source in pyproject.toml's [project.urls], or None."""
+    found = re.search(r'^Source = "(.+)"$', Path("pyproject.toml").read_text(), re.MULTILINE)
+    return found and found[1].rstrip("/")
+
+
 class OptionalBuild(build_ext):
     """build_ext that survives a missing or broken compiler and leaves a note in its stead."""
 
@@ -167,4 +191,9 @@ class OptionalBuild(build_ext):
 
 if __name__ == "__main__":
     with ParallelCompile("MINIVAE_BUILD_JOBS", default=os.cpu_count() or 1):
-        setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": OptionalBuild})
+        setup(
+            ext_modules=EXTENSIONS,
+            cmdclass={"build_ext": OptionalBuild},
+            long_description=description(repository()),
+            long_description_content_type="text/markdown",
+        )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -236,3 +237,30 @@ def test_tests_of_an_installed_package_do_without_the_source(tmp_path, monkeypat
 def test_the_stand_in_is_compiled_where_the_package_would_be(monkeypatch):
     monkeypatch.setenv("CXX", NO_COMPILER["CXX"])
     assert cuda_build.missing() == f"CXX={NO_COMPILER['CXX']} names no compiler"
+
+
+def relative_links(text):
+    """The targets of Markdown links and pictures that are no address."""
+    return re.findall(r"\]\((?!https?:)([^)]*)\)", re.sub(r"(?ms)^```.*?^```$", "", text))
+
+
+def test_an_index_is_shown_no_relative_link(tmp_path):
+    process = run("setup.py", "-q", "egg_info", "-e", tmp_path, cwd=ROOT)
+    assert process.returncode == 0, process.stdout
+    shown = (tmp_path / "minivae.egg-info" / "PKG-INFO").read_text("utf-8")
+    assert "\n# minivae\n" in shown and "text/markdown" in shown
+    assert relative_links(shown) == []
+    assert relative_links((ROOT / "README.md").read_text("utf-8"))  # the test can fail
+
+
+def test_links_lead_to_the_repository_when_there_is_one(setup_py):
+    shown = setup_py.description("https://example.org/repo")
+    assert relative_links(shown) == []
+    assert "](https://example.org/repo/blob/HEAD/docs/status.md)" in shown
+    assert "](https://example.org/repo/raw/HEAD/docs/images/manifold.png)" in shown
+
+
+def test_without_a_repository_the_text_of_links_stays(setup_py):
+    shown = setup_py.description(None)
+    assert "docs/status.md" in shown and "manifold.png" not in shown
+    assert "(w * x + x * x).sum()" in shown  # code is left alone

@@ -124,7 +124,7 @@ def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
 
 
 _relu = _elementwise("T x", "T y", "y = x > 0 || x != x ? x : T(0)", "relu")
-_relu_backward = _elementwise("T y, T dy", "T dx", "dx = y > 0 ? dy : T(0)", "relu_backward")
+_relu_backward = _elementwise("T y, T dy", "T dx", "dx = y <= 0 ? T(0) : dy", "relu_backward")
 
 
 def relu(x):
@@ -133,5 +133,5 @@ def relu(x):
 
 
 def relu_backward(y, dy):
-    """dy where y > 0; see ``reference_layers.relu_backward``."""
+    """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
     return _relu_backward(y, dy)

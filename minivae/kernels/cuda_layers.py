@@ -24,7 +24,7 @@ __all__ = [
     "relu_backward",
 ]
 
-# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best rung in float32.
+# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best of our own with every digit.
 BEST = 0
 
 cublaslt.found()

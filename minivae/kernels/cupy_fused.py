@@ -3,14 +3,14 @@
 What a user of CuPy writes before turning to CUDA C++: each kernel reads its inputs once and keeps
 everything between in registers, but an elementwise kernel cannot sum rows and a reduction cannot
 write elements, so a loss with its gradient takes two passes over memory. Noise is an array here; a
-pair (seed, offset) is drawn by the reference, on the host, and copied.
+``NoiseKey`` is drawn by the reference, on the host, and copied.
 
 Signatures and meaning are those of ``reference``; arrays are CuPy's. Imported by the registry, when
 a device answered.
 """
 
 from ..backend import device_module
-from .reference import _eps, bias_corrections
+from .reference import bias_corrections, eps_of
 
 __all__ = [
     "adam",
@@ -56,12 +56,12 @@ _reparam_kl_gradient = _elementwise(
 
 def reparam_kl_forward(mu, logvar, noise):
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
-    return _reparameterize(mu, logvar, _eps(noise, mu)), _kl(mu, logvar, axis=1)
+    return _reparameterize(mu, logvar, eps_of(noise, mu)), _kl(mu, logvar, axis=1)
 
 
 def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     """Gradients of both; see ``reference.reparam_kl_backward``."""
-    return _reparam_kl_gradient(mu, logvar, _eps(noise, mu), dz, dkl[:, None])
+    return _reparam_kl_gradient(mu, logvar, eps_of(noise, mu), dz, dkl[:, None])
 
 
 _LOGISTIC = "(logits >= 0 ? T(1) : exp(-abs(logits))) / (T(1) + exp(-abs(logits)))"

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ..atomic_write import write_atomically
 from ..errors import DataError
-from .idx import MAX_BYTES, errors_named, extracted
+from .idx import MAX_BYTES
+from .untrusted_file import errors_named, extracted
 
 CHUNK = 1 << 16
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from ..files import remove_leftovers, replacing, write_atomically
+from ..atomic_write import remove_leftovers, replacing, write_atomically
 from .cache import cache_folder
 from .untrusted_file import require_regular
 

@@ -55,7 +55,7 @@ def fetch(
         else:
             try:
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(destination, body)
+                write_atomically(destination, body, follow_link=False)
             except OSError as cause:
                 reason = cause.strerror or cause
                 raise DataError(f"{destination}: cannot be written: {reason}") from cause

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
 from ..atomic_write import remove_leftovers, replacing, write_atomically
+from ..errors import DataError
 from .cache import cache_folder
 from .untrusted_file import require_regular
 
@@ -77,12 +77,13 @@ class ImageCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.folder)
             # Plain writes, not a map: on a full disk they raise, where a map would kill the process
-            with replacing(self.folder / f"{stem}.npy") as file:
+            with replacing(self.folder / f"{stem}.npy", follow_link=False) as file:
                 np.lib.format.write_array_header_1_0(file, _header(found.images.shape))
                 file.write(found.images)
             contents = json.dumps([found.names, found.skipped])
             record = {"contents": contents, "crc32": _checksum(found.images, contents)}
-            write_atomically(self.folder / f"{stem}.json", json.dumps(record).encode("ascii"))
+            body = json.dumps(record).encode("ascii")
+            write_atomically(self.folder / f"{stem}.json", body, follow_link=False)
             self._trim(keep=stem)
         except OSError as error:
             where = "" if self.folder is None else f"{self.folder}: "

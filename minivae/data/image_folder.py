@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..atomic_write import remove_leftovers, replacing, write_atomically
 from ..errors import DataError
 from .attributes import read_attributes
 from .image_cache import CachedImages, ImageCache

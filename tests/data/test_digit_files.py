@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_idx import encode
 
 from minivae import DataError
 from minivae.data import mnist
 from minivae.data.digit_files import MAX_CLASSES, STEMS, read_digits
 from minivae.data.idx import MAX_BYTES
-from test_idx import encode
 
 
 def small_set(train=7, test=3, classes=10, dtype=np.uint8, seed=0):

@@ -117,7 +117,7 @@ CRASHES = {
         """
         files.open = open
         @contextlib.contextmanager
-        def in_place(path, keep=None):
+        def in_place(path, keep=None, follow_link=True):
             with files.open(path, "wb") as file:
                 yield file
         files.replacing = in_place

@@ -21,11 +21,11 @@ import safetensors.numpy
 from PIL import Image
 
 from minivae import models, nn, optim
-from minivae.atomic_write import OutputFolder
 from minivae.cli import options
 from minivae.data import attributes, image_file, image_folder, image_npz, read_idx
 from minivae.errors import CheckpointError, DataError, MinivaeError
 from minivae.training import checkpoint, loaded_run, metrics
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import BACKUP, DAMAGED, Trainer
 
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None

@@ -8,6 +8,7 @@ import numpy as np
 
 import minivae as mv
 from minivae import models, optim
+from minivae.atomic_write import OutputFolder
 from minivae.backend import to_device
 from minivae.cli.info import kernels_used
 from minivae.cli.options import (
@@ -24,7 +25,6 @@ from minivae.data import PixelBatches, load_faces
 from minivae.data.synthetic import faces as synthetic_faces
 from minivae.evaluation.held_out import evaluate
 from minivae.noise import EVALUATION, SAMPLING
-from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import Trainer
 from minivae.viz import face_edits, latent
 

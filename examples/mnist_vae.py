@@ -9,6 +9,7 @@ import numpy as np
 
 import minivae as mv
 from minivae import models, optim
+from minivae.atomic_write import OutputFolder
 from minivae.backend import to_device
 from minivae.cli.info import kernels_used
 from minivae.cli.options import (
@@ -24,7 +25,6 @@ from minivae.data import PixelBatches, mnist
 from minivae.evaluation.held_out import posterior_means
 from minivae.noise import SAMPLING
 from minivae.training import objectives
-from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Trainer
 from minivae.viz import latent
 

@@ -3,14 +3,21 @@
 Why: docs/noise.md.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from . import kernels
 from .backend import to_device
-from .kernels.philox import NoiseKey
+from .kernels.philox import seed_and_offset
 
 
-class Noise(NoiseKey):
+class _Pair(NamedTuple):
+    seed: int
+    offset: int
+
+
+class Noise(_Pair):
     """One draw of the Philox4x32-10 stream, as large as it is asked to be.
 
     Element i (row-major) of any array drawn is a pure function of (seed, offset, i); see
@@ -26,6 +33,9 @@ class Noise(NoiseKey):
     """
 
     __slots__ = ()
+
+    def __new__(cls, seed, offset):
+        return super().__new__(cls, *seed_and_offset((seed, offset)))
 
     def normal(self, shape, dtype=np.float32, device="cpu"):
         """Standard normal numbers, an array of ``shape`` and float ``dtype`` on ``device``."""
@@ -55,12 +65,8 @@ class CountedNoise(Noise):
 
     def __new__(cls, seed, counter):
         noise = super().__new__(cls, seed, 0)
-        noise.counter = counter
+        noise.on_device = (seed, 0, counter)
         return noise
-
-    @property
-    def address(self):
-        return self[0], 0, self.counter
 
     def __iter__(self):
         raise RuntimeError("the offset of a captured step's noise is not known on the host")

@@ -1,94 +1,114 @@
-"""Check an exercise: python examples/exercises/check.py [swish | bound | rung]
+"""Twelve exercises: list them, begin one, check what you wrote, or ask for a hint.
 
-Each check takes a solution and returns, or raises with what is wrong.
+    python examples/exercises/check.py                  list them, with what is done
+    python examples/exercises/check.py swish            begin it; once begun, check it
+    python examples/exercises/check.py swish --hint 1   a hint; 2 and 3 say more
+    python examples/exercises/check.py swish --solution
+
+You work on copies in runs/exercises, which git ignores. No solution there is ever overwritten.
 """
 
 import argparse
-import importlib
+import importlib.util
+import shutil
 import sys
-import tracemalloc
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
+HERE = Path(__file__).resolve().parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 
-import minivae as mv
-from minivae.kernels import reference
+import _checks  # noqa: E402  beside this file
+from _hints import HINTS  # noqa: E402
+from _loss_curves import picture  # noqa: E402
 
-
-def check_swish(op):
-    """Values, gradients at ordinary points, and finite gradients far from 0."""
-    for shape in [(7,), (3, 4), (2, 1, 5)]:
-        x = 2 * mv.Noise(0, len(shape)).normal(shape, np.float64)
-        np.testing.assert_allclose(op.apply(x).data, x / (1 + np.exp(-x)), rtol=1e-12)
-        mv.gradcheck(op.apply, x)
-    far = mv.Tensor([-800.0, -30.0, 30.0, 800.0], requires_grad=True)
-    op.apply(far).backward(np.ones(4))
-    np.testing.assert_allclose(far.grad, [0, 0, 1, 1], atol=1e-9, err_msg="far from 0")
+FOLDER = HERE.parents[1] / "runs" / "exercises"
 
 
-def check_bound(importance_bound):
-    """One weight, equal weights, tiny weights, and a model whose ln p(x) is known."""
-    one = mv.Noise(1, 0).normal((5, 1), np.float64)
-    np.testing.assert_allclose(
-        importance_bound(one), one[:, 0], err_msg="with K = 1 it is the ELBO"
-    )
-    np.testing.assert_allclose(importance_bound(np.full((2, 9), -1000.0)), -1000.0)
-    np.testing.assert_allclose(importance_bound(np.array([[800.0, -800.0]])), 800 - np.log(2))
-    # z ~ N(0, 1), x | z ~ N(z, 1), so x ~ N(0, 2); q is the prior, so a weight is p(x | z).
-    x = np.array([-1.0, 0.0, 2.0])
-    z = mv.Noise(1, 1).normal((3, 20_000), np.float64)
-    log_weights = -0.5 * (np.log(2 * np.pi) + (x[:, None] - z) ** 2)
-    exact = -0.5 * (np.log(4 * np.pi) + x**2 / 2)
-    np.testing.assert_allclose(importance_bound(log_weights), exact, atol=0.03)
-    means = log_weights.mean(axis=1)
-    assert (importance_bound(log_weights) > means).all(), "the bound must lie above the ELBO"
+class Exercise(NamedTuple):
+    """One file: the name in it that is to be written, a guess at the minutes, what it teaches."""
+
+    piece: str
+    minutes: int
+    about: str
 
 
-def check_rung(forward, rows=4000, d=64):
-    """Same results as the definition, inputs untouched, and no more than two arrays alive."""
-    for dtype, rtol in ((np.float64, 1e-12), (np.float32, 1e-5)):
-        arrays = [mv.Noise(2, i).normal((rows, d), dtype) for i in range(3)]
-        for a in arrays:
-            a.flags.writeable = False
-        for got, expected in zip(
-            forward(*arrays), reference.reparam_kl_forward(*arrays), strict=True
-        ):
-            assert got.shape == expected.shape and got.dtype == dtype
-            np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol)
-        tracemalloc.start()
-        try:
-            forward(*arrays)
-            peak = tracemalloc.get_traced_memory()[1] / arrays[0].nbytes
-        finally:
-            tracemalloc.stop()
-        assert peak < 2.5, f"at the worst moment {peak:.1f} arrays were alive; expected 2"
-
-
-CHECKS = {
-    "swish": (check_swish, "Swish"),
-    "bound": (check_bound, "importance_bound"),
-    "rung": (check_rung, "reparam_kl_forward"),
+EXERCISES = {
+    "unbroadcast": Exercise("unbroadcast", 15, "the gradient of a broadcast"),
+    "order": Exercise("backward_order", 25, "in which order backward visits a graph"),
+    "swish": Exercise("Swish", 15, "an operation's backward"),
+    "kl": Exercise("gaussian_kl", 20, "the KL, its half, and single precision"),
+    "reparameterise": Exercise("Sample", 20, "a gradient through a random draw"),
+    "adjoint": Exercise("conv_transpose", 30, "the transposed convolution"),
+    "bound": Exercise("importance_bound", 25, "the importance-weighted bound"),
+    "loss_curve": Exercise("ANSWERS", 20, "find the bug from the loss curve"),
+    "batch_norm": Exercise("batch_norm_backward", 45, "a backward with three paths"),
+    "free_bits": Exercise("charged", 20, "a loss against posterior collapse"),
+    "dreg": Exercise("sample_gradient", 45, "a sharper gradient of that bound"),
+    "rung": Exercise("reparam_kl_forward", 30, "the fused operation with half the memory"),
 }
 
 
+def load(path, piece):
+    """What a solution's file defines under the name ``piece``."""
+    spec = importlib.util.spec_from_file_location(f"solution_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, piece)
+
+
+def begin(name, folder):
+    """Copy an exercise, with its picture where it has one, and say what to do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(HERE / f"{name}.py", folder / f"{name}.py")
+    if name == "loss_curve":
+        (folder / "loss_curve.png").write_bytes(picture())
+    print(f"{name}: write {EXERCISES[name].piece} in {folder / name}.py, then run this again")
+
+
+def check(name, folder):
+    """What is wrong with the solution in the folder, or None."""
+    try:
+        solution = load(folder / f"{name}.py", EXERCISES[name].piece)
+        getattr(_checks, f"check_{name}")(solution)
+    except Exception as error:  # whatever a solution raises is what is wrong with it
+        return f"{type(error).__name__}: {str(error).strip()}"
+
+
 def main(argv=None):
-    """Run the checks asked for; the exit status is the number that failed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("exercise", nargs="*", help=f"of {', '.join(CHECKS)}; all by default")
+    """Do what is asked; the exit status is 0 unless a check that was asked for fails."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("exercise", nargs="?", help="its name; without one, all are listed")
+    parser.add_argument("--hint", type=int, choices=(1, 2, 3), help="the first, second or third")
+    parser.add_argument("--solution", action="store_true", help="print a solution")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where your copies are")
     args = parser.parse_args(argv)
-    if unknown := set(args.exercise) - set(CHECKS):
-        parser.error(f"unknown exercise {sorted(unknown)}; there are {', '.join(CHECKS)}")
-    sys.path.insert(0, str(Path(__file__).parent))
-    failed = 0
-    for name in args.exercise or CHECKS:
-        check, piece = CHECKS[name]
-        try:
-            check(getattr(importlib.import_module(name), piece))
-            print(f"{name}: right")
-        except Exception as error:  # whatever a solution raises is what is wrong with it
-            failed += 1
-            print(f"{name}: not yet. {type(error).__name__}: {str(error).strip()}")
-    return failed
+    name = args.exercise
+    if name is None:
+        if args.hint or args.solution:
+            parser.error("--hint and --solution: expected the name of an exercise before them")
+        for number, (each, exercise) in enumerate(EXERCISES.items(), 1):
+            begun = (args.folder / f"{each}.py").exists()
+            state = ("not yet" if check(each, args.folder) else "right") if begun else ""
+            print(f"{number:>3}  {each:<15}{exercise.minutes:>3} min  {exercise.about:<42}{state}")
+        return 0
+    if name not in EXERCISES:
+        parser.error(f"exercise: expected one of {', '.join(EXERCISES)}, got {name!r}")
+    if args.hint:
+        print(HINTS[name][args.hint - 1])
+    elif args.solution:
+        print((HERE / "solutions" / f"{name}.py").read_text(encoding="utf-8"), end="")
+    elif not (args.folder / f"{name}.py").exists():
+        begin(name, args.folder)
+    elif wrong := check(name, args.folder):
+        print(f"{name}: not yet. {wrong}")
+        return 1
+    else:
+        print(f"{name}: right")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""Exercise 1: write the backward of Swish (Ramachandran et al. 2017, arXiv:1710.05941).
-
-    python examples/exercises/check.py swish
+"""Exercise 3: write the backward of Swish (Ramachandran et al. 2017, arXiv:1710.05941).
 
 y = x s(x) with the logistic function s(x) = 1 / (1 + exp(-x)). You know s' = s (1 - s).
 """

@@ -1,4 +1,4 @@
-"""Decode one untrusted image file."""
+"""One image file: from bytes nobody vouches for to a square of pixels, or a DataError."""
 
 import io
 import warnings
@@ -7,11 +7,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from ..errors import DataError
-from .untrusted_file import memory_errors_named
 
-FORMATS = ("JPEG", "PNG", "PPM")  # Pillow's names; the last one is the family PBM, PGM, PPM
+FORMATS = ("JPEG", "PNG")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
-PNM = tuple(b"P%d%c" % (n, space) for n in range(1, 7) for space in b" \t\n\r")
 MAX_PIXELS = 1 << 26  # 67 million: 200 MB once decoded
 
 # What undoes each EXIF orientation (Exif 2.3, tag 0x0112).
@@ -27,21 +25,18 @@ TURNS = {
 
 
 def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a JPEG, PNG or PNM (.pbm, .pgm, .ppm) file into uint8 (3, size, size).
+    """Decode a JPEG or PNG file into uint8 (3, size, size), red green blue.
 
     The content decides the format, not a name. The camera's rotation (EXIF) is applied; grey
     becomes three equal channels, 16-bit grey is scaled to 8, transparent parts are laid on white,
-    CMYK is converted to red, green, blue. The short side is scaled to ``size`` with an antialiasing
-    filter and the middle is cut out.
-
-    Raises:
-        DataError: the bytes are not one whole image of at most ``max_pixels``; nothing else is
-            raised.
+    CMYK is converted. The short side is scaled to `size` with an antialiasing filter and the middle
+    is cut out. Raises DataError, and nothing else, for bytes that are not one whole image of at
+    most `max_pixels`.
     """
     if not data:
         raise DataError("the file is empty")
-    if not data.startswith((*SIGNATURES, *PNM)):
-        raise DataError("not a JPEG, PNG or PNM file")
+    if not data.startswith(SIGNATURES):
+        raise DataError("neither JPEG nor PNG")
     try:
         # Pillow warns of what is settled here (a size between its limits and ours, odd metadata).
         with warnings.catch_warnings():
@@ -52,9 +47,8 @@ def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.nda
                     raise DataError(
                         f"{image.width} x {image.height} pixels, the limit is {max_pixels} in all"
                     )
-                with memory_errors_named("decoding it"):
-                    image.load()
-                    return square(_upright(_to_rgb(image), _orientation(image)), size)
+                image.load()
+                return square(_upright(_to_rgb(image), _orientation(image)), size)
     except DataError:
         raise
     except Image.DecompressionBombError as cause:
@@ -65,7 +59,7 @@ def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.nda
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
-    """Scale the short side of an RGB image to ``size``, keep the middle: uint8 (3, size, size).
+    """Scale the short side of an RGB image to `size`, keep the middle: uint8 (3, size, size).
 
     An image that has this size already comes out unchanged.
     """

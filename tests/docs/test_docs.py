@@ -3,8 +3,8 @@
 import ast
 import importlib.util
 import json
+import math
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -192,22 +192,38 @@ def test_figures_are_there_and_small(topic):
         assert (DOCS / "figures" / name).stat().st_size < 200_000
 
 
-def test_figures_can_be_drawn(tmp_path, monkeypatch):
+def test_figures_can_be_drawn(tmp_path):
     """Drawing works and gives the same bytes twice."""
     pytest.importorskip("matplotlib")
     module = _make()
     contents = []
-    for i in range(2):
-        monkeypatch.setattr(module, "HERE", tmp_path / str(i))
-        module.HERE.mkdir()
-        sys.path.insert(0, str(DOCS / "figures"))
-        try:
-            module.draw("mixture")
-        finally:
-            sys.path.remove(str(DOCS / "figures"))
-        contents.append((module.HERE / "mixture.svg").read_bytes())
+    for _ in range(2):
+        module.draw(module._module("mixture"), tmp_path)
+        contents.append((tmp_path / "mixture.svg").read_bytes())
     assert contents[0] == contents[1]
     assert b"<svg" in contents[0]
+
+
+def test_a_number_can_be_tried_without_a_change_of_the_tree(tmp_path, capsys):
+    """What docs/path.md proposes: a student moves a number, and no page or figure is rewritten."""
+    before = {p: p.read_bytes() for p in DOCS.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    make.main(["elbo", "--set", "W=4.0", "--set", "X=0.5", "--out", str(tmp_path)])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "log_evidence" in line]
+    told = [float(number) for number in line.split()[1:]]
+    wanted = -0.5 * (math.log(2 * math.pi * 17) + 0.25 / 17)  # x ~ N(0, 4^2 + 1)
+    assert told == pytest.approx([NUMBERS["elbo.log_evidence"], wanted], rel=1e-5)
+    assert (tmp_path / "elbo.svg").read_bytes() != (DOCS / "figures" / "elbo.svg").read_bytes()
+    assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["elbo", "--set", "W=4"], ["elbo", "--set", "w=4", "--out", "x"], ["--out", "x"]]
+)
+def test_what_cannot_be_tried_is_refused(arguments, capsys):
+    """A change for the pages, an unknown name, no topic."""
+    with pytest.raises(SystemExit):
+        make.main(arguments)
+    assert "expected" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- the table of operations

@@ -69,10 +69,16 @@ def save(args, numbers, **figures):
     print(f"\nIn {args.out}: numbers.json", *(f"{name}.png" for name in figures))
 
 
-def save_graph(args, graph):
-    """Write a captured graph as graph.dot and, where Graphviz is installed, graph.svg."""
-    (args.out / "graph.dot").write_text(mv.graph.to_dot(graph))
+def draw_graph(tensor, path, *args, **options):
+    """Draw a graph as SVG: by Graphviz, or else by our own layout, with one line that says so."""
     try:
-        mv.graph.draw(graph, args.out / "graph.svg")
-    except mv.MinivaeError as error:
-        print(f"\nno graph.svg: {error}")
+        mv.graph.draw(tensor, path, *args, **options)
+    except mv.MinivaeError:
+        path.write_text(mv.graph.to_svg(tensor, *args, **options), encoding="utf-8")
+        print("Graphviz is not installed: the graph is laid out by minivae itself, more plainly")
+
+
+def save_graph(args, graph):
+    """Write a captured graph as graph.dot and graph.svg."""
+    (args.out / "graph.dot").write_text(mv.graph.to_dot(graph))
+    draw_graph(graph, args.out / "graph.svg")

@@ -1,23 +1,23 @@
-"""The graph of a computation, seen: operations, shapes, values and gradients as a DOT drawing.
+"""The graph of a computation as a drawing: operations, shapes, values and gradients.
 
     mv.graph.draw(loss, "graph.svg", model, backward=True)
 
 Each operation is a box with one line for each of its outputs, each leaf a box of its own; arrows
-run the way values flow, ``backward`` runs against them. DOT is the language of Graphviz
-(https://graphviz.org/doc/info/lang.html); writing it needs no library, ``draw`` needs Graphviz.
+run the way values flow, ``backward`` runs against them. ``draw`` needs Graphviz; ``to_svg`` lays
+the graph out itself, and ``to_dot`` gives the text that Graphviz reads.
 """
 
-import html
+from __future__ import annotations
+
 import inspect
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-
-from ..backend import to_numpy
 from ..errors import GradientError, MinivaeError
+from . import dot, svg
+from .graph_text import argument_names, value_lines
 
 FORMATS = ("svg", "png", "pdf")
-LEARNED, GIVEN, COMPUTED, GRADIENT = "#fff2cc", "#eeeeee", "#dae8fc", "#b85450"  # colours
 
 
 def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
@@ -37,7 +37,19 @@ def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
     graph = tensor if isinstance(tensor, Graph) else capture(tensor, model, names)
     if backward:
         graph.root.backward()
-    return graph.to_dot(max_values)
+    return dot.to_dot(graph, max_values)
+
+
+def to_svg(tensor, model=None, names=None, *, backward=False, max_values=6):
+    """The computation behind ``tensor`` as an SVG drawing, laid out here, without Graphviz.
+
+    Plainer than what ``draw`` has from Graphviz: modules are named in the boxes, not drawn around
+    them. Arguments and errors as ``to_dot``.
+    """
+    graph = tensor if isinstance(tensor, Graph) else capture(tensor, model, names)
+    if backward:
+        graph.root.backward()
+    return svg.to_svg(graph, max_values)
 
 
 def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
@@ -59,7 +71,7 @@ def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
     except ImportError as error:
         raise MinivaeError(
             "draw: needs the Python package graphviz: pip install graphviz; "
-            "to_dot gives the text for any other viewer of DOT"
+            "to_svg draws without it, to_dot gives the text for another viewer of DOT"
         ) from error
     source = graphviz.Source(to_dot(tensor, model, names, backward=backward, max_values=max_values))
     try:
@@ -67,7 +79,7 @@ def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
     except graphviz.ExecutableNotFound as error:
         raise MinivaeError(
             "draw: needs Graphviz's program `dot` on the PATH: apt install graphviz, "
-            "brew install graphviz or https://graphviz.org/download/"
+            "brew install graphviz or https://graphviz.org/download/; to_svg draws without it"
         ) from error
     path.write_bytes(picture)
     return path
@@ -162,106 +174,58 @@ class Graph:
             if op not in self.owner and before[op] and after[op]:
                 self.owner[op] = _common(before[op] + after[op])
 
-    def to_dot(self, max_values=6):
-        """DOT text; see the function ``to_dot``."""
-        node = {op: f"op{i}" for i, op in enumerate(self.ops)}
-        node |= {leaf: f"leaf{i}" for i, leaf in enumerate(self.leaves)}
-        clusters = {"children": {}, "lines": []}  # a tree of modules
-        for item, name in node.items():
-            place = clusters
-            for part in self.owner.get(item, ()):
-                place = place["children"].setdefault(part, {"children": {}, "lines": []})
-            label, colour, tip = self._label(item, max_values)
-            place["lines"].append(
-                f'{name} [label=<{label}>, fillcolor="{colour}", tooltip="{_quoted(tip)}"];'
-            )
-        lines = [
-            "digraph {",
-            '  graph [fontname="Helvetica", fontsize=11, nodesep=0.25, ranksep=0.35];',
-            '  node [shape=box, style="rounded,filled", color="#666666", fontname="Helvetica",'
-            " fontsize=10, margin=0.06];",
-            '  edge [fontname="Helvetica", fontsize=9, fontcolor="#666666", color="#666666"];',
-            *_nested(clusters),
-        ]
+    def edges(self):
+        """(tensor, function that takes it, name of that argument), "" for an only one."""
+        found = []
         for op in self.ops:
-            argument = _argument_names(op, len(self.inputs[op]))
-            for tensor, role in zip(self.inputs[op], argument, strict=True):
-                if tensor is not None:
-                    maker = tensor.creator
-                    tail = node[tensor] if maker is None else f"{node[maker]}:out{tensor.index}:s"
-                    lines.append(f'  {tail} -> {node[op]} [label="{_quoted(role)}"];')
-        return "\n".join([*lines, "}", ""])
+            inputs = self.inputs[op]
+            roles = [""] if len(inputs) == 1 else argument_names(op.forward, len(inputs))
+            pairs = zip(inputs, roles, strict=True)
+            found += [(tensor, op, role) for tensor, role in pairs if tensor is not None]
+        return found
 
-    def _label(self, item, max_values):
-        """(HTML-like label, colour, tooltip) of a function or a leaf."""
+    def label(self, item, max_values: int = 6) -> Label:
+        """What a drawing says of a function or a leaf; ``max_values`` as in ``to_dot``."""
         if item not in self.inputs:
             name = self.names.get(item, "")
-            colour = LEARNED if item.requires_grad else GIVEN
+            kind = "parameter" if item.requires_grad else "input"
             path = ".".join([*self.owner.get(item, ()), name])
-            return _table(name, [_lines(item, "", max_values)]), colour, path
+            return Label(name, [_lines(item, "", max_values)], kind, path)
         several = len(item.output_like) > 1
-        cells = []
+        outputs = []
         for index, (shape, dtype) in enumerate(item.output_like):
             tensor = self.outputs[item].get(index)
             name = self.names.get(tensor, f"output {index}" if several else "")
-            unused = [f"<i>{name}</i>", f"{shape} {dtype}", "unused"]
-            cells.append(unused if tensor is None else _lines(tensor, name, max_values))
-        return _table(type(item).__name__, cells), COMPUTED, inspect.getdoc(type(item)) or ""
+            unused = [("name", name), ("", f"{shape} {dtype}"), ("", "unused")]
+            outputs.append(unused if tensor is None else _lines(tensor, name, max_values))
+        about = inspect.getdoc(type(item)) or ""
+        return Label(type(item).__name__, outputs, "operation", about)
+
+
+class Label(NamedTuple):
+    """What a drawing says of a function or a leaf.
+
+    ``outputs`` has for each output the lines (style, text), the style one of "", "name", "wrong"
+    and "gradient"; ``kind`` is "operation", "parameter" or "input"; ``about`` is an operation's
+    docstring or a leaf's full name.
+    """
+
+    title: str
+    outputs: list
+    kind: str
+    about: str
 
 
 def _lines(tensor, name, max_values):
     """Name, shape and dtype, value, and the gradient where there is one."""
-    lines = [f"<i>{html.escape(name)}</i>"] if name else []
-    lines += [f"{tensor.shape} {tensor.dtype}", _value(tensor.data, max_values)]
+    lines = [("name", name)] if name else []
+    lines.append(("", f"{tensor.shape} {tensor.dtype}"))
+    for line in value_lines(tensor.data, max_values):
+        lines.append(("wrong" if line.endswith("not finite") else "", line))
     if tensor.grad is not None:
-        lines.append(f'<font color="{GRADIENT}">grad {_value(tensor.grad, max_values)}</font>')
+        first, *rest = value_lines(tensor.grad, max_values)
+        lines += [("gradient", line) for line in [f"grad {first}", *rest]]
     return lines
-
-
-def _value(array, max_values):
-    """A small array written out; mean and standard deviation of a larger one."""
-    array = to_numpy(array)
-    if array.size == 0:
-        return "no elements"
-    if array.size <= max_values:
-        text = np.array2string(array, precision=4, separator=", ", suppress_small=False)
-        return text.replace("\n", "<br/>")
-    wrong = array.size - np.count_nonzero(np.isfinite(array))
-    if wrong:
-        return f"<b>{wrong} of {array.size} not finite</b>"
-    return f"mean {array.mean(dtype=np.float64):.3g}, std {array.std(dtype=np.float64):.3g}"
-
-
-def _table(title, cells):
-    """An HTML-like label: the title, and below it the outputs side by side, which edges leave."""
-    head = f'<tr><td colspan="{len(cells)}"><b>{html.escape(title)}</b></td></tr>' if title else ""
-    body = "".join(f'<td port="out{i}">{"<br/>".join(lines)}</td>' for i, lines in enumerate(cells))
-    return f'<table border="0" cellspacing="0" cellpadding="3">{head}<tr>{body}</tr></table>'
-
-
-def _nested(cluster, path=()):
-    """The lines of a module and, indented, those of its parts."""
-    indent = "  " * (len(path) + 1)
-    lines = [indent + line for line in cluster["lines"]]
-    for name, child in cluster["children"].items():
-        inner = (*path, name)
-        lines += [
-            f'{indent}subgraph "cluster_{_quoted(".".join(inner))}" {{',
-            f'{indent}  label="{_quoted(name)}"; style="rounded"; color="#999999"; labeljust="l";',
-            *_nested(child, inner),
-            indent + "}",
-        ]
-    return lines
-
-
-def _argument_names(op, count):
-    """The names ``forward`` gives to its arrays: x, w, b. None are needed for a single one."""
-    if count == 1:
-        return [""]
-    parameters = list(inspect.signature(op.forward).parameters.values())
-    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-        return [str(i) for i in range(count)]
-    return [p.name for p in parameters[:count]]
 
 
 def _reshaped(array, original):
@@ -278,8 +242,3 @@ def _common(paths):
             break
         shared.append(parts[0])
     return shared
-
-
-def _quoted(text):
-    """Text inside a DOT string of double quotes."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

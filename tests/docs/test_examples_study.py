@@ -60,6 +60,15 @@ def test_examples_are_short():
             assert len(path.read_text().splitlines()) < 120, path.name
 
 
+def test_draw_graph_needs_no_graphviz(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "graphviz", None)  # what import does when it is not there
+    monkeypatch.syspath_prepend(EXAMPLES)
+    importlib.import_module("draw_graph").main(["--out", str(tmp_path)])
+    assert "Graphviz is not installed" in capsys.readouterr().out
+    assert "NegativeELBO" in (tmp_path / "graph.svg").read_text()
+    forget_examples()
+
+
 def test_backprop_by_hand(study):
     numbers, pictures = study("backprop_by_hand")
     assert pictures == {"slopes"}

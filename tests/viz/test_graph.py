@@ -187,6 +187,59 @@ def test_draw(tmp_path, suffix, magic):
         assert "y = a b; da = dy b; db = dy a." in [" ".join((t or "").split()) for t in tips]
 
 
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def boxes(svg):
+    """{title and lines of a node: (left, top, right, bottom)}, and the edges' ((x, y), (x, y))."""
+    root = ElementTree.fromstring(svg)
+    found, ends = {}, []
+    for node in root.iter(f"{SVG}g"):
+        rect = node.find(f"{SVG}rect")
+        x, y, width, height = (float(rect.get(key)) for key in ("x", "y", "width", "height"))
+        text = "\n".join(line.text for line in node.iter(f"{SVG}text"))
+        found[node.get("id"), text] = (x, y, x + width, y + height)
+    for path in root.iter(f"{SVG}path"):
+        if path.get("class") == "edge":
+            numbers = [float(n) for n in re.findall(r"-?\d+\.\d+", path.get("d"))]
+            ends.append((tuple(numbers[:2]), tuple(numbers[-2:])))
+    return found, ends
+
+
+@pytest.mark.parametrize("make", [lambda: models.ConvVAE(seed=1), lambda: models.MLPVAE(hidden=3)])
+def test_the_own_drawing_is_whole_and_boxes_do_not_overlap(make):
+    """Each operation and leaf is one box, each edge runs down from a box's side to another's."""
+    model = make()
+    x = np.zeros((2, 1, 28, 28), np.float32)
+    loss = model.elbo(x, mv.Noise(0, 0)).loss
+    seen = graph.capture(loss, model, {"x": x})
+    found, ends = boxes(graph.to_svg(seen))
+    assert len(found) == len(seen.ops) + len(seen.leaves)
+    assert len(ends) == len(seen.edges())
+    for i, a in enumerate(found.values()):
+        for b in list(found.values())[i + 1 :]:
+            assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1], "two boxes overlap"
+    for (x0, y0), (x1, y1) in ends:
+        assert y0 < y1, "an edge runs up"
+        assert any(l < x0 < r and b == pytest.approx(y0, abs=0.2) for l, _, r, b in found.values())
+        assert any(l < x1 < r and t == pytest.approx(y1, abs=0.2) for l, t, r, _ in found.values())
+
+
+def test_the_own_drawing_says_what_dot_says():
+    w, x, y = example()
+    found, _ = boxes(graph.to_svg(y, names={"w": w, "x": x, "<y>": y}, backward=True))
+    said = sorted(text for _, text in found)
+    assert "x\n(1,) float64\n[2.]\ngrad [7.]" in said and "Mul" in said[1]
+    assert any(text.startswith("Sum\n<y>\n() float64\n10") for text in said)
+
+
+def test_the_own_drawing_of_a_long_chain():
+    y = mv.Tensor([1.0], requires_grad=True)
+    for _ in range(1500):  # deeper than Python's recursion limit
+        y = y + 1.0
+    assert len(boxes(graph.to_svg(y))[0]) == 1500 + 1500 + 1
+
+
 def test_draw_says_what_is_missing(tmp_path, monkeypatch):
     _, _, y = example()
     with pytest.raises(ValueError, match="svg"):

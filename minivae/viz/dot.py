@@ -1,0 +1,78 @@
+"""A captured graph in DOT, the language of Graphviz (https://graphviz.org/doc/info/lang.html)."""
+
+import html
+
+COLOURS = {"parameter": "#fff2cc", "input": "#eeeeee", "operation": "#dae8fc"}
+GRADIENT = "#b85450"
+
+
+def to_dot(graph, max_values: int) -> str:
+    """The text; see ``minivae.viz.graph.to_dot``.
+
+    Args:
+        graph: a ``minivae.viz.graph.Graph``.
+        max_values: the largest number of elements to be written out.
+    """
+    node = {op: f"op{i}" for i, op in enumerate(graph.ops)}
+    node |= {leaf: f"leaf{i}" for i, leaf in enumerate(graph.leaves)}
+    clusters = {"children": {}, "lines": []}  # a tree of modules
+    for item, name in node.items():
+        place = clusters
+        for part in graph.owner.get(item, ()):
+            place = place["children"].setdefault(part, {"children": {}, "lines": []})
+        label = graph.label(item, max_values)
+        table = _table(label.title, [_cell(lines) for lines in label.outputs])
+        place["lines"].append(
+            f'{name} [label=<{table}>, fillcolor="{COLOURS[label.kind]}", '
+            f'tooltip="{_quoted(label.about)}"];'
+        )
+    lines = [
+        "digraph {",
+        '  graph [fontname="Helvetica", fontsize=11, nodesep=0.25, ranksep=0.35];',
+        '  node [shape=box, style="rounded,filled", color="#666666", fontname="Helvetica",'
+        " fontsize=10, margin=0.06];",
+        '  edge [fontname="Helvetica", fontsize=9, fontcolor="#666666", color="#666666"];',
+        *_nested(clusters),
+    ]
+    for tensor, op, role in graph.edges():
+        maker = tensor.creator
+        tail = node[tensor] if maker is None else f"{node[maker]}:out{tensor.index}:s"
+        lines.append(f'  {tail} -> {node[op]} [label="{_quoted(role)}"];')
+    return "\n".join([*lines, "}", ""])
+
+
+def _cell(lines):
+    """The lines of one output, each (style, text), as HTML-like text."""
+    wrapped = {
+        "name": "<i>{}</i>",
+        "gradient": f'<font color="{GRADIENT}">{{}}</font>',
+        "wrong": "<b>{}</b>",
+    }
+    return "<br/>".join(wrapped.get(style, "{}").format(html.escape(t)) for style, t in lines)
+
+
+def _table(title, cells):
+    """An HTML-like label: the title, and below it the outputs side by side, which edges leave."""
+    head = f'<tr><td colspan="{len(cells)}"><b>{html.escape(title)}</b></td></tr>' if title else ""
+    body = "".join(f'<td port="out{i}">{cell}</td>' for i, cell in enumerate(cells))
+    return f'<table border="0" cellspacing="0" cellpadding="3">{head}<tr>{body}</tr></table>'
+
+
+def _nested(cluster, path=()):
+    """The lines of a module and, indented, those of its parts."""
+    indent = "  " * (len(path) + 1)
+    lines = [indent + line for line in cluster["lines"]]
+    for name, child in cluster["children"].items():
+        inner = (*path, name)
+        lines += [
+            f'{indent}subgraph "cluster_{_quoted(".".join(inner))}" {{',
+            f'{indent}  label="{_quoted(name)}"; style="rounded"; color="#999999"; labeljust="l";',
+            *_nested(child, inner),
+            indent + "}",
+        ]
+    return lines
+
+
+def _quoted(text):
+    """Text inside a DOT string of double quotes."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

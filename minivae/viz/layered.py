@@ -1,0 +1,111 @@
+"""Places for the nodes of a directed acyclic graph, in layers, so that edges run downwards.
+
+The method of Sugiyama, Tagawa & Toda 1981 (IEEE Trans. SMC 11): layers by longest path, a dummy
+node in every layer that a long edge passes, an order within layers that puts each node at the mean
+place of its neighbours, and then coordinates that bring neighbours above one another.
+"""
+
+import itertools
+
+SWEEPS = 12
+
+
+def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
+    """Centres of nodes, and the points through which each edge runs.
+
+    Args:
+        sizes: dict from node to (width, height), in an order in which each follows its inputs.
+        edges: (tail, head) pairs of nodes.
+        gap: between neighbours in a layer, and between layers.
+
+    Returns:
+        A dict from node to (x, y), and a list with the points of each edge, tail first; all
+        coordinates at least 0, y downwards.
+    """
+    layer = _layers(sizes, edges)
+    rows = [[] for _ in range(max(layer.values(), default=-1) + 1)]
+    for node in sizes:
+        rows[layer[node]].append(node)
+    widths = {node: width for node, (width, _) in sizes.items()}
+    chains, above, below = [], {n: [] for n in sizes}, {n: [] for n in sizes}
+    for number, (tail, head) in enumerate(edges):
+        chain = [tail]
+        for level in range(layer[tail] + 1, layer[head]):
+            dummy = ("through", number, level)
+            widths[dummy], above[dummy], below[dummy] = 2, [], []
+            rows[level].append(dummy)
+            chain.append(dummy)
+        chain.append(head)
+        chains.append(chain)
+        for upper, lower in itertools.pairwise(chain):
+            below[upper].append(lower)
+            above[lower].append(upper)
+    _order(rows, above, below)
+    x = _columns(rows, widths, above, below, gap[0])
+    y, top = {}, 0
+    for row in rows:
+        height = max((sizes[n][1] for n in row if n in sizes), default=0)
+        y |= dict.fromkeys(row, top + height / 2)
+        top += height + gap[1]
+    left = min((x[n] - widths[n] / 2 for n in x), default=0)
+    places = {n: (x[n] - left, y[n]) for n in x}
+    routes = [[places[n] for n in chain] for chain in chains]
+    return {n: places[n] for n in sizes}, routes
+
+
+def _layers(nodes, edges):
+    """Layer of each node: below all its inputs; what has no inputs is just above its first user."""
+    inputs, users = {n: [] for n in nodes}, {n: [] for n in nodes}
+    for tail, head in edges:
+        inputs[head].append(tail)
+        users[tail].append(head)
+    layer = {}
+    for node in nodes:
+        layer[node] = max((layer[i] + 1 for i in inputs[node]), default=0)
+    for node in nodes:
+        if not inputs[node] and users[node]:
+            layer[node] = min(layer[u] for u in users[node]) - 1
+    return layer
+
+
+def _order(rows, above, below):
+    """Sort each row by the mean place of the neighbours in the row before, downwards and back."""
+    place = {node: i for row in rows for i, node in enumerate(row)}
+    for sweep in range(SWEEPS):
+        neighbours = above if sweep % 2 == 0 else below
+        for row in rows if sweep % 2 == 0 else rows[::-1]:
+            row.sort(key=lambda n: _mean([place[m] for m in neighbours[n]], place[n]))
+            place.update((node, i) for i, node in enumerate(row))
+
+
+def _columns(rows, widths, above, below, gap):
+    """x of each node: near the mean of its neighbours, as far as those beside it leave room."""
+    x = {}
+    for row in rows:
+        _spread(row, dict.fromkeys(row, 0.0), widths, gap, x)
+    for sweep in range(SWEEPS):
+        neighbours = above if sweep % 2 else below
+        for row in rows if sweep % 2 else rows[::-1]:
+            wanted = {n: _mean([x[m] for m in neighbours[n]], x[n]) for n in row}
+            _spread(row, wanted, widths, gap, x)
+    return x
+
+
+def _spread(row, wanted, widths, gap, x):
+    """Write places into ``x``, in the row's order and apart: the mean of pushing everything that
+    is in the way to the right, and to the left.
+    """
+    right, left = {}, {}
+    edge = float("-inf")
+    for node in row:
+        right[node] = max(wanted[node], edge + widths[node] / 2)
+        edge = right[node] + widths[node] / 2 + gap
+    edge = float("inf")
+    for node in reversed(row):
+        left[node] = min(wanted[node], edge - widths[node] / 2)
+        edge = left[node] - widths[node] / 2 - gap
+    x.update((node, (left[node] + right[node]) / 2) for node in row)
+
+
+def _mean(values, default):
+    return sum(values) / len(values) if values else default

@@ -1,0 +1,251 @@
+"""One HTML file that explores a trained model: weights, pictures, codes and curves, and a script.
+
+Weights are float16, a quarter of whose bytes the page spends on base64; the page decodes pixels
+within 2e-3 of ``model.pixels``. Nothing in it depends on time or on where the run lies: the same
+run gives the same bytes.
+"""
+
+import base64
+import csv
+import hashlib
+import html
+import json
+import string
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from .. import latent, models
+from ..errors import DataError
+from ..estimators import kl_per_latent, posteriors
+from ..metrics import COLUMNS, METRICS
+from ..nn import Module
+from ..report import meaning_of
+from ..subject import Part, Subject
+
+CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # those of model.js
+MOST_PARAMETERS = 8_000_000  # of a model that a page can hold
+DIGITS, FACES = 200, 60  # pictures in a page, unless another number is asked for
+CODES = 2000  # points in the plane of two latents, and images behind a mean code
+EXEMPLARS = 3  # typical images behind a named code, as in the example
+DRAWN_OR_MNIST = ("mnist", "synthetic-digits")
+CURVES = tuple(name for name in COLUMNS if name != "seconds")  # times differ from run to run
+
+
+def explorer_page(subject, config, rows, *, images=None, served=False):
+    """The page as bytes.
+
+    Args:
+        subject: a ``Subject``: the model and the images it was trained and tested on.
+        config: the run's configuration, as its checkpoint has it.
+        rows: of ``metrics.csv``, or none; ``read_metrics`` reads them.
+        images: how many test pictures to embed. None embeds some of MNIST and of drawn images, and
+            none of a user's own set.
+        served: the page asks the server that it comes from for what is new.
+
+    Raises:
+        DataError: a model that the page cannot run.
+    """
+    return page(contents(subject, config, rows, images=images), served=served)
+
+
+def contents(subject, config, rows, *, images=None):
+    """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
+    model = subject.model
+    if not isinstance(model, CLASSES):
+        names = ", ".join(cls.__name__ for cls in CLASSES)
+        raise DataError(f"model: the explorer runs {names}, got {type(model).__name__}")
+    model.to("cpu")
+    mu, logvar = posteriors(model, subject.batches(subject.test))
+    meaning, is_likelihood = meaning_of(subject)
+    shape = model.image_shapes[-1]
+    public = is_public(subject)
+    if images is None:
+        images = (DIGITS if shape[0] == 1 else FACES) if public else 0
+    may_show = public or images > 0
+    parameters = sum(p.size for p in model.parameters())
+    return {
+        "about": {
+            "model": type(model).__name__, "parameters": parameters, "dataset": subject.dataset,
+            "test_images": len(mu), "binarize": subject.binarize,
+        },
+        "options": options(config),
+        "metrics": [{name: row[name] for name in CURVES} for row in rows],
+        "seed": str(config["seed"]),
+        "beta": config.get("beta", 1.0),
+        "shape": list(shape),
+        "likelihood": likelihood(model),
+        "meaning": meaning,
+        "is_likelihood": is_likelihood,
+        "latent_dim": model.latent_dim,
+        "kl_per_latent": kl_per_latent(mu, logvar).tolist(),
+        "plane": plane(mu, subject.test.labels) if may_show and model.latent_dim == 2 else None,
+        "pictures": pictures(subject, images) if images else None,
+        **directions(subject, may_show),
+        "model": layers(model) if parameters <= MOST_PARAMETERS else None,
+    }  # fmt: skip
+
+
+def is_public(subject):
+    """Whether the images are MNIST or drawn: no picture of a user's own set, perhaps of people."""
+    return subject.dataset in DRAWN_OR_MNIST or subject.drawn
+
+
+def layers(module: Module) -> dict:
+    """A module for ``model.js``: its class, its settings, its arrays and its parts by name."""
+    settings = dict(getattr(module, "geometry", {}))
+    settings = {name: np.broadcast_to(value, 2).tolist() for name, value in settings.items()}
+    for name in ("eps", "negative_slope", "shape", "bottleneck"):
+        if hasattr(module, name):
+            settings[name] = getattr(module, name)
+    parts = dict(module.children())
+    arrays = {
+        name: array(values)
+        for name, values in module.state_dict().items()
+        if "." not in name and name != "num_batches_tracked"
+    }
+    return {
+        "class": type(module).__name__,
+        "settings": settings,
+        "arrays": arrays,
+        "parts": {name: layers(part) for name, part in parts.items()},
+    }
+
+
+def array(values, dtype="float16"):
+    """An array as ``decoded`` of model.js reads it; float32 where float16 overflows."""
+    values = np.asarray(values)
+    if dtype == "float16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+        dtype = "float32"
+    body = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<")).tobytes()
+    return {"dtype": dtype, "shape": values.shape, "data": base64.b64encode(body).decode()}
+
+
+def options(config):
+    """(name, value) pairs of the run's options, as text."""
+    flat = {name: value for name, value in config.items() if name not in ("architecture", "pixels")}
+    flat |= {name: value for name, value in config["architecture"].items() if name != "name"}
+    return [[name.replace("_", " "), str(value)] for name, value in sorted(flat.items())]
+
+
+def likelihood(model):
+    """p(x|z) as ``reconstructionLoss`` of model.js takes it."""
+    logvar = None
+    if model.likelihood.startswith("gaussian"):
+        fixed = model.sigma and 2 * np.log(model.sigma)
+        logvar = np.reshape(fixed or model.pixel_logvar.numpy(), -1).astype(np.float32).tolist()
+    return {"name": model.likelihood, "logvar": logvar}
+
+
+def plane(mu, labels):
+    """Mean codes of test images and a class for each, for a model of two latents."""
+    kind = next(iter(labels), None)
+    classes = labels[kind][:CODES] if kind else np.zeros(len(mu[:CODES]))
+    return {"codes": array(mu[:CODES]), "classes": array(classes, "uint8"), "kind": kind or ""}
+
+
+def pictures(subject, count):
+    """The first test images as the model sees them, and what is known of each."""
+    labels = {name: values[:count] for name, values in subject.test.labels.items()}
+    part = Part(subject.test.images[:count], labels)
+    if subject.model.likelihood.startswith("gaussian"):  # without the noise of dequantisation
+        pixels = part.images
+    else:
+        pixels = np.concatenate(list(subject.batches(part)))
+        pixels = np.rint(255 * pixels).astype(np.uint8)
+    shape = (len(pixels), *subject.model.image_shapes[-1])
+    names = [
+        ", ".join(str(v[i]) if k == "digit" else k for k, v in labels.items() if k == "digit" or v[i])
+        for i in range(len(pixels))
+    ]  # fmt: skip
+    return {"pixels": array(pixels.reshape(shape), "uint8"), "names": names}
+
+
+def directions(subject, may_show):
+    """Vectors that add an attribute to a code, and mean codes of groups, both of training images.
+
+    A named code is the mean of the most typical images of a group; where no picture of the set may
+    be shown, it is that of the whole group.
+    """
+    part = Part(
+        subject.train.images[:CODES],
+        {name: values[:CODES] for name, values in subject.train.labels.items()},
+    )
+    codes, _ = posteriors(subject.model, subject.batches(part))
+    kinds, groups = masks(part.labels)
+    found = {"vectors": [], "groups": []}
+    for name, mask in kinds.items():
+        if mask.any() and not mask.all():
+            vector = latent.attribute_vector(codes, mask)
+            found["vectors"].append({"name": name, "code": array(vector, "float32")})
+    for name, mask in groups.items():
+        if mask.sum() >= (EXEMPLARS if may_show else 10 * EXEMPLARS):
+            rows = latent.exemplars(codes, mask, EXEMPLARS) if may_show else mask
+            code = codes[rows].mean(axis=0)
+            found["groups"].append({"name": name, "code": array(code, "float32")})
+    return found
+
+
+def masks(labels):
+    """Attributes and groups of images with these labels: two dicts from name to bool (N,)."""
+    if "digit" in labels:
+        kinds = {f"digit {d}": labels["digit"] == d for d in range(10)}
+        return kinds, kinds
+    kinds = {name: values.astype(bool) for name, values in labels.items()}
+    groups = {name: mask for name, mask in kinds.items()}
+    if {"male", "glasses"} <= kinds.keys():
+        man, glasses = kinds["male"], kinds["glasses"]
+        groups = {
+            "man with glasses": man & glasses, "woman with glasses": ~man & glasses,
+            "woman without glasses": ~man & ~glasses, "man without glasses": man & ~glasses,
+        }  # fmt: skip
+    return kinds, groups
+
+
+def read_metrics(folder):
+    """The rows of a run's ``metrics.csv``.
+
+    Raises:
+        DataError: there is none, or it is none of a run.
+    """
+    path = Path(folder) / METRICS
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{name: float(row[name]) for name in CURVES} for row in csv.DictReader(file)]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not the metrics of a run: {error}") from error
+
+
+# ---------------------------------------------------------------- the file
+def page(found, *, served=False):
+    """The HTML file that shows ``contents``, in UTF-8; ``served`` as in ``explorer_page``."""
+    script, style = source("model.js") + source("page.js"), source("page.css")
+    data = json.dumps(found, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    about = found["about"]
+    return string.Template(source("page.html")).substitute(
+        policy=policy(script, style, served),
+        title=html.escape(f"{about['model']} on {about['dataset']}: minivae explorer"),
+        style=style, script=script, data=data.replace("<", "\\u003c"),
+        served=json.dumps(served),
+    ).encode()  # fmt: skip
+
+
+def policy(script, style, served):
+    """The content policy: this script, this style, no request; served: to the server alone."""
+    script, style = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (script, style)
+    )
+    return (
+        f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+        f"connect-src {chr(39)}{'self' if served else 'none'}{chr(39)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def source(name):
+    """A file of the page."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -81,7 +81,7 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
     """
     model, count = subject.model, len(subject.test.images)
     dimensions = math.prod(subject.test.images.shape[1:])
-    meaning, is_likelihood = meaning_of(subject)
+    meaning, is_likelihood = subject.meaning()
     noise = seed, evaluation.IMPORTANCE
 
     def test():
@@ -121,17 +121,6 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
     if frechet:
         result["classifier_frechet"] = frechet_scores(subject, seed)
     return result
-
-
-def meaning_of(subject):
-    """What the model's ``rec`` is, in words, and whether it is a likelihood."""
-    if subject.model.likelihood == "squared-error":
-        return "squared error of pixels: not a likelihood", False
-    if subject.model.likelihood.startswith("gaussian"):
-        return "Gaussian density of dequantised pixels", True
-    if subject.binarize == "none":
-        return "Bernoulli cross-entropy of grey pixels: not a likelihood", False
-    return "Bernoulli probability of pixels that are 0 or 1, drawn once", True
 
 
 def choice_of_pixels(result):

@@ -16,20 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import latent, models
+from .. import models
 from ..errors import DataError
-from ..estimators import kl_per_latent, posteriors
-from ..metrics import COLUMNS, METRICS
+from ..evaluation import kl_per_latent, posteriors
 from ..nn import Module
-from ..report import meaning_of
-from ..subject import Part, Subject
+from ..training.loaded_run import Part
+from ..training.metrics import COLUMNS, METRICS
+from ..viz import latent
 
 CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # those of model.js
 MOST_PARAMETERS = 8_000_000  # of a model that a page can hold
 DIGITS, FACES = 200, 60  # pictures in a page, unless another number is asked for
 CODES = 2000  # points in the plane of two latents, and images behind a mean code
 EXEMPLARS = 3  # typical images behind a named code, as in the example
-DRAWN_OR_MNIST = ("mnist", "synthetic-digits")
 CURVES = tuple(name for name in COLUMNS if name != "seconds")  # times differ from run to run
 
 
@@ -53,17 +52,13 @@ def explorer_page(subject, config, rows, *, images=None, served=False):
 def contents(subject, config, rows, *, images=None):
     """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
     model = subject.model
-    if not isinstance(model, CLASSES):
-        names = ", ".join(cls.__name__ for cls in CLASSES)
-        raise DataError(f"model: the explorer runs {names}, got {type(model).__name__}")
-    model.to("cpu")
+    require_explorable(model)
     mu, logvar = posteriors(model, subject.batches(subject.test))
-    meaning, is_likelihood = meaning_of(subject)
+    meaning, is_likelihood = subject.meaning()
     shape = model.image_shapes[-1]
-    public = is_public(subject)
     if images is None:
-        images = (DIGITS if shape[0] == 1 else FACES) if public else 0
-    may_show = public or images > 0
+        images = (DIGITS if shape[0] == 1 else FACES) if subject.public else 0
+    may_show = subject.public or images > 0
     parameters = sum(p.size for p in model.parameters())
     return {
         "about": {
@@ -72,7 +67,7 @@ def contents(subject, config, rows, *, images=None):
         },
         "options": options(config),
         "metrics": [{name: row[name] for name in CURVES} for row in rows],
-        "seed": str(config["seed"]),
+        "seed": str(config.get("seed", 0)),
         "beta": config.get("beta", 1.0),
         "shape": list(shape),
         "likelihood": likelihood(model),
@@ -87,9 +82,11 @@ def contents(subject, config, rows, *, images=None):
     }  # fmt: skip
 
 
-def is_public(subject):
-    """Whether the images are MNIST or drawn: no picture of a user's own set, perhaps of people."""
-    return subject.dataset in DRAWN_OR_MNIST or subject.drawn
+def require_explorable(model):
+    """DataError unless the page's script has the model's class."""
+    if not isinstance(model, CLASSES):
+        names = ", ".join(cls.__name__ for cls in CLASSES)
+        raise DataError(f"model: the explorer runs {names}, got {type(model).__name__}")
 
 
 def layers(module: Module) -> dict:
@@ -126,15 +123,17 @@ def options(config):
     """(name, value) pairs of the run's options, as text."""
     flat = {name: value for name, value in config.items() if name not in ("architecture", "pixels")}
     flat |= {name: value for name, value in config["architecture"].items() if name != "name"}
-    return [[name.replace("_", " "), str(value)] for name, value in sorted(flat.items())]
+    flat = {name.replace("_", " "): str(v) for name, v in flat.items() if v is not None}
+    return sorted(flat.items())
 
 
 def likelihood(model):
     """p(x|z) as ``reconstructionLoss`` of model.js takes it."""
     logvar = None
     if model.likelihood.startswith("gaussian"):
-        fixed = model.sigma and 2 * np.log(model.sigma)
-        logvar = np.reshape(fixed or model.pixel_logvar.numpy(), -1).astype(np.float32).tolist()
+        learned = model.state_dict().get("pixel_logvar")
+        logvar = 2 * np.log(model.sigma) if learned is None else learned
+        logvar = np.reshape(logvar, -1).astype(np.float32).tolist()
     return {"name": model.likelihood, "logvar": logvar}
 
 
@@ -155,10 +154,10 @@ def pictures(subject, count):
         pixels = np.concatenate(list(subject.batches(part)))
         pixels = np.rint(255 * pixels).astype(np.uint8)
     shape = (len(pixels), *subject.model.image_shapes[-1])
-    names = [
-        ", ".join(str(v[i]) if k == "digit" else k for k, v in labels.items() if k == "digit" or v[i])
-        for i in range(len(pixels))
-    ]  # fmt: skip
+    if "digit" in labels:
+        names = [str(digit) for digit in labels["digit"]]
+    else:
+        names = [", ".join(n for n, v in labels.items() if v[i]) for i in range(len(pixels))]
     return {"pixels": array(pixels.reshape(shape), "uint8"), "names": names}
 
 
@@ -212,11 +211,22 @@ def read_metrics(folder):
     path = Path(folder) / METRICS
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [{name: float(row[name]) for name in CURVES} for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        return [{name: _number(row[name]) for name in CURVES} for row in rows]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not the metrics of a run: {error}") from error
+
+
+def _number(text):
+    """Whole numbers stay whole; ValueError for what is no finite number."""
+    value = int(text) if text.isdigit() else float(text)
+    if not np.isfinite(value):
+        raise ValueError(f"expected a number, got {text!r}")
+    return value
 
 
 # ---------------------------------------------------------------- the file
@@ -235,13 +245,11 @@ def page(found, *, served=False):
 
 def policy(script, style, served):
     """The content policy: this script, this style, no request; served: to the server alone."""
-    script, style = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for text in (script, style)
-    )
+    digests = (hashlib.sha256(text.encode()).digest() for text in (script, style))
+    script, style = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    connect = "'self'" if served else "'none'"
     return (
-        f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
-        f"connect-src {chr(39)}{'self' if served else 'none'}{chr(39)}; "
+        f"default-src 'none'; script-src {script}; style-src {style}; connect-src {connect}; "
         "base-uri 'none'; form-action 'none'"
     )
 

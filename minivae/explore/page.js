@@ -4,7 +4,8 @@
 const $ = (id) => document.getElementById(id);
 const served = JSON.parse($("served").textContent);
 const token = new URLSearchParams(location.search).get("token");
-let run, model, version = 0; // version counts the weights that a watched training brings
+let run, model, images = [];
+let version = 0; // counts the weights that a watched training brings
 
 const state = {
   view: "latents",
@@ -381,8 +382,8 @@ function buildPictures() {
   gallery.classList.toggle("colour", run.shape[0] === 3);
   if (found) {
     const pixels = decoded(found.pixels).data, area = pixels.length / found.names.length;
-    run.images = found.names.map((name, i) => Float64Array.from(pixels.subarray(i * area, (i + 1) * area), (v) => v / 255));
-    gallery.replaceChildren(...run.images.map((x, i) => {
+    images = found.names.map((name, i) => Float64Array.from(pixels.subarray(i * area, (i + 1) * area), (v) => v / 255));
+    gallery.replaceChildren(...images.map((x, i) => {
       const name = pictureName(i), input = element("input", { type: "radio", name: "picture", "aria-label": name });
       input.addEventListener("change", () => setPicture(() => x, name));
       const canvas = element("canvas");
@@ -416,7 +417,7 @@ async function codeOf(letter) {
   const choice = $(`choice-${letter}`).value, i = +choice.slice(1);
   if (choice === "z") return state.z;
   if (choice[0] === "g") return Float64Array.from(decoded(run.groups[i].code).data);
-  return Float64Array.from((await model.encode(run.images[i]))[0]);
+  return Float64Array.from((await model.encode(images[i]))[0]);
 }
 
 function buildAttributes() {
@@ -690,7 +691,7 @@ function load(found) {
   buildPictures();
   buildLoss();
   clearDrawing();
-  if (run.images) document.querySelector("#gallery input").click();
+  if (images.length) document.querySelector("#gallery input").click();
   show(location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "latents");
 }
 

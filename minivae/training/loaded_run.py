@@ -31,6 +31,7 @@ class Subject(NamedTuple):
     test: Part
     binarize: str
     trained_binarize: str | None  # None where the checkpoint does not say
+    public: bool = False  # MNIST or drawn: no pictures of a user's own set, perhaps of people
 
     def batches(self, part):
         """The batches of a part as the model takes them."""
@@ -42,6 +43,16 @@ class Subject(NamedTuple):
         if isinstance(self.model, models.ConditionalVAE):
             batches = LabelledBatches(batches, part.labels["digit"], self.model.classes)
         return batches.epoch(0)
+
+    def meaning(self):
+        """What the model's ``rec`` is, in words, and whether it is a likelihood."""
+        if self.model.likelihood == "squared-error":
+            return "squared error of pixels: not a likelihood", False
+        if self.model.likelihood.startswith("gaussian"):
+            return "Gaussian density of dequantised pixels", True
+        if self.binarize == "none":
+            return "Bernoulli cross-entropy of grey pixels: not a likelihood", False
+        return "Bernoulli probability of pixels that are 0 or 1, drawn once", True
 
 
 def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data=False):
@@ -64,9 +75,9 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
     if isinstance(model, models.FaceVAE):
         if model.channels != 3:
             raise DataError(f"{path}: takes {model.channels} channels, but faces have 3")
-        dataset, *parts = faces(data, model.image_size, config["seed"])
+        dataset, public, *parts = faces(data, model.image_size, config["seed"])
     else:
-        dataset, *parts = digits(data)
+        dataset, public, *parts = digits(data)
     if model.likelihood.startswith("gaussian"):
         if binarize not in (None, "none"):
             raise DataError(f"{path}: a density of grey pixels, which {binarize} pixels are not")
@@ -81,7 +92,8 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
         for part in parts
     )
     trained = config["binarize"]
-    return Subject(model.to(device), dataset, train, test, binarize or trained or "none", trained)
+    binarize = binarize or trained or "none"
+    return Subject(model.to(device), dataset, train, test, binarize, trained, public)
 
 
 def load_model(path):
@@ -129,21 +141,22 @@ def _require_plausible(path, architecture):
 
 
 def digits(folder):
-    """(name, training part, test part) of MNIST or what is there in its place."""
+    """(name, public, training part, test part) of MNIST or what is there in its place."""
     found = mnist.load(folder)
     return (
         found.name,
+        found.name != "idx",
         Part(found.train_images, {"digit": found.train_labels}),
         Part(found.test_images, {"digit": found.test_labels}),
     )
 
 
 def faces(source, size, split_seed):
-    """(name, training part, held-out part) of a set of faces, split as in the example."""
+    """(name, public, training part, held-out part) of faces, split as in the example."""
     found = load_faces(source, size)
     person = next((name for name in ("identity", "subject") if name in found.groups), None)
     parts = found.split(by=person, seed=split_seed)
-    return found.name, *(
+    return found.name, bool(found.recipe), *(
         Part(part.images, {n: part.attributes[n].astype(np.int64) for n in FACE_LABELS
                            if n in part.attributes})
         for part in parts

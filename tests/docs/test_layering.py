@@ -1,7 +1,7 @@
 """Who may import whom: a lower layer never knows a higher one.
 
-cli, examples, benchmarks -> training, viz -> evaluation -> models, data -> nn, optim -> ops ->
-tensor, kernels -> backend -> numpy or cupy, and in csrc: bind -> cpu, cuda -> math -> common.
+cli, examples, benchmarks -> explore -> training, viz -> evaluation -> models, data -> nn, optim ->
+ops -> tensor, kernels -> backend -> numpy or cupy; in csrc: bind -> cpu, cuda -> math -> common.
 """
 
 import ast
@@ -45,7 +45,8 @@ ALLOWED = {
     "evaluation": MODELS,
     "viz": MODELS | {"evaluation"},
     "training": MODELS | {"evaluation", "atomic_write"},
-    "cli": MODELS | {"evaluation", "viz", "training", "atomic_write", "_cuda"},
+    "explore": MODELS | {"evaluation", "viz", "training"},
+    "cli": MODELS | {"evaluation", "viz", "training", "explore", "atomic_write", "_cuda"},
     "__main__": {"cli"},
     "__init__": MODELS | {"gradcheck", "training", "viz"},
 }

@@ -1,0 +1,111 @@
+"""``python -m minivae explore``: a run as one page in the browser."""
+
+import sys
+import webbrowser
+from pathlib import Path
+
+from .. import explore
+from ..atomic_write import write_atomically
+from ..errors import DataError, OutputError
+from ..training import loaded_run
+from ..training.metrics import METRICS
+from ..training.trainer import CHECKPOINT
+from .options import Parser, reported, whole_number
+
+PAGE = "explorer.html"
+
+
+def parser():
+    """The command line."""
+    p = Parser(prog="python -m minivae explore", description="Play with a trained model: drag "
+               "latents, draw a digit, edit a face, see the loss move.")  # fmt: skip
+    add = p.add_argument
+    add("run", metavar="RUN", help=f"output folder of a training run, or its {CHECKPOINT}")
+    add("--out", metavar="FILE", help=f"the page; if not given, {PAGE} in the run's folder")
+    add("--images", type=whole_number(0, 10_000), metavar="N",
+        help=f"test pictures to embed; if not given, {explore.DIGITS} of MNIST, {explore.FACES} "
+        "drawn faces, and none of a set of your own")  # fmt: skip
+    add("--data", metavar="DIR", help="as the example that trained the model takes it")
+    add("--serve", nargs="?", type=whole_number(0, 65535), const=0, metavar="PORT",
+        help="serve the page to this machine, to see a training run live; any free port if none "
+        "is given")  # fmt: skip
+    add("--no-browser", action="store_true", help="do not open the page")
+    return p
+
+
+@reported
+def main(argv=None):
+    """Write the page, then open or serve it."""
+    args = parser().parse_args(argv)
+    run = Path(args.run)
+    path = run / CHECKPOINT if run.is_dir() else run
+    if not run.exists():
+        raise DataError(f"{run}: no such folder or file; expected a run's output folder")
+    no_metrics = set()
+
+    def read():
+        """(subject, contents) as the run's files are now."""
+        subject, config = loaded(path, args.data)
+        explore.require_explorable(subject.model)
+        try:
+            rows = explore.read_metrics(path.parent)
+        except DataError as error:
+            rows = []
+            if str(error) not in no_metrics:  # once, however often a served run is read
+                print(f"{error}; the page has no curves", file=sys.stderr)
+                no_metrics.add(str(error))
+        return subject, explore.contents(subject, config, rows, images=args.images)
+
+    live = explore.LiveRun([path, path.with_name(METRICS)], read)
+    out = Path(args.out or path.parent / PAGE)
+    write(out, explore.page(live.contents))
+    print(f"wrote {out}")
+    parameters = live.contents["about"]["parameters"]
+    if live.contents["model"] is None and args.serve is None:
+        print(f"{parameters:,} parameters are more than the {explore.MOST_PARAMETERS:,} that a "
+              "page holds; serving it, so that its pictures are decoded here")  # fmt: skip
+        args.serve = 0
+    if args.serve is not None:
+        serve(live, args.serve, browser=not args.no_browser)
+    elif not args.no_browser:
+        webbrowser.open(out.resolve().as_uri())
+
+
+def loaded(path, data=None):
+    """(subject, configuration) of a checkpoint, with the images that its run was given."""
+    subject = loaded_run.load(path, data)
+    _, config = loaded_run.load_model(path)
+    limit = config.get("limit")
+    parts = (
+        loaded_run.Part(part.images[:limit], {n: v[:limit] for n, v in part.labels.items()})
+        for part in (subject.train, subject.test)
+    )
+    return subject._replace(**dict(zip(("train", "test"), parts, strict=True))), config
+
+
+def write(out, page):
+    """The page as a file, whole or not at all; OutputError when that fails."""
+    try:
+        write_atomically(out, page)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def serve(live, port, *, browser):
+    """Serve until Ctrl-C.
+
+    Raises:
+        OutputError: the port is taken.
+    """
+    try:
+        server = explore.RunServer(live, port)
+    except OSError as error:
+        raise OutputError(f"port {port}: {error.strerror}") from error
+    with server:
+        print(f"serving {server.url}\nstop with Ctrl-C", flush=True)
+        if browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped")

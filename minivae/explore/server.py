@@ -1,0 +1,185 @@
+"""Serve the page of a run on this machine alone: training seen live, large models decoded here.
+
+It listens on 127.0.0.1. Every answer needs the random token of the address that is printed, and a
+``Host`` that names this server, so that no other page in the browser can ask. There are four fixed
+routes and no path is ever read.
+"""
+
+import hmac
+import json
+import secrets
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import TCPServer, ThreadingMixIn
+from urllib.parse import parse_qs
+
+import numpy as np
+
+from ..errors import MinivaeError
+from .export import page
+
+ADDRESS = "127.0.0.1"
+ROUTES = {("GET", "/"): "page", ("GET", "/run"): "run", ("POST", "/encode"): "encode",
+          ("POST", "/decode"): "decode"}  # fmt: skip
+SECONDS = 30  # that a client may take to send its request
+
+
+class LiveRun:
+    """What a run has to show, read anew when one of its files has changed.
+
+    Args:
+        files: paths; while one cannot be read, what was read before stays.
+        read: gives (subject, contents), as ``export.contents`` has them.
+    """
+
+    def __init__(self, files, read):
+        self._files, self._read, self._lock = [Path(f) for f in files], read, threading.Lock()
+        self._state, (self.subject, self.contents) = self._stamp(), read()
+
+    def refreshed(self):
+        """This object, up to date; a file that is damaged at the moment changes nothing."""
+        with self._lock:
+            stamp = self._stamp()
+            if stamp != self._state:
+                self._state = stamp
+                try:
+                    self.subject, self.contents = self._read()
+                except MinivaeError:
+                    pass  # replaced again soon, or never: the page keeps what it has
+        return self
+
+    def json(self):
+        """The contents with a name for their state, which ``have`` of the route ``/run`` tells."""
+        return {**self.contents, "state": self._state}
+
+    def _stamp(self):
+        found = []
+        for file in self._files:
+            try:
+                status = file.stat()
+                found.append(f"{status.st_ino:x}.{status.st_size:x}.{status.st_mtime_ns:x}")
+            except OSError:
+                found.append("none")
+        return "-".join(found)
+
+
+class RunServer(ThreadingMixIn, TCPServer):
+    """An HTTP server for one ``LiveRun``; ``url`` has the token.
+
+    Args:
+        run: the ``LiveRun``.
+        port: 0 for any that is free.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, run, port=0):
+        super().__init__((ADDRESS, port), Handler)
+        port = self.server_address[1]
+        self.run, self.token, self.model_lock = run, secrets.token_urlsafe(32), threading.Lock()
+        self.hosts = {f"{ADDRESS}:{port}", f"localhost:{port}"}
+        self.url = f"http://{ADDRESS}:{port}/?token={self.token}"
+
+    def handle_error(self, request, client_address):
+        """A client that went away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = SECONDS
+
+    def do_GET(self):
+        """Pictures and numbers."""
+        self.answer()
+
+    def do_POST(self):
+        """Encode and decode."""
+        self.answer()
+
+    def answer(self):
+        """Check the request, then do as its route says."""
+        path, _, query = self.path.partition("?")
+        route = ROUTES.get((self.command, path))
+        query = parse_qs(query)
+        token = query.get("token", [""])[0]
+        if self.headers.get_all("Host", []) not in ([host] for host in self.server.hosts):
+            self.refuse(HTTPStatus.FORBIDDEN, "this server answers to its own address only")
+        elif route is None:
+            self.refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+        elif not hmac.compare_digest(token.encode(), self.server.token.encode()):
+            self.refuse(HTTPStatus.FORBIDDEN, "the token is missing or wrong")
+        else:
+            getattr(self, route)(query)
+
+    def page(self, _):
+        """The page itself."""
+        self.reply(HTTPStatus.OK, page(self.server.run.refreshed().json(), served=True),
+                   "text/html; charset=utf-8")  # fmt: skip
+
+    def run(self, query):
+        """What the page shows, where it is not what the page has."""
+        found = self.server.run.refreshed().json()
+        if query.get("have") == [found["state"]]:
+            self.reply(HTTPStatus.NO_CONTENT)
+        else:
+            self.reply(HTTPStatus.OK, json.dumps(found).encode(), "application/json")
+
+    def encode(self, _):
+        """Pixels in [0, 1] -> mu and logvar; float32 in and out."""
+        model = self.server.run.subject.model
+        shape = (1, *model.image_shapes[-1])
+        self.compute(shape, lambda x: np.concatenate([t.numpy() for t in model.encode(x)], axis=1))
+
+    def decode(self, _):
+        """A code -> logits; float32 in and out."""
+        model = self.server.run.subject.model
+        self.compute((1, model.latent_dim), lambda z: model.decode(z).numpy())
+
+    def compute(self, shape, function):
+        """Answer with ``function`` of the float32 array in the request."""
+        size = 4 * int(np.prod(shape))
+        if self.headers.get("Content-Length") != str(size):
+            return self.refuse(HTTPStatus.BAD_REQUEST, f"expected {size} bytes")
+        body = self.rfile.read(size)
+        if len(body) < size:
+            return self.refuse(HTTPStatus.BAD_REQUEST, f"expected {size} bytes")
+        values = np.frombuffer(body, "<f4").astype(np.float32).reshape(shape)
+        if not np.isfinite(values).all():
+            return self.refuse(HTTPStatus.BAD_REQUEST, "expected finite numbers")
+        with self.server.model_lock, self.server.run.subject.model.evaluating():
+            found = function(values)
+        return self.reply(HTTPStatus.OK, found.astype("<f4").tobytes(), "application/octet-stream")
+
+    def reply(self, status, body=b"", kind="text/plain; charset=utf-8"):
+        """Header and body in one write."""
+        lines = [
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            f"Content-Type: {kind}",
+            *([] if status == HTTPStatus.NO_CONTENT else [f"Content-Length: {len(body)}"]),
+            "Cache-Control: no-store",
+            "Content-Security-Policy: frame-ancestors 'none'",
+            "Cross-Origin-Resource-Policy: same-origin",
+            "Referrer-Policy: no-referrer",
+            "X-Content-Type-Options: nosniff",
+            *(["Connection: close"] if self.close_connection else []),
+        ]
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+    def refuse(self, status, why):
+        """Say no, and close the connection, whatever else it may have sent."""
+        self.close_connection = True
+        self.reply(status, f"{why}\n".encode())
+
+    def send_error(self, code, message=None, explain=None):
+        """What http.server itself refuses: requests that are too long, or none."""
+        self.refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
+
+    def log_message(self, format, *args):
+        """No line per request."""

@@ -1,0 +1,62 @@
+"""Run the page's model.js under Node, apart from any page."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+
+from minivae.explore.export import layers, source
+
+NODE = shutil.which("node")
+
+
+def evaluated(expression, **given):
+    """The value of a JavaScript expression over model.js, with ``given`` as JSON in its scope."""
+    names = ", ".join(given)
+    values = json.dumps(given, default=lambda a: np.asarray(a).tolist())
+    program = f"""{source("model.js")}
+    const plain = (v) => v instanceof Module ? undefined
+      : ArrayBuffer.isView(v) ? Array.from(v) : typeof v === "bigint" ? String(v) : v;
+    const {{ {names} }} = JSON.parse(require("fs").readFileSync(0, "utf8"));
+    console.log(JSON.stringify({expression}, (_, v) => plain(v)));"""
+    ran = subprocess.run([NODE, "-e", program], input=values, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def array(values):
+    """An activation for model.js: one image, without its batch axis."""
+    values = np.asarray(values)
+    return {"data": values.reshape(-1).tolist(), "shape": list(values.shape)}
+
+
+def rounded(module):
+    """The module in float64, its arrays as float16 has them: what the page computes with."""
+    state = module.state_dict()
+    module.load_state_dict(
+        {
+            name: a if a.dtype.kind != "f" else a.astype(np.float16).astype(a.dtype)
+            for name, a in state.items()
+        }
+    )
+    return module.to(dtype=np.float64).eval()
+
+
+def forwarded(modules, inputs):
+    """What each module gives for its input in JavaScript: a list of arrays or pairs of them."""
+    found = evaluated(
+        """modules.map((module, i) => {
+          const array = { data: Float64Array.from(inputs[i].data), shape: inputs[i].shape };
+          return build(module).forward(array);
+        })""",
+        modules=[layers(module) for module in modules],
+        inputs=[array(x) for x in inputs],
+    )
+
+    def numpy(value):
+        if isinstance(value, list):
+            return [numpy(part) for part in value]
+        return np.array(value["data"]).reshape(value["shape"])
+
+    return [numpy(value) for value in found]

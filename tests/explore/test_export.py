@@ -1,0 +1,237 @@
+"""What is in the page, what is not, and that the same run gives the same bytes."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import runs
+
+from minivae import evaluation, explore, models
+from minivae.__main__ import main
+from minivae.errors import DataError
+from minivae.explore import export
+from minivae.training import loaded_run
+from minivae.viz import latent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.digits(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def subject(data, tmp_path_factory):
+    """An MLPVAE with two latents on drawn digits, as if they were MNIST."""
+    folder = tmp_path_factory.mktemp("runs") / "mlp"
+    runs.saved(folder, models.MLPVAE(latent_dim=2, hidden=16, seed=3))
+    found = loaded_run.load(folder / "checkpoint.safetensors", data)
+    return found._replace(public=True)
+
+
+CONFIG = {
+    "seed": 3,
+    "architecture": {"name": "MLPVAE", "latent_dim": 2},
+    "lr": 0.001,
+    "limit": None,
+}
+
+
+def unpacked(packed):
+    """An array of the page."""
+    values = np.frombuffer(base64.b64decode(packed["data"]), packed["dtype"])
+    return values.reshape(packed["shape"])
+
+
+def data_of(page):
+    """The JSON that a page carries."""
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(found)
+
+
+# ---------------------------------------------------------------- contents
+def test_weights_are_those_of_the_model_in_float16(subject):
+    """Under the names that the modules have."""
+    tree = explore.contents(subject, CONFIG, [])["model"]
+    assert tree["class"] == "MLPVAE"
+    state = subject.model.state_dict()
+    for layer in ("fc1", "fc21", "fc22", "fc3", "fc4"):
+        for name, packed in tree["parts"][layer]["arrays"].items():
+            np.testing.assert_array_equal(
+                unpacked(packed), state[f"{layer}.{name}"].astype(np.float16)
+            )
+
+
+def test_kl_codes_and_pictures_are_those_of_the_test_images(subject):
+    """KL of each latent, the plane's points and the pictures themselves."""
+    found = explore.contents(subject, CONFIG, [], images=7)
+    mu, logvar = evaluation.posteriors(subject.model, subject.batches(subject.test))
+    assert found["kl_per_latent"] == evaluation.kl_per_latent(mu, logvar).tolist()
+    np.testing.assert_allclose(unpacked(found["plane"]["codes"]), mu, atol=2e-3)
+    np.testing.assert_array_equal(unpacked(found["plane"]["classes"]), subject.test.labels["digit"])
+    pixels = unpacked(found["pictures"]["pixels"])
+    np.testing.assert_array_equal(pixels[:, 0], subject.test.images[:7])
+    assert found["pictures"]["names"] == [str(n) for n in subject.test.labels["digit"][:7]]
+
+
+def test_vectors_and_mean_codes_are_those_of_minivae_latent(subject):
+    """Of training images, by class."""
+    found = explore.contents(subject, CONFIG, [])
+    codes, _ = evaluation.posteriors(subject.model, subject.batches(subject.train))
+    for digit, one in enumerate(found["vectors"]):
+        mask = subject.train.labels["digit"] == digit
+        assert one["name"] == f"digit {digit}"
+        wanted = latent.attribute_vector(codes, mask)
+        np.testing.assert_allclose(unpacked(one["code"]), wanted, atol=1e-6)
+        rows = latent.exemplars(codes, mask, 3)
+        code = unpacked(found["groups"][digit]["code"])
+        np.testing.assert_allclose(code, codes[rows].mean(axis=0), atol=1e-6)
+
+
+def test_binary_pixels_are_binary_in_the_page(subject):
+    """A binarised run shows what its encoder sees."""
+    binary = subject._replace(binarize="static")
+    pixels = unpacked(explore.contents(binary, CONFIG, [])["pictures"]["pixels"])
+    assert set(np.unique(pixels)) == {0, 255}
+
+
+def test_attributes_of_faces(tmp_path):
+    """Names beside each picture; the four groups of the arithmetic."""
+    source = runs.faces(tmp_path)
+    folder = runs.saved(tmp_path / "run", models.FaceVAE(latent_dim=3, image_size=16))
+    found = loaded_run.load(folder / "checkpoint.safetensors", source)._replace(public=True)
+    shown = explore.contents(found, CONFIG, [])
+    assert [v["name"] for v in shown["vectors"]] == ["male", "glasses", "smile"]
+    assert [g["name"] for g in shown["groups"]] == [
+        "man with glasses", "woman with glasses", "woman without glasses", "man without glasses",
+    ]  # fmt: skip
+    first = [name for name, values in found.test.labels.items() if values[0]]
+    assert shown["pictures"]["names"][0] == ", ".join(first)
+
+
+def test_models_that_the_page_cannot_run(subject):
+    """One sentence that names those it can."""
+    with pytest.raises(DataError, match="runs MLPVAE, ConvVAE, DeepVAE, FaceVAE, got TwoLayerVAE"):
+        explore.contents(subject._replace(model=models.TwoLayerVAE()), CONFIG, [])
+
+
+def test_a_large_model_leaves_its_weights_out(subject, monkeypatch):
+    """Then the page says so, and the command serves it."""
+    monkeypatch.setattr(export, "MOST_PARAMETERS", 10)
+    assert explore.contents(subject, CONFIG, [])["model"] is None
+    assert len(explore.explorer_page(subject, CONFIG, [])) < 400_000
+
+
+# ---------------------------------------------------------------- a user's own pictures
+def test_no_picture_of_a_users_own_set_unless_asked_for(tmp_path):
+    """Neither pixels nor codes of single images; means of few are left out too."""
+    source = runs.faces(tmp_path)
+    folder = runs.saved(tmp_path / "run", models.FaceVAE(latent_dim=2, image_size=16))
+    own = loaded_run.load(folder / "checkpoint.safetensors", source)
+    assert not own.public
+    kept = explore.contents(own, CONFIG, [])
+    assert kept["pictures"] is None and kept["plane"] is None and kept["groups"] == []
+    asked = explore.contents(own, CONFIG, [], images=2)
+    assert len(asked["pictures"]["names"]) == 2 and asked["plane"] and asked["groups"]
+
+
+def test_what_counts_as_a_users_own(data, tmp_path, monkeypatch):
+    """Files in MNIST's form with other digits are; drawn digits and faces are not."""
+    folder = runs.saved(tmp_path / "mlp", models.MLPVAE(latent_dim=2, hidden=4))
+    checkpoint = folder / "checkpoint.safetensors"
+    assert not loaded_run.load(checkpoint, data).public
+    monkeypatch.delenv("MINIVAE_DATA", raising=False)
+    monkeypatch.setattr(loaded_run.mnist, "load", lambda folder: _named("mnist"))
+    assert loaded_run.load(checkpoint).public
+    monkeypatch.setattr(loaded_run.mnist, "load", lambda folder: _named("synthetic-digits"))
+    assert loaded_run.load(checkpoint).public
+
+
+def _named(name):
+    from dataclasses import replace
+
+    from minivae.data.synthetic import digits
+
+    return replace(digits.load(20, 10), name=name)
+
+
+# ---------------------------------------------------------------- the file
+def test_the_policy_allows_this_script_and_style_alone(subject):
+    """Hashes computed here from what stands between the tags."""
+    text = explore.explorer_page(subject, CONFIG, []).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', text)
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{rule} 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "connect-src 'none'" in policy and "unsafe" not in policy
+    served = explore.page(explore.contents(subject, CONFIG, []), served=True).decode()
+    assert "connect-src 'self'" in served
+
+
+def test_the_page_refers_to_nothing_outside(subject):
+    """No address but the name of SVG, no import, no style of an element."""
+    text = explore.explorer_page(subject, CONFIG, []).decode()
+    assert set(re.findall(r"https?://[^\s\"'`]+", text)) == {"http://www.w3.org/2000/svg"}
+    for word in ("@import", "url(", " src=", " href=", " style=", " onclick=", "eval("):
+        assert word not in text, word
+
+
+def test_names_from_the_data_cannot_leave_their_place(subject):
+    """A set may be called anything."""
+    name = '</script><script>alert(1)</script>"&'
+    text = explore.explorer_page(subject._replace(dataset=name), CONFIG, []).decode()
+    assert text.count("<script>") == 1 and "<title>MLPVAE on &lt;/script&gt;" in text
+    assert data_of(text)["about"]["dataset"] == name
+
+
+def test_the_same_run_gives_the_same_bytes(data, tmp_path):
+    """In another process, another folder and at another time; a copy of the run too."""
+    folder = runs.saved(tmp_path / "a", models.ConvVAE(), seed=5, binarize="dynamic", beta=1.5)
+    copy = runs.saved(tmp_path / "b", models.ConvVAE(), seed=5, binarize="dynamic", beta=1.5,
+                      metrics=runs.METRICS.replace(",0.5,", ",7.25,"))  # fmt: skip
+    command = ["explore", "--no-browser", "--data", str(data)]
+    assert main([*command, str(folder)]) == 0
+    other = subprocess.run(
+        [sys.executable, "-m", "minivae", *command, str(copy), "--out", str(tmp_path / "b.html")],
+        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "TZ": "Asia/Tokyo",
+             "PYTHONHASHSEED": "5"},
+    )  # fmt: skip
+    assert other.returncode == 0
+    assert (folder / "explorer.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_a_page_of_the_full_model_is_small(subject):
+    """MLPVAE with 20 latents and 200 pictures within 2.5 MB."""
+    model = models.MLPVAE()
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
+    part = loaded_run.Part(images, {"digit": np.arange(200) % 10})
+    page = explore.explorer_page(subject._replace(model=model, test=part, train=part), CONFIG, [])
+    assert len(data_of(page.decode())["pictures"]["names"]) == 200
+    assert len(page) < 2_500_000
+
+
+# ---------------------------------------------------------------- metrics
+def test_metrics(tmp_path):
+    """Numbers of each epoch, without the times."""
+    (tmp_path / "metrics.csv").write_text(runs.METRICS)
+    assert explore.read_metrics(tmp_path) == [{
+        "epoch": 1, "step": 3, "train_loss": 200.5, "train_rec": 190.25, "train_kl": 10.25,
+        "test_loss": 199, "test_rec": 189.5, "test_kl": 9.5, "active_units": 2,
+    }]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [
+    "epoch\n1\n", runs.METRICS.replace("199", "x"), runs.METRICS.replace("199", "nan"),
+    runs.METRICS + "2,3\n", "\x00" + runs.METRICS,
+])  # fmt: skip
+def test_metrics_of_no_run(tmp_path, text):
+    """Anything else is refused by name."""
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(DataError, match=r"metrics\.csv: not the metrics of a run"):
+        explore.read_metrics(tmp_path)

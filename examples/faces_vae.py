@@ -24,7 +24,9 @@ from minivae.cli.options import (
 from minivae.data import PixelBatches, load_faces
 from minivae.data.synthetic import faces as synthetic_faces
 from minivae.evaluation.held_out import evaluate
+from minivae.explore import explorer_page
 from minivae.noise import EVALUATION, SAMPLING
+from minivae.training.loaded_run import FACE_LABELS, Part, Subject
 from minivae.training.trainer import Trainer
 from minivae.viz import face_edits, latent
 
@@ -62,7 +64,7 @@ def parser():
 
 @reported
 def main(argv=None):
-    """Train or load, then write summary.json and the pictures."""
+    """Train or load, then write summary.json, the pictures and the page to explore them."""
     p = parser()
     args = parse(p, argv)
     for name in TRAINING if args.checkpoint else ():
@@ -94,6 +96,7 @@ def main(argv=None):
         if args.checkpoint:
             mv.load(args.checkpoint, model)
             rows, timing = [], {"seconds": None, "images_per_second": None}
+            config = {"seed": args.seed, "architecture": {"name": "FaceVAE", **model.config()}}
         else:
             trainer = Trainer(
                 model,
@@ -104,11 +107,11 @@ def main(argv=None):
                     **{name: vars(args)[name] for name in RECORDED},
                     "data": faces.name, "faces": train.count,
                 },
-                replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
+                replaces=["summary.json", "explorer.html", *(f"{n}.png" for n in PICTURES)],
             )  # fmt: skip
             if args.resume:
                 resume(trainer)
-            rows, timing = trainer.run(), trainer.timing()
+            rows, timing, config = trainer.run(), trainer.timing(), trainer.config
         # For a run of this process the very numbers of its last epoch; weights from a file are
         # tested here for the first time.
         tested = evaluate(model, test.epoch(0), mv.NoiseStream(args.seed, EVALUATION), args.beta)
@@ -124,6 +127,15 @@ def main(argv=None):
         }, indent=2) + "\n")  # fmt: skip
         if not args.no_plots:
             draw(model, train_faces, test_faces, rows, args, out)
+            parts = (
+                Part(part.images, {
+                    name: part.attributes[name].astype(np.int64)
+                    for name in FACE_LABELS if name in part.attributes
+                })
+                for part in (train_faces, test_faces)
+            )  # fmt: skip
+            subject = Subject(model, faces.name, *parts, "none", None, public=bool(faces.recipe))
+            out.write("explorer.html", explorer_page(subject, config, rows))
     print(f"results in {out.path}")
 
 

@@ -23,8 +23,10 @@ from minivae.cli.options import (
 )
 from minivae.data import PixelBatches, mnist
 from minivae.evaluation.held_out import posterior_means
+from minivae.explore import explorer_page
 from minivae.noise import SAMPLING
 from minivae.training import objectives
+from minivae.training.loaded_run import Part, Subject
 from minivae.training.trainer import EagerStep, Trainer
 from minivae.viz import latent
 
@@ -65,11 +67,11 @@ def parser():
 
 @reported
 def main(argv=None):
-    """Train, then write summary.json and the pictures."""
+    """Train, then write summary.json, the pictures and the page that explores the run."""
     args = parse(parser(), argv)
     digits = mnist.load(args.data)
     images = {"train": digits.train_images[: args.limit], "test": digits.test_images[: args.limit]}
-    pixels = sha256(images["train"].tobytes() + images["test"].tobytes())
+    digest = sha256(images["train"].tobytes() + images["test"].tobytes())
     train, test = (
         PixelBatches(images[part], args.batch_size, seed=args.seed, binarize=args.binarize,
                      train=part == "train")
@@ -90,9 +92,9 @@ def main(argv=None):
             config={
                 **{name: vars(args)[name] for name in OPTIONS},
                 "latent_dim": latent_dim, "device": args.device, "limit": args.limit,
-                "data": digits.name, "pixels": pixels.hexdigest(),
+                "data": digits.name, "pixels": digest.hexdigest(),
             },
-            replaces=["summary.json", *(f"{name}.png" for name in PICTURES)],
+            replaces=["summary.json", "explorer.html", *(f"{name}.png" for name in PICTURES)],
         )  # fmt: skip
         if args.resume:
             resume(trainer)
@@ -106,6 +108,13 @@ def main(argv=None):
         }, indent=2) + "\n")  # fmt: skip
         if not args.no_plots:
             draw(model, test, digits, rows, args, out)
+            parts = (
+                Part(images[part], {"digit": getattr(digits, f"{part}_labels")[: args.limit]})
+                for part in ("train", "test")
+            )
+            pixels = args.binarize, args.binarize
+            subject = Subject(model, digits.name, *parts, *pixels, public=digits.name != "idx")
+            out.write("explorer.html", explorer_page(subject, trainer.config, rows))
     print(f"results in {out.path}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minivae.__main__ import main as minivae
 from minivae.data import FaceDataset
 from minivae.viz import face_edits
 
@@ -76,6 +77,16 @@ def test_a_run_leaves_everything(train, tmp_path):
     (row,) = csv.DictReader((out / "metrics.csv").read_text().splitlines())
     for name in ("test_loss", "test_rec", "test_kl"):
         assert summary[name] == float(row[name])
+
+
+def test_the_page_is_the_one_that_the_command_writes(train, tmp_path):
+    """From the run's files, byte for byte; no picture of the set is in it."""
+    data, out = labelled(tmp_path / "few.npz"), tmp_path / "out"
+    assert train(data) == 0
+    written = (out / "explorer.html").read_bytes()
+    assert b'"pictures":null' in written
+    assert minivae(["explore", str(out), "--data", str(data), "--no-browser"]) == 0
+    assert (out / "explorer.html").read_bytes() == written
 
 
 def test_synthetic_faces_are_scored_against_the_truth(train, example, tmp_path):

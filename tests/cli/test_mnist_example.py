@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
+from minivae.__main__ import main as minivae
 from minivae.atomic_write import OutputFolder
 from minivae.data import mnist
 from minivae.data.idx import idx_header
@@ -64,7 +65,7 @@ def test_a_run_leaves_everything(train, tmp_path, capsys):
     assert train(tmp_path) == 0
     names = {path.name for path in tmp_path.iterdir()}
     files = {".lock", "metrics.csv", "summary.json", "backup.safetensors", "checkpoint.safetensors"}
-    assert names == files | PICTURES
+    assert names == files | PICTURES | {"explorer.html"}
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary) == SUMMARY
     with open(tmp_path / "metrics.csv", newline="") as file:
@@ -286,3 +287,13 @@ def test_pixels_are_shown_as_the_model_saw_them(example, train, tmp_path, monkey
     monkeypatch.setattr(plots, "png", lambda figure: b"")
     assert train(tmp_path, "--binarize", "static", "--limit", 20, "--epochs", 1) == 0
     assert set(np.unique(seen[0])) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("options", [[], ["--limit", 30, "--binarize", "dynamic"]])
+def test_the_page_is_the_one_that_the_command_writes(train, data, tmp_path, options):
+    """The example's explorer.html, byte for byte, from the files of the run."""
+    assert train(tmp_path, *options) == 0
+    written = (tmp_path / "explorer.html").read_bytes()
+    words = ["explore", tmp_path, "--data", data, "--no-browser"]
+    assert minivae([str(word) for word in words]) == 0
+    assert (tmp_path / "explorer.html").read_bytes() == written

@@ -3,9 +3,10 @@
     KL = E_q[ln q(z) - ln p(z)] = 1/2 (mu^2 + sigma^2 - 1 - ln sigma^2)
        = 1/2 (mu^2 + expm1(logvar) - logvar),  logvar = ln sigma^2
 
-It is 0 at mu = 0, sigma = 1 and positive everywhere else. (One meets the claim that it is least at
-sigma = 0, mu = 1: there q is a single point, and the KL is infinite.) Each misspelling below still
-falls during training. Its gradient is right, for the wrong function: only its values betray it.
+It is 0 at mu = 0, sigma = 1 and positive everywhere else. (The claim that it is least at sigma = 0,
+mu = 1 is also met: the last of the POINTS below goes there, and the KL grows without bound.) Each
+wrong formula below still falls during training. Its gradient is right, for the wrong function: only
+its values show it.
 """
 
 import numpy as np
@@ -17,6 +18,7 @@ from minivae import functional as F
 FORMULAS = {  # of mu and of the sigma that z = mu + sigma eps is really drawn with
     "mu^2 + s^2 - 1 - ln s^2, right": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s**2)),
     "ln s written for ln s^2": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s)),
+    "1/2 of ln s^2 lost": lambda m, s: 0.5 * (m**2 + s**2 - 1) - np.log(s**2),
     "s written for s^2": lambda m, s: 0.5 * (m**2 + s - 1 - np.log(s**2)),
     "one 1/2 lost: s^2 + mu^2 - ln s - 1/2": lambda m, s: s**2 + m**2 - np.log(s) - 0.5,
     "head read as ln s and as ln s^2": lambda m, s: 0.5 * (m**2 + s - 1 - np.log(s)),
@@ -103,7 +105,7 @@ def draw():
     """Each formula against sigma at mu = 0; a negative "KL" is in the shaded part."""
     figure, axes = panels(1, 1, width=8, height=4)
     s = np.geomspace(0.05, 6, 400)
-    for style, (name, kl) in zip(("k-", *["-"] * 6), FORMULAS.items(), strict=True):
+    for style, (name, kl) in zip(("k-", *["-"] * 7), FORMULAS.items(), strict=True):
         axes.semilogx(s, kl(0.0, s), style, label=name)
     axes.axhspan(-2, 0, color="0.9")
     axes.set(ylim=(-2, 4), xlabel="sigma", ylabel="nats", title="at mu = 0: a KL is 0 at sigma 1")

@@ -143,7 +143,7 @@ def uniform_init(shape, fan_in, rng):
 
     PyTorch's default for weights and biases.
 
-    It is He et al. 2015 (arXiv:1502.01852), eq. 15, with the leaky slope sqrt(5).
+    It is He et al. 2015 (arXiv:1502.01852) with the leaky slope sqrt(5).
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return Parameter(((2 * rng.draw().uniform(shape, np.float32) - 1) * bound).astype(np.float32))

@@ -121,7 +121,8 @@ class Adam(Optimizer):
     Raises:
         ValueError: a coefficient is out of range.
 
-    The first step has the size lr, whatever the gradient:
+    The first step moves an element by lr |g| / (|g| + eps): by lr, unless its gradient is as
+    small as eps or 0.
 
     >>> from minivae import Tensor
     >>> p = Tensor([3.0], requires_grad=True)

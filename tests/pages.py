@@ -12,6 +12,24 @@ FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
 
 
+MATHS = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Macros that GitHub's MathJax refuses, or whose extension it does not load.
+REFUSED = frozenset(
+    "DeclareMathOperator operatorname colorbox fcolorbox definecolor DeclarePairedDelimiter "
+    "DeclarePairedDelimiterX DeclarePairedDelimiterXPP mathtip texttip toggle bbox cellcolor "
+    "rowcolor columncolor xtwoheadrightarrow xtwoheadleftarrow xmapsto xlongequal xtofrom href "
+    "class cssId style data def let newcommand renewcommand providecommand newenvironment "
+    "renewenvironment require qty abs norm eval order comm dv dd pdv ket bra expval vb va vu "
+    "setOptions unicode includegraphics label ref eqref".split()
+)
+# One letter for one thing (docs/notation.md): spellings that stood for a second one.
+RETIRED = {
+    r"\\epsilon": r"\varepsilon for noise, \kappa for eps",
+    r"(?<!\\mathcal )L_[\d{K]": r"\mathcal L_K for a bound; L is the loss",
+    r"KL\}?\(\w+,": r"\mathrm{KL}(q \Vert p)",
+}
+
+
 def prose(text):
     """The page without fenced blocks."""
     return FENCE.sub("", text)
@@ -87,9 +105,40 @@ def link_faults(page, text=None):
     return faults
 
 
+def formulas(text):
+    """Every formula of a page: blocks of maths, and what stands between dollars."""
+    return MATHS.findall(text) + CODE.sub("x", prose(text)).split("$")[1::2]
+
+
+def refused_macros(text):
+    """Names of the macros in formulas that GitHub shows as an error."""
+    used = {name for formula in formulas(text) for name in re.findall(r"\\([A-Za-z]+)", formula)}
+    return sorted(used & REFUSED)
+
+
+def retired_notation(text):
+    """Spellings in formulas that notation.md gives to something else."""
+    joined = "\n".join(formulas(text))
+    return [meant for pattern, meant in RETIRED.items() if re.search(pattern, joined)]
+
+
+def list_faults(text):
+    """Lines indented as part of a list whose list a block or paragraph at the margin has ended."""
+    faults, inside = [], False
+    for block in re.split(r"\n\s*\n", text):
+        first = block.splitlines()[0] if block.splitlines() else ""
+        if re.match(r"\s{2,}\S", first) and not inside and not first.startswith("    "):
+            faults.append(f"indented outside a list: {first.strip()[:60]}")
+        if re.match(r"\s*([-*+]|\d+\.) ", first):
+            inside = True
+        elif first and not first[0].isspace():
+            inside = False
+    return faults
+
+
 def maths_faults(text):
-    """Inline maths that GitHub's Markdown would spoil before it becomes maths."""
-    faults = []
+    """Maths that GitHub would spoil: refused macros, and what Markdown does to ``$...$``."""
+    faults = [f"GitHub refuses \\{name}" for name in refused_macros(text)]
     stripped = CODE.sub("x", prose(text))
     for paragraph in re.split(r"\n\s*\n|\|", stripped):
         if paragraph.count("$") % 2:

@@ -136,8 +136,8 @@ class DequantisedBatches:
     """Batches of uint8 images (N, H, W) or (N, C, H, W) with the gaps between grey values filled.
 
     Pixels are (p + u) / 256 in (0, 1], float32, u uniform on (0, 1] and drawn once for each image
-    number from `seed`. A density of such pixels, times 256 for each, bounds the probability of the
-    grey values from below: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844), section 3.1.
+    number from `seed`. A density of such pixels, divided by 256 for each, bounds the probability of
+    the grey values from below: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844), section 3.1.
     The order is the images' own; the last batch of `batch_size` may be shorter. Raises ValueError
     as `PixelBatches`.
     """

@@ -58,7 +58,8 @@ def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
     Args:
         model: a ``models.VAE``; ``forward`` and ``reconstruction_loss`` are used.
         batches, noise, samples, total: as in ``importance_weighted_nll``.
-        beta: weight of the KL (Higgins et al. 2017); with any but 1 the loss is no bound.
+        beta: weight of the KL (Higgins et al. 2017); above 1 the loss is still an upper bound on
+            -ln p(x), below 1 not in general.
 
     Returns:
         ``Bound``, in nats per image.

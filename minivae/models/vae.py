@@ -87,7 +87,7 @@ class VAE(nn.Module):
                 "bernoulli": each pixel is 1 with probability sigmoid(logit). Of grey pixels,
                 strictly between 0 and 1, its loss is a cross-entropy and no likelihood.
                 "gaussian": N(x; sigmoid(logits), sigma^2), a density, with one sigma: learned
-                (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202, section 3) or given.
+                (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202) or given.
                 "gaussian-per-pixel": the same with a learned sigma for each pixel.
                 "squared-error": (sigmoid(logits) - x)^2, not a likelihood.
             shape: of one image's logits.
@@ -152,7 +152,7 @@ class VAE(nn.Module):
         """ln w = ln p(x|z) + ln p(z) - ln q(z|x), in nats: (R,); arguments as ``weight_terms``.
 
         The mean of w over eps is p(x): Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519),
-        eq. 7.
+        eq. 9.
         """
         rec, kl = self.weight_terms(x, posterior, eps)
         return -(rec + kl)

@@ -56,7 +56,7 @@ class ConvTranspose2d(Function):
         x, w = self.saved
         conv, grad_weight = (kernels.get(k, dy, w) for k in ("conv2d", "conv2d_grad_weight"))
         dx, (H, W) = None, x.shape[2:]
-        if self.needs[0]:  # with output_padding >= stride, dy has rows that x never reached
+        if self.needs[0]:  # with output_padding >= stride, conv2d of dy has rows beyond x's
             dx = conv(dy, w, None, **self.geometry)[:, :, :H, :W]
         dw = grad_weight(dy, x, w.shape[2:], **self.geometry) if self.needs[1] else None
         return dx, dw, bias_gradient(dy) if self.needs[2] else None
@@ -95,8 +95,9 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     Args:
         x: (N, C, H, W); w: (C, O, KH, KW); b: (O,) or None.
         stride, padding, output_padding, dilation: an int, or a pair (height, width).
-            ``output_padding`` picks one of the sizes that a convolution with this stride maps
-            to x's; it must be smaller than the stride or the dilation.
+            ``output_padding`` below the stride picks one of the sizes that ``conv2d`` maps to
+            x's. It may be larger, up to the dilation: ``conv2d`` then maps that size to more
+            than x's, of which x is the first part.
 
     Returns:
         (N, O, OH, OW), OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.

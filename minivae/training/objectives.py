@@ -100,7 +100,7 @@ def dreg(model, x, noise, beta=1.0, *, samples=5):
         decoder:  -sum_k w~_k   d ln w_k
         encoder:  -sum_k w~_k^2 (d ln w_k / dz_k) dz_k
 
-    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), section 3: IWAE-DReG. The expectation of
+    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), IWAE-DReG. The expectation of
     both is the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models of one
     layer of latents.
 

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from minivae import functional as F
-from pages import LINK, kernels_of, link_faults, maths_faults, printed_wrongly, prose, python_names
+from pages import (
+    LINK,
+    kernels_of,
+    link_faults,
+    list_faults,
+    maths_faults,
+    printed_wrongly,
+    prose,
+    python_names,
+    retired_notation,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -64,12 +74,40 @@ def test_good_links_pass():
     "text",
     [
         "$a\\, b$", "$a\\|b$", "$\\hat{x}_i$", "$a *b$", "as$x$", "$x$s", "$ x$", "one $ only",
-        "$E[a](b)$", "$a<b$",
+        "$E[a](b)$", "$a<b$", "$\\operatorname{tr} A$",
+        "text\n\n```math\n\\operatorname*{mean}_n x\n```\n", "```math\n\\def\\x{1}\n```\n",
     ],
 )  # fmt: skip
 def test_planted_maths_faults_are_seen(text):
     """Each of these is rendered wrongly, or might be."""
     assert maths_faults(text)
+
+
+@every_page
+def test_a_letter_has_one_meaning(page):
+    """Spellings that notation.md retired stay away."""
+    assert retired_notation(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["$\\epsilon$", "$L_K$", "```math\nL_{1} \\le L\n```\n", "$\\mathrm{KL}(q, p)$"]
+)
+def test_planted_second_spellings_are_seen(text):
+    """And the right ones pass."""
+    assert len(retired_notation(text)) == 1
+    assert retired_notation("$\\varepsilon$ $\\mathcal L_K$ $L$ $\\mathrm{KL}(q \\Vert p)$") == []
+
+
+@every_page
+def test_lists_are_whole(page):
+    """No line is indented as part of a list that a block at the margin has ended."""
+    assert list_faults(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_broken_list_is_seen():
+    """The test above can fail."""
+    assert list_faults("- one\n\n```math\nx\n```\n\n  more of one\n")
+    assert list_faults("- one\n\n  more of one\n\ntext\n") == []
 
 
 @every_page_of_docs
@@ -114,6 +152,17 @@ def test_status_names_every_cuda_source():
     text = (DOCS / "status.md").read_text("utf-8").partition("## Not run on a GPU")[2]
     sources = {path.stem for path in (ROOT / "csrc" / "cuda").glob("*.cu")}
     assert sources and sources <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_every_paper_is_on_the_reading_list():
+    """Each arXiv number that code or a page cites."""
+    number = re.compile(r"(?:arXiv:|arxiv\.org/abs/)(\d{4}\.\d{4,5})")
+    sources = [p for f in ("minivae", "examples", "tests", "csrc") for p in (ROOT / f).rglob("*.*")]
+    cited = set()
+    for path in [*sources, *PAGES]:
+        if path.suffix in (".py", ".md", ".h", ".inl", ".cpp", ".cu"):
+            cited |= set(number.findall(path.read_text("utf-8")))
+    assert cited <= set(number.findall((DOCS / "reading-list.md").read_text("utf-8")))
 
 
 def test_every_page_is_in_the_index():

@@ -51,6 +51,36 @@ def test_one_sample_is_the_elbo_and_more_are_better():
     assert values[-1] > MODEL.exact_nll(X).mean() - 4 * found[-1].standard_error
 
 
+def test_evidence_is_elbo_plus_kl():
+    """ln p(x) = ln w + ln q(z|x) - ln p(z|x) for every z; the mean over q is the identity."""
+    eps = np.random.default_rng(0).normal(size=(len(X), 5, MODEL.latent_dim))
+    z = (X @ MODEL.A.T + MODEL.c)[:, None] + np.exp(MODEL.v / 2) * eps
+    ln_q = -0.5 * (eps**2 + MODEL.v + math.log(2 * math.pi)).sum(axis=2)
+    precision = np.eye(MODEL.latent_dim) + MODEL.W.T @ MODEL.W / MODEL.s**2
+    mean = np.linalg.solve(precision, MODEL.W.T @ (X - MODEL.b).T / MODEL.s**2).T
+    off = z - mean[:, None]
+    ln_posterior = 0.5 * (
+        np.linalg.slogdet(precision / (2 * math.pi))[1]
+        - np.einsum("nkd,de,nke->nk", off, precision, off)
+    )
+    evidence = MODEL.log_weights(X, eps).data + ln_q - ln_posterior
+    np.testing.assert_allclose(evidence, -np.tile(MODEL.exact_nll(X)[:, None], 5), rtol=1e-10)
+
+
+def test_beta_above_1_keeps_the_bound_and_below_1_may_not():
+    """With the true posterior and beta 1 the loss is -ln p(x); the KL is positive."""
+    model = LinearGaussian(dim=4, latent_dim=1, width=1, shift=0)
+    x = model.draw(500)
+    exact = model.exact_nll(x).mean()
+    loss, error = {}, {}
+    for beta in (0.5, 1.0, 2.0):
+        found = evaluation.elbo(model, [x], mv.NoiseStream(1), samples=200, beta=beta)
+        loss[beta], error[beta] = found.loss, found.standard_error
+    assert loss[1.0] == pytest.approx(exact, abs=4 * error[1.0])
+    assert loss[2.0] > exact + 4 * error[2.0]
+    assert loss[0.5] < exact - 4 * error[0.5]
+
+
 def test_with_the_true_posterior_one_sample_is_enough():
     """All weights are p(x) itself where q is the posterior: one latent, any x."""
     model = LinearGaussian(dim=4, latent_dim=1, width=1, shift=0)

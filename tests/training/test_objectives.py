@@ -225,7 +225,7 @@ def test_dregs_encoder_gradient_has_iwaes_expectation():
 
 
 def test_one_factor_too_few_is_seen(monkeypatch):
-    """With w~ in place of its square the estimate is biased (Tucker et al. 2019, section 3)."""
+    """With w~ in place of its square the estimate is biased (Tucker et al. 2019)."""
     monkeypatch.setattr(objectives.ScaleGradient, "backward", lambda self, dy: dy)
     assert not encoder_gradients_agree(objectives.dreg)
 

@@ -8,7 +8,6 @@ import numpy as np
 
 import minivae as mv
 from minivae import models, optim
-from minivae.atomic_write import OutputFolder
 from minivae.backend import to_device
 from minivae.cli.info import kernels_used
 from minivae.cli.options import (
@@ -27,6 +26,7 @@ from minivae.evaluation.held_out import evaluate
 from minivae.explore import explorer_page
 from minivae.noise import EVALUATION, SAMPLING
 from minivae.training.loaded_run import FACE_LABELS, Part, Subject
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import Trainer
 from minivae.viz import face_edits, latent
 

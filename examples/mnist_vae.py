@@ -9,7 +9,6 @@ import numpy as np
 
 import minivae as mv
 from minivae import models, optim
-from minivae.atomic_write import OutputFolder
 from minivae.backend import to_device
 from minivae.cli.info import kernels_used
 from minivae.cli.options import (
@@ -27,6 +26,7 @@ from minivae.explore import explorer_page
 from minivae.noise import SAMPLING
 from minivae.training import objectives
 from minivae.training.loaded_run import Part, Subject
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Trainer
 from minivae.viz import latent
 

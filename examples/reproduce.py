@@ -15,13 +15,13 @@ from _measures import Trained
 from _recipes import RECIPES
 
 from minivae import kernels, optim
-from minivae.atomic_write import OutputFolder
 from minivae.backend import device_description
 from minivae.cli.info import kernels_used, processor
 from minivae.cli.options import Parser, parse, positive_int, reported
 from minivae.data import LabelledBatches, PixelBatches, mnist
 from minivae.data.batches import STATIC_TRAIN, binarize_once
 from minivae.training import checkpoint
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import BEST, EagerStep, Trainer
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,45 +1,50 @@
-"""Files that are whole or absent, and folders that one process at a time writes to (POSIX)."""
+"""Atomic writes: a reader finds the old file or the new one, never a part (POSIX)."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
 import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, BinaryIO
 
-from .errors import OutputError
 
-
-def write_atomically(path, body, keep=None):
+def write_atomically(
+    path: str | os.PathLike, body: bytes, keep: str | None = None, *, follow_link: bool = True
+) -> None:
     """Make bytes the content of a file, as ``replacing`` does."""
-    with replacing(path, keep) as file:
+    with replacing(path, keep, follow_link=follow_link) as file:
         file.write(body)
 
 
 @contextlib.contextmanager
-def replacing(path, keep=None):
+def replacing(
+    path: str | os.PathLike, keep: str | None = None, *, follow_link: bool = True
+) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the place of ``path`` when the block ends.
 
     It has a temporary name in the same folder, is flushed to disk and renamed: a reader finds the
     old content or the new, never a part, whenever the process or the machine dies. Temporary files
-    that dead processes left for the same path are removed; a symbolic link is followed, so that it
-    stays one.
+    that dead processes left for the same path are removed.
 
     Args:
         path: the file.
         keep: the name, in the same folder, that the file's old content is to have from then on.
+        follow_link: where ``path`` is a symbolic link, replace the file that it leads to, wherever
+            that is; otherwise the link itself is replaced, and nothing outside the folder.
 
     Raises:
         OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged,
             as it is after an error in the block.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(path)) if follow_link else Path(path)
     remove_leftovers(path.parent, glob.escape(path.name))
-    part = _temporary(path)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    part, file = _new_part(path)
     try:
-        with open(descriptor, "wb") as file:
-            _try_lock(file)  # held until the rename: the sign of a living writer
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -53,13 +58,35 @@ def replacing(path, keep=None):
     _flush_folder(path.parent)
 
 
-def _temporary(path):
+def _new_part(path: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file for ``path``, locked: the sign of a living writer."""
+    while True:
+        part = _temporary(path)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        file = open(descriptor, "wb")
+        with contextlib.suppress(OSError):  # no locks here, so nobody will take the file for dead
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Between its creation and its lock another writer may have taken it for a dead one's.
+        if _is_at(part, file):
+            return part, file
+        file.close()
+
+
+def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
 
 
-def _keep(path, kept):
+def _is_at(path: Path, file: IO) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _keep(path: Path, kept: Path) -> None:
     """Give the file at ``path``, if there is one, the name ``kept`` as well."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     link = _temporary(kept)
     try:
@@ -71,99 +98,44 @@ def _keep(path, kept):
         link.unlink(missing_ok=True)  # renaming one of two names of one file does nothing
 
 
-def remove_leftovers(folder, name="*"):
-    """Remove the temporary files of ``write_atomically`` whose writer is dead.
+def remove_leftovers(folder: str | os.PathLike, name: str = "*") -> None:
+    """Remove the temporary files of ``replacing`` whose writer is dead.
 
-    ``name`` is a glob pattern for the files that they were to become.
+    Args:
+        folder: where they are.
+        name: a glob pattern for the files that they were to become.
     """
     for part in Path(folder).glob(f".{name}.*.part"):
-        with contextlib.suppress(OSError), open(part, "rb") as file:
-            if _try_lock(file):
+        with contextlib.suppress(OSError), open_no_link(part) as file:
+            if try_lock(file):
                 os.unlink(part)
 
 
-class OutputFolder:
-    """A folder that this process alone writes to, from ``with`` to the end of the block.
-
-    The lock belongs to the process: it is gone when the process is, however it ends.
-
-    Args:
-        path: created, with its parents, when missing.
+def open_no_link(path: str | os.PathLike, create: bool = False) -> BinaryIO:
+    """Open a file to read and write, but neither what a symbolic link leads to nor a pipe.
 
     Raises:
-        OutputError: another process holds it, or it cannot be created or written to.
+        OSError: it is a symbolic link or no regular file, or it cannot be opened.
     """
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self._lock = None
-
-    def __enter__(self):
-        if self._lock is not None:
-            raise OutputError(f"{self.path}: entered twice")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "a+")
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
-        if not _try_lock(lock):
-            lock.seek(0)
-            holder = lock.read(32).strip() or "unknown"
-            lock.close()
-            raise OutputError(
-                f"{self.path}: in use by another process (pid {holder}); "
-                "wait until it ends or choose another folder"
-            )
-        try:
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
-        except OSError as error:
-            lock.close()
-            raise _cannot_write(self.path, error) from error
-        self._lock = lock
-        remove_leftovers(self.path)
-        return self
-
-    def __exit__(self, *exc_info):
-        self._lock.close()
-        self._lock = None
-
-    def __truediv__(self, name):
-        """The path of a file in the folder."""
-        return self.path / name
-
-    def write(self, name, body):
-        """Write one file, bytes or text, atomically; OutputError when that fails."""
-        if self._lock is None:
-            raise OutputError(f"{self.path}: not held; use `with OutputFolder(...)`")
-        body = body.encode() if isinstance(body, str) else body
-        try:
-            write_atomically(self.path / name, body)
-        except OSError as error:
-            raise _cannot_write(self.path / name, error) from error
-
-    def rename(self, old, new):
-        """Give a file another name, in place of a file that has it; OutputError when that fails.
-
-        Nothing happens when there is no file ``old``.
-        """
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(self.path / old, self.path / new)
-        except OSError as error:
-            raise _cannot_write(self.path / new, error) from error
-
-    def remove(self, name):
-        """Remove a file if it is there; OutputError when that fails."""
-        try:
-            (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise _cannot_write(self.path / name, error) from error
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT if create else 0)
+    try:
+        file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError("expected a file, this is a symbolic link") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("expected a file, this is not a regular file")
+    return file
 
 
-def _try_lock(file):
-    """Lock an open file for this process if nobody holds it; False if somebody does."""
+def try_lock(file: IO) -> bool:
+    """Lock an open file for this process if nobody holds it; False if somebody does.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -171,7 +143,7 @@ def _try_lock(file):
     return True
 
 
-def _flush_folder(folder):
+def _flush_folder(folder: Path) -> None:
     """Make a rename survive a power cut, where the system can flush a folder."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -179,7 +151,3 @@ def _flush_folder(folder):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _cannot_write(path, error):
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}")

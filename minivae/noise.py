@@ -3,21 +3,14 @@
 Why: docs/noise.md.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from . import kernels
 from .backend import to_device
-from .kernels.philox import seed_and_offset
+from .kernels.philox import NoiseKey
 
 
-class _Pair(NamedTuple):
-    seed: int
-    offset: int
-
-
-class Noise(_Pair):
+class Noise(NoiseKey):
     """One draw of the Philox4x32-10 stream, as large as it is asked to be.
 
     Element i (row-major) of any array drawn is a pure function of (seed, offset, i); see
@@ -33,9 +26,6 @@ class Noise(_Pair):
     """
 
     __slots__ = ()
-
-    def __new__(cls, seed, offset):
-        return super().__new__(cls, *seed_and_offset((seed, offset)))
 
     def normal(self, shape, dtype=np.float32, device="cpu"):
         """Standard normal numbers, an array of ``shape`` and float ``dtype`` on ``device``."""
@@ -65,8 +55,12 @@ class CountedNoise(Noise):
 
     def __new__(cls, seed, counter):
         noise = super().__new__(cls, seed, 0)
-        noise.on_device = (seed, 0, counter)
+        noise.counter = counter
         return noise
+
+    @property
+    def address(self):
+        return self[0], 0, self.counter
 
     def __iter__(self):
         raise RuntimeError("the offset of a captured step's noise is not known on the host")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from minivae import atomic_write, models, optim
-from minivae.atomic_write import OutputFolder
 from minivae.data import PixelBatches
 from minivae.training import checkpoint
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import Trainer
 
 LEFT = [".lock", "backup.safetensors", "checkpoint.safetensors", "metrics.csv"]
@@ -66,9 +66,9 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, function):
-        def wrapped(*args):
+        def wrapped(*args, **kwargs):
             self.moment()
-            result = function(*args)
+            result = function(*args, **kwargs)
             self.moment()
             return result
 

@@ -1,5 +1,6 @@
 // Batch normalisation of channels [first, last) of (N, C, L), and sums over everything but the channel.
-// Statistics and sums are in double; the variance is a second pass over the data, about the mean.
+// Statistics and sums are in double; the variance is a second pass over the data, about the mean. The arithmetic
+// of an element is csrc/math/batch_norm.h.
 
 // The sum over n and l of term(position of x[n, c, l]).
 template <class Term>
@@ -38,32 +39,31 @@ void batch_statistics(const T* x, T* mean, T* var, Index N, Index C, Index L, In
   }
 }
 
-// y = (x - mean) w / sqrt(var + eps) + b
 template <class T>
 void batch_norm_forward(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y, Index N,
                         Index C, Index L, Index first, Index last) {
   for (Index c = first; c < last; ++c) {
-    const T m = mean[c], scale = w[c] / std::sqrt(var[c] + eps), shift = b[c];
+    const T m = mean[c], scale = batch_norm_scale(w[c], var[c], eps), shift = b[c];
     for (Index n = 0; n < N; ++n) {
       const T* MV_RESTRICT from = x + (n * C + c) * L;
       T* MV_RESTRICT to = y + (n * C + c) * L;
-      for (Index i = 0; i < L; ++i) to[i] = (from[i] - m) * scale + shift;
+      for (Index i = 0; i < L; ++i) to[i] = batch_norm_element(from[i], m, scale, shift);
     }
   }
 }
 
-// With xh = (x - mean) / sqrt(var + eps): dw = sum(dy xh), db = sum(dy), and
-// dx = w / sqrt(var + eps) [dy - (db + xh dw) / (N L)]; when mean and var are constants, the bracket is dy.
+// dw = sum(dy xh) and db = sum(dy); dx takes their means over the N L elements, or 0 when mean and var are
+// constants.
 template <class T>
 void batch_norm_backward(const T* x, const T* w, const T* mean, const T* var, T eps, const T* dy,
                          bool training, T* dx, T* dw, T* db, Index N, Index C, Index L, Index first,
                          Index last) {
   const double count = double(N) * double(L);
   for (Index c = first; c < last; ++c) {
-    const T m = mean[c], inverse = 1 / std::sqrt(var[c] + eps), scale = w[c] * inverse;
-    const auto normalised = [=](Index i) { return double((x[i] - m) * inverse); };
+    const T m = mean[c], inverse = inverse_deviation(var[c], eps), scale = w[c] * inverse;
+    const auto xh = [=](Index i) { return normalized(x[i], m, inverse); };
     const double sum_dy = channel_total(N, C, L, c, [=](Index i) { return double(dy[i]); });
-    const double sum_dy_xh = channel_total(N, C, L, c, [=](Index i) { return dy[i] * normalised(i); });
+    const double sum_dy_xh = channel_total(N, C, L, c, [=](Index i) { return dy[i] * double(xh(i)); });
     db[c] = static_cast<T>(sum_dy);
     dw[c] = static_cast<T>(sum_dy_xh);
     const T mean_dy = training ? static_cast<T>(sum_dy / count) : 0;
@@ -73,7 +73,7 @@ void batch_norm_backward(const T* x, const T* w, const T* mean, const T* var, T 
       const T* MV_RESTRICT gradient = dy + (n * C + c) * L;
       T* MV_RESTRICT to = dx + (n * C + c) * L;
       for (Index i = 0; i < L; ++i) {
-        to[i] = (gradient[i] - (mean_dy + (from[i] - m) * inverse * mean_dy_xh)) * scale;
+        to[i] = batch_norm_gradient(normalized(from[i], m, inverse), gradient[i], mean_dy, mean_dy_xh, scale);
       }
     }
   }

@@ -1,4 +1,4 @@
-// y = max(x, 0), where NaN stays NaN, and dx = dy where y > 0, over elements [begin, end).
+// y = max(x, 0), where NaN stays NaN, and dx = 0 where y <= 0, else dy, over elements [begin, end).
 
 template <class T>
 void relu(const T* MV_RESTRICT x, T* MV_RESTRICT y, Index begin, Index end) {

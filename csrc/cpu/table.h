@@ -26,6 +26,7 @@
 #include "cpu/parallel.h"
 #include "cpu/scratch.h"
 #include "math/adam.h"
+#include "math/batch_norm.h"
 #include "math/bce_with_logits.h"
 #include "math/elementary.h"
 #include "math/normal.h"

@@ -77,10 +77,10 @@ template <int W, class T>
 __global__ void normalize(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y,
                           Index count, Divisor by_L, Divisor by_C) {
   over_vectors<W>(count, by_L, by_C, [&](Index element, Index channel) {
-    const T m = mean[channel], scale = w[channel] * inverse_deviation(var[channel], eps), shift = b[channel];
+    const T m = mean[channel], scale = batch_norm_scale(w[channel], var[channel], eps), shift = b[channel];
     Vector<T, W> v = load<W>(x + element);
 #pragma unroll
-    for (int i = 0; i < W; ++i) v.lane[i] = normalized(v.lane[i], m, scale) + shift;
+    for (int i = 0; i < W; ++i) v.lane[i] = batch_norm_element(v.lane[i], m, scale, shift);
     store(y + element, v);
   });
 }

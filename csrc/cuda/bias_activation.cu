@@ -1,7 +1,7 @@
 // Bias and rectifier of a layer, one pass over memory in each direction.
 //
 //   forward    y  = max(x + b, 0)
-//   backward   dx = dy where y > 0, else 0;  db = sum of dx over all but the channel
+//   backward   dx = 0 where y <= 0, else dy;  db = sum of dx over all but the channel
 //
 // Idea: what touches the same elements shares their way through memory. Bytes per element in float32:
 // forward 8 (instead of 16 for two kernels), backward 12 (instead of 16: the sum rides on the mask).

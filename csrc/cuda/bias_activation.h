@@ -11,7 +11,7 @@ namespace minivae {
 template <class T>
 void bias_activation(const T* x, const T* b, bool rectify, T* y, const Channels& shape, Stream stream);
 
-// dx = dy where y > 0, else 0, and db = the sums of dx over all but the channel.
+// dx = 0 where y <= 0, else dy, and db = the sums of dx over all but the channel.
 template <class T>
 void bias_relu_backward(const T* y, const T* dy, T* dx, T* db, double* scratch, const Channels& shape,
                         Stream stream);

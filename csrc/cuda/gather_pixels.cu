@@ -25,7 +25,7 @@ __device__ __forceinline__ Index image_of(const std::int64_t* index, Index place
 
 template <bool kAligned, bool kDraw, class T>
 __global__ void gather(const std::uint8_t* images, Index N, const std::int64_t* index, Index places,
-                       NoiseStream noise, Count batch, T* out, Index rows, Divisor by_size) {
+                       Noise noise, Count batch, T* out, Index rows, Divisor by_size) {
   const Index q = Index(blockIdx.x) * blockDim.x + threadIdx.x, size = by_size.d;
   const QuadPart part = part_in_row(q, 0, rows * size);
   if (part.end <= part.begin) return;
@@ -59,7 +59,7 @@ __global__ void gather(const std::uint8_t* images, Index N, const std::int64_t* 
 
 template <class T>
 void gather_pixels(const std::uint8_t* images, Index N, const std::int64_t* index, Index places, bool draw,
-                   NoiseStream noise, const Count& batch, T* out, Index rows, Index size, Stream stream) {
+                   Noise noise, const Count& batch, T* out, Index rows, Index size, Stream stream) {
   if (rows * size == 0) return;
   const auto kernel = quads_are_aligned(out) ? (draw ? gather<true, true, T> : gather<true, false, T>)
                                              : (draw ? gather<false, true, T> : gather<false, false, T>);
@@ -67,8 +67,8 @@ void gather_pixels(const std::uint8_t* images, Index N, const std::int64_t* inde
          Divisor(size));
 }
 
-#define MV_INSTANTIATE(T)                                                                                \
-  template void gather_pixels(const std::uint8_t*, Index, const std::int64_t*, Index, bool, NoiseStream, \
+#define MV_INSTANTIATE(T)                                                                          \
+  template void gather_pixels(const std::uint8_t*, Index, const std::int64_t*, Index, bool, Noise, \
                               const Count&, T*, Index, Index, Stream);
 MV_INSTANTIATE(float)
 MV_INSTANTIATE(double)

@@ -8,7 +8,7 @@
 //
 // The product does 2 M N K operations on at least (M K + K N + M N) sizeof(T) bytes. From a few
 // hundred on in each direction arithmetic is the limit, 67 Tflop/s of float32 by the H200's datasheet;
-// what a rung changes is how many bytes from which memory it needs for that arithmetic. All rungs take
+// what a version changes is how many bytes from which memory it needs for that arithmetic. All take
 // matrices of any strides, so a transposed matrix is not copied first.
 //
 // v5 is an explicit choice and never the default: TF32 numbers have 10 bits of mantissa, and its

@@ -25,14 +25,14 @@ struct MakeNormal {
 };
 
 template <class Make, bool kAligned, class T>
-__global__ void fill(NoiseStream noise, T* out, Index count) {
+__global__ void fill(Noise noise, T* out, Index count) {
   const Index q = Index(blockIdx.x) * blockDim.x + threadIdx.x;
   if (4 * q < count)
     store_quad<kAligned>(out, q, part_in_row(q, 0, count), Make::quad(key_of(noise), q, T()));
 }
 
 template <class Make, class T>
-void launch_fill(NoiseStream noise, T* out, Index count, Stream stream) {
+void launch_fill(Noise noise, T* out, Index count, Stream stream) {
   const auto kernel = quads_are_aligned(out) ? fill<Make, true, T> : fill<Make, false, T>;
   launch(kernel, over_elements(count, 4), stream, noise, out, count);
 }
@@ -40,18 +40,18 @@ void launch_fill(NoiseStream noise, T* out, Index count, Stream stream) {
 }  // namespace
 
 template <class T>
-void uniform(NoiseStream noise, T* out, Index count, Stream stream) {
+void uniform(Noise noise, T* out, Index count, Stream stream) {
   launch_fill<MakeUniform>(noise, out, count, stream);
 }
 
 template <class T>
-void normal(NoiseStream noise, T* out, Index count, Stream stream) {
+void normal(Noise noise, T* out, Index count, Stream stream) {
   launch_fill<MakeNormal>(noise, out, count, stream);
 }
 
-#define MV_INSTANTIATE(T)                                \
-  template void uniform(NoiseStream, T*, Index, Stream); \
-  template void normal(NoiseStream, T*, Index, Stream);
+#define MV_INSTANTIATE(T)                          \
+  template void uniform(Noise, T*, Index, Stream); \
+  template void normal(Noise, T*, Index, Stream);
 MV_INSTANTIATE(float)
 MV_INSTANTIATE(double)
 

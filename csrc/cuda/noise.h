@@ -9,10 +9,10 @@ namespace minivae {
 
 // Uniform in (0, 1], the double rounded once.
 template <class T>
-void uniform(NoiseStream noise, T* out, Index count, Stream stream);
+void uniform(Noise noise, T* out, Index count, Stream stream);
 
 // Standard normal.
 template <class T>
-void normal(NoiseStream noise, T* out, Index count, Stream stream);
+void normal(Noise noise, T* out, Index count, Stream stream);
 
 }  // namespace minivae

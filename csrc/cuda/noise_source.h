@@ -1,4 +1,4 @@
-// Where a kernel gets its standard normal numbers: an array, or the stream of csrc/math/philox.h.
+// Where a kernel gets its noise: from an array, or from the stream of csrc/math/philox.h.
 #pragma once
 
 #include <cstdint>
@@ -7,25 +7,25 @@
 
 namespace minivae {
 
-// A stream's key, with an offset that may move on while the launch stays the same: `counter`, when
-// it is not null, is one number in device memory that is added to the offset. A captured graph is
-// replayed with the arguments it was captured with, so this is how its noise differs from step to
-// step.
-struct NoiseStream {
+// One draw of the stream, as minivae.Noise: its key, with an offset that may move on while the launch
+// stays the same. `counter`, when it is not null, is one number in device memory that is added to the
+// offset: a captured graph is replayed with the arguments it was captured with, so this is how its
+// noise differs from step to step.
+struct Noise {
   std::uint64_t seed = 0;
   std::uint64_t offset = 0;
   const std::uint64_t* counter = nullptr;
 };
 
-MV_HD NoiseKey key_of(const NoiseStream& stream) {
-  return {stream.seed, stream.offset + (stream.counter ? *stream.counter : 0)};
+MV_HD NoiseKey key_of(const Noise& noise) {
+  return {noise.seed, noise.offset + (noise.counter ? *noise.counter : 0)};
 }
 
-// An array shaped like the numbers it joins, or, where it is null, a stream.
+// An array shaped like the numbers it joins, or, where it is null, a draw.
 template <class T>
 struct NoiseSource {
   const T* eps = nullptr;
-  NoiseStream stream;
+  Noise draw;
 };
 
 }  // namespace minivae

@@ -19,7 +19,7 @@ namespace {
 constexpr Index kBlockKeys = 4096;                  // 32 KB of shared memory
 constexpr std::uint64_t kLast = ~std::uint64_t(0);  // fills up to a power of two; no key is as large
 
-__global__ void make_keys(NoiseStream noise, std::uint64_t* keys, Index count, Index padded) {
+__global__ void make_keys(Noise noise, std::uint64_t* keys, Index count, Index padded) {
   const Index block = Index(blockIdx.x) * blockDim.x + threadIdx.x;
   if (4 * block >= padded) return;
   const Words4 w = noise_words(key_of(noise), static_cast<std::uint64_t>(block));
@@ -83,7 +83,7 @@ Index permutation_scratch(Index count) {
   return padded;
 }
 
-void permutation(NoiseStream noise, std::uint64_t* scratch, std::int64_t* order, Index count, Stream stream) {
+void permutation(Noise noise, std::uint64_t* scratch, std::int64_t* order, Index count, Stream stream) {
   if (count == 0) return;
   const Index padded = permutation_scratch(count);
   const Grid blocks = checked_grid(padded / kBlockKeys, kThreads);

@@ -12,11 +12,11 @@ namespace minivae {
 // (`places` elements) or its number is not in [0, N): nobody could be told without waiting.
 template <class T>
 void gather_pixels(const std::uint8_t* images, Index N, const std::int64_t* index, Index places, bool draw,
-                   NoiseStream noise, const Count& batch, T* out, Index rows, Index size, Stream stream);
+                   Noise noise, const Count& batch, T* out, Index rows, Index size, Stream stream);
 
 // The order that sorts the stream's first `count` uniform numbers, as minivae.data.batches.permutation.
 // `scratch` has permutation_scratch(count) elements; count is below 2^32.
-void permutation(NoiseStream noise, std::uint64_t* scratch, std::int64_t* order, Index count, Stream stream);
+void permutation(Noise noise, std::uint64_t* scratch, std::int64_t* order, Index count, Stream stream);
 
 Index permutation_scratch(Index count);
 

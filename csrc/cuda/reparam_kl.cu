@@ -13,6 +13,9 @@
 // launch on small ones.
 #include "cuda/reparam_kl.h"
 
+#include <stdexcept>
+#include <string>
+
 #include "cuda/launch.h"
 #include "cuda/noise.cuh"
 #include "cuda/quad.cuh"
@@ -141,7 +144,7 @@ __global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ lo
   const int lanes = 1 << lane_bits, lane = threadIdx.x & (lanes - 1);
   double sum = 0;
   if (row < N) {
-    const NoiseKey key = kDraw ? key_of(noise.stream) : NoiseKey{};
+    const NoiseKey key = kDraw ? key_of(noise.draw) : NoiseKey{};
     const Quads quads = quads_of_row(row, D);
     for (Index q = quads.first + lane; q < quads.last; q += lanes) {
       const QuadPart part = part_in_row(q, row, D);
@@ -171,7 +174,7 @@ __global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ l
   if (row >= N) return;
   const int lanes = 1 << lane_bits, lane = threadIdx.x & (lanes - 1);
   const T gradient = dkl[row];
-  const NoiseKey key = kDraw ? key_of(noise.stream) : NoiseKey{};
+  const NoiseKey key = kDraw ? key_of(noise.draw) : NoiseKey{};
   const Quads quads = quads_of_row(row, D);
   for (Index q = quads.first + lane; q < quads.last; q += lanes) {
     const QuadPart part = part_in_row(q, row, D);
@@ -194,41 +197,51 @@ template <class T>
 void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, T* z, T* kl, Index N,
                         Index D, Stream stream) {
   const T* eps = noise.eps;
-  if (version == 1) {
-    launch(sample_v1<T>, over_elements(N * D), stream, mu, logvar, eps, z, N * D);
-    launch(divergence_v1<T>, over_elements(N), stream, mu, logvar, kl, N, D);
-  } else if (version == 2) {
-    launch(forward_v2<T>, block_per_row(N), stream, mu, logvar, eps, z, kl, D);
-  } else if (version == 3) {
-    launch(forward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, z, kl, N, D);
-  } else {
-    const bool draw = version == 5 && !eps, aligned = quads_are_aligned(mu, logvar, eps, z);
+  const auto quads = [&] {
+    const bool draw = !eps, aligned = quads_are_aligned(mu, logvar, eps, z);
     const int lanes = lanes_for_quads(D);
     const auto kernel = draw ? (aligned ? forward_quads<true, true, T> : forward_quads<true, false, T>)
                              : (aligned ? forward_quads<false, true, T> : forward_quads<false, false, T>);
     launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, z, kl, N, D, exponent_of(lanes));
+  };
+  switch (version) {
+    case 1:
+      launch(sample_v1<T>, over_elements(N * D), stream, mu, logvar, eps, z, N * D);
+      return launch(divergence_v1<T>, over_elements(N), stream, mu, logvar, kl, N, D);
+    case 2: return launch(forward_v2<T>, block_per_row(N), stream, mu, logvar, eps, z, kl, D);
+    case 3: return launch(forward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, z, kl, N, D);
+    case 4:
+    case 5: return quads();
   }
+  throw std::invalid_argument("reparam_kl has no version " + std::to_string(version));
 }
 
 template <class T>
 void reparam_kl_backward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, const T* dz,
                          const T* dkl, T* dmu, T* dlogvar, Index N, Index D, Stream stream) {
   const T* eps = noise.eps;
-  if (version == 1) {
-    launch(mean_gradient_v1<T>, over_elements(N * D), stream, mu, dz, dkl, dmu, N * D, D);
-    launch(logvar_gradient_v1<T>, over_elements(N * D), stream, logvar, eps, dz, dkl, dlogvar, N * D, D);
-  } else if (version == 2) {
-    launch(backward_v2<T>, block_per_row(N), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar, D);
-  } else if (version == 3) {
-    launch(backward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar, N, D);
-  } else {
-    const bool draw = version == 5 && !eps, aligned = quads_are_aligned(mu, logvar, eps, dz, dmu, dlogvar);
+  const auto quads = [&] {
+    const bool draw = !eps, aligned = quads_are_aligned(mu, logvar, eps, dz, dmu, dlogvar);
     const int lanes = lanes_for_quads(D);
     const auto kernel = draw ? (aligned ? backward_quads<true, true, T> : backward_quads<true, false, T>)
                              : (aligned ? backward_quads<false, true, T> : backward_quads<false, false, T>);
     launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, dz, dkl, dmu, dlogvar, N, D,
            exponent_of(lanes));
+  };
+  switch (version) {
+    case 1:
+      launch(mean_gradient_v1<T>, over_elements(N * D), stream, mu, dz, dkl, dmu, N * D, D);
+      return launch(logvar_gradient_v1<T>, over_elements(N * D), stream, logvar, eps, dz, dkl, dlogvar, N * D,
+                    D);
+    case 2:
+      return launch(backward_v2<T>, block_per_row(N), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar, D);
+    case 3:
+      return launch(backward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar,
+                    N, D);
+    case 4:
+    case 5: return quads();
   }
+  throw std::invalid_argument("reparam_kl has no version " + std::to_string(version));
 }
 
 #define MV_INSTANTIATE(T)                                                                                  \

@@ -9,8 +9,9 @@
 namespace minivae {
 
 constexpr int kReparamKlVersions = 5;
+constexpr int kReparamKlDraws = 5;  // the first version that draws noise; the others need noise.eps
 
-// z = mu + exp(logvar / 2) eps and the rows' KL. Versions 1 to 4 need noise.eps.
+// z = mu + exp(logvar / 2) eps and the rows' KL.
 template <class T>
 void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, T* z, T* kl, Index N,
                         Index D, Stream stream);

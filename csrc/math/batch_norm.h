@@ -1,8 +1,8 @@
 // One element of a normalised channel (Ioffe & Szegedy 2015, algorithm 1) and of its gradient. With
 // xh = (x - mean) / sqrt(var + eps):
 //
-//   y  = w xh + b
-//   dx = w / sqrt(var + eps) [dy - mean(dy) - xh mean(dy xh)]
+//   y  = w xh + b = (x - mean) scale + b        scale = w / sqrt(var + eps)
+//   dx = scale [dy - mean(dy) - xh mean(dy xh)]
 //
 // When mean and var are constants, the bracket is dy: the two means are then given as 0.
 // Traffic in float32: forward reads x twice (once for the statistics) and writes y, 12 bytes per
@@ -14,6 +14,16 @@
 #include "common/host_device.h"
 
 namespace minivae {
+
+template <class T>
+MV_HD T batch_norm_scale(T w, T var, T eps) {
+  return w / std::sqrt(var + eps);
+}
+
+template <class T>
+MV_HD T batch_norm_element(T x, T mean, T scale, T b) {
+  return (x - mean) * scale + b;
+}
 
 template <class T>
 MV_HD T inverse_deviation(T var, T eps) {

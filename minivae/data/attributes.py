@@ -13,13 +13,14 @@ import csv
 import io
 import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ..errors import DataError
-from .idx import errors_named, require_regular
+from .untrusted_file import errors_named, memory_errors_named, require_regular
 
 MAX_BYTES = 1 << 26  # CelebA's table has 27 million
 VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
@@ -27,38 +28,49 @@ VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
 
 @dataclass(frozen=True)
 class AttributeTable:
-    """`columns`: attribute name -> bool (R,); row r is of image `images[r]`, on line `lines[r]`."""
+    """Yes/no attributes of images.
+
+    Attributes:
+        path: the file.
+        images, lines: the image of each row, and the line of the file that the row is on.
+        columns: attribute name -> bool (R,), one value per row.
+    """
 
     path: Path
     images: tuple[str, ...]
     lines: tuple[int, ...]
     columns: dict[str, np.ndarray]
 
-    def rows_for(self, names, skipped=()):
-        """The columns reordered to the images `names`: attribute name -> bool (len(names),).
+    def rows_for(self, names: Sequence[str], skipped: Iterable[str] = ()) -> dict[str, np.ndarray]:
+        """The columns reordered to the images ``names``: attribute name -> bool (len(names),).
 
         A row belongs to the image of its very name (a path below the folder, with slashes) or else
-        to the only image whose last path component is that name. `skipped` are images that are
-        there but could not be read: their rows are passed over. Raises DataError naming the line
-        of a row whose image is not there, is ambiguous or had a row before, and an image without.
+        to the only image whose last path component is that name. Rows of images that are not there
+        are passed over: a folder may hold a part of what the table describes.
+
+        Args:
+            names: the images.
+            skipped: images that are there too but could not be read.
+
+        Raises:
+            DataError: an image has no row, or a row belongs to several images or to one that has a
+                row; the message has the line.
         """
         present = [*names, *skipped]
         by_name = {name: i for i, name in enumerate(present)}
-        by_base = {}
+        by_base: dict[str, list[int]] = {}
         for i, name in enumerate(present):
             by_base.setdefault(PurePosixPath(name).name, []).append(i)
-        row_of = {}
+        row_of: dict[int, int] = {}
         for row, (image, line) in enumerate(zip(self.images, self.lines, strict=True)):
             found = [by_name[image]] if image in by_name else by_base.get(image, [])
-            if len(found) != 1:
-                what = "is not in the folder" if not found else "is the name of several images"
-                raise DataError(f"{self.path}, line {line}, column 1: {image!r} {what}")
-            if found[0] in row_of:
-                first = self.lines[row_of[found[0]]]
-                raise DataError(
-                    f"{self.path}, line {line}, column 1: {image!r} has a row before, line {first}"
-                )
-            row_of[found[0]] = row
+            where = f"{self.path}, line {line}, column 1: {image!r}"
+            if len(found) > 1:
+                raise DataError(f"{where} is the name of several images")
+            for i in found:
+                if i in row_of:
+                    raise DataError(f"{where} has a row before, line {self.lines[row_of[i]]}")
+                row_of[i] = row
         for i, name in enumerate(names):
             if i not in row_of:
                 raise DataError(f"{self.path}: no row for image {name!r}")
@@ -66,26 +78,33 @@ class AttributeTable:
         return {name: values[order] for name, values in self.columns.items()}
 
 
-def read_attributes(path, columns=None) -> AttributeTable:
+def read_attributes(
+    path: str | os.PathLike, columns: Iterable[str] | None = None
+) -> AttributeTable:
     """Read an attribute table in either format; the first line tells which.
 
-    `columns` chooses attributes by name (others may be no yes/no columns); None reads all.
-    Raises DataError naming line and column for anything that is not such a table.
+    Args:
+        path: the file.
+        columns: the attributes to read (others may be no yes/no columns); None reads all.
+
+    Raises:
+        DataError: it is no such table; the message has line and column.
     """
     path = Path(os.fspath(path))
-    with errors_named(path):
-        require_regular(path, MAX_BYTES)
-        body = path.read_bytes()
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as cause:
-        raise DataError(f"{path}: not text in UTF-8 (byte {cause.start})") from cause
-    first = text.strip().split("\n", 1)[0].strip()
-    if not first:
-        raise DataError(f"{path}: the file is empty, expected a table of attributes")
-    is_count = re.fullmatch(r"-?[0-9]{1,18}", first)
-    rows = _celeba_rows(path, text) if is_count else _csv_rows(path, text)
-    return _table(path, rows, columns)
+    with memory_errors_named(path):
+        with errors_named(path):
+            require_regular(path, MAX_BYTES)
+            body = path.read_bytes()
+        try:
+            text = body.decode("utf-8-sig")
+        except UnicodeDecodeError as cause:
+            raise DataError(f"{path}: not text in UTF-8 (byte {cause.start})") from cause
+        first = text.strip().split("\n", 1)[0].strip()
+        if not first:
+            raise DataError(f"{path}: the file is empty, expected a table of attributes")
+        is_count = re.fullmatch(r"-?[0-9]{1,18}", first)
+        rows = _celeba_rows(path, text) if is_count else _csv_rows(path, text)
+        return _table(path, rows, columns)
 
 
 def _celeba_rows(path, text):
@@ -118,7 +137,7 @@ def _table(path, rows, columns):
     (header_line, (_, *names)), *rows = rows
     if not names:
         raise DataError(
-            f"{path}, line {header_line}: expected image and attribute names, came one column"
+            f"{path}, line {header_line}: expected image and attribute names, got one column"
         )
     place_of = {}
     for column, name in enumerate(names, 1):
@@ -139,14 +158,14 @@ def _table(path, rows, columns):
     for r, (line, fields) in enumerate(rows):
         if len(fields) != len(names) + 1:
             raise DataError(
-                f"{path}, line {line}: expected {len(names) + 1} columns, came {len(fields)}"
+                f"{path}, line {line}: expected {len(names) + 1} columns, got {len(fields)}"
             )
         for c, place in enumerate(places):
             value = VALUES.get(fields[place].lower())
             if value is None:
                 raise DataError(
                     f"{path}, line {line}, column {place + 1} ({chosen[c]}): "
-                    f"expected 1, 0, -1, true or false, came {fields[place]!r}"
+                    f"expected 1, 0, -1, true or false, got {fields[place]!r}"
                 )
             values[r, c] = value
     return AttributeTable(

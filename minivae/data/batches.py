@@ -43,9 +43,9 @@ class Batches:
 
     def __init__(self, count: int, batch_size: int, seed: int | None = None):
         if count < 0:
-            raise ValueError(f"count: expected at least 0, came {count}")
+            raise ValueError(f"count: expected at least 0, got {count}")
         if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, came {batch_size}")
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         self.count, self.batch_size, self.seed = count, batch_size, seed
 
     def __len__(self) -> int:
@@ -89,10 +89,10 @@ class PixelBatches:
         train: bool = True,
     ):
         if binarize not in ("none", "static", "dynamic"):
-            raise ValueError(f"binarize: expected none, static or dynamic, came {binarize!r}")
+            raise ValueError(f"binarize: expected none, static or dynamic, got {binarize!r}")
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(
-                f"images: expected uint8 (N, H, W) or (N, C, H, W), came {images.dtype} "
+                f"images: expected uint8 (N, H, W) or (N, C, H, W), got {images.dtype} "
                 f"{images.shape}"
             )
         images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ..atomic_write import write_atomically
 from ..errors import DataError
-from .idx import MAX_BYTES, errors_named, extracted
+from .idx import MAX_BYTES
+from .untrusted_file import errors_named, extracted
 
 CHUNK = 1 << 16
 
@@ -54,7 +55,7 @@ def fetch(
         else:
             try:
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(destination, body)
+                write_atomically(destination, body, follow_link=False)
             except OSError as cause:
                 reason = cause.strerror or cause
                 raise DataError(f"{destination}: cannot be written: {reason}") from cause

@@ -1,4 +1,4 @@
-"""One image file: from bytes nobody vouches for to a square of pixels, or a DataError."""
+"""Decode one untrusted image file."""
 
 import io
 import warnings
@@ -7,9 +7,11 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from ..errors import DataError
+from .untrusted_file import memory_errors_named
 
-FORMATS = ("JPEG", "PNG")
+FORMATS = ("JPEG", "PNG", "PPM")  # Pillow's names; the last one is the family PBM, PGM, PPM
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
+PNM = tuple(b"P%d%c" % (n, space) for n in range(1, 7) for space in b" \t\n\r")
 MAX_PIXELS = 1 << 26  # 67 million: 200 MB once decoded
 
 # What undoes each EXIF orientation (Exif 2.3, tag 0x0112).
@@ -25,18 +27,21 @@ TURNS = {
 
 
 def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a JPEG or PNG file into uint8 (3, size, size), red green blue.
+    """Decode a JPEG, PNG or PNM (.pbm, .pgm, .ppm) file into uint8 (3, size, size).
 
     The content decides the format, not a name. The camera's rotation (EXIF) is applied; grey
     becomes three equal channels, 16-bit grey is scaled to 8, transparent parts are laid on white,
-    CMYK is converted. The short side is scaled to `size` with an antialiasing filter and the middle
-    is cut out. Raises DataError, and nothing else, for bytes that are not one whole image of at
-    most `max_pixels`.
+    CMYK is converted to red, green, blue. The short side is scaled to ``size`` with an antialiasing
+    filter and the middle is cut out.
+
+    Raises:
+        DataError: the bytes are not one whole image of at most ``max_pixels``; nothing else is
+            raised.
     """
     if not data:
         raise DataError("the file is empty")
-    if not data.startswith(SIGNATURES):
-        raise DataError("neither JPEG nor PNG")
+    if not data.startswith((*SIGNATURES, *PNM)):
+        raise DataError("not a JPEG, PNG or PNM file")
     try:
         # Pillow warns of what is settled here (a size between its limits and ours, odd metadata).
         with warnings.catch_warnings():
@@ -47,8 +52,9 @@ def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.nda
                     raise DataError(
                         f"{image.width} x {image.height} pixels, the limit is {max_pixels} in all"
                     )
-                image.load()
-                return square(_upright(_to_rgb(image), _orientation(image)), size)
+                with memory_errors_named("decoding it"):
+                    image.load()
+                    return square(_upright(_to_rgb(image), _orientation(image)), size)
     except DataError:
         raise
     except Image.DecompressionBombError as cause:
@@ -59,7 +65,7 @@ def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.nda
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
-    """Scale the short side of an RGB image to `size`, keep the middle: uint8 (3, size, size).
+    """Scale the short side of an RGB image to ``size``, keep the middle: uint8 (3, size, size).
 
     An image that has this size already comes out unchanged.
     """

@@ -1,38 +1,47 @@
-"""A folder of JPEG and PNG files as one array, decoded once and kept in a cache.
+"""Read a folder of pictures as one array, decoded once and then kept in a cache.
 
-Every file either becomes a row or is named in the report with the reason. The cache is an .npy
-file mapped into memory, so that a set larger than memory can be used; beside it lies the report.
-Its name is a hash of what went in (names, bytes, options): a changed file makes a new cache.
+Every file either becomes a row or is named in the report with the reason. The name of a set in the
+cache is a hash of what went in (names, bytes, options): a changed file makes a new one.
 """
 
 import hashlib
 import json
 import os
 import stat
-import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from ..atomic_write import remove_leftovers, replacing, write_atomically
 from ..errors import DataError
 from .attributes import read_attributes
+from .image_cache import CachedImages, ImageCache
 from .image_file import MAX_PIXELS, SIGNATURES, decode_image
-from .mnist import cache_folder
+from .untrusted_file import memory_errors_named
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # promise an image
+# Suffixes that promise a picture, in a format that is read or in one that is not.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".pbm", ".pgm", ".ppm", ".pnm"),
+    *(".bmp", ".gif", ".tif", ".tiff", ".webp"),
+)
 TABLES = ("list_attr_celeba.txt", "list_attr_celeba.csv", "attributes.csv")  # found by themselves
 MAX_BYTES = 1 << 28  # of one file
-CACHE_FORMAT = 1  # part of every key: raise it when decoding changes
-CHUNK = 1 << 24
+CACHE_FORMAT = 2  # part of every key: raise it when decoding changes
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where images came from: `names` in row order, and `skipped`: name -> reason."""
+    """Where images were read from.
+
+    Attributes:
+        source: a path, or what was drawn.
+        names: of the files, in row order.
+        skipped: name -> reason of the files that could not be read.
+    """
 
     source: str
     names: tuple[str, ...] = ()
@@ -54,60 +63,76 @@ class Report:
         return "\n".join([self.summary, *lines])
 
 
+class FolderSet(NamedTuple):
+    """Images uint8 (N, 3, S, S), read-only; attribute name -> bool (N,); the report."""
+
+    images: np.ndarray
+    attributes: dict[str, np.ndarray]
+    report: Report
+
+
 def read_folder(
-    folder,
-    size,
+    folder: str | os.PathLike,
+    size: int,
     *,
-    attributes=None,
-    columns=None,
-    strict=False,
-    cache_dir=None,
-    max_pixels=MAX_PIXELS,
-    progress=None,
-):
-    """Read every JPEG and PNG below `folder`: (images, attributes, report).
+    attributes: str | os.PathLike | None = None,
+    columns: Iterable[str] | None = None,
+    strict: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: bool | None = None,
+) -> FolderSet:
+    """Read every picture below ``folder``; the rows are sorted by name.
 
-    images      uint8 (N, 3, size, size), mapped read-only from the cache; rows are sorted by name
-    attributes  name -> bool (N,). Two or more subfolders with images are classes, each a column.
-                The table `attributes` (see attributes.py), or one of `TABLES` in the folder, gives
-                the others; `columns` chooses among them.
-    report      a `Report`; with `strict`, the first file to be skipped is an error instead
+    Two or more subfolders with images are classes, each an attribute. Files that neither are nor
+    claim (by their suffix) to be pictures are passed over, hidden ones too. A link is followed to a
+    file inside the folder only.
 
-    Files that neither are nor claim (by their suffix) to be images are passed over, hidden ones
-    too. A link is followed to a file inside the folder only. `cache_dir` defaults to the user cache
-    folder; `progress` is True, False or None (only on a terminal). Raises DataError for a folder
-    without a readable image, a table that does not fit and a cache that cannot be written.
+    Args:
+        folder: the folder.
+        size: height and width of the images to return, 1 to 4096.
+        attributes: a table of attributes (see attributes.py); None looks for one of ``TABLES`` in
+            the folder.
+        columns: the attributes to take from the table; None takes all.
+        strict: raise for the first file that would be skipped.
+        cache_dir: where decoded pictures are kept; None is the user's cache folder.
+        max_pixels: limit on the size of one picture.
+        progress: whether a bar is shown; None shows it on a terminal only.
+
+    Raises:
+        DataError: the folder has no readable picture or more than fit into memory, or the table
+            does not fit.
     """
     root = Path(os.fspath(folder))
     if not 1 <= size <= 4096:
         raise ValueError(f"size must be 1 .. 4096, got {size}")
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of images")
-    files, skipped = _list_files(root)
-    if strict and skipped:
-        _refuse(root, skipped)
-    key, digests = _hash(root, files, size, max_pixels)
-    cache = Path(os.fspath(cache_dir)) if cache_dir is not None else cache_folder() / "images"
-    stem = cache / f"{root.resolve().name[:60]}-{size}-{key[:24]}"
-    found = _open_cache(stem, size)
-    if found is None:
-        bar = tqdm(files, desc=f"decoding {root.name}", unit="image", disable=_quiet(progress))
-        _write_cache(stem, _decoded(root, bar, digests, size, max_pixels, strict), size)
-        found = _open_cache(stem, size)
+    with memory_errors_named(root):
+        files, skipped = _list_files(root)
+        if strict and skipped:
+            _refuse(root, skipped)
+        key, digests = _hash(root, files, size, max_pixels)
+        name = os.fsdecode(os.fsencode(root.resolve().name)[:60])
+        cache, stem = ImageCache(cache_dir), f"{name}-{size}-{key[:24]}"
+        found = cache.find(stem, size)
         if found is None:
-            raise DataError(f"{cache}: the cache just written cannot be read back")
-    images, names, unread = found
-    skipped = dict(sorted((skipped | unread).items()))
-    if strict and skipped:
-        _refuse(root, skipped)
-    if not names:
-        raise DataError(f"no readable JPEG or PNG; {Report(str(root), (), skipped).summary}")
-    report = Report(str(root), tuple(names), skipped)
-    return images, _attributes(root, report, attributes, columns), report
+            bar = tqdm(files, desc=f"decoding {root.name}", unit="image", disable=_quiet(progress))
+            found = _decoded(root, bar, digests, size, max_pixels, strict)
+            cache.keep(stem, found)
+        skipped = dict(sorted((skipped | found.skipped).items()))
+        if strict and skipped:
+            _refuse(root, skipped)
+        if not found.names:
+            summary = Report(str(root), (), skipped).summary
+            raise DataError(f"no readable JPEG, PNG or PNM; {summary}")
+        found.images.flags.writeable = False
+        report = Report(str(root), tuple(found.names), skipped)
+        return FolderSet(found.images, _attributes(root, report, attributes, columns), report)
 
 
 def _quiet(progress):
-    """tqdm's `disable`: None lets it look whether it writes to a terminal."""
+    """tqdm's ``disable``: None lets it look whether it writes to a terminal."""
     return None if progress is None else not progress
 
 
@@ -126,24 +151,27 @@ def _list_files(root):
         skipped[Path(error.filename).relative_to(root).as_posix()] = f"unreadable: {error.strerror}"
 
     for place, folders, files in os.walk(root, onerror=unreadable):  # does not follow folder links
+        below = Path(place).relative_to(root)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in [*folders, *files]:
-            path = Path(place, name)
-            relative = path.relative_to(root).as_posix()
+        for name in folders:
+            if reason := _bad_link(Path(place, name), inside):
+                skipped[(below / name).as_posix()] = reason
+        for name in files:
             if name.startswith("."):
                 continue
-            if path.is_symlink() and (reason := _bad_link(path, inside)):
+            path, relative = Path(place, name), (below / name).as_posix()
+            reason = _bad_link(path, inside) or _not_a_candidate(path)
+            if reason:
                 skipped[relative] = reason
-            elif name in files:
-                reason = _not_a_candidate(path)
-                if reason:
-                    skipped[relative] = reason
-                elif reason is None:
-                    names.append(relative)
+            elif reason is None:
+                names.append(relative)
     return sorted(names), skipped
 
 
 def _bad_link(path, inside):
+    """Why a link is not followed; None for a good one, and for what is no link."""
+    if not path.is_symlink():
+        return None
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):  # dangling; a loop
@@ -169,7 +197,7 @@ def _not_a_candidate(path):
     return None if claims or is_image else ""
 
 
-# ---------------------------------------------------------------- cache
+# ---------------------------------------------------------------- decoding
 def _hash(root, names, size, max_pixels):
     """(key over names, bytes and options; each file's own digest, None where it cannot be read)."""
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, size, max_pixels]).encode())
@@ -187,74 +215,26 @@ def _digest(path):
         return None
 
 
-def _decoded(root, names, digests, size, max_pixels, strict):
-    """Yield (name, image or None, reason or None) for each file."""
-    for name in names:
+def _decoded(root, files, digests, size, max_pixels, strict):
+    """All of ``files`` that can be decoded, as ``CachedImages``."""
+    images = np.empty((len(digests), 3, size, size), np.uint8)
+    names, skipped = [], {}
+    for name in files:
         try:
             data = (root / name).read_bytes()
             if hashlib.sha256(data).digest() != digests[name]:
                 raise DataError(f"{root / name}: changed while it was being read")
-            yield name, decode_image(data, size, max_pixels), None
+            images[len(names)] = decode_image(data, size, max_pixels)
+            names.append(name)
         except (OSError, DataError) as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise  # says nothing of the picture
             unreadable = isinstance(error, OSError)
             reason = f"unreadable: {error.strerror or error}" if unreadable else str(error)
             if strict:
                 raise DataError(f"{root / name}: {reason}") from error
-            yield name, None, reason
-
-
-def _write_cache(stem, rows, size):
-    """Write stem.npy, row by row, then stem.json; a process killed in between leaves no cache.
-
-    Plain writes, not a map: on a full disk they raise an error, where a map would kill the process.
-    """
-    names, skipped, checksum = [], {}, 0
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(stem.parent)
-        with replacing(f"{stem}.npy") as file:
-            _write_header(file, 0, size)
-            for name, image, reason in rows:
-                if image is None:
-                    skipped[name] = reason
-                    continue
-                names.append(name)
-                checksum = zlib.crc32(image, checksum)
-                file.write(image)
-            file.seek(0)
-            _write_header(file, len(names), size)  # numpy leaves room for a longer count
-        contents = json.dumps([names, skipped])
-        checksum = zlib.crc32(contents.encode(), checksum)
-        record = json.dumps({"crc32": checksum, "contents": contents})
-        write_atomically(f"{stem}.json", record.encode("ascii"))
-    except OSError as cause:
-        raise DataError(f"{stem.parent}: the image cache cannot be written: {cause}") from cause
-
-
-def _write_header(file, n, size):
-    header = {"descr": "|u1", "fortran_order": False, "shape": (n, 3, size, size)}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _open_cache(stem, size):
-    """(images, names, skipped), or None where there is no whole and undamaged cache."""
-    try:
-        with open(f"{stem}.json", encoding="ascii") as file:
-            record = json.load(file)
-        names, skipped = json.loads(record["contents"])
-        images = np.empty((0, 3, size, size), np.uint8)  # which cannot be mapped
-        if names:
-            images = np.load(f"{stem}.npy", mmap_mode="r", allow_pickle=False)
-        if images.dtype != np.uint8 or images.shape != (len(names), 3, size, size):
-            return None
-        checksum, flat = 0, images.reshape(-1)
-        for start in range(0, flat.size, CHUNK):
-            checksum = zlib.crc32(flat[start : start + CHUNK], checksum)
-        checksum = zlib.crc32(record["contents"].encode(), checksum)
-        return (images, names, skipped) if checksum == record["crc32"] else None
-    # A damaged cache can fail in any way; it is made anew.
-    except Exception:
-        return None
+            skipped[name] = reason
+    return CachedImages(images[: len(names)], names, skipped)
 
 
 # ---------------------------------------------------------------- attributes

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from ..backend import cuda_unavailable, device_module, device_of
 from ..errors import KernelUnavailable
 from . import reference
+from .philox import NoiseKey
 
 VARIANTS = ("reference", "composed", "cpu", "numba", "cupy", "cuda")
 _MODULES = {
@@ -58,7 +59,7 @@ def _load(name):
         if on_gpu:
             module.relu(device_module().zeros((1,), np.float32))
         else:
-            module.uniform((0, 0), (1,), np.float32)
+            module.uniform(NoiseKey(0, 0), (1,), np.float32)
     except Exception as error:  # a broken compiler or library raises more than ImportError
         reason = f"{type(error).__name__}: {error}"
         if name in ("cpu", "cuda"):
@@ -110,12 +111,12 @@ def default(device):
 def use(name):
     """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.
 
-    A kernel that the variant does not have is run by the default one. "cuda:3" names rung 3 of
-    the kernels that are written as a ladder of versions; the others have one version.
+    A kernel that the variant does not have is run by the default one. "cuda:3" names version 3 of
+    the kernels that have several; the others have one.
 
     Raises:
         KernelUnavailable: the name is unknown, or the variant cannot run here; says why. Inside
-            the block: arrays came that the variant does not take, or a ladder lacks the rung.
+            the block: arrays that the variant does not take, or a version that a kernel lacks.
     """
     variant, colon, version = str(name).partition(":")
     if variant not in VARIANTS or (colon and not (variant == "cuda" and version.isdecimal())):
@@ -193,7 +194,7 @@ def get(kernel, *arrays):
 
 
 def _version(function, kernel):
-    """The function, at the rung of its ladder that ``use("cuda:VERSION")`` asks for."""
+    """The function, at the version that ``use("cuda:VERSION")`` asks for."""
     version = _forced.stack[-1].partition(":")[2]
     highest = _load("cuda")[0].VERSIONS.get(kernel)
     if not version or highest is None:

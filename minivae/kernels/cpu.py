@@ -10,7 +10,7 @@ from .. import _cpu
 from .._cpu import set_threads, threads
 from . import cpu_layers
 from .cpu_layers import *  # noqa: F403
-from .philox import seed_and_offset
+from .philox import resolved
 from .reference import bias_corrections
 
 __all__ = [
@@ -28,32 +28,28 @@ __all__ = [
 ]
 
 
-def _noise(noise):
-    return seed_and_offset(noise) if isinstance(noise, tuple) else noise
-
-
 def uniform(noise, shape, dtype):
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = np.empty(shape, dtype)
-    _cpu.uniform(out, *seed_and_offset(noise))
+    _cpu.uniform(out, *noise)
     return out
 
 
 def normal(noise, shape, dtype):
     """Standard normal numbers; see ``philox.normal``."""
     out = np.empty(shape, dtype)
-    _cpu.normal(out, *seed_and_offset(noise))
+    _cpu.normal(out, *noise)
     return out
 
 
 def reparam_kl_forward(mu, logvar, noise):
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
-    return _cpu.reparam_kl_forward(mu, logvar, _noise(noise))
+    return _cpu.reparam_kl_forward(mu, logvar, resolved(noise, tuple))
 
 
 def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     """Gradients of both; see ``reference.reparam_kl_backward``."""
-    return _cpu.reparam_kl_backward(mu, logvar, _noise(noise), dz, dkl)
+    return _cpu.reparam_kl_backward(mu, logvar, resolved(noise, tuple), dz, dkl)
 
 
 def bce_with_logits(logits, target, with_grad):
@@ -75,5 +71,5 @@ def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
 
 def gather_pixels(images, index, dtype, noise=None):
     """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
-    noise = None if noise is None else seed_and_offset(noise)
+    noise = None if noise is None else tuple(noise)
     return _cpu.gather_pixels(images, index, dtype, noise)

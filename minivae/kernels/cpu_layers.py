@@ -65,7 +65,7 @@ def relu(x):
 
 
 def relu_backward(y, dy):
-    """dy where y > 0; see ``reference_layers.relu_backward``."""
+    """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
     return _cpu.relu_backward(_packed(y), _packed(dy))
 
 

@@ -20,7 +20,7 @@ from ..backend import current_stream, device_module
 from . import cuda_layers
 from .cuda_layers import *  # noqa: F403
 from .cuda_layers import scratch
-from .philox import seed_and_offset
+from .philox import resolved
 
 __all__ = [
     *cuda_layers.__all__,
@@ -37,8 +37,8 @@ __all__ = [
     "uniform",
 ]
 
-VERSIONS = dict(_cuda.VERSIONS)  # the highest rung of each kernel that is a ladder
-DRAWS_NOISE = 5  # the rung of reparam_kl from which on noise is drawn in the kernel
+VERSIONS = dict(_cuda.VERSIONS)  # the highest version of each kernel that has several
+DRAWS_NOISE = _cuda.DRAWS_NOISE  # the version of reparam_kl from which on the kernel draws noise
 
 _cupy = device_module()
 
@@ -47,36 +47,31 @@ def _empty_like(*arrays):
     return [_cupy.empty(a.shape, a.dtype) for a in arrays]
 
 
-def _address(noise):
-    """(seed, offset), or (seed, offset, counter) of the noise of a captured step."""
-    return getattr(noise, "on_device", None) or seed_and_offset(noise)
-
-
-def _eps(noise, like, version):
-    """The noise as this version takes it: drawn already, or its address."""
-    if not isinstance(noise, tuple):
-        return noise
-    return _address(noise) if version >= DRAWS_NOISE else normal(noise, like.shape, like.dtype)
+def _noise(noise, like, version):
+    """The noise as this version takes it: an array, or where it draws itself its address."""
+    if version >= DRAWS_NOISE:
+        return resolved(noise, lambda key: key.address)
+    return resolved(noise, lambda key: normal(key, like.shape, like.dtype))
 
 
 def normal(noise, shape, dtype):
     """Standard normal numbers; see ``philox.normal``."""
     out = _cupy.empty(shape, dtype)
-    _cuda.normal(out, _address(noise), current_stream())
+    _cuda.normal(out, noise.address, current_stream())
     return out
 
 
 def uniform(noise, shape, dtype):
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = _cupy.empty(shape, dtype)
-    _cuda.uniform(out, _address(noise), current_stream())
+    _cuda.uniform(out, noise.address, current_stream())
     return out
 
 
 def reparam_kl_forward(mu, logvar, noise, version=VERSIONS["reparam_kl_forward"]):
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
     z, kl = _cupy.empty(mu.shape, mu.dtype), _cupy.empty(len(mu), mu.dtype)
-    noise = _eps(noise, mu, version)
+    noise = _noise(noise, mu, version)
     _cuda.reparam_kl_forward(mu, logvar, noise, z, kl, version, current_stream())
     return z, kl
 
@@ -86,7 +81,7 @@ def reparam_kl_backward(
 ):  # fmt: skip
     """Gradients of both; see ``reference.reparam_kl_backward``."""
     dmu, dlogvar = _empty_like(mu, logvar)
-    noise = _eps(noise, mu, version)
+    noise = _noise(noise, mu, version)
     _cuda.reparam_kl_backward(
         mu, logvar, noise, dz, dkl, dmu, dlogvar, version, current_stream()
     )  # fmt: skip
@@ -147,7 +142,7 @@ def gather_into(out, images, order, noise=None, batch=None):
         out: (B, ...), written. images: uint8 (N, ...). order: int64, at least B (batch[0] + 1).
         batch: a counter, a uint64 array of one element.
     """
-    noise = None if noise is None else _address(noise)
+    noise = None if noise is None else noise.address
     _cuda.gather_pixels(images, order, noise, batch, out, current_stream())
 
 

@@ -24,7 +24,7 @@ __all__ = [
     "relu_backward",
 ]
 
-# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best rung in float32.
+# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best of our own with every digit.
 BEST = 0
 
 cublaslt.found()
@@ -125,7 +125,7 @@ def relu(x):
 
 
 def relu_backward(y, dy):
-    """dy where y > 0; see ``reference_layers.relu_backward``."""
+    """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
     dx = _cupy.empty(y.shape, y.dtype)
     _cuda.relu_backward(_packed(y), _packed(dy), dx, current_stream())
     return dx

@@ -3,14 +3,14 @@
 What a user of CuPy writes before turning to CUDA C++: each kernel reads its inputs once and keeps
 everything between in registers, but an elementwise kernel cannot sum rows and a reduction cannot
 write elements, so a loss with its gradient takes two passes over memory. Noise is an array here; a
-pair (seed, offset) is drawn by the reference, on the host, and copied.
+``NoiseKey`` is drawn by the reference, on the host, and copied.
 
 Signatures and meaning are those of ``reference``; arrays are CuPy's. Imported by the registry, when
 a device answered.
 """
 
 from ..backend import device_module
-from .reference import _eps, bias_corrections
+from .reference import bias_corrections, eps_of
 
 __all__ = [
     "adam",
@@ -56,12 +56,12 @@ _reparam_kl_gradient = _elementwise(
 
 def reparam_kl_forward(mu, logvar, noise):
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
-    return _reparameterize(mu, logvar, _eps(noise, mu)), _kl(mu, logvar, axis=1)
+    return _reparameterize(mu, logvar, eps_of(noise, mu)), _kl(mu, logvar, axis=1)
 
 
 def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     """Gradients of both; see ``reference.reparam_kl_backward``."""
-    return _reparam_kl_gradient(mu, logvar, _eps(noise, mu), dz, dkl[:, None])
+    return _reparam_kl_gradient(mu, logvar, eps_of(noise, mu), dz, dkl[:, None])
 
 
 _LOGISTIC = "(logits >= 0 ? T(1) : exp(-abs(logits))) / (T(1) + exp(-abs(logits)))"
@@ -124,7 +124,7 @@ def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
 
 
 _relu = _elementwise("T x", "T y", "y = x > 0 || x != x ? x : T(0)", "relu")
-_relu_backward = _elementwise("T y, T dy", "T dx", "dx = y > 0 ? dy : T(0)", "relu_backward")
+_relu_backward = _elementwise("T y, T dy", "T dx", "dx = y <= 0 ? T(0) : dy", "relu_backward")
 
 
 def relu(x):
@@ -133,5 +133,5 @@ def relu(x):
 
 
 def relu_backward(y, dy):
-    """dy where y > 0; see ``reference_layers.relu_backward``."""
+    """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
     return _relu_backward(y, dy)

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, seed_and_offset
+from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, resolved
 from .reference import bias_corrections
 
 __all__ = [
@@ -68,14 +68,14 @@ def _normal(seed, offset, out):
         w = _block(seed, offset, np.uint64(i >> 2))
         for j in range(0, min(4, out.size - i), 2):
             radius = math.sqrt(-2 * math.log(_uniform_of(w[j])))
-            angle = 2 * math.pi * _uniform_of(w[j + 1])
+            angle = math.tau * _uniform_of(w[j + 1])
             out[i + j] = radius * math.cos(angle)
             if i + j + 1 < out.size:
                 out[i + j + 1] = radius * math.sin(angle)
 
 
 def _key(noise):
-    return tuple(np.uint64(x) for x in seed_and_offset(noise))
+    return np.uint64(noise.seed), np.uint64(noise.offset)
 
 
 def _draw_words(noise, size):
@@ -85,7 +85,7 @@ def _draw_words(noise, size):
 
 
 def _eps(noise, like):
-    return normal(noise, like.shape, like.dtype) if isinstance(noise, tuple) else noise
+    return resolved(noise, lambda key: normal(key, like.shape, like.dtype))
 
 
 def uniform(noise, shape, dtype):

@@ -15,6 +15,7 @@ float32 uniform number can be 1, but no logarithm sees it.
 
 import math
 import operator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,24 +26,50 @@ ROUNDS = 10
 CHUNK = 1 << 14  # blocks made at a time: temporaries stay in cache and memory stays bounded
 
 
-def seed_and_offset(noise):
-    """The pair (seed, offset) as Python integers.
+class _Pair(NamedTuple):
+    seed: int
+    offset: int
+
+
+class NoiseKey(_Pair):
+    """One draw of the stream, named by two integers: what kernels are given in place of numbers.
 
     Raises:
-        TypeError: not a pair of integers. ValueError: one lies outside [0, 2**64).
+        TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
     """
+
+    __slots__ = ()
+
+    def __new__(cls, seed: int, offset: int):
+        return super().__new__(cls, _word("seed", seed), _word("offset", offset))
+
+    @property
+    def address(self) -> tuple:
+        """What the CUDA kernels are given: (seed, offset), and a counter where there is one."""
+        return self.seed, self.offset
+
+
+def _word(name, value):
     try:
-        seed, offset = noise
-    except (TypeError, ValueError):
-        raise TypeError(f"noise: expected a pair (seed, offset), got {noise!r}") from None
-    for name, value in (("seed", seed), ("offset", offset)):
-        try:
-            value = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
-        if not 0 <= value < 2**64:
-            raise ValueError(f"{name}: expected 0 <= {name} < 2**64, got {value}")
-    return int(seed), int(offset)
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+    if not 0 <= value < 2**64:
+        raise ValueError(f"{name}: expected 0 <= {name} < 2**64, got {value}")
+    return value
+
+
+def resolved(noise, draw):
+    """What ``draw`` makes of a ``NoiseKey``; an array as it is.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(noise, NoiseKey):
+        return draw(noise)
+    if not hasattr(noise, "dtype"):
+        raise TypeError(f"noise: expected a NoiseKey or an array, got {type(noise).__name__}")
+    return noise
 
 
 def philox4x32(counter, key):
@@ -73,7 +100,7 @@ def _words(seed, offset, first, count):
 
 def _fill(noise, shape, dtype, of_words):
     """Elements of the stream: of_words turns words (blocks, 4) into as many numbers."""
-    seed, offset = seed_and_offset(noise)
+    seed, offset = noise.seed, noise.offset
     out = np.empty(shape, dtype)
     flat = out.reshape(-1)
     for first in range(0, -(-flat.size // 4), CHUNK):
@@ -95,7 +122,7 @@ def _uniform(w):
 def _normal(w):
     u = _uniform(w)
     radius = np.sqrt(-2 * np.log(u[:, 0::2]))
-    angle = 2 * math.pi * u[:, 1::2]
+    angle = math.tau * u[:, 1::2]
     return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend import array_module
 from . import philox, reference_layers
-from .philox import normal, uniform
+from .philox import normal, resolved, uniform
 from .reference_layers import *  # noqa: F403
 
 __all__ = [
@@ -25,11 +25,10 @@ __all__ = [
 ]
 
 
-def _eps(noise, like):
-    """The noise itself: an array is taken as it is, a pair (seed, offset) is drawn."""
-    if not isinstance(noise, tuple):
-        return noise
-    return array_module(like).asarray(normal(noise, like.shape, like.dtype))
+def eps_of(noise, like):
+    """The noise of ``like`` where ``like`` is; a ``NoiseKey`` is drawn, on the host."""
+    eps = resolved(noise, lambda key: normal(key, like.shape, like.dtype))
+    return array_module(like).asarray(eps)
 
 
 def _std(logvar):
@@ -53,13 +52,13 @@ def reparam_kl_forward(mu, logvar, noise):
     Kingma & Welling 2014, appendix B. With expm1 no digits cancel where std is near 1.
 
     Args:
-        mu, logvar: (N, D). noise: (N, D), or a pair (seed, offset).
+        mu, logvar: (N, D). noise: (N, D), or a ``NoiseKey``.
 
     Returns:
         z (N, D), kl (N,).
     """
     xp = array_module(mu)
-    z = mu + _std(logvar) * _eps(noise, mu)
+    z = mu + _std(logvar) * eps_of(noise, mu)
     kl = _row_sum((mu * mu + (xp.expm1(logvar) - logvar)) / 2)
     return z, kl
 
@@ -68,7 +67,7 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     """dmu = dz + dkl mu;  dlogvar = 1/2 dz eps std + 1/2 dkl expm1(logvar).
 
     Args:
-        mu, logvar, noise: as in forward; a pair is drawn again. dz: (N, D). dkl: (N,).
+        mu, logvar, noise: as in forward; a ``NoiseKey`` is drawn again. dz: (N, D). dkl: (N,).
 
     Returns:
         dmu, dlogvar (N, D).
@@ -76,7 +75,7 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     xp = array_module(mu)
     dkl = dkl[:, None]
     dmu = dz + dkl * mu
-    dlogvar = (dz * _eps(noise, mu) * _std(logvar) + dkl * xp.expm1(logvar)) / 2
+    dlogvar = (dz * eps_of(noise, mu) * _std(logvar) + dkl * xp.expm1(logvar)) / 2
     return dmu, dlogvar
 
 

@@ -41,8 +41,9 @@ def relu(x):
 
 
 def relu_backward(y, dy):
-    """dx = dy where y > 0, else 0."""
-    return array_module(dy).where(y > 0, dy, dy.dtype.type(0))
+    """dx = 0 where y <= 0, else dy: where y is NaN dy passes."""
+    xp = array_module(dy)
+    return xp.ascontiguousarray(xp.where(y <= 0, dy.dtype.type(0), dy))
 
 
 def bias_relu_backward(y, dy):

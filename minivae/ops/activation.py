@@ -14,7 +14,7 @@ def logistic(x, xp):
 
 
 class ReLU(Function):
-    """y = max(x, 0);  dx = dy where y > 0, else 0 (the subgradient 0 at the kink)."""
+    """y = max(x, 0);  dx = 0 where y <= 0, else dy (the subgradient 0 at the kink)."""
 
     def forward(self, x):
         y = kernels.get("relu", x)(x)
@@ -78,7 +78,7 @@ class Softplus(Function):
 
 
 def relu(x):
-    """max(x, 0), elementwise; gradient 0 at the kink, NaN kept."""
+    """max(x, 0), elementwise; gradient 0 at the kink. A NaN stays NaN and its gradient passes."""
     return ReLU.apply(x)
 
 

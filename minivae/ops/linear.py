@@ -34,7 +34,7 @@ class Linear(Function):
 
 
 class LinearReLU(Linear):
-    """y = max(x W^T + b, 0);  with d = dy where y > 0, else 0:
+    """y = max(x W^T + b, 0);  with d = 0 where y <= 0, else dy:
     dx = d W;  dW = d^T x;  db = column sums of d.
 
     Shapes as ``Linear``. y and d take one pass over memory each.

@@ -25,7 +25,7 @@ def save(path, model, optimizer=None, **state):
     """Write a checkpoint: whole, or not at all.
 
     Args:
-        path: the file; it is replaced in one step (``files.write_atomically``).
+        path: the file; it is replaced in one step (``write_atomically``).
         model, optimizer: whatever has ``state_dict()``.
         **state: arrays, and values that JSON can hold (tuples come back as lists).
 
@@ -34,16 +34,15 @@ def save(path, model, optimizer=None, **state):
             file cannot be written. What ``path`` held before is kept.
         TypeError, ValueError: a value of the state is neither JSON nor an array.
     """
-    _write(path, _encoded(path, model, optimizer, state))
+    body = to_bytes(path, model, optimizer, **state)
+    try:
+        write_atomically(path, body)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def save_keeping(path, before, model, optimizer=None, **state):
-    """``save``, but what ``path`` held gets the name ``before`` in the same folder."""
-    _write(path, _encoded(path, model, optimizer, state), before)
-
-
-def _encoded(path, model, optimizer, state):
-    """The file's bytes."""
+def to_bytes(path, model, optimizer=None, **state):
+    """The bytes of a checkpoint that ``save`` would write; errors begin with ``path``."""
     tensors = {f"model.{name}": a for name, a in model.state_dict().items()}
     if optimizer is not None:
         tensors |= {f"optimizer.{name}": a for name, a in optimizer.state_dict().items()}
@@ -54,13 +53,6 @@ def _encoded(path, model, optimizer, state):
     text = _json({name: value for name, value in state.items() if name not in arrays})
     header = json.dumps({"sha256": _digest(text, tensors), "state": text})
     return safetensors.numpy.save(tensors, {FORMAT: header})
-
-
-def _write(path, body, keep=None):
-    try:
-        write_atomically(path, body, keep)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def load(path, model=None, optimizer=None):

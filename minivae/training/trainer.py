@@ -63,7 +63,7 @@ class Trainer:
         train, test: batches, such as ``data.PixelBatches``: ``len()`` is the number of batches in
             an epoch, ``count`` the number of images, ``epoch(e, start)`` yields epoch e's arrays
             from batch ``start`` on, the same at every call.
-        out: a ``files.OutputFolder`` that is held.
+        out: an ``OutputFolder`` that is held.
         epochs: how many in all, resumed ones included.
         seed: of the noise, for training (offset counts the steps) and, apart, for evaluation.
         beta: weight of the KL term; reported losses are ``rec + beta kl`` always.
@@ -195,7 +195,8 @@ class Trainer:
         # of the epoch is on record and a resumed run puts the table right.
         metrics.write(self.out, self.rows, self.seconds)
         if self.keep_best and tested.loss == min(row["test_loss"] for row in self.rows):
-            checkpoint.save(self.out / BEST, self.model, epoch=self.epoch, config=self.config)
+            state = {"epoch": self.epoch, "config": self.config}
+            self.out.write(BEST, checkpoint.to_bytes(self.out / BEST, self.model, **state))
         self.save()
         print(self._report(), flush=True)
 
@@ -278,9 +279,8 @@ class Trainer:
             self.out.rename(CHECKPOINT, PREVIOUS)
             for name in self.replaces:
                 self.out.remove(name)
-        checkpoint.save_keeping(
+        body = checkpoint.to_bytes(
             self.out / CHECKPOINT,
-            BACKUP,
             self.model,
             self.optimizer,
             config=self.config,
@@ -291,6 +291,7 @@ class Trainer:
             sums={"rec": self._rec, "kl": self._kl, "images": self._images},
             metrics=self.rows,
         )
+        self.out.write(CHECKPOINT, body, keep=BACKUP)
         self.saved = True
 
     def resume(self):

@@ -15,11 +15,11 @@ import safetensors.numpy
 from PIL import Image
 
 from minivae.__main__ import main as minivae
-from minivae.atomic_write import OutputFolder
 from minivae.data import mnist
 from minivae.data.idx import idx_header
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.training import checkpoint, metrics
+from minivae.training.output_folder import OutputFolder
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "mnist_vae.py"
 SUMMARY = (

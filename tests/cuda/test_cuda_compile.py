@@ -70,7 +70,7 @@ def test_no_kernel_spills_or_takes_too_much(report):
 
 
 def test_reparam_kl_keeps_four_blocks_on_a_multiprocessor(report):
-    """Rungs 1 to 4 in float32: half of a multiprocessor's 2048 threads, or more."""
+    """Versions 1 to 4 in float32: half of a multiprocessor's 2048 threads, or more."""
     for kernel, needs in report["reparam_kl.cu"].items():
         if "float" in kernel and "quads<true" not in kernel:
             assert needs["registers"] <= 64, (kernel, needs)

@@ -1,4 +1,4 @@
-"""Every rung of the reparam_kl ladder and the noise it draws, executed as CUDA blocks and warps.
+"""Every version of reparam_kl and the noise it draws, executed as CUDA blocks and warps.
 
 Oracles are loops over Python floats (kernel_oracles) and the noise stream's definition in NumPy.
 """
@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import kernel_oracles as oracles
 from minivae.kernels import philox
+from minivae.kernels.philox import NoiseKey
 from strategies import seeds
 
 DTYPES = [np.float32, np.float64]
 VERSIONS = [1, 2, 3, 4, 5]
-NOISE = (0x0123_4567_89AB_CDEF, 2**40 + 3)
+NOISE = NoiseKey(0x0123_4567_89AB_CDEF, 2**40 + 3)
 # (N, D): nothing, single elements, rows inside, beside and across quads, warps and blocks.
 SHAPES = [
     (0, 0), (0, 3), (3, 0), (1, 1), (70, 1), (9, 2), (11, 3), (7, 4), (6, 5), (5, 20),
@@ -139,7 +140,7 @@ def test_nan_stays_in_its_row(gpu):
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(count=st.integers(0, 1100), shift=st.integers(0, 3), seed=seeds, offset=seeds)
 def test_noise_is_the_stream(gpu, dtype, count, shift, seed, offset):
-    noise = (seed, offset)
+    noise = NoiseKey(seed, offset)
     uniform = gpu.run("uniform", gpu.out((count,), dtype), noise, shift=shift)
     np.testing.assert_array_equal(uniform, philox.uniform(noise, (count,), dtype))
     normal = gpu.run("normal", gpu.out((count,), dtype), noise, shift=shift)
@@ -173,7 +174,7 @@ def test_a_replayed_graph_draws_new_noise():
     for step in range(3):
         counter.host[0] = step
         graph.launch(0)
-        close(out.host, philox.normal((9, 5 + step), (10,), np.float64), np.float32)
+        close(out.host, philox.normal(NoiseKey(9, 5 + step), (10,), np.float64), np.float32)
 
 
 # ---- arrays beyond 2^31 elements -----------------------------------------------------------------
@@ -275,10 +276,29 @@ def test_bad_arguments_are_named(gpu):
     refuses(ValueError, r"noise must have shape \(3, 4\), got \(4, 3\)", noise=a.reshape(4, 3))
     refuses(ValueError, r"kl must have shape \(3,\), got \(4,\)", kl=gpu.out((4,), "f4"))
     refuses(ValueError, "version must be in 1 .. 5, got 6", version=6)
-    refuses(ValueError, "noise must be an array for version 4; only version 5", 4, noise=(1, 2))
-    refuses(TypeError, "noise must be a tuple", 5, noise=(1, 2, 3, 4))
+    refuses(
+        ValueError,
+        "noise must be an array for version 4; it is drawn from version 5 on",
+        4,
+        noise=(1, 2),
+    )
+    refuses(TypeError, "noise must be an array on a GPU or a tuple", 5, noise=(1, 2, 3, 4))
     transposed = cuda_machine.strided(np.zeros((4, 3), np.float32).T)
     refuses(ValueError, "logvar must be C-contiguous", logvar=transposed)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_which_versions_draw_noise_is_known_from_the_extension(gpu, version):
+    """Those from DRAWS_NOISE on take a pair, the others refuse it; there is no version beyond."""
+    arrays = [*draw(1, (2, 3), np.float32)[:2], NOISE]
+    arrays += [gpu.out((2, 3), np.float32), gpu.out((2,), np.float32)]
+    if version >= gpu.module.DRAWS_NOISE:
+        z, kl = gpu.run("reparam_kl_forward", *arrays, version)
+        assert np.isfinite(z).all() and np.isfinite(kl).all()
+    else:
+        with pytest.raises(ValueError, match="noise must be an array"):
+            gpu.run("reparam_kl_forward", *arrays, version)
+    assert max(VERSIONS) == gpu.module.VERSIONS["reparam_kl_forward"]
 
 
 def test_overlap_read_only_outputs_and_odd_addresses_are_refused():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import kernel_oracles
 from minivae.data.batches import permutation
 from minivae.kernels import philox
+from minivae.kernels.philox import NoiseKey
 from minivae.noise import SHUFFLE
 from strategies import seeds
 
@@ -101,7 +102,7 @@ def test_gather_pixels(gpu, rows, pixels, shift, draw, seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (5, pixels), np.uint8)
     index = rng.integers(0, 5, rows)
-    noise = (seed, seed + 2**40) if draw else None
+    noise = NoiseKey(seed, seed + 2**40) if draw else None
     for dtype in DTYPES:
         out = gpu.run(
             "gather_pixels", images, index, noise, None, gpu.out((rows, pixels), dtype), shift=shift
@@ -118,7 +119,9 @@ def test_batch_number_and_offset_may_lie_on_the_device(gpu):
     out = gpu.run(
         "gather_pixels", images, order, (1, 5, counter), counter, gpu.out((3, 2, 5, 3), np.float32)
     )
-    np.testing.assert_array_equal(out, expected_pixels(images, order[6:], (1, 7), np.float32))
+    np.testing.assert_array_equal(
+        out, expected_pixels(images, order[6:], NoiseKey(1, 7), np.float32)
+    )
 
 
 def test_a_bad_index_gives_nan_and_reads_nothing(gpu):

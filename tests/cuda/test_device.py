@@ -106,15 +106,15 @@ def test_a_forced_variant_refuses_arrays_of_the_other_place(built, name):
         kernels.get("bce_with_logits", x)
 
 
-def test_rungs_of_a_ladder(built):
-    """A rung is run where a kernel has it, and refused where it has not."""
+def test_versions_of_a_kernel(built):
+    """A version is run where a kernel has it, and refused where it has not."""
     a = on_device(np.ones((2, 3), F4))
-    noise = (1, 2)
+    noise = mv.Noise(1, 2)
     expected = None
-    for rung in range(1, 6):
-        with kernels.use(f"cuda:{rung}"):
+    for version in range(1, 6):
+        with kernels.use(f"cuda:{version}"):
             forward = kernels.get("reparam_kl_forward", a)
-            assert forward.keywords == {"version": rung}
+            assert forward.keywords == {"version": version}
             z, _ = forward(a, a, noise)
             product = kernels.get("matmul", a)(a, a.T)
             assert serving("bce_with_logits", a) == "cuda"  # it has but one version

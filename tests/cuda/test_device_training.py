@@ -9,11 +9,11 @@ from cuda_emulation import emulated_device
 
 import minivae as mv
 from minivae import models, optim
-from minivae.atomic_write import OutputFolder
 from minivae.backend import device_of, to_device
 from minivae.data import PixelBatches
 from minivae.evaluation.held_out import evaluate, posterior_means
 from minivae.training import checkpoint, cuda_graph
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Trainer
 from minivae.viz import plots
 

@@ -11,6 +11,12 @@ from minivae import DataError
 from minivae.data import image_npz
 from minivae.data.attributes import read_attributes
 
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("table") / "table"
+
+
 CELEBA = "3\nGlasses Smile\na.jpg  1 -1\nb.jpg -1 -1\nc.jpg -1  1\n"
 CSV = 'image_id,Glasses,Smile\na.jpg,1,0\n"b.jpg",False,false\nc.jpg,-1,TRUE\n'
 
@@ -46,7 +52,7 @@ def test_both_formats_say_the_same(tmp_path, text):
 def test_columns_are_chosen_before_they_are_judged(tmp_path):
     path = write(tmp_path, "path,glasses,source\na.jpg,1,web\n")
     assert list(read_attributes(path, columns=["glasses"]).columns) == ["glasses"]
-    with pytest.raises(DataError, match=r"line 2, column 3 \(source\): .* came 'web'"):
+    with pytest.raises(DataError, match=r"line 2, column 3 \(source\): .* got 'web'"):
         read_attributes(path)
     with pytest.raises(DataError, match="line 1: no column 'hat'; there are glasses, source"):
         read_attributes(path, columns=["hat"])
@@ -61,12 +67,12 @@ def test_columns_are_chosen_before_they_are_judged(tmp_path):
         ("3\n", "line 2: expected the names of the attributes"),
         (CELEBA.replace("3", "4", 1), "line 1: announces 4 rows, 3 follow"),
         (CELEBA.replace("3", "-3", 1), "line 1: announces -3 rows, 3 follow"),
-        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1"), "line 4: expected 3 columns, came 2"),
-        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1 -1 1"), "line 4: expected 3 columns, came 4"),
-        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1 2"), r"line 4, column 3 \(Smile\): .* came '2'"),
+        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1"), "line 4: expected 3 columns, got 2"),
+        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1 -1 1"), "line 4: expected 3 columns, got 4"),
+        (CELEBA.replace("b.jpg -1 -1", "b.jpg -1 2"), r"line 4, column 3 \(Smile\): .* got '2'"),
         (CELEBA.replace("Glasses", "Smile"), "line 2, column 3: attribute 'Smile' is named twice"),
-        (CSV.replace("False,false", "False"), "line 3: expected 3 columns, came 2"),
-        (CSV.replace("TRUE", ""), r"line 4, column 3 \(Smile\): .* came ''"),
+        (CSV.replace("False,false", "False"), "line 3: expected 3 columns, got 2"),
+        (CSV.replace("TRUE", ""), r"line 4, column 3 \(Smile\): .* got ''"),
         (CSV.replace("Smile", ""), "line 1, column 3: attribute '' has no name"),
         ("image_id\na.jpg\n", "line 1: expected image and attribute names"),
         ('a,b\n"c', "line 2: not CSV"),
@@ -105,10 +111,17 @@ def test_an_exact_path_comes_before_a_bare_name(tmp_path):
     np.testing.assert_array_equal(table.rows_for(["b/1.jpg", "a/1.jpg"])["p"], [False, True])
 
 
+@given(st.permutations(["a.jpg", "b.jpg", "c.jpg"]), st.integers(0, 3))
+def test_a_table_may_describe_more_images_than_are_there(scratch, names, count):
+    scratch.write_text(CELEBA)
+    glasses = {"a.jpg": True, "b.jpg": False, "c.jpg": False}
+    rows = read_attributes(scratch).rows_for(names[:count])
+    assert rows["Glasses"].tolist() == [glasses[name] for name in names[:count]]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a.jpg", "b.jpg"], "line 5, column 1: 'c.jpg' is not in the folder"),
         (["a.jpg", "b.jpg", "c.jpg", "d.jpg"], "no row for image 'd.jpg'"),
         (
             ["a.jpg", "x/b.jpg", "y/b.jpg", "c.jpg"],
@@ -125,11 +138,6 @@ def test_a_second_row_for_an_image(tmp_path):
     table = read_attributes(write(tmp_path, "image,p\na.jpg,1\na.jpg,0\n"))
     with pytest.raises(DataError, match=r"line 3, column 1: 'a.jpg' has a row before, line 2"):
         table.rows_for(["a.jpg"])
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    return tmp_path_factory.mktemp("table") / "table"
 
 
 @given(st.binary(max_size=80) | st.text('0123-,"ab\n\r \x00é', max_size=60).map(str.encode))

@@ -146,7 +146,7 @@ def test_test_images_are_drawn_once_in_every_mode():
 @pytest.mark.parametrize(
     ("pixels", "options", "match"),
     [
-        (images(), {"binarize": "yes"}, "binarize: expected none, static or dynamic, came 'yes'"),
+        (images(), {"binarize": "yes"}, "binarize: expected none, static or dynamic, got 'yes'"),
         (images().astype(float), {}, "images: expected uint8"),
         (images().reshape(12, 20), {}, "images: expected uint8"),
     ],

@@ -141,7 +141,7 @@ def test_the_recipe_of_synthetic_faces_draws_them_again():
 def test_named_sources_must_be_there(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         load_faces(tmp_path / "none")
-    with pytest.raises(DataError, match="no readable JPEG or PNG"):
+    with pytest.raises(DataError, match="no readable JPEG, PNG or PNM"):
         load_faces(tmp_path, cache_dir=tmp_path / "cache", progress=False)
 
 

@@ -80,6 +80,59 @@ def test_sixteen_bit_colour_keeps_its_scale():
     assert pixel(data, 1) == [255, 128, 0]
 
 
+GREY = noise(3, 5, 1)[..., 0]
+COLOUR = noise(3, 5)
+TEXT = b"\n".join(b" ".join(b"%d" % v for v in row) for row in GREY)
+WIDE = GREY.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"P5\n5 3\n255\n" + GREY.tobytes(), GREY),
+        (b"P5 5 3 255 " + GREY.tobytes(), GREY),
+        (b"P5\n# a comment\n5 3\n255\n" + GREY.tobytes(), GREY),
+        (b"P5\r\n5 3\r\n255\n" + GREY.tobytes(), GREY),
+        (b"P5\n5 3\n65535\n" + WIDE.astype(">u2").tobytes(), GREY),
+        (b"P5\n5 3\n51\n" + (GREY // 5).tobytes(), GREY // 5 * 5),
+        (b"P2\n5 3\n255\n" + TEXT + b"\n", GREY),
+        (b"P6\n5 3\n255\n" + COLOUR.tobytes(), COLOUR),
+        (b"P4\n5 3\n" + np.packbits(GREY < 128, axis=1).tobytes(), (GREY >= 128) * 255),
+    ],
+    ids=["P5", "spaces", "comment", "crlf", "16 bits", "maxval 51", "P2", "P6", "P4"],
+)
+def test_pnm(data, expected):
+    """The family of formats that many old sets of faces come in."""
+    rgb = expected if expected.ndim == 3 else np.stack([expected] * 3, axis=2)
+    square = rgb[:, 1:4].transpose(2, 0, 1)  # the middle
+    np.testing.assert_array_equal(decode_image(data, 3), square)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P5\n5 3\n255\n" + GREY.tobytes()[:-1],
+        b"P5\n5 3\n",
+        b"P5\n0 3\n255\n",
+        b"P5\n-5 3\n255\n",
+        b"P5\n5 3\n70000\n" + bytes(30),
+        b"P2\n5 3\n255\n1 2 x",
+    ],
+)
+def test_damaged_pnm(data):
+    with pytest.raises(DataError, match="damaged"):
+        decode_image(data, 3)
+
+
+def test_a_picture_too_large_for_memory_is_a_data_error_and_not_called_damaged(monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("minivae.data.image_file.square", no_memory)
+    with pytest.raises(DataError, match="needs more memory than there is"):
+        decode_image(PNG, 8)
+
+
 def test_transparent_parts_are_laid_on_white():
     pixels = np.zeros((2, 2, 4), np.uint8)
     pixels[0, 0] = [255, 0, 0, 255]
@@ -179,8 +232,10 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
     ("data", "message"),
     [
         (b"", "the file is empty"),
-        (b"GIF89a......", "neither JPEG nor PNG"),
-        (encoded(Image.new("RGB", (4, 4)), "BMP"), "neither JPEG nor PNG"),
+        (b"P7\n", "not a JPEG, PNG or PNM"),
+        (b"P5x", "not a JPEG, PNG or PNM"),
+        (b"GIF89a......", "not a JPEG, PNG or PNM"),
+        (encoded(Image.new("RGB", (4, 4)), "BMP"), "not a JPEG, PNG or PNM"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
         (b"\xff\xd8\xff\xe0" + b"\0" * 50, "damaged"),
         (png_chunks(png_header(0, 4, 8, 2), (b"IEND", b"")), "damaged"),
@@ -193,10 +248,11 @@ def test_what_is_not_an_image(data, message):
 
 
 PROGRESSIVE = encoded(Image.fromarray(smooth()), "JPEG", progressive=True)
+PGM = b"P5\n5 3\n255\n" + GREY.tobytes()
 PALETTE = encoded(Image.fromarray(smooth()).convert("P"), transparency=3)
 
 
-@given(st.sampled_from([JPEG, PNG, PROGRESSIVE, PALETTE]), st.data())
+@given(st.sampled_from([JPEG, PNG, PROGRESSIVE, PALETTE, PGM]), st.data())
 def test_a_file_cut_at_any_byte_is_whole_or_a_data_error(file, data):
     length = data.draw(st.integers(0, len(file) - 1))
     whole = decode_image(file, 8)
@@ -209,7 +265,7 @@ def test_a_file_cut_at_any_byte_is_whole_or_a_data_error(file, data):
     np.testing.assert_array_equal(cut, whole)
 
 
-@given(st.sampled_from([JPEG, PNG, PROGRESSIVE, PALETTE]), st.data())
+@given(st.sampled_from([JPEG, PNG, PROGRESSIVE, PALETTE, PGM]), st.data())
 def test_a_file_with_a_wrong_byte_is_an_image_or_a_data_error(file, data):
     place = data.draw(st.integers(0, len(file) - 1))
     damaged = bytearray(file)

@@ -27,6 +27,11 @@ def save(tmp_path):
     return save
 
 
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("npz") / "faces.npz"
+
+
 def test_the_three_layouts_are_one(save):
     images = pictures()
     expected = images.transpose(0, 3, 1, 2)
@@ -58,6 +63,63 @@ def test_arrays_become_attributes_and_groups(save):
     np.testing.assert_array_equal(attributes["smile"], smile)
 
 
+YES = np.array([True, False, True, False, True])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64, np.float32, ">i4"])
+@pytest.mark.parametrize("no", [0, -1])
+@pytest.mark.parametrize("form", ["array", "column", "table"])
+def test_yes_and_no_in_numbers_are_attributes(save, capsys, dtype, no, form):
+    if no and np.dtype(dtype).kind in "bu":
+        pytest.skip("no -1 in this type")
+    values = np.where(YES, 1, no).astype(dtype)
+    arrays = {
+        "array": {"smile": values},
+        "column": {"smile": values[:, None]},
+        "table": {"attributes": values[:, None], "attribute_names": np.array(["smile"])},
+    }[form]
+    if form == "column" and dtype is bool:
+        arrays = {"smile": values}
+    _, attributes, groups = read_npz(save(images=pictures(), **arrays))
+    assert attributes["smile"].dtype == bool and groups == {}
+    np.testing.assert_array_equal(attributes["smile"], YES)
+    assert capsys.readouterr().err == ""
+
+
+@given(st.lists(st.integers(-2, 3), min_size=5, max_size=5))
+def test_numbers_are_yes_and_no_or_a_group(scratch, values):
+    np.savez(scratch, images=pictures(), a=np.array(values))
+    _, attributes, groups = read_npz(scratch)
+    if set(values) <= {0, 1} or set(values) <= {-1, 1}:
+        assert attributes["a"].tolist() == [v == 1 for v in values] and not groups
+    else:
+        assert groups["a"].tolist() == values and not attributes
+
+
+@pytest.mark.parametrize("name", ["identity", "subject"])
+def test_two_people_are_no_attribute(save, name):
+    _, attributes, groups = read_npz(save(images=pictures(), **{name: np.array([0, 1, 1, 0, 1])}))
+    assert not attributes and groups[name].tolist() == [0, 1, 1, 0, 1]
+
+
+def test_what_is_of_no_use_is_said(save, capsys):
+    read_npz(save(images=pictures(), smile=np.ones(4, np.int8), mean=np.zeros(3)))
+    assert "not used, for they are not one value per image: smile (4,), mean (3,)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_numbers_that_contradict_a_column(save):
+    path = save(
+        images=pictures(), attributes=YES[:, None], attribute_names=["a"], a=(~YES).astype(int)
+    )
+    with pytest.raises(DataError, match="a: contradicts the column"):
+        read_npz(path)
+    table = np.array([[0], [1], [2], [0], [1]])
+    with pytest.raises(DataError, match="expected bool, or 0 and 1"):
+        read_npz(save(images=pictures(), attributes=table, attribute_names=["a"]))
+
+
 def test_other_sizes_are_scaled_and_cut(save):
     images = np.zeros((2, 10, 20, 3), np.uint8)
     images[:, :, 5:15] = [0, 200, 0]
@@ -82,8 +144,8 @@ def test_labels_beside_the_file_are_added(save):
     ("arrays", "message"),
     [
         ({"faces": pictures()}, "no array `images`; there are faces"),
-        ({"images": pictures().astype(float)}, "images: expected uint8 .* came float64"),
-        ({"images": pictures()[0, 0]}, r"images: expected .* came uint8 \(8, 3\)"),
+        ({"images": pictures().astype(float)}, "images: expected uint8 .* got float64"),
+        ({"images": pictures()[0, 0]}, r"images: expected .* got uint8 \(8, 3\)"),
         ({"images": pictures(channels=4)}, r"images: expected .* \(5, 8, 8, 4\)"),
         ({"images": pictures(n=0)}, r"images: expected .* \(0, 8, 8, 3\)"),
         ({"images": pictures(), "smile": np.ones(4, bool)}, r"smile: expected bool \(5,\)"),
@@ -129,11 +191,6 @@ def _npz_bytes():
 NPZ = _npz_bytes()
 
 
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    return tmp_path_factory.mktemp("npz") / "faces.npz"
-
-
 @given(st.integers(0, len(NPZ) - 1))
 def test_a_cut_file_is_a_data_error(scratch, length):
     scratch.write_bytes(NPZ[:length])
@@ -176,10 +233,31 @@ def test_absurd_headers_are_data_errors(scratch, header):
 
 
 def test_a_zip_bomb_is_not_unpacked(scratch, monkeypatch):
-    monkeypatch.setattr("minivae.data.image_npz.MAX_BYTES", 10_000)
+    monkeypatch.setattr("minivae.data.npz.MAX_BYTES", 10_000)
     np.savez_compressed(scratch, images=np.zeros((1, 100, 100, 3), np.uint8))
     with pytest.raises(DataError, match="30128 bytes unpacked, the limit is 10000"):
         read_npz(scratch)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "need"),
+    [
+        ((5, 10, 10), None, 5 * 300),
+        ((5, 10, 10), 10, 5 * 300),
+        ((5, 10, 10, 3), None, 5 * 300),
+        ((5, 3, 10, 10), 10, 5 * 300),
+        ((5, 10, 10), 20, 5 * (300 + 1200)),
+        ((5, 3, 4, 5), 10, 5 * (60 + 300)),
+        ((5, 4, 5, 3), 10, 5 * (60 + 300)),
+    ],
+)
+def test_the_limit_is_on_what_the_images_take_in_the_end(save, monkeypatch, shape, size, need):
+    path = save(images=np.zeros(shape, np.uint8))
+    monkeypatch.setattr("minivae.data.image_npz.MAX_BYTES", need)
+    assert read_npz(path, size).images.nbytes <= need
+    monkeypatch.setattr("minivae.data.image_npz.MAX_BYTES", need - 1)
+    with pytest.raises(DataError, match=f"{need} bytes in colour .* the limit is {need - 1}"):
+        read_npz(path, size)
 
 
 def test_what_is_no_npz(tmp_path):

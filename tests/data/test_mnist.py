@@ -130,19 +130,19 @@ def test_folder_goes_before_environment_before_cache(tmp_path, monkeypatch):
         (lambda folder: (folder / f"{STEMS[2]}.gz").write_bytes(b"<html>"), "web page"),
         (
             lambda folder: write(folder, {STEMS[1]: np.zeros(8, np.uint8)}),
-            rf"{STEMS[1]}.*expected 7 labels.*came \(8,\)",
+            rf"{STEMS[1]}.*expected 7 labels.*got \(8,\)",
         ),
         (
             lambda folder: write(folder, {STEMS[3]: np.zeros((3, 1), np.uint8)}),
-            rf"{STEMS[3]}.*expected 3 labels.*came \(3, 1\)",
+            rf"{STEMS[3]}.*expected 3 labels.*got \(3, 1\)",
         ),
         (
             lambda folder: write(folder, {STEMS[0]: np.zeros((7, 28, 27), np.uint8)}),
-            r"expected images \(N, 28, 28\), came \(7, 28, 27\)",
+            r"expected images \(N, 28, 28\), got \(7, 28, 27\)",
         ),
         (
             lambda folder: write(folder, small_set(test=0)),
-            r"expected images \(N, 28, 28\), came \(0, 28, 28\)",
+            r"expected images \(N, 28, 28\), got \(0, 28, 28\)",
         ),
     ],
 )

@@ -117,7 +117,7 @@ CRASHES = {
         """
         files.open = open
         @contextlib.contextmanager
-        def in_place(path, keep=None):
+        def in_place(path, keep=None, follow_link=True):
             with files.open(path, "wb") as file:
                 yield file
         files.replacing = in_place
@@ -125,10 +125,10 @@ CRASHES = {
         "c.failing_calls(bench, c.ERRORS[:1])",
     ),
     "temporary files stay": (
-        "files.remove_leftovers = lambda *_: None",
+        "files.remove_leftovers = folder.remove_leftovers = lambda *_: None",
         "bench.cut.mkdir(); (bench.cut / '.a.0.part').touch(); bench.resumed('killed')",
     ),
-    "everybody gets the lock": ("files._try_lock = lambda _: True", "c.two_processes(bench, 2)"),
+    "everybody gets the lock": ("folder.try_lock = lambda _: True", "c.two_processes(bench, 2)"),
     "the checksum is not compared": (
         "checkpoint._digest = lambda text, tensors: ''",
         "c.damaged(bench, 100, np.random.default_rng(0))",
@@ -155,7 +155,7 @@ import numpy as np
 import crash_safety as c
 import report
 from minivae import atomic_write as files, noise
-from minivae.training import checkpoint, trainer as train
+from minivae.training import checkpoint, output_folder as folder, trainer as train
 made = report.Report([], [])
 {planted}
 with contextlib.redirect_stdout(io.StringIO()):

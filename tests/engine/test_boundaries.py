@@ -229,7 +229,7 @@ def test_the_extreme_words_of_the_noise_draw_the_extreme_pixels(monkeypatch, dty
     monkeypatch.setattr(philox, "words", lambda noise, shape: words.reshape(shape))
     for pixel, drawn in ((0, [0, 0, 0, 0]), (255, [1, 1, 1, 1]), (128, [1, 1, 1, 0])):
         images = np.full((1, 4), pixel, np.uint8)
-        got = reference.gather_pixels(images, np.zeros(1, np.int64), dtype, (0, 0))
+        got = reference.gather_pixels(images, np.zeros(1, np.int64), dtype, Noise(0, 0))
         assert got.dtype == dtype and got.tolist() == [drawn]
 
 

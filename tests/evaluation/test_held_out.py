@@ -7,10 +7,10 @@ import pytest
 
 import minivae as mv
 from minivae import models
-from minivae.atomic_write import OutputFolder
 from minivae.evaluation.held_out import evaluate, posterior_means
 from minivae.noise import EVALUATION, NoiseStream
 from minivae.training import metrics
+from minivae.training.output_folder import OutputFolder
 from tiny_run import trainer
 
 

@@ -14,6 +14,7 @@ import kernel_oracles as oracles
 from kernel_variants import NAMES, USABLE, variant
 from minivae import kernels as registry
 from minivae.kernels import philox, reference
+from minivae.kernels.philox import NoiseKey
 
 DTYPES = [np.float32, np.float64]
 # (rows, columns): empty ones, single ones, odd ones, and some on both sides of a tile of 512.
@@ -21,7 +22,7 @@ SHAPES = [
     *((0, 0), (0, 3), (4, 0), (1, 1), (5, 1), (1, 7)),
     *((7, 20), (33, 31), (3, 511), (2, 513), (1, 1100)),
 ]
-NOISE = (0x0123_4567_89AB_CDEF, 2**40 + 3)
+NOISE = NoiseKey(0x0123_4567_89AB_CDEF, 2**40 + 3)
 
 
 @pytest.fixture(params=NAMES)
@@ -230,7 +231,7 @@ def test_gather_pixels(kernels, rows, shape, dtype):
 
 def test_drawn_pixels_have_the_pixels_means(kernels):
     images = np.arange(256, dtype=np.uint8)[:, None].repeat(4000, axis=1)
-    drawn = kernels.gather_pixels(images, np.arange(256), np.float32, (1, 2)).mean(axis=1)
+    drawn = kernels.gather_pixels(images, np.arange(256), np.float32, NoiseKey(1, 2)).mean(axis=1)
     p = np.arange(256) / 255
     assert drawn[0] == 0 and drawn[255] == 1
     error = np.abs(drawn - p)[1:-1] / np.sqrt(p * (1 - p) / 4000)[1:-1]
@@ -359,8 +360,8 @@ def test_variants_keep_the_reference_signatures(name):
         assert len(shared) >= 7
         for kernel in shared:
             own = dict(inspect.signature(getattr(module, kernel)).parameters)
-            rung = own.pop("version", None)  # of a ladder
-            assert (rung is not None) == (kernel in getattr(module, "VERSIONS", ())), kernel
+            version = own.pop("version", None)
+            assert (version is not None) == (kernel in getattr(module, "VERSIONS", ())), kernel
             expected = inspect.signature(getattr(reference, kernel)).parameters
             assert list(own.items()) == list(expected.items()), kernel
 
@@ -395,8 +396,8 @@ def read_only(a):
 
 # What is done to one argument, the error, and a piece of its text.
 ABUSES = {
-    "a list": (lambda a: a.tolist(), TypeError, "NumPy array, got list"),
-    "None": (lambda a: None, TypeError, "NumPy array, got NoneType"),
+    "a list": (lambda a: a.tolist(), TypeError, "array, got list"),
+    "None": (lambda a: None, TypeError, "array, got NoneType"),
     "integers": (lambda a: a.astype(np.int32), TypeError, "got <i4"),
     "half precision": (lambda a: a.astype(np.float16), TypeError, "got <f2"),
     "objects": (lambda a: a.astype(object), TypeError, r"got \|O"),
@@ -450,7 +451,7 @@ def test_bad_arrays_are_refused_by_name(cpu, kernel, position, abuse):
     with pytest.raises(error, match=text) as caught:
         getattr(cpu, kernel)(*args)
     # The first argument sets the shape, so another may be the first that does not fit it.
-    named = str(caught.value).split()[0]
+    named = str(caught.value).split()[0].rstrip(":")
     assert named == name or (position == 0 and error is ValueError and named in others)
 
 
@@ -474,19 +475,19 @@ def test_adam_refuses_overlap(cpu, a, b, shift):
 
 
 @pytest.mark.parametrize(
-    "noise, error",
-    [((1, -1), ValueError), ((2**64, 0), ValueError), ((1,), TypeError), ((1.5, 0), TypeError)],
+    "pair, error", [((1, -1), ValueError), ((2**64, 0), ValueError), ((1.5, 0), TypeError)]
 )
-def test_bad_noise_pairs(kernels, noise, error):
+def test_bad_noise_keys(pair, error):
+    with pytest.raises(error, match=r"seed|offset"):
+        NoiseKey(*pair)
+
+
+@pytest.mark.parametrize("noise", [(1, 2), [1.0, 2.0], None, 7])
+def test_noise_is_told_by_its_type(kernels, noise):
+    """A pair that is no NoiseKey is not taken for one, nor broadcast as if it were an array."""
     zero = np.zeros((2, 2), F4)
-    for call in (
-        lambda: kernels.reparam_kl_forward(zero, zero, noise),
-        lambda: kernels.normal(noise, 3, F4),
-        lambda: kernels.uniform(noise, 3, F4),
-        lambda: kernels.gather_pixels(np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), F4, noise),
-    ):
-        with pytest.raises(error, match=r"seed|offset"):
-            call()
+    with pytest.raises(TypeError, match=r"noise"):
+        kernels.reparam_kl_forward(zero, zero, noise)
 
 
 @pytest.mark.parametrize("noise", [(1,), (1, 2, 3), (1, -1), (2**64, 0), (1.5, 0), ("1", "2"), 7])
@@ -494,7 +495,7 @@ def test_the_bindings_refuse_bad_noise_pairs_themselves(noise):
     _cpu = pytest.importorskip("minivae._cpu")
     with pytest.raises(TypeError, match=r"noise must be .* got"):
         _cpu.reparam_kl_forward(np.zeros((2, 2), F4), np.zeros((2, 2), F4), noise)
-    with pytest.raises(TypeError, match="noise must be a pair of integers"):
+    with pytest.raises(TypeError, match="noise must be a NumPy array or a pair of integers"):
         _cpu.gather_pixels(np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), F4, noise)
 
 

@@ -31,8 +31,8 @@ PARTS = tuple(BOUNDS)
 def produce(folder, variant):
     """Write what one way of running makes: noise, and the weights of trained networks."""
     from minivae import Noise, kernels, models, optim
-    from minivae.atomic_write import OutputFolder
     from minivae.data import PixelBatches
+    from minivae.training.output_folder import OutputFolder
     from minivae.training.trainer import Trainer
 
     images = np.random.default_rng(0).integers(0, 256, (480, 28, 28), dtype=np.uint8)

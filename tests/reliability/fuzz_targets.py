@@ -21,11 +21,11 @@ import safetensors.numpy
 from PIL import Image
 
 from minivae import models, nn, optim
-from minivae.atomic_write import OutputFolder
 from minivae.cli import options
 from minivae.data import attributes, image_file, image_folder, image_npz, read_idx
 from minivae.errors import CheckpointError, DataError, MinivaeError
 from minivae.training import checkpoint, loaded_run, metrics
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import BACKUP, DAMAGED, Trainer
 
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
@@ -73,11 +73,13 @@ class Idx(Target):
             + bytes(range(int(np.prod(shape))))
             for shape in ((5,), (2, 3), (2, 3, 4), (1, 2, 2, 2), (0, 3))
         ]
+        plain.append(struct.pack(">BBBBI2i", 0, 0, 0x0C, 1, 2, 7, -1))
         return plain + [gzip.compress(body, mtime=0) for body in plain]
 
     def use(self, data):
         read = read_idx(self.write(data))
-        assert read.dtype == np.uint8 and 1 <= read.ndim <= 4 and not read.flags.writeable
+        assert read.dtype.kind in "iuf" and read.dtype.isnative
+        assert 1 <= read.ndim <= 4 and not read.flags.writeable
 
 
 class Tiny(models.VAE):

@@ -25,7 +25,7 @@ import numpy as np
 
 import tiny_run
 from minivae.training import checkpoint, metrics
-from minivae.atomic_write import OutputFolder
+from minivae.training.output_folder import OutputFolder
 
 PAGE = 4096
 SAVE_EVERY = 333  # steps: checkpoints within epochs too

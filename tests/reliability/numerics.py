@@ -16,10 +16,10 @@ import report
 
 import tiny_run
 from minivae import kernels, models, optim
-from minivae.atomic_write import OutputFolder
 from minivae.data import PixelBatches
 from minivae.errors import NonFiniteError
 from minivae.training import checkpoint
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Trainer
 
 IMAGES, HELD_OUT = tiny_run.IMAGES, tiny_run.IMAGES[:30]

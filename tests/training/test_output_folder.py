@@ -1,87 +1,25 @@
-"""Atomic writes and the lock on an output folder."""
+"""The output folder: locked, written to atomically, and nothing outside it is touched."""
 
+import errno
+import fcntl
 import os
 import signal
-import stat
 import subprocess
 import sys
 
 import pytest
 
-from minivae.atomic_write import OutputFolder, remove_leftovers, replacing, write_atomically
-from minivae.errors import OutputError
+import tiny_run
+from minivae.errors import MinivaeError, OutputError
+from minivae.training.output_folder import OutputFolder
 
 HOLD = """
 import sys, time
-from minivae.atomic_write import OutputFolder
+from minivae.training.output_folder import OutputFolder
 with OutputFolder(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
-
-
-def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path):
-    path = tmp_path / "a [1].txt"
-    for body in (b"one", b"two"):
-        write_atomically(path, body)
-        assert path.read_bytes() == body
-    assert os.listdir(tmp_path) == [path.name]
-    mask = os.umask(0)
-    os.umask(mask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
-
-
-def test_a_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    write_atomically(path, b"old")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a"]
-
-
-def test_a_symbolic_link_stays_one(tmp_path):
-    (tmp_path / "real").mkdir()
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / "real" / "a")
-    write_atomically(link, b"body")
-    assert link.is_symlink()
-    assert (tmp_path / "real" / "a").read_bytes() == b"body"
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_what_a_file_held_is_kept_under_another_name(tmp_path, monkeypatch, links):
-    def no_links(*_):
-        raise OSError(1, "Operation not permitted")
-
-    if not links:
-        monkeypatch.setattr(os, "link", no_links)
-    path, kept = tmp_path / "a", tmp_path / "before"
-    write_atomically(path, b"1", keep="before")
-    assert os.listdir(tmp_path) == ["a"]
-    for body, old in ((b"2", b"1"), (b"3", b"2")):
-        write_atomically(path, body, keep="before")
-        assert (path.read_bytes(), kept.read_bytes()) == (body, old)
-    if links:
-        kept.unlink()
-        os.link(path, kept)  # as a process leaves them that is killed between the two renames
-        write_atomically(path, b"4", keep="before")
-        assert (path.read_bytes(), kept.read_bytes()) == (b"4", b"3")
-    assert sorted(os.listdir(tmp_path)) == ["a", "before"]
-
-
-def test_an_error_in_the_block_leaves_the_file(tmp_path):
-    path = tmp_path / "a"
-    write_atomically(path, b"old")
-    with pytest.raises(KeyError), replacing(path) as file:
-        file.write(b"new")
-        raise KeyError
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 
 def test_files_are_renamed_and_removed_or_the_reason_told(tmp_path):
@@ -100,22 +38,6 @@ def test_files_are_renamed_and_removed_or_the_reason_told(tmp_path):
             out.rename("folder", "b")
         with pytest.raises(OutputError, match="folder: cannot be written"):
             out.remove("folder")
-
-
-def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(tmp_path):
-    dead, other = tmp_path / ".a.0123.part", tmp_path / ".b.0123.part"
-    dead.write_bytes(b"x")
-    other.write_bytes(b"x")
-    write_atomically(tmp_path / "a", b"body")
-    assert sorted(os.listdir(tmp_path)) == [other.name, "a"]
-    import fcntl
-
-    with open(other) as living:
-        fcntl.flock(living, fcntl.LOCK_EX)
-        remove_leftovers(tmp_path)
-        assert other.exists()
-    remove_leftovers(tmp_path)
-    assert not other.exists()
 
 
 def test_a_second_holder_is_refused_until_the_first_is_gone(tmp_path):
@@ -149,3 +71,66 @@ def test_a_folder_that_cannot_be_is_named(tmp_path):
         OutputFolder(tmp_path / "file").__enter__()
     with pytest.raises(OutputError, match="not held"):
         OutputFolder(tmp_path).write("a", b"")
+
+
+# ---------------------------------------------------------------- planted links
+NAMES = [".lock", "metrics.csv", "checkpoint.safetensors", "backup.safetensors",
+         "previous.safetensors", "best.safetensors", "damaged.safetensors"]  # fmt: skip
+
+
+@pytest.mark.parametrize("plant", ["symlink", "dangling", "hard link", "pipe", "folder"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_writes_nothing_outside_its_folder(tmp_path, name, plant):
+    """Whatever stands under the names that a run writes to: replaced, or the run refuses."""
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    out.mkdir()
+    outside.mkdir()
+    precious = outside / "precious"
+    if plant != "dangling":
+        precious.write_bytes(b"precious")
+    if plant in ("symlink", "dangling"):
+        (out / name).symlink_to(precious)
+    elif plant == "hard link":
+        os.link(precious, out / name)
+    elif plant == "pipe":
+        os.mkfifo(out / name)
+    else:
+        (out / name).mkdir()
+    before = sorted(os.listdir(outside)), [p.read_bytes() for p in outside.iterdir()]
+    try:
+        for _ in range(2):
+            tiny_run.run(out, epochs=1, keep_best=True)
+    except MinivaeError as error:
+        assert str(out) in str(error)
+    assert (sorted(os.listdir(outside)), [p.read_bytes() for p in outside.iterdir()]) == before
+
+
+@pytest.mark.parametrize("plant", ["symlink", "hard link", "pipe"])
+def test_a_lock_that_is_no_file_of_its_own_is_refused(tmp_path, plant):
+    (tmp_path / "target").write_bytes(b"precious")
+    (tmp_path / "out").mkdir()
+    lock = tmp_path / "out" / ".lock"
+    if plant == "symlink":
+        lock.symlink_to(tmp_path / "target")
+    elif plant == "hard link":
+        os.link(tmp_path / "target", lock)
+    else:
+        os.mkfifo(lock)
+    with pytest.raises(OutputError, match=r"\.lock: .*expected a file"):
+        OutputFolder(tmp_path / "out").__enter__()
+    assert (tmp_path / "target").read_bytes() == b"precious"
+
+
+# ---------------------------------------------------------------- no locks
+@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, capsys, error):
+    def flock(file, operation):
+        raise OSError(getattr(errno, error), os.strerror(getattr(errno, error)))
+
+    with_locks = tiny_run.run(tmp_path / "a")
+    capsys.readouterr()
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert tiny_run.run(tmp_path / "b") == with_locks
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "b: this file system has no locks" in line
+    assert sorted(os.listdir(tmp_path / "b")) == tiny_run.LEFT

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import tiny_run
-from minivae.atomic_write import OutputFolder
 from minivae.errors import CheckpointError, OutputError
 from minivae.training import checkpoint
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Interrupted
 
 HERE = Path(__file__).parents[1]

@@ -9,12 +9,12 @@ import pytest
 
 import minivae as mv
 import tiny_run
-from minivae.atomic_write import OutputFolder
 from minivae.data import PixelBatches
 from minivae.errors import NonFiniteError
 from minivae.evaluation.held_out import evaluate, posterior_means
 from minivae.noise import EVALUATION
 from minivae.training import checkpoint, metrics, objectives
+from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep
 
 HERE = Path(__file__).parent

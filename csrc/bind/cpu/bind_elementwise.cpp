@@ -25,23 +25,23 @@ NoiseKey noise_key(const py::object& noise) {
     const auto [seed, offset] = noise.cast<std::pair<std::uint64_t, std::uint64_t>>();
     return {seed, offset};
   } catch (const py::cast_error&) {
-    throw py::type_error("noise must be a pair of integers (seed, offset) in [0, 2^64), got " +
-                         std::string(py::repr(noise)));
+    throw py::type_error(
+        "noise must be a NumPy array or a pair of integers (seed, offset) in [0, 2^64), got " +
+        std::string(py::repr(noise)));
   }
 }
 
-// Noise is an array shaped like the numbers it joins, or a pair: exactly one of eps and key is
-// meant.
+// Noise is an array shaped like the numbers it joins, or a pair: then eps is null and key serves.
 template <class T>
 struct NoiseArg {
   const T* eps = nullptr;
   NoiseKey key{};
 
   NoiseArg(const py::object& noise, const Shape& shape) {
-    if (py::isinstance<py::tuple>(noise)) {
-      key = noise_key(noise);
-    } else {
+    if (py::isinstance<py::array>(noise)) {
       eps = input<T>("noise", noise, shape);
+    } else {
+      key = noise_key(noise);
     }
   }
 };

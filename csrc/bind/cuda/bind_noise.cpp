@@ -12,7 +12,7 @@ void fill(const py::object& out, const py::object& noise, Run run) {
     using T = decltype(zero);
     const Shape shape = device_array("out", out).shape;
     DeviceArgs args;
-    const NoiseStream n = args.noise_stream(noise);
+    const Noise n = args.noise(noise);
     run(n, args.output<T>("out", out, shape), count(shape));
   });
 }

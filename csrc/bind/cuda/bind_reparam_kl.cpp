@@ -8,11 +8,11 @@ namespace {
 template <class T>
 NoiseSource<T> noise_for(int version, DeviceArgs& args, const py::object& noise, const Shape& shape) {
   require_version(version, kReparamKlVersions);
-  if (version < 5 && py::isinstance<py::tuple>(noise)) {
+  if (version < kReparamKlDraws && !is_device_array(noise)) {
     throw py::value_error("noise must be an array for version " + std::to_string(version) +
-                          "; only version 5 draws it");
+                          "; it is drawn from version " + std::to_string(kReparamKlDraws) + " on");
   }
-  return args.noise<T>(noise, shape);
+  return args.noise_source<T>(noise, shape);
 }
 
 void forward(const py::object& mu, const py::object& logvar, const py::object& noise, const py::object& z,
@@ -55,6 +55,7 @@ void bind_reparam_kl(py::module_& module) {
   module.def("reparam_kl_backward", &backward);
   module.attr("VERSIONS")["reparam_kl_forward"] = kReparamKlVersions;
   module.attr("VERSIONS")["reparam_kl_backward"] = kReparamKlVersions;
+  module.attr("DRAWS_NOISE") = kReparamKlDraws;
 }
 
 }  // namespace minivae

@@ -60,12 +60,12 @@ void gather(const py::object& images, const py::object& index, const py::object&
     DeviceArgs args;
     const auto* pixels = args.input<std::uint8_t>("images", images, in);
     const auto* order = args.input<std::int64_t>("index", index, places);
-    const NoiseStream stream_key = noise.is_none() ? NoiseStream{} : args.noise_stream(noise);
+    const Noise draw = noise.is_none() ? Noise{} : args.noise(noise);
     const Count number = count_arg(args, "batch", 0, batch);
     T* data = args.output<T>("out", out, result);
     const Index size = count(Shape(result.begin() + 1, result.end()));
-    gather_pixels(pixels, in[0], order, places[0], !noise.is_none(), stream_key, number, data, result[0],
-                  size, stream_of(stream));
+    gather_pixels(pixels, in[0], order, places[0], !noise.is_none(), draw, number, data, result[0], size,
+                  stream_of(stream));
   });
 }
 
@@ -76,10 +76,10 @@ void order_of_epoch(const py::object& noise, const py::object& order, const py::
     throw py::value_error("order must have fewer than 2^32 elements, got shape " + to_text(shape));
   }
   DeviceArgs args;
-  const NoiseStream key = args.noise_stream(noise);
+  const Noise draw = args.noise(noise);
   auto* out = args.output<std::int64_t>("order", order, shape);
   auto* room = scratch_arg<std::uint64_t>(args, scratch, permutation_scratch(shape[0]));
-  permutation(key, room, out, shape[0], stream_of(stream));
+  permutation(draw, room, out, shape[0], stream_of(stream));
 }
 
 }  // namespace

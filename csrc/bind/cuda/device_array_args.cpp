@@ -64,22 +64,23 @@ void* DeviceArgs::take(const char* name, const py::object& value, const Shape& s
   return a.data;
 }
 
-NoiseStream DeviceArgs::noise_stream(const py::object& value) {
+Noise DeviceArgs::noise(const py::object& value) {
   const bool is_tuple = py::isinstance<py::tuple>(value);
   const auto length = is_tuple ? py::len(value) : 0;
   if (length != 2 && length != 3) {
-    throw py::type_error("noise must be a tuple (seed, offset) or (seed, offset, counter)");
+    throw py::type_error(
+        "noise must be an array on a GPU or a tuple (seed, offset) or (seed, offset, counter)");
   }
   const auto parts = py::reinterpret_borrow<py::tuple>(value);
-  NoiseStream stream{parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), nullptr};
+  Noise noise{parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), nullptr};
   if (length == 3) {
     const py::object counter = parts[2];
     if (!counter.is_none()) {
       const Shape shape = device_array("counter", counter).shape;
-      stream.counter = input<std::uint64_t>("counter", counter, shape.empty() ? Shape{} : Shape{1});
+      noise.counter = input<std::uint64_t>("counter", counter, shape.empty() ? Shape{} : Shape{1});
     }
   }
-  return stream;
+  return noise;
 }
 
 }  // namespace minivae

@@ -30,6 +30,10 @@ struct DeviceArray {
 
 DeviceArray device_array(const char* name, const py::object& value);
 
+inline bool is_device_array(const py::object& value) {
+  return py::hasattr(value, "__cuda_array_interface__");
+}
+
 // The dtype's text in this machine's byte order.
 template <class T>
 const char* type_text() {
@@ -73,13 +77,15 @@ class DeviceArgs {
     return value.is_none() ? nullptr : output<T>(name, value, shape);
   }
 
-  // Noise is an array of this shape, or a tuple (seed, offset) or (seed, offset, counter).
+  // The address of a draw: a tuple (seed, offset) or (seed, offset, counter).
+  Noise noise(const py::object& value);
+
+  // An array of this shape, or the address of a draw.
   template <class T>
-  NoiseSource<T> noise(const py::object& value, const Shape& shape) {
-    if (py::isinstance<py::tuple>(value)) return {nullptr, noise_stream(value)};
-    return {input<T>("noise", value, shape), {}};
+  NoiseSource<T> noise_source(const py::object& value, const Shape& shape) {
+    if (is_device_array(value)) return {input<T>("noise", value, shape), {}};
+    return {nullptr, noise(value)};
   }
-  NoiseStream noise_stream(const py::object& value);
 
  private:
   void* take(const char* name, const py::object& value, const Shape& shape, const std::string& type,

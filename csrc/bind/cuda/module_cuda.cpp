@@ -20,7 +20,7 @@ PYBIND11_MODULE(_cuda, module) {
   module.doc() = "Compiled CUDA kernels. minivae.kernels.cuda is their Python face.";
   module.attr("compiler") = compiler();
   module.attr("architectures") = architectures();
-  module.attr("VERSIONS") = py::dict();  // the highest rung of each kernel that is a ladder
+  module.attr("VERSIONS") = py::dict();  // the highest version of each kernel that has several
   module.def(
       "device",
       [] {

@@ -14,7 +14,7 @@ const T* one_element(DeviceArgs& args, const char* name, const py::object& value
 
 // A number, or an array of one float64 that holds it when the kernel runs.
 inline Scalar scalar_arg(DeviceArgs& args, const char* name, const py::object& value) {
-  if (py::hasattr(value, "__cuda_array_interface__")) return {0, one_element<double>(args, name, value)};
+  if (is_device_array(value)) return {0, one_element<double>(args, name, value)};
   try {
     return {value.cast<double>(), nullptr};
   } catch (const py::cast_error&) {

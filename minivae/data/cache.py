@@ -1,0 +1,27 @@
+"""The user's cache folder: where it is."""
+
+import os
+import pwd
+from pathlib import Path
+
+from ..errors import DataError
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/minivae``, or ``~/.cache/minivae``.
+
+    Raises:
+        DataError: there is no home folder, as for a user that the system does not know.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # the XDG specification has relative ones ignored
+        return Path(base) / "minivae"
+    home = os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
+    if not os.path.isabs(home):
+        raise DataError("no cache folder: this user has no home; set XDG_CACHE_HOME to a folder")
+    return Path(home) / ".cache" / "minivae"

@@ -1,0 +1,145 @@
+"""Decoded image folders, kept on disk so that the next run need not decode them again.
+
+A set is two files of one stem: an .npy of its pixels and a .json of its names, beside a checksum
+over both. What cannot be read back whole counts as not there, and what cannot be written is only
+said: the cache saves time and decides nothing.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import sys
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..atomic_write import remove_leftovers, replacing, write_atomically
+from ..errors import DataError
+from .cache import cache_folder
+from .untrusted_file import require_regular
+
+MAX_BYTES = 1 << 34  # of all sets together; those not used for longest are removed
+OURS = re.compile(r"(?P<stem>.+-\d+-[0-9a-f]{24})\.(npy|json)", re.DOTALL)
+
+
+class CachedImages(NamedTuple):
+    """Images uint8 (N, 3, S, S), their names, and the reasons of the files that were skipped."""
+
+    images: np.ndarray
+    names: list[str]
+    skipped: dict[str, str]
+
+
+class ImageCache:
+    """One folder of decoded sets; ``None`` stands for ``images`` in the user's cache folder.
+
+    Where that is nowhere, nothing is found and nothing kept.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None = None):
+        self.reason = ""
+        self.folder = None
+        try:
+            self.folder = Path(os.fspath(folder)) if folder else cache_folder() / "images"
+        except DataError as error:
+            self.reason = str(error)
+
+    def find(self, stem: str, size: int) -> CachedImages | None:
+        """The set of that stem with images of ``size``, or None where there is no whole one."""
+        if self.folder is None:
+            return None
+        try:
+            record, pixels = (self.folder / f"{stem}{suffix}" for suffix in (".json", ".npy"))
+            require_regular(record)
+            written = json.loads(record.read_text("ascii"))
+            names, skipped = json.loads(written["contents"])
+            images = _read_pixels(pixels, (len(names), 3, size, size))
+            if _checksum(images, written["contents"]) != written["crc32"]:
+                return None
+            with contextlib.suppress(OSError):  # somebody else's cache
+                os.utime(record)  # used now
+            return CachedImages(images, names, skipped)
+        # A damaged cache can fail in any way; it is made anew.
+        except Exception:
+            return None
+
+    def keep(self, stem: str, found: CachedImages) -> None:
+        """Write a set for the next run, then remove old ones; a line on stderr says why not."""
+        try:
+            if self.folder is None:
+                raise OSError(errno.ENOENT, self.reason)
+            if found.images.nbytes > MAX_BYTES:
+                raise OSError(errno.EFBIG, f"larger than {MAX_BYTES} bytes")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.folder)
+            # Plain writes, not a map: on a full disk they raise, where a map would kill the process
+            with replacing(self.folder / f"{stem}.npy", follow_link=False) as file:
+                np.lib.format.write_array_header_1_0(file, _header(found.images.shape))
+                file.write(found.images)
+            contents = json.dumps([found.names, found.skipped])
+            record = {"contents": contents, "crc32": _checksum(found.images, contents)}
+            body = json.dumps(record).encode("ascii")
+            write_atomically(self.folder / f"{stem}.json", body, follow_link=False)
+            self._trim(keep=stem)
+        except OSError as error:
+            where = "" if self.folder is None else f"{self.folder}: "
+            print(
+                f"minivae: {where}the decoded pictures are not kept for the next run: "
+                f"{error.strerror or error}",
+                file=sys.stderr,
+            )
+
+    def sets(self) -> dict[str, tuple[float, int]]:
+        """Stem -> (when it was last used, bytes) of every set in the folder."""
+        found: dict[str, tuple[float, int]] = {}
+        if self.folder is None or not self.folder.is_dir():
+            return found
+        for entry in os.scandir(self.folder):
+            match = OURS.fullmatch(entry.name)
+            if match and entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                used, size = found.get(match["stem"], (0.0, 0))
+                found[match["stem"]] = max(used, status.st_mtime), size + status.st_size
+        return found
+
+    def _trim(self, keep: str) -> None:
+        sets = self.sets()
+        total = sum(size for _, size in sets.values())
+        for stem in sorted(sets, key=lambda stem: sets[stem]):
+            if total <= MAX_BYTES:
+                return
+            if stem != keep:
+                for suffix in (".json", ".npy"):
+                    (self.folder / f"{stem}{suffix}").unlink(missing_ok=True)
+                total -= sets[stem][1]
+
+
+def _header(shape: tuple[int, ...]) -> dict:
+    return {"descr": "|u1", "fortran_order": False, "shape": shape}
+
+
+def _checksum(images: np.ndarray, contents: str) -> int:
+    return zlib.crc32(contents.encode(), zlib.crc32(images))
+
+
+def _read_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of an .npy file, read whole.
+
+    Not mapped: a file that another process cuts short would kill this one (SIGBUS).
+    """
+    require_regular(path)
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)
+        if np.lib.format.read_array_header_1_0(file) != (shape, False, np.dtype(np.uint8)):
+            raise DataError(f"{path}: not the images expected")
+        count = int(np.prod(shape))
+        if os.fstat(file.fileno()).st_size != file.tell() + count:
+            raise DataError(f"{path}: of another length than expected")
+        images = np.empty(shape, np.uint8)
+        if file.readinto(images.reshape(-1)) != count:  # type: ignore[attr-defined]
+            raise DataError(f"{path}: cut short while it was read")
+        return images

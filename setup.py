@@ -3,9 +3,10 @@
 An extension is optional: where it cannot be built the install succeeds, prints one line that says
 what was not built and why, and leaves that line beside the package for `python -m minivae info`.
 MINIVAE_CPU=0 skips the CPU extension, 1 makes a failure to build it an error, auto is the default;
-MINIVAE_CUDA does the same for CUDA, which needs nvcc (from CUDA_HOME, CUDA_PATH or PATH) and no
-GPU. MINIVAE_CUDA_ARCH="80;90" compiles for these compute capabilities alone, the last one also as
-PTX for whatever comes after it.
+MINIVAE_CUDA does the same for CUDA, which needs nvcc (from CUDA_HOME, CUDA_PATH or PATH). By
+default it is compiled for the GPU that nvidia-smi names, and left out where none answers;
+MINIVAE_CUDA=1 needs no GPU and compiles for all architectures, MINIVAE_CUDA_ARCH="80;90" for these
+compute capabilities alone. The last one is also kept as PTX for whatever comes after it.
 """
 
 import os
@@ -14,7 +15,7 @@ import shutil
 import sys
 from glob import glob
 from pathlib import Path
-from subprocess import run
+from subprocess import TimeoutExpired, run
 from textwrap import shorten
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
@@ -55,6 +56,7 @@ cuda = Pybind11Extension(
 EXTENSIONS = [cpu, cuda]
 RELATIVE_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 SWITCHES = {"minivae._cpu": "MINIVAE_CPU", "minivae._cuda": "MINIVAE_CUDA"}
+ALL_ARCHITECTURES = ["75", "80", "86", "89", "90"]
 
 
 def find_nvcc():
@@ -66,14 +68,31 @@ def find_nvcc():
     raise RuntimeError("no nvcc in CUDA_HOME, CUDA_PATH or PATH")
 
 
-def nvcc_command(nvcc):
-    """The compiler with its flags: it turns a .cu file of csrc into an object."""
+def architectures():
+    """Compute capabilities to compile for, such as "90"; RuntimeError when nothing names one."""
     if chosen := os.environ.get("MINIVAE_CUDA_ARCH"):
-        capabilities = re.split(r"[;, ]+", chosen.strip().replace(".", ""))
-        targets = [(c, f"sm_{c}") for c in capabilities]
-    else:  # one pass of the compiler serves all of 8.x
-        capabilities = ["75", "80", "86", "89", "90"]
+        found = re.split(r"[;, ]+", chosen.strip())
+    elif os.environ.get("MINIVAE_CUDA") == "1":
+        found = ALL_ARCHITECTURES
+    else:
+        query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+        try:
+            answer = run(query, capture_output=True, text=True, timeout=60)
+        except (OSError, TimeoutExpired):
+            answer = None
+        found = re.findall(r"^\d+\.\d+$", answer.stdout, re.MULTILINE) if answer else []
+        if not found:
+            raise RuntimeError("no GPU answers; MINIVAE_CUDA=1 builds it for all architectures")
+        found = sorted(set(found), key=float)
+    return [capability.replace(".", "") for capability in found]
+
+
+def nvcc_command(nvcc, capabilities):
+    """The compiler with its flags: it turns a .cu file of csrc into an object."""
+    if capabilities == ALL_ARCHITECTURES:  # one pass of the compiler serves all of 8.x
         targets = [("75", "sm_75"), ("80", "sm_80,sm_86,sm_89"), ("90", "sm_90")]
+    else:
+        targets = [(c, f"sm_{c}") for c in capabilities]
     last, codes = targets[-1]
     targets[-1] = (last, f"{codes},compute_{last}")
     return [
@@ -153,9 +172,9 @@ class OptionalBuild(build_ext):
             if wanted == "0":
                 raise RuntimeError(f"{switch}=0")
             if ext is cuda:
-                nvcc = find_nvcc()
+                nvcc, capabilities = find_nvcc(), architectures()
                 ext.library_dirs = library_folders(nvcc)
-                hand_to_nvcc(self.compiler, nvcc_command(nvcc))
+                hand_to_nvcc(self.compiler, nvcc_command(nvcc, capabilities))
             super().build_extension(ext)
         except Exception as error:
             if wanted == "1":

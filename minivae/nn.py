@@ -5,10 +5,18 @@ import secrets
 
 import numpy as np
 
-from . import functional as F
 from .backend import array_module, to_device, to_numpy
 from .noise import NoiseStream
-from .ops.conv import conv_output_size, conv_transpose_output_size  # noqa: F401  for sizing models
+from .ops.activation import leaky_relu, relu, sigmoid, tanh
+from .ops.basic import flatten, reshape
+from .ops.batch_norm import batch_norm
+from .ops.conv import (
+    conv2d,
+    conv_output_size,  # noqa: F401  this and the next: for sizing models
+    conv_transpose2d,
+    conv_transpose_output_size,  # noqa: F401
+)
+from .ops.linear import linear
 from .tensor import Tensor
 
 
@@ -176,7 +184,7 @@ class Linear(Module):
 
     def forward(self, x, activation=None):
         """(..., in) -> (..., out); ``activation`` is None, or "relu" in the same pass."""
-        return F.linear(x, self.weight, self.bias, activation)
+        return linear(x, self.weight, self.bias, activation)
 
 
 class Conv2d(Module):
@@ -203,7 +211,7 @@ class Conv2d(Module):
 
     def forward(self, x):
         """(N, in, H, W) -> (N, out, OH, OW)."""
-        return F.conv2d(x, self.weight, self.bias, **self.geometry)
+        return conv2d(x, self.weight, self.bias, **self.geometry)
 
 
 class ConvTranspose2d(Module):
@@ -236,7 +244,7 @@ class ConvTranspose2d(Module):
 
     def forward(self, x):
         """(N, in, H, W) -> (N, out, OH, OW)."""
-        return F.conv_transpose2d(x, self.weight, self.bias, **self.geometry)
+        return conv_transpose2d(x, self.weight, self.bias, **self.geometry)
 
 
 class BatchNorm2d(Module):
@@ -258,7 +266,7 @@ class BatchNorm2d(Module):
 
     def forward(self, x):
         """Same shape out; in training mode the running statistics move towards the batch's."""
-        y = F.batch_norm(
+        y = batch_norm(
             x,
             self.running_mean,
             self.running_var,
@@ -278,7 +286,7 @@ class ReLU(Module):
 
     def forward(self, x):
         """Any shape."""
-        return F.relu(x)
+        return relu(x)
 
 
 class LeakyReLU(Module):
@@ -289,7 +297,7 @@ class LeakyReLU(Module):
 
     def forward(self, x):
         """Any shape."""
-        return F.leaky_relu(x, self.negative_slope)
+        return leaky_relu(x, self.negative_slope)
 
 
 class Sigmoid(Module):
@@ -297,7 +305,7 @@ class Sigmoid(Module):
 
     def forward(self, x):
         """Any shape."""
-        return F.sigmoid(x)
+        return sigmoid(x)
 
 
 class Tanh(Module):
@@ -305,7 +313,7 @@ class Tanh(Module):
 
     def forward(self, x):
         """Any shape."""
-        return F.tanh(x)
+        return tanh(x)
 
 
 class Flatten(Module):
@@ -313,7 +321,7 @@ class Flatten(Module):
 
     def forward(self, x):
         """Joins all axes but the first."""
-        return F.flatten(x)
+        return flatten(x)
 
 
 class Unflatten(Module):
@@ -324,7 +332,7 @@ class Unflatten(Module):
 
     def forward(self, x):
         """Splits the second axis."""
-        return F.reshape(x, (len(x), *self.shape))
+        return reshape(x, (len(x), *self.shape))
 
 
 class Sequential(Module):

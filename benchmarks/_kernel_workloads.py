@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minivae import Noise
 from minivae.kernels import reference
 
 IN_PLACE = {"adam": (0, 2, 3)}  # positions of the arguments that a kernel reads and writes
@@ -165,7 +166,7 @@ def _reparam_kl(rng, shape, dtype, noise=None):
 
 
 def _reparam_kl_drawn(rng, shape, dtype):
-    return _reparam_kl(rng, shape, dtype, noise=(7, 1))
+    return _reparam_kl(rng, shape, dtype, noise=Noise(7, 1))
 
 
 def _bce(rng, shape, dtype):
@@ -213,11 +214,11 @@ def _gather(rng, shape, dtype, noise=None):
 
 
 def _gather_drawn(rng, shape, dtype):
-    return _gather(rng, shape, dtype, noise=(7, 1))
+    return _gather(rng, shape, dtype, noise=Noise(7, 1))
 
 
 def _normal(rng, shape, dtype):
-    return [("normal", ((7, 1), shape, dtype))]
+    return [("normal", (Noise(7, 1), shape, dtype))]
 
 
 def _matmul(rng, shape, dtype):

@@ -1,10 +1,18 @@
-"""How hard hypothesis tries: HYPOTHESIS_PROFILE=dev (default), ci or deep.
+"""Which tests run, and how hard hypothesis tries.
 
-dev and ci draw the same examples on every run; deep draws new ones each time.
+``pytest -m "not slow"`` runs the quick ones, ``pytest`` also those that take some seconds each, and
+``pytest --everything`` also what takes minutes: the CUDA kernels compiled for the CPU in place of a
+GPU, sanitizers, nvcc, long trainings.
+
+HYPOTHESIS_PROFILE is dev (default), ci or deep. dev and ci draw the same examples on every run;
+deep draws new ones each time.
 """
 
+import collections
 import os
 
+import cuda_build
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A busy machine is not a property of the code: no deadline, and slow drawing is no failure.
@@ -14,3 +22,33 @@ settings.register_profile("dev", max_examples=25, derandomize=True, **PATIENT)
 settings.register_profile("ci", max_examples=60, derandomize=True, **PATIENT)
 settings.register_profile("deep", max_examples=1000, **PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--everything", action="store_true",
+        help="run what takes minutes too: stand-in for a GPU, sanitizers, nvcc, long trainings",
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    cuda_build.asked_for = config.getoption("everything")
+
+
+def pytest_collection_modifyitems(config, items):
+    """A test that takes minutes is slow too; it is skipped unless asked for."""
+    for item in items:
+        if item.get_closest_marker("minutes"):
+            item.add_marker(pytest.mark.slow)
+            if not config.getoption("everything"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; see pytest --everything"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for each reason that tests were skipped for."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = collections.Counter(r.longrepr[2].removeprefix("Skipped: ") for r in skipped)
+    if reasons:
+        terminalreporter.section("skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5} {reason}")

@@ -18,7 +18,7 @@ import cuda_resources  # noqa: E402
 sys.path.pop(0)
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.minutes,
     pytest.mark.skipif(cuda_resources.nvcc() is None, reason="nvcc is not installed"),
 ]
 

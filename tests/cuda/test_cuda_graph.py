@@ -92,7 +92,7 @@ def test_what_changes_from_step_to_step_is_not_captured(device):
     np.testing.assert_allclose(losses[2:], losses[:2], rtol=2e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_the_same_losses_over_a_thousand_steps(device):
     results = [run(kind, 250, images=IMAGES[:8], size=2)[0] for kind in ("cpu", "captured")]
     assert len(results[0]) == 1000

@@ -17,7 +17,7 @@ import test_cuda_losses as losses
 import test_cuda_products as products
 import test_cuda_training as training
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.minutes
 
 
 def convolution(**axis):

@@ -19,7 +19,7 @@ import pytest
 HERE = Path(__file__).parent
 SANITIZERS = ["thread", "address,undefined"]
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.minutes,
     pytest.mark.skipif(cuda_build.missing() is not None, reason=cuda_build.missing() or ""),
 ]
 

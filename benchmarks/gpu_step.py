@@ -99,7 +99,7 @@ def torch_step(work, kind, tf32):
         model.parameters(), fused=True, capturable=kind == "torch-graph", **work.adam
     )
     images = torch.from_numpy(images_for(work)).cuda()
-    first = PixelBatches(images_for(work), work.batch, seed=0).index.order(0)
+    first = PixelBatches(images_for(work), work.batch, seed=0).order(0)
     order = torch.from_numpy(first).cuda()
     elbo = torch.compile(model.elbo) if kind == "torch.compile" else model.elbo
     shape = (work.batch, model.latent_dim)

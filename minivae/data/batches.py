@@ -6,6 +6,7 @@ The draws come from the project's noise stream, at offsets of their own.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,18 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class Batches:
-    """Index arrays that together visit range(count) once an epoch.
+    """Mini-batches that together visit ``count`` images once per epoch; the base of all others.
 
-    Each has `batch_size` elements; the last may be shorter. `seed` None keeps the natural order.
-    `len()` is the number of batches in an epoch. Raises ValueError for a negative count or a
-    batch_size below 1.
+    A batch is made from the numbers of its images, which is all that a subclass defines: see
+    ``batch``. Here it is those numbers themselves.
+
+    Args:
+        count: the number of images.
+        batch_size: of a batch; the last one of an epoch may be smaller.
+        seed: of the order; None keeps the images' own.
+
+    Raises:
+        ValueError: a negative count, or a batch_size below 1.
 
     >>> list(Batches(5, 2).epoch(0))
     [array([0, 1]), array([2, 3]), array([4])]
@@ -49,6 +57,7 @@ class Batches:
         self.count, self.batch_size, self.seed = count, batch_size, seed
 
     def __len__(self) -> int:
+        """The number of batches in an epoch."""
         return -(-self.count // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -57,26 +66,38 @@ class Batches:
             return np.arange(self.count, dtype=np.int64)
         return permutation(self.count, self.seed, epoch)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
-        """The int64 index arrays of one epoch, from batch number `start` on."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of one epoch, from number ``start`` on; the same at every call."""
         order = self.order(epoch)
-        for first in range(start * self.batch_size, self.count, self.batch_size):
-            yield order[first : first + self.batch_size]
+        for number in range(start, len(self)):
+            first = number * self.batch_size
+            yield self.batch(order[first : first + self.batch_size], epoch, number)
+
+    def batch(self, rows: np.ndarray, epoch: int, number: int) -> Any:
+        """The batch of the images ``rows``, int64 (B,), the epoch's batch ``number``."""
+        return rows
 
 
-class PixelBatches:
-    """Batches of uint8 images (N, H, W) or (N, C, H, W) as float32 (B, C, H, W) in [0, 1].
+class PixelBatches(Batches):
+    """Batches of images as float32 (B, C, H, W) in [0, 1].
 
-    `train` batches are shuffled by `seed`; test batches keep the order. `binarize` is
-      none     grey: pixel / 255;
-      static   each pixel is 1 with probability pixel / 255, drawn once for the data set;
-      dynamic  the same, drawn anew at every visit from (seed, epoch, batch); the test images are
-               drawn once, as in static, so that test losses compare between epochs and runs.
     Static: Salakhutdinov and Murray, "On the Quantitative Analysis of Deep Belief Networks" (2008);
     dynamic: Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders" (2016).
 
-    The last batch of `batch_size` may be shorter. Raises ValueError for images of another dtype or
-    number of axes, and for another `binarize`.
+    Args:
+        images: uint8 (N, H, W) or (N, C, H, W).
+        batch_size: as in ``Batches``.
+        seed: of the order and of ``dynamic``.
+        binarize: how grey becomes 0 and 1:
+            "none": it stays grey, pixel / 255;
+            "static": each pixel is 1 with probability pixel / 255, drawn once for the data set;
+            "dynamic": the same, drawn anew at every visit from (seed, epoch, batch); the test
+            images are drawn once, as in static, so that test losses compare between epochs and
+            runs.
+        train: shuffle the images; test batches keep the order.
+
+    Raises:
+        ValueError: images of another dtype or number of axes, or another ``binarize``.
     """
 
     def __init__(
@@ -90,40 +111,34 @@ class PixelBatches:
     ):
         if binarize not in ("none", "static", "dynamic"):
             raise ValueError(f"binarize: expected none, static or dynamic, got {binarize!r}")
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise ValueError(
-                f"images: expected uint8 (N, H, W) or (N, C, H, W), got {images.dtype} "
-                f"{images.shape}"
-            )
-        images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
-        self.index = Batches(len(images), batch_size, seed if train else None)
-        self.seed = seed
+        images = _with_channels(images)
+        super().__init__(len(images), batch_size, seed if train else None)
         self.dynamic = binarize == "dynamic" and train
         if binarize != "none" and not self.dynamic:
             images = binarize_once(images, STATIC_TRAIN if train else STATIC_TEST)
         self.images = images
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def count(self) -> int:
-        """The number of images in an epoch."""
-        return self.index.count
-
     def noise(self, epoch: int, number: int) -> Noise | None:
         """What binarises a batch anew: a draw of its own for each; None when nothing does."""
         return Noise(self.seed, DYNAMIC + epoch * len(self) + number) if self.dynamic else None
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
-        """The float32 (B, C, H, W) batches of one epoch, from batch number `start` on."""
-        for number, index in enumerate(self.index.epoch(epoch, start), start):
-            gather = kernels.get("gather_pixels", self.images)
-            yield gather(self.images, index, np.float32, self.noise(epoch, number))
+    def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
+        """The images ``rows`` as float32 (B, C, H, W)."""
+        gather = kernels.get("gather_pixels", self.images)
+        return gather(self.images, rows, np.float32, self.noise(epoch, number))
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    """Images as contiguous uint8 (N, C, H, W)."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise ValueError(
+            f"images: expected uint8 (N, H, W) or (N, C, H, W), got {images.dtype} {images.shape}"
+        )
+    return np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
 
 
 def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:
-    """Draw each pixel once, 255 with probability pixel / 255, else 0; uint8 like `images`."""
+    """Draw each pixel once, 255 with probability pixel / 255, else 0; uint8 like ``images``."""
     drawn = np.empty_like(images)
     gather = kernels.get("gather_pixels", images)
     for block, first in enumerate(range(0, len(images), STATIC_ROWS)):
@@ -132,32 +147,27 @@ def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:
     return drawn
 
 
-class DequantisedBatches:
-    """Batches of uint8 images (N, H, W) or (N, C, H, W) with the gaps between grey values filled.
+class DequantisedBatches(Batches):
+    """Batches of images with the gaps between grey values filled, in their own order.
 
     Pixels are (p + u) / 256 in (0, 1], float32, u uniform on (0, 1] and drawn once for each image
-    number from `seed`. A density of such pixels, divided by 256 for each, bounds the probability of
-    the grey values from below: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844), section 3.1.
-    The order is the images' own; the last batch of `batch_size` may be shorter. Raises ValueError
-    as `PixelBatches`.
+    number. A density of such pixels, divided by 256 for each, bounds the probability of the grey
+    values from below: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844), section 3.1.
+
+    Args:
+        images, batch_size: as in ``PixelBatches``.
+        seed: of u.
+
+    Raises:
+        ValueError: as ``PixelBatches``.
     """
 
     def __init__(self, images: np.ndarray, batch_size: int, *, seed: int = 0):
-        grey = PixelBatches(images, batch_size, train=False)
-        self.images, self.index, self.seed = grey.images, grey.index, seed
+        self.images, self.noise_seed = _with_channels(images), seed
+        super().__init__(len(images), batch_size)
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def count(self) -> int:
-        """The number of images in an epoch."""
-        return self.index.count
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
-        """The batches, the same in every epoch, from batch number `start` on."""
-        for index in self.index.epoch(epoch, start):
-            u = [
-                Noise(self.seed, DEQUANTISED + int(n)).uniform(self.images.shape[1:]) for n in index
-            ]
-            yield (self.images[index] + np.stack(u)) / np.float32(256)
+    def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
+        """The images ``rows`` as float32 (B, C, H, W), the same in every epoch."""
+        shape = self.images.shape[1:]
+        u = [Noise(self.noise_seed, DEQUANTISED + int(row)).uniform(shape) for row in rows]
+        return (self.images[rows] + np.stack(u)) / np.float32(256)

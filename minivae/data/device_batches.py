@@ -1,16 +1,20 @@
-"""A data set that stays in GPU memory, and batches of it that are only named, not yet made."""
+"""GPU-resident data set with lazily gathered batches."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .. import kernels
 from ..backend import device_module, to_device
+from ..noise import Noise
 from .batches import PixelBatches
 
 
 class Selection:
-    """The images of one batch by number: number ``number`` of the epoch's order ``batches.order``.
+    """One batch of ``ResidentBatches``, told by its number in the epoch and gathered when needed.
 
-    ``pixels()`` makes the batch; a captured training step makes it in its graph.
+    ``pixels()`` gathers it; a captured training step does so in its graph.
 
     Attributes:
         batches: the ``ResidentBatches``.
@@ -21,26 +25,27 @@ class Selection:
 
     __slots__ = ("batches", "noise", "number", "shape")
 
-    def __init__(self, batches, number, rows, noise):
+    def __init__(self, batches: "ResidentBatches", number: int, rows: int, noise: Noise | None):
         self.batches, self.number, self.noise = batches, number, noise
         self.shape = (rows, *batches.images.shape[1:])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
-    def pixels(self):
-        """The float32 (B, C, H, W) batch on the GPU; the epoch's order must not have changed."""
-        images = self.batches.images
-        first = self.number * self.batches.index.batch_size
-        index = self.batches.order[first : first + len(self)]
-        return kernels.get("gather_pixels", images)(images, index, np.float32, self.noise)
+    def pixels(self) -> Any:
+        """The float32 (B, C, H, W) batch on the GPU; the epoch must not have changed."""
+        images, first = self.batches.images, self.number * self.batches.batch_size
+        rows = self.batches.device_order[first : first + len(self)]
+        return kernels.get("gather_pixels", images)(images, rows, np.float32, self.noise)
 
 
 class ResidentBatches(PixelBatches):
     """``PixelBatches`` with its images in GPU memory, where an epoch yields ``Selection``s.
 
-    Takes the batches it is to follow: the same images in the same order, with the same noise. One
-    epoch at a time: beginning another replaces ``order``.
+    One epoch at a time: beginning another replaces ``device_order``, its order in GPU memory.
+
+    Args:
+        batches: what to follow: the same images in the same order, with the same noise.
 
     Raises:
         RuntimeError: no GPU answers; the message says why.
@@ -49,17 +54,16 @@ class ResidentBatches(PixelBatches):
     def __init__(self, batches: PixelBatches):
         self.__dict__.update(vars(batches))
         self.images = to_device(batches.images, "cuda")
-        self.order = device_module().zeros(batches.count, np.int64)
+        self.device_order = device_module().zeros(batches.count, np.int64)
 
     @property
-    def batch_shape(self):
-        """Of every batch but a shorter last one."""
-        return (min(self.index.batch_size, self.count), *self.images.shape[1:])
+    def batch_shape(self) -> tuple[int, ...]:
+        """Of every batch but a smaller last one."""
+        return (min(self.batch_size, self.count), *self.images.shape[1:])
 
-    def epoch(self, epoch, start=0):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Selection]:
         """The ``Selection``s of one epoch, from batch number ``start`` on."""
-        self.order[...] = to_device(self.index.order(epoch), "cuda")
-        size = self.index.batch_size
+        self.device_order[...] = to_device(self.order(epoch), "cuda")
         for number in range(start, len(self)):
-            rows = min(size, self.count - number * size)
+            rows = min(self.batch_size, self.count - number * self.batch_size)
             yield Selection(self, number, rows, self.noise(epoch, number))

@@ -4,7 +4,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import optim
-from ..data.batches import PixelBatches
+from ..data.batches import Batches, PixelBatches
 from ..data.labelled import one_hot
 from ..models.classifier import ImageClassifier
 
@@ -23,12 +23,13 @@ def fit_classifier(images, targets, labels, epochs=5, seed=0, batch_size=64, pro
     classifier = ImageClassifier(labels, size, channels, seed=seed)
     adam = optim.Adam(classifier.parameters(), lr=1e-3)
     batches = PixelBatches(images, batch_size, seed=seed)
+    numbers = Batches(len(images), batch_size, seed)  # of the images, in the same order
     disable = None if progress else True
     with tqdm(total=epochs * len(batches), desc="classifier", leave=False, disable=disable) as bar:
         for epoch in range(epochs):
-            for x, index in zip(batches.epoch(epoch), batches.index.epoch(epoch), strict=True):
+            for x, rows in zip(batches.epoch(epoch), numbers.epoch(epoch), strict=True):
                 adam.zero_grad()
-                loss = classifier.loss(x, targets[index])
+                loss = classifier.loss(x, targets[rows])
                 loss.backward()
                 adam.step()
                 bar.update()

@@ -182,7 +182,7 @@ class CapturedStep:
         counters = self._counters
         if self._source:
             source, batch = self._source, counters[BATCH : BATCH + 1]
-            cuda.gather_into(self._x, source.images, source.order, self._draw, batch)
+            cuda.gather_into(self._x, source.images, source.device_order, self._draw, batch)
         terms = self.eager.objective(self.model, self._x, self._noise, Tensor(self._beta))
         optimizer.zero_grad()
         terms.loss.backward()

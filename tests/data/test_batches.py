@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivae.data import Batches, PixelBatches, permutation
+from minivae.data import (
+    Batches,
+    DequantisedBatches,
+    LabelledBatches,
+    PixelBatches,
+    permutation,
+)
 from minivae.data.batches import STATIC_ROWS
 
 counts = st.integers(0, 40)
@@ -77,6 +83,41 @@ def test_grey(train):
         np.testing.assert_allclose(x[:, 0], pixels[rows] / 255, rtol=1e-7)
 
 
+KINDS = {
+    "numbers": lambda pixels, seed: Batches(len(pixels), 5, seed),
+    "grey": lambda pixels, seed: PixelBatches(pixels, 5, seed=seed),
+    "static": lambda pixels, seed: PixelBatches(pixels, 5, seed=seed, binarize="static"),
+    "dynamic": lambda pixels, seed: PixelBatches(pixels, 5, seed=seed, binarize="dynamic"),
+    "test": lambda pixels, seed: PixelBatches(pixels, 5, train=False),
+    "dequantised": lambda pixels, seed: DequantisedBatches(pixels, 5, seed=seed),
+    "labelled": lambda pixels, seed: LabelledBatches(
+        PixelBatches(pixels, 5, seed=seed, binarize="dynamic"), np.arange(len(pixels)) % 10
+    ),
+}
+
+
+def test_every_kind_of_batches_is_tried_below():
+    kinds = {type(make(images(), 0)) for make in KINDS.values()}
+    assert kinds == {Batches, *Batches.__subclasses__()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(count=counts, seed=seeds, epoch=epochs, data=st.data())
+def test_what_all_batches_promise(kind, count, seed, epoch, data):
+    """So many batches of so many images, in one order, the same again and from any of them on."""
+    batches, again = (KINDS[kind](images(count), seed) for _ in range(2))
+    start = data.draw(st.integers(0, len(batches)))
+    drawn, rest = list(batches.epoch(epoch)), list(again.epoch(epoch, start))
+    assert batches.count == count and len(batches) == -(-count // 5) == len(drawn)
+    assert [len(x) for x in drawn] == [min(5, count - first) for first in range(0, count, 5)]
+    assert sorted(batches.order(epoch).tolist()) == list(range(count))
+    for x, y in zip(drawn[start:], rest, strict=True):
+        assert x.dtype == y.dtype and x.tobytes() == y.tobytes()
+    for number, x in enumerate(drawn):
+        rows = batches.order(epoch)[5 * number : 5 * number + 5]
+        np.testing.assert_array_equal(batches.batch(rows, epoch, number), x)
+
+
 def whole(batches, epoch, start=0):
     return np.concatenate(list(batches.epoch(epoch, start)))
 
@@ -84,8 +125,7 @@ def whole(batches, epoch, start=0):
 def in_order(batches, epoch):
     """The epoch's images in the set's own order."""
     x = whole(batches, epoch)
-    order = np.concatenate(list(batches.index.epoch(epoch)))
-    return x[np.argsort(order)]
+    return x[np.argsort(batches.order(epoch))]
 
 
 @pytest.mark.parametrize("binarize", ["static", "dynamic"])

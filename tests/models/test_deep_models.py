@@ -6,7 +6,7 @@ import pytest
 import minivae as mv
 from minivae import evaluation, models
 from minivae import functional as F
-from minivae.data import LabelledBatches, PixelBatches
+from minivae.data import Batches, LabelledBatches, PixelBatches
 from minivae.data.labelled import one_hot
 from minivae.training import objectives
 
@@ -179,7 +179,7 @@ def test_labels_stand_beside_their_images():
     both = LabelledBatches(plain, labels)
     assert (len(both), both.count) == (3, 7)
     for epoch, start in ((0, 0), (2, 1)):
-        index = plain.index.epoch(epoch, start)
+        index = Batches(7, 3, 5).epoch(epoch, start)
         for x, rows, i in zip(
             plain.epoch(epoch, start), both.epoch(epoch, start), index, strict=True
         ):
@@ -191,9 +191,9 @@ def test_labels_stand_beside_their_images():
 
 def test_labels_that_are_none():
     plain = PixelBatches(np.zeros((3, 28, 28), np.uint8), 3)
-    with pytest.raises(ValueError, match="labels: expected 3, one an image, came 2"):
+    with pytest.raises(ValueError, match="labels: expected 3, one per image, got 2"):
         LabelledBatches(plain, np.zeros(2, np.uint8))
-    with pytest.raises(ValueError, match=r"labels: expected 0\.\.9, came 1\.\.10"):
+    with pytest.raises(ValueError, match=r"labels: expected 0\.\.9, got 1\.\.10"):
         LabelledBatches(plain, np.array([1, 10, 2]))
     for wrong in (np.zeros(3), np.zeros((3, 1), int)):
         with pytest.raises(ValueError, match="labels: expected whole numbers"):

@@ -24,10 +24,12 @@ from minivae.data import PixelBatches, load_faces
 from minivae.data.synthetic import faces as synthetic_faces
 from minivae.evaluation.held_out import evaluate
 from minivae.explore import explorer_page
+from minivae.models.face_vae import UPSAMPLINGS
 from minivae.noise import EVALUATION, SAMPLING
+from minivae.training import checkpoint
 from minivae.training.loaded_run import FACE_LABELS, Part, Subject
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import Trainer
+from minivae.training.trainer import BACKUP, CHECKPOINT, Trainer
 from minivae.viz import face_edits, latent
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
@@ -48,6 +50,9 @@ def parser():
     add("--latent-dim", type=positive_int, default=100, metavar="N", help="size of the code")
     add("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
         help="sum of squares (no likelihood), or a Gaussian with one learned sigma")  # fmt: skip
+    add("--upsampling", choices=UPSAMPLINGS,
+        help="how the decoder doubles sizes: transposed convolutions, which leave a checkerboard, "
+        "or resize and convolve; if not given, as the weights have it, or transposed")  # fmt: skip
     add("--weight-decay", type=non_negative, default=1e-5, metavar="X", help="Adam's L2 term")
     add("--synthetic", type=positive_int, default=4000, metavar="N",
         help="how many faces to draw when there are none to load")  # fmt: skip
@@ -60,6 +65,24 @@ def parser():
         "$MINIVAE_DATA or built-in synthetic faces",
     )  # fmt: skip
     return p
+
+
+def layers(args):
+    """How the model goes down and up in size: as asked, or as the weights that will be read have
+    it. Before version 0.2 there was one way for all sizes.
+    """
+    asked = {"upsampling": args.upsampling} if args.upsampling else {}
+    written = [CHECKPOINT, BACKUP] if args.resume else []
+    for path in [args.checkpoint] if args.checkpoint else [Path(args.out) / n for n in written]:
+        try:
+            config = checkpoint.load(path)["config"]
+        except (mv.CheckpointError, KeyError):
+            continue
+        found = models.completed(config["architecture"])
+        found = {name: found[name] for name in ("paddings", "upsampling") if name in found}
+        if asked.items() <= found.items():
+            return found
+    return asked
 
 
 @reported
@@ -86,7 +109,9 @@ def main(argv=None):
     )
     train = PixelBatches(train_faces.images, args.batch_size, seed=args.seed)
     test = PixelBatches(test_faces.images, args.batch_size, train=False)
-    model = models.FaceVAE(args.latent_dim, args.size, likelihood=args.likelihood, seed=args.seed)
+    model = models.FaceVAE(
+        args.latent_dim, args.size, likelihood=args.likelihood, seed=args.seed, **layers(args)
+    )
     model.to(args.device)
     parameters = sum(p.size for p in model.parameters())
     print(f"face VAE, {args.size} x {args.size}, {args.latent_dim} latents, {parameters:,} "

@@ -1,10 +1,18 @@
 """A convolutional VAE for colour faces."""
 
+import numpy as np
+
 from .. import functional as F
 from .. import nn
+from ..backend import array_module
 from ..noise import init_stream
 from ..ops.conv import conv_output_size, output_padding_for
 from .vae import VAE, require_positive
+
+# The published network's, at 256. Three paddings of 1 halve any size, and back from there every
+# output pixel is reached by an input; the 0 leaves the last four rows and columns at a constant.
+SOURCE_SIZE, SOURCE_PADDINGS, PADDINGS = 256, (1, 1, 0), (1, 1, 1)
+UPSAMPLINGS = ("transposed", "resize")
 
 
 class FaceVAE(VAE):
@@ -22,29 +30,44 @@ class FaceVAE(VAE):
             ELBO (of continuous pixels: a density); others as ``VAE.set_likelihood`` has them.
         seed: of the initial weights.
         sigma: fixes the sigma of "gaussian".
+        paddings: of the three convolutions, 0 or 1 each; by default (1, 1, 0) at 256, as
+            published, and (1, 1, 1) at other sizes and with "resize".
+        upsampling: "transposed" for the published transposed convolutions, whose kernels of 3 with
+            a stride of 2 overlap unevenly; "resize" doubles the picture and then convolves, which
+            leaves no checkerboard (docs/checkerboard.md). Takes paddings of 1.
 
     Takes (N, C, S, S); logits have the same shape.
 
     Raises:
-        ValueError: a size below 1, image_size below 16; as ``set_likelihood``.
+        ValueError: a size below 1, image_size below 16, other paddings or upsampling; as
+            ``set_likelihood``.
     """
 
     def __init__(
         self, latent_dim=100, image_size=256, channels=3, likelihood="squared-error", seed=0,
-        *, sigma=None,
+        *, sigma=None, paddings=None, upsampling="transposed",
     ):  # fmt: skip
         if image_size < 16:
             raise ValueError(f"image_size: expected at least 16, got {image_size}")
         require_positive("latent_dim", latent_dim)
         require_positive("channels", channels)
+        if upsampling not in UPSAMPLINGS:
+            raise ValueError(f"upsampling: expected one of {UPSAMPLINGS}, got {upsampling!r}")
+        if paddings is None:
+            published = image_size == SOURCE_SIZE and upsampling == "transposed"
+            paddings = SOURCE_PADDINGS if published else PADDINGS
+        allowed = (0, 1) if upsampling == "transposed" else (1,)
+        if len(paddings) != 3 or any(p not in allowed for p in paddings):
+            raise ValueError(f"paddings: expected three of {allowed}, got {paddings}")
         rng = init_stream(seed)
         self.latent_dim, self.image_size, self.channels = latent_dim, image_size, channels
+        self.paddings, self.upsampling = tuple(paddings), upsampling
         self.image_shapes = ((channels, image_size, image_size),)
         sizes = [image_size]  # the side after each convolution: 256, 128, 64, 31
-        for padding in (1, 1, 0):
+        for padding in paddings:
             sizes.append(conv_output_size(sizes[-1], 3, stride=2, padding=padding))
-        self.encoder = FaceEncoder(latent_dim, channels, sizes, rng)
-        self.decoder = FaceDecoder(latent_dim, channels, sizes, rng)
+        self.encoder = FaceEncoder(latent_dim, channels, sizes, paddings, rng)
+        self.decoder = FaceDecoder(latent_dim, channels, sizes, paddings, upsampling, rng)
         self.set_likelihood(likelihood, self.image_shapes[0], sigma)
 
     def config(self):
@@ -54,6 +77,8 @@ class FaceVAE(VAE):
             "image_size": self.image_size,
             "channels": self.channels,
             "likelihood": self.likelihood,
+            "paddings": self.paddings,
+            "upsampling": self.upsampling,
             **self.likelihood_config(),
         }
 
@@ -70,11 +95,11 @@ class FaceVAE(VAE):
 class FaceEncoder(nn.Module):
     """(N, C, S, S) -> (mu, log sigma), each (N, D)."""
 
-    def __init__(self, latent_dim, channels, sizes, rng):
-        self.conv1 = nn.Conv2d(channels, 8, 3, stride=2, padding=1, rng=rng)
-        self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=1, rng=rng)
+    def __init__(self, latent_dim, channels, sizes, paddings, rng):
+        self.conv1 = nn.Conv2d(channels, 8, 3, stride=2, padding=paddings[0], rng=rng)
+        self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=paddings[1], rng=rng)
         self.batch2 = nn.BatchNorm2d(16)
-        self.conv3 = nn.Conv2d(16, 32, 3, stride=2, padding=0, rng=rng)
+        self.conv3 = nn.Conv2d(16, 32, 3, stride=2, padding=paddings[2], rng=rng)
         self.linear1 = nn.Linear(32 * sizes[3] ** 2, 1024, rng=rng)
         self.linear2 = nn.Linear(1024, latent_dim, rng=rng)  # mu
         self.linear3 = nn.Linear(1024, latent_dim, rng=rng)  # log sigma
@@ -91,9 +116,12 @@ class FaceEncoder(nn.Module):
 class FaceDecoder(nn.Module):
     """(N, D) -> logits (N, C, S, S)."""
 
-    def __init__(self, latent_dim, channels, sizes, rng):
-        def up(c_in, c_out, level, padding):
-            """The transposed convolution from sizes[level] back to sizes[level - 1]."""
+    def __init__(self, latent_dim, channels, sizes, paddings, upsampling, rng):
+        def up(c_in, c_out, level):
+            """From sizes[level] back to sizes[level - 1]."""
+            if upsampling == "resize":
+                return ResizeConv2d(c_in, c_out, sizes[level - 1], rng=rng)
+            padding = paddings[level - 1]
             extra = output_padding_for(sizes[level], sizes[level - 1], 3, 2, padding)
             return nn.ConvTranspose2d(
                 c_in, c_out, 3, stride=2, padding=padding, output_padding=extra, rng=rng
@@ -108,15 +136,34 @@ class FaceDecoder(nn.Module):
         )
         self.unflatten = nn.Unflatten((32, side, side))
         self.decoder_conv = nn.Sequential(
-            up(32, 16, level=3, padding=0),
+            up(32, 16, level=3),
             nn.BatchNorm2d(16),
             nn.ReLU(),
-            up(16, 8, level=2, padding=1),
+            up(16, 8, level=2),
             nn.BatchNorm2d(8),
             nn.ReLU(),
-            up(8, channels, level=1, padding=1),
+            up(8, channels, level=1),
         )
 
     def forward(self, z):
         """z -> logits."""
         return self.decoder_conv(self.unflatten(self.decoder_lin(z)))
+
+
+class ResizeConv2d(nn.Conv2d):
+    """Each pixel becomes 2 x 2, cut to ``size``, then a 3 x 3 convolution: all pixels get as many
+    contributions, unlike from a transposed convolution whose stride does not divide its kernel.
+
+    Odena, Dumoulin & Olah 2016 (doi:10.23915/distill.00003).
+    """
+
+    def __init__(self, in_channels, out_channels, size, *, rng=None):
+        super().__init__(in_channels, out_channels, 3, padding=1, rng=rng)
+        self.size = size
+
+    def forward(self, x):
+        """(N, in, H, W) -> (N, out, size, size), with H and W half of size, rounded up."""
+        n, c, h, w = x.shape
+        ones = array_module(x.data).ones((1, 1, 1, 2, 1, 2), np.dtype(x.dtype))
+        x = F.reshape(F.reshape(x, n, c, h, 1, w, 1) * ones, n, c, 2 * h, 2 * w)
+        return super().forward(x[:, :, : self.size, : self.size] if self.size < 2 * h else x)

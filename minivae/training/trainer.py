@@ -12,6 +12,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
+from .. import models
 from ..backend import array_module, device_of, is_device_array, to_device, to_numpy
 from ..data.device_batches import Selection
 from ..errors import CheckpointError, NonFiniteError
@@ -354,6 +355,9 @@ class Trainer:
             return backup, state
 
     def _require_same_config(self, path, recorded):
+        if isinstance(recorded.get("architecture"), dict):
+            architecture = json.loads(json.dumps(models.completed(recorded["architecture"])))
+            recorded = {**recorded, "architecture": architecture}
         for name in self.config | recorded:  # options before the architecture they lead to
             was, now = recorded.get(name), self.config.get(name)
             if was != now:

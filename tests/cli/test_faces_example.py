@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import minivae as mv
+from minivae import models
 from minivae.__main__ import main as minivae
 from minivae.data import FaceDataset
 from minivae.viz import face_edits
@@ -184,3 +186,48 @@ def test_a_teacher_that_sees_brightness_guesses_it():
         patch.setattr(face_edits, "load_faces", lambda source, size: bright)
         found = guess(unknown, ["bright"], "bright", size=32)
     assert (found["bright"] == bright.attributes["bright"][::40]).all()
+
+
+@pytest.fixture
+def older_version():
+    """As version 0.1 had it: one way down and up for all sizes, and nothing of it on record."""
+
+    def config(model, config=models.FaceVAE.config):
+        new = ("paddings", "upsampling")
+        return {name: value for name, value in config(model).items() if name not in new}
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(models.face_vae, "PADDINGS", models.face_vae.SOURCE_PADDINGS)
+    patch.setattr(models.FaceVAE, "config", config)
+    yield patch
+    patch.undo()
+
+
+def test_a_run_of_an_older_version_goes_on_and_its_weights_are_read(
+    train, tmp_path, older_version, capsys
+):
+    """Its checkpoint has the published network's paddings at every size, and keeps them."""
+    data = npz(tmp_path / "faces.npz")
+    assert train(data) == 0
+    older_version.undo()
+    out = tmp_path / "out"
+    assert "paddings" not in mv.load(out / "checkpoint.safetensors")["config"]["architecture"]
+    words = ["--no-plots", "--resume"]
+    assert train(data, *words, "--upsampling", "resize") == 2
+    assert "architecture" in capsys.readouterr().err
+    assert train(data, *words) == 0
+    assert "nothing left to train" in capsys.readouterr().out
+    elsewhere = ["--checkpoint", out / "checkpoint.safetensors", "--out", tmp_path / "there"]
+    assert train(data, *elsewhere) == 0
+    assert train(data) == 0  # a new run has the new paddings
+    architecture = mv.load(out / "checkpoint.safetensors")["config"]["architecture"]
+    assert architecture["paddings"] == [1, 1, 1]
+
+
+def test_faces_can_be_resized_and_convolved(train, tmp_path, capsys):
+    data = npz(tmp_path / "faces.npz")
+    assert train(data, "--no-plots", "--upsampling", "resize") == 0
+    architecture = mv.load(tmp_path / "out" / "checkpoint.safetensors")["config"]["architecture"]
+    assert architecture["upsampling"] == "resize"
+    assert train(data, "--no-plots", "--resume") == 0  # as the weights have it
+    assert "nothing left to train" in capsys.readouterr().out

@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).random((4, 3, 16, 16), dtype=np.float32)
 
 
 def face_model(seed=1):
-    model = models.FaceVAE(latent_dim=2, image_size=16, seed=seed)
+    model = models.FaceVAE(latent_dim=2, image_size=16, seed=seed, paddings=(1, 1, 0))
     return model, optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
 
 
@@ -63,6 +63,17 @@ def test_moments_of_a_face_model_go_on():
         assert_same_weights(old.state_dict(), new.state_dict(), start)
         start = new.state_dict()
         train(old, old_adam, [2, 3])
+
+
+def test_a_face_model_of_then_is_built_with_the_paddings_of_then():
+    """An architecture on record without paddings means the published network's."""
+    state = mv.load(FOLDER / "face_two_steps.safetensors", face_model()[0])
+    recorded = {"latent_dim": 2, "image_size": 16, "channels": 3, "likelihood": "squared-error"}
+    old = models.build("FaceVAE", **recorded)
+    assert state == {"step": 2} and old.paddings == (1, 1, 0)
+    mv.load(FOLDER / "face_two_steps.safetensors", old)
+    with pytest.raises(mv.CheckpointError):
+        mv.load(FOLDER / "face_two_steps.safetensors", models.FaceVAE(2, 16))
 
 
 def test_sgd():

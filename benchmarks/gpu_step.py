@@ -32,7 +32,7 @@ import minivae as mv
 from minivae.backend import cuda_unavailable, device_description, device_module, to_numpy
 from minivae.data import PixelBatches
 from minivae.data.device_batches import ResidentBatches
-from minivae.evaluation.held_out import evaluate
+from minivae.evaluation import elbo
 from minivae.noise import EVALUATION
 from minivae.training.cuda_graph import CapturedStep
 from minivae.training.trainer import EagerStep
@@ -221,7 +221,7 @@ def train_epochs(epochs, data, batch=128, test_batch=2000):
             for x in train.epoch(epoch):
                 step(x, stream.draw(), 1.0)
             arrays = (x.pixels() for x in test.epoch(0))
-            tested = evaluate(model, arrays, mv.NoiseStream(0, EVALUATION))
+            tested = elbo(model, arrays, mv.NoiseStream(0, EVALUATION)).terms
         device_module().cuda.get_current_stream().synchronize()
         return tested.loss, step.reasons
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import minivae as mv
-from minivae import models, optim
+from minivae import evaluation, models, optim
 from minivae.backend import to_device
 from minivae.cli.info import kernels_used
 from minivae.cli.options import (
@@ -22,7 +22,6 @@ from minivae.cli.options import (
 )
 from minivae.data import PixelBatches, load_faces
 from minivae.data.synthetic import faces as synthetic_faces
-from minivae.evaluation.held_out import evaluate
 from minivae.explore import explorer_page
 from minivae.models.face_vae import UPSAMPLINGS
 from minivae.noise import EVALUATION, SAMPLING
@@ -139,12 +138,13 @@ def main(argv=None):
             rows, timing, config = trainer.run(), trainer.timing(), trainer.config
         # For a run of this process the very numbers of its last epoch; weights from a file are
         # tested here for the first time.
-        tested = evaluate(model, test.epoch(0), mv.NoiseStream(args.seed, EVALUATION), args.beta)
+        noise = mv.NoiseStream(args.seed, EVALUATION)
+        tested = evaluation.elbo(model, test.epoch(0), noise, beta=args.beta).terms
         out.write("summary.json", json.dumps({
             "dataset": faces.name, "model": "face", "parameters": parameters,
             "epochs": len(rows), "batch_size": args.batch_size, "seed": args.seed,
             "device": args.device, "kernels": kernels_used(args.device),
-            **{f"test_{name}": getattr(tested, name) for name in ("loss", "rec", "kl")},
+            **{f"test_{name}": value for name, value in tested._asdict().items()},
             **timing,
             "image_size": args.size, "likelihood": args.likelihood,
             "attributes_guessed": sorted(guessed),

@@ -21,7 +21,7 @@ from minivae.cli.options import (
     resume,
 )
 from minivae.data import PixelBatches, mnist
-from minivae.evaluation.held_out import posterior_means
+from minivae.evaluation import posteriors
 from minivae.explore import explorer_page
 from minivae.noise import SAMPLING
 from minivae.training import objectives
@@ -152,7 +152,7 @@ def draw(model, test, digits, rows, args, out):
         pictures["manifold"] = plots.manifold(
             model.pixels(grid).numpy(), np.linspace(0.01, 0.99, 20), f"The latent plane{about}"
         )
-        codes = posterior_means(model, test.epoch(0))
+        codes, _ = posteriors(model, test.epoch(0))
         labels = digits.test_labels[: len(codes)]
         pictures["latent"] = plots.latent_plane(
             codes, labels, f"Mean codes of the test images{about}"

@@ -11,9 +11,8 @@ from _study import first_batches, options, panels, save, tiles
 from _wrong_losses import LOSSES
 
 import minivae as mv
-from minivae import data, models, optim
+from minivae import data, evaluation, models, optim
 from minivae import functional as F
-from minivae.evaluation.held_out import evaluate
 from minivae.noise import EVALUATION, SAMPLING, NoiseStream
 from minivae.training.trainer import EagerStep
 
@@ -33,7 +32,7 @@ class SmallVAE(models.MLPVAE):
 
 
 def train(loss, images, steps, test_images, seed):
-    """The model, the losses that it reported, and the truth every so often: (step, Evaluation)."""
+    """The model, the losses that it reported, and the truth every so often: (step, ELBO)."""
     model, noise = SmallVAE(loss, seed), NoiseStream(seed)
     step = EagerStep(model, optim.Adam(model.parameters(), lr=1e-3))
     test = data.PixelBatches(test_images, 500, binarize="static", train=False)
@@ -42,7 +41,8 @@ def train(loss, images, steps, test_images, seed):
         reported.append(step(x, noise.draw(), 1.0).loss.item())
         runaway = reported[-1] < -1e5
         if k % EVERY == 0 or runaway:
-            truth.append((k, evaluate(model, test.epoch(0), NoiseStream(seed, EVALUATION))))
+            found = evaluation.elbo(model, test.epoch(0), NoiseStream(seed, EVALUATION))
+            truth.append((k, found.terms))
         if runaway:
             break
     return model, np.array(reported), truth

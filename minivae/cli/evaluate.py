@@ -12,8 +12,9 @@ from ..backend import to_numpy
 from ..data import PixelBatches
 from ..errors import DataError, NonFiniteError
 from ..evaluation import classify
+from ..evaluation.grouping import at_a_time
 from ..noise import EVALUATION, SAMPLING, Noise, NoiseStream
-from ..training.loaded_run import BATCH, BINARIZE, load
+from ..training.loaded_run import BINARIZE, load
 from ..training.trainer import CHECKPOINT
 from .info import kernels_used
 from .options import Parser, parse, positive_int, reported, seed
@@ -88,7 +89,7 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
         return subject.batches(subject.test)
 
     bound = evaluation.elbo(model, test(), NoiseStream(*noise), ELBO_SAMPLES)
-    if not math.isfinite(bound.loss):
+    if not math.isfinite(bound.terms.loss):
         raise NonFiniteError("the loss on the test images is NaN or infinite")
     result = {
         "model": type(model).__name__,
@@ -98,8 +99,8 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
         "likelihood": model.likelihood, "meaning": meaning, "is_likelihood": is_likelihood,
         "seed": seed, "device": device, "kernels": kernels_used(device),
         "elbo": {
-            "loss": float(bound.loss), "rec": float(bound.rec), "kl": float(bound.kl),
-            "standard_error": bound.standard_error, "samples": ELBO_SAMPLES,
+            **bound.terms._asdict(), "standard_error": bound.standard_error,
+            "samples": ELBO_SAMPLES,
         },
     }  # fmt: skip
     if model.likelihood != "squared-error":
@@ -177,12 +178,13 @@ def frechet_scores(subject, seed):
         classifier = classify.fit_classifier(train.images, targets, names, seed=seed)
     shape = (classifier.channels, classifier.image_size, classifier.image_size)
     noise = NoiseStream(seed, SAMPLING)
-    sizes = [min(BATCH, len(test.images) - i) for i in range(0, len(test.images), BATCH)]
+    most = at_a_time(shape)
+    sizes = [min(most, len(test.images) - i) for i in range(0, len(test.images), most)]
     drawn = (
         to_numpy(subject.model.sample(n, noise).data).reshape(n, *shape) for n in sizes
     )  # fmt: skip
     grey, others = (
-        PixelBatches(images, BATCH, train=False)
+        PixelBatches(images, most, train=False)
         for images in (test.images, train.images[: len(test.images)])
     )
     distance = evaluation.classifier_frechet_distance

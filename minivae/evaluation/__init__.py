@@ -1,11 +1,12 @@
 """What a model is worth: bounds on its likelihood, and what its codes and pictures hold.
 
-Every estimator takes images in batches of any sizes, and gives the same bits for all of them.
+Every estimator takes images in batches of any sizes. All but ``elbo``, which draws noise for each
+batch, give the same bits for all of them.
 
 Formulas and tests: docs/evaluation.md.
 """
 
-from .bounds import IMPORTANCE, NLL, Bound, elbo, importance_weighted_nll
+from .bounds import IMPORTANCE, NLL, Evaluation, elbo, importance_weighted_nll
 from .frechet import classifier_frechet_distance, frechet_distance
 from .latents import (
     AggregatePosterior,
@@ -21,7 +22,7 @@ __all__ = [
     "IMPORTANCE",
     "NLL",
     "AggregatePosterior",
-    "Bound",
+    "Evaluation",
     "active_units",
     "aggregate_posterior",
     "bits_per_dimension",

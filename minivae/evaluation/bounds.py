@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .. import kernels
 from ..backend import array_module, device_of, to_device, to_numpy
-from ..models.vae import repeat_rows
+from ..models.vae import ELBO, repeat_rows, require_positive
 from ..noise import EVALUATION
 from .grouping import regroup
 
@@ -38,14 +38,13 @@ class NLL(NamedTuple):
     effective_samples: np.ndarray  # (N,) between 1 and K: (sum w)^2 / sum w^2
 
 
-class Bound(NamedTuple):
-    """The negative ELBO on a set of images, ``loss = rec + beta kl``. Nats per image."""
+class Evaluation(NamedTuple):
+    """The negative ELBO on a set of images, and what else was seen on the way."""
 
-    loss: float
-    rec: float
-    kl: float
+    terms: ELBO  # means over the images and samples
     standard_error: float  # of the loss, from drawing z; NaN for one sample
     per_image: np.ndarray  # (N,) float64, of the loss
+    mu: np.ndarray  # (N, D) float64, posterior means
 
 
 def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
@@ -53,38 +52,49 @@ def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
 
     Kingma & Welling 2014 (arXiv:1312.6114), eq. 3 and 7: rec is -E[ln p(x|z)] by sampling, the KL
     is in closed form where the model has one. More samples lower the standard error and, other
-    than in ``importance_weighted_nll``, leave the expectation as it is.
+    than in ``importance_weighted_nll``, leave the expectation as it is. One sample is quick enough
+    for every epoch of a training run.
 
     Args:
         model: a ``models.VAE``; ``forward`` and ``reconstruction_loss`` are used.
-        batches, noise, samples, total: as in ``importance_weighted_nll``.
+        batches: arrays of images (B, ...); each is decoded whole.
+        noise: a ``NoiseStream``; ``samples`` draws for each batch.
+        samples: of z for each image.
         beta: weight of the KL (Higgins et al. 2017); above 1 the loss is still an upper bound on
             -ln p(x), below 1 not in general.
+        total: number of images, for a progress bar; None shows none.
 
     Returns:
-        ``Bound``, in nats per image.
+        ``Evaluation``, in nats per image.
 
     Raises:
-        ValueError, TypeError: as ``importance_weighted_nll``.
+        ValueError: samples below 1, no images, or images of another shape than the model's.
+        TypeError: images of another dtype than the parameters'.
     """
-
-    def sums(x, eps):
-        rec = kl = squares = 0.0
-        for x_rows, eps_rows in _blocks(eps, x):
-            out = model.forward(*x_rows, eps_rows)
-            r = _per_image(model.reconstruction_loss(out.logits, *x_rows), x)
-            k = _per_image(out.kl, x)
-            rec, kl = rec + r.sum(axis=1), kl + k.sum(axis=1)
-            squares = squares + ((r + beta * k) ** 2).sum(axis=1)
-        return rec, kl, squares
-
-    rec, kl, squares = _for_all_images(sums, model, batches, noise, samples, total) / samples
-    per_image = rec + beta * kl
+    require_positive("samples", samples)
+    device = device_of(model.parameters()[0].data)
+    rec = kl = 0.0
+    losses, means = [], []
+    with model.evaluating(), _progress(total) as bar:
+        for x in batches:
+            x, drawn = model.as_images(to_device(x, device)), []
+            for _ in range(samples):
+                out = model.forward(x, noise)
+                r, k = (_per_row(t) for t in (model.reconstruction_loss(out.logits, x), out.kl))
+                rec, kl = rec + r.sum(), kl + k.sum()
+                drawn.append(r + beta * k)
+            losses.append(np.stack(drawn))
+            means.append(to_numpy(out.mu.data).astype(np.float64))
+            bar.update(len(x))
+    if not sum(map(len, means)):
+        raise ValueError("batches: expected at least one image, got none")
+    losses = np.concatenate(losses, axis=1)  # (samples, N)
+    rec, kl = (float(term) / losses.size for term in (rec, kl))
     error = math.nan
-    if samples > 1:
-        variance = np.maximum(squares - per_image**2, 0) / (samples - 1)  # of the mean of draws
-        error = math.sqrt(variance.sum()) / len(per_image)
-    return Bound(per_image.mean(), rec.mean(), kl.mean(), error, per_image)
+    if samples > 1:  # the squared errors of the images' means add up
+        error = math.sqrt((losses.var(axis=0, ddof=1) / samples).sum()) / losses.shape[1]
+    terms = ELBO(rec + beta * kl, rec, kl)
+    return Evaluation(terms, error, losses.mean(axis=0), np.concatenate(means))
 
 
 def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
@@ -116,39 +126,32 @@ def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
         TypeError: images of another dtype than the parameters'.
     """
 
-    def log_sums(x, eps):
-        log_sum = log_squares = array_module(eps).full(len(x), -np.inf)
-        for (x_rows, *posterior), eps_rows in _blocks(eps, x, *model.encode(x)):
-            log_w = _per_image(model.log_weight(x_rows, posterior, eps_rows), x)
-            log_sum = _log_add_exp(log_sum, _log_sum_exp(log_w))
-            log_squares = _log_add_exp(log_squares, _log_sum_exp(2 * log_w))
-        return log_sum, log_squares
+    require_positive("samples", samples)
+    parameter = model.parameters()[0].data
+    device, xp = device_of(parameter), array_module(parameter)
+    shape = (samples, model.noise_dim)
 
-    found = _for_all_images(log_sums, model, batches, noise, samples, total)
-    log_sum, log_squares = found
+    def log_sums(x):
+        """ln sum_k w_k and ln sum_k w_k^2 of each image: (2, n)."""
+        eps = xp.stack([noise.draw().normal(shape, parameter.dtype, device) for _ in range(len(x))])
+        log_sum = log_squares = xp.full(len(x), -np.inf)
+        for (x_rows, *posterior), eps_rows in _blocks(eps, x, *model.encode(x)):
+            log_w = model.log_weight(x_rows, posterior, eps_rows).data
+            log_w = log_w.reshape(len(x), -1).astype(np.float64)
+            log_sum = xp.logaddexp(log_sum, _log_sum_exp(log_w))
+            log_squares = xp.logaddexp(log_squares, _log_sum_exp(2 * log_w))
+        return to_numpy(xp.stack((log_sum, log_squares)))
+
+    found = []
+    with model.evaluating(), _progress(total) as bar:
+        for x in regroup(batches, lambda image: _tile(image, samples, device)[0]):
+            found.append(log_sums(model.as_images(to_device(x, device))))
+            bar.update(len(x))
+    log_sum, log_squares = np.concatenate(found, axis=1)
     effective = np.exp(2 * log_sum - log_squares)
     variance = np.maximum(1 / effective - 1 / samples, 0)
     per_image = math.log(samples) - log_sum
     return NLL(per_image.mean(), math.sqrt(variance.sum()) / len(per_image), per_image, effective)
-
-
-def _for_all_images(sums, model, batches, noise, samples, total):
-    """What ``sums(x, eps)`` gives for groups of images x (n, ...) and noise (n, K, D): a tuple of
-    float64 arrays (n,), joined to (..., N).
-    """
-    if samples < 1:
-        raise ValueError(f"samples: expected at least 1, got {samples}")
-    parameter = model.parameters()[0].data
-    device, xp = device_of(parameter), array_module(parameter)
-    shape = (samples, model.noise_dim)
-    found = []
-    with model.evaluating(), _progress(total) as bar:
-        for x in regroup(batches, lambda image: _tile(image, samples, device)[0]):
-            x = model.as_images(to_device(x, device))
-            eps = [noise.draw().normal(shape, parameter.dtype, device) for _ in range(len(x))]
-            found.append(to_numpy(xp.stack(sums(x, xp.stack(eps)))))
-            bar.update(len(x))
-    return np.concatenate(found, axis=1)
 
 
 def _blocks(eps, x, *more):
@@ -166,18 +169,14 @@ def _blocks(eps, x, *more):
         yield repeated, part.reshape(n * size, d)
 
 
-def _per_image(rows, x):
-    """A tensor of one number a (image, sample) pair -> float64 (n, S)."""
-    return rows.data.reshape(len(x), -1).astype(np.float64)
+def _per_row(tensor):
+    """One number of each image, (N,) float64 on the host."""
+    return to_numpy(tensor.data).astype(np.float64)
 
 
 def _log_sum_exp(x):
     """ln sum exp of each row: (n, S) -> (n,)."""
     return kernels.get("log_mean_exp", x)(x, with_grad=False)[0] + math.log(x.shape[1])
-
-
-def _log_add_exp(a, b):
-    return array_module(a).logaddexp(a, b)
 
 
 def _tile(image_shape, samples, device):

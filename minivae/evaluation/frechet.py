@@ -3,9 +3,7 @@
 import numpy as np
 
 from ..tensor import Tensor, no_grad
-from .grouping import regroup
-
-IMAGES = 512  # looked at by the classifier at a time
+from .grouping import at_a_time, regroup
 
 
 def classifier_frechet_distance(classifier, batches, others):
@@ -29,7 +27,7 @@ def classifier_frechet_distance(classifier, batches, others):
 def features(classifier, batches):
     """The classifier's last hidden layer for each picture, float64 (N, F)."""
     with no_grad():
-        groups = [classifier.features(Tensor(x)).numpy() for x in regroup(batches, IMAGES)]
+        groups = [classifier.features(Tensor(x)).numpy() for x in regroup(batches, at_a_time)]
     return np.concatenate(groups).astype(np.float64)
 
 

@@ -1,8 +1,18 @@
 """Batches of any sizes as groups of one size."""
 
 import itertools
+import math
 
 from ..backend import array_module
+
+IMAGES = 512  # looked at by a model at a time, fewer where they are large
+PIXELS = 1 << 22  # of all of them together, at most
+MIN_IMAGES = 16
+
+
+def at_a_time(image):
+    """How many images of a shape a model is given at a time: a function of the shape alone."""
+    return min(IMAGES, max(MIN_IMAGES, PIXELS // max(1, math.prod(image))))
 
 
 def regroup(batches, size):

@@ -10,10 +10,9 @@ import numpy as np
 
 from .. import kernels
 from ..backend import device_of, to_device, to_numpy
-from .grouping import regroup
+from .grouping import at_a_time, regroup
 
 LN_2PI = math.log(2 * math.pi)
-IMAGES = 512  # encoded at a time
 CODES = 128  # compared with all posteriors at a time
 
 
@@ -32,7 +31,7 @@ def posteriors(model, batches):
     device = device_of(model.parameters()[0].data)
     parts = []
     with model.evaluating():
-        for x in regroup(batches, IMAGES):
+        for x in regroup(batches, at_a_time):
             mu, logvar = model.encode(model.as_images(to_device(x, device)))
             parts.append([to_numpy(t.data).astype(np.float64) for t in (mu, logvar)])
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

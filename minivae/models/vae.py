@@ -31,11 +31,14 @@ class VAEOutput(NamedTuple):
 
 
 class ELBO(NamedTuple):
-    """loss = rec + beta kl, each a scalar tensor, in nats per image; rec and kl unweighted."""
+    """loss = rec + beta kl, means in nats per image; rec and kl unweighted.
 
-    loss: Tensor
-    rec: Tensor
-    kl: Tensor
+    Scalar tensors of a batch, or plain numbers of a set of images.
+    """
+
+    loss: Tensor | float
+    rec: Tensor | float
+    kl: Tensor | float
 
 
 class VAE(nn.Module):

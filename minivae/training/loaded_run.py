@@ -8,9 +8,9 @@ import numpy as np
 from .. import models
 from ..data import DequantisedBatches, LabelledBatches, PixelBatches, load_faces, mnist
 from ..errors import CheckpointError, DataError
+from ..evaluation.grouping import at_a_time
 from . import checkpoint
 
-BATCH = 512  # images read at a time; no result depends on it
 BINARIZE = ("none", "static", "dynamic")
 FACE_LABELS = ("male", "glasses", "smile")  # what the codes of faces are asked for
 
@@ -35,11 +35,12 @@ class Subject(NamedTuple):
 
     def batches(self, part):
         """The batches of a part as the model takes them."""
+        size = at_a_time(part.images.shape[1:])
         if self.model.likelihood.startswith("gaussian"):
-            batches = DequantisedBatches(part.images, BATCH)
+            batches = DequantisedBatches(part.images, size)
         else:
             # Static and dynamic draw a test set alike, once; the other images follow its order.
-            batches = PixelBatches(part.images, BATCH, binarize=self.binarize, train=False)
+            batches = PixelBatches(part.images, size, binarize=self.binarize, train=False)
         if isinstance(self.model, models.ConditionalVAE):
             batches = LabelledBatches(batches, part.labels["digit"], self.model.classes)
         return batches.epoch(0)

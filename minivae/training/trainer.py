@@ -12,11 +12,10 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from .. import models
+from .. import evaluation, models
 from ..backend import array_module, device_of, is_device_array, to_device, to_numpy
 from ..data.device_batches import Selection
 from ..errors import CheckpointError, NonFiniteError
-from ..evaluation.held_out import evaluate
 from ..noise import EVALUATION, TRAINING, NoiseStream
 from . import checkpoint, metrics
 from .cuda_graph import captured
@@ -175,7 +174,9 @@ class Trainer:
                 self._train_on(x, bar)
             self._read()
         noise = NoiseStream(self.seed, EVALUATION)  # the same in every epoch
-        tested = evaluate(self.model, self._watched(self.test.epoch(0)), noise, self.beta)
+        test = self._watched(self.test.epoch(0))
+        found = evaluation.elbo(self.model, test, noise, beta=self.beta)
+        tested = found.terms
         if not math.isfinite(tested.loss):
             raise NonFiniteError(first_nonfinite(self.model) or "the loss on the test images")
         for name, moment in self.optimizer.state_dict().items():
@@ -187,7 +188,7 @@ class Trainer:
             "epoch": self.epoch, "step": self.step,
             "train_loss": rec + self.beta * kl, "train_rec": rec, "train_kl": kl,
             "test_loss": tested.loss, "test_rec": tested.rec, "test_kl": tested.kl,
-            "active_units": tested.active_units,
+            "active_units": evaluation.active_units(found.mu),
         })  # fmt: skip
         self.batch = 0
         self._restart_sums()

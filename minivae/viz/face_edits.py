@@ -15,7 +15,7 @@ from ..data.batches import PixelBatches
 from ..data.faces import load_faces
 from ..errors import DataError
 from ..evaluation import classify
-from ..evaluation.held_out import posterior_means
+from ..evaluation.latents import posteriors
 from ..tensor import no_grad
 from . import latent
 
@@ -28,8 +28,9 @@ def unit_pixels(images):
 
 
 def encode_means(model, images):
-    """The posterior mean of each uint8 image, (N, D)."""
-    return posterior_means(model, PixelBatches(images, BATCH, train=False).epoch(0))
+    """The posterior mean of each uint8 image, float32 (N, D)."""
+    mu, _ = posteriors(model, PixelBatches(images, BATCH, train=False).epoch(0))
+    return mu.astype(np.float32)
 
 
 def decode_means(model, codes):

@@ -11,7 +11,7 @@ import minivae as mv
 from minivae import models, optim
 from minivae.backend import device_of, to_device
 from minivae.data import PixelBatches
-from minivae.evaluation.held_out import evaluate, posterior_means
+from minivae.evaluation import elbo, posteriors
 from minivae.training import checkpoint, cuda_graph
 from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Trainer
@@ -92,11 +92,9 @@ def test_evaluation_codes_samples_and_pictures(device):
     cpu = models.MLPVAE(latent_dim=2, hidden=4, seed=1)
     gpu = models.MLPVAE(latent_dim=2, hidden=4, seed=1).to("cuda")
     batches = PixelBatches(IMAGES, 6, train=False)
-    results = [
-        evaluate(model, batches.epoch(0), mv.NoiseStream(5)) for model in (cpu, gpu)
-    ]  # fmt: skip
+    results = [elbo(model, batches.epoch(0), mv.NoiseStream(5)).terms for model in (cpu, gpu)]
     assert results[1] == pytest.approx(results[0], rel=1e-5)
-    codes = [posterior_means(model, batches.epoch(0)) for model in (cpu, gpu)]
+    codes = [posteriors(model, batches.epoch(0))[0] for model in (cpu, gpu)]
     np.testing.assert_allclose(codes[1], codes[0], atol=1e-6)
     samples = [model.sample(4, mv.Noise(1, 2)).numpy() for model in (cpu, gpu)]
     np.testing.assert_allclose(samples[1], samples[0], atol=1e-5)

@@ -75,7 +75,7 @@ def test_beta_above_1_keeps_the_bound_and_below_1_may_not():
     loss, error = {}, {}
     for beta in (0.5, 1.0, 2.0):
         found = evaluation.elbo(model, [x], mv.NoiseStream(1), samples=200, beta=beta)
-        loss[beta], error[beta] = found.loss, found.standard_error
+        loss[beta], error[beta] = found.terms.loss, found.standard_error
     assert loss[1.0] == pytest.approx(exact, abs=4 * error[1.0])
     assert loss[2.0] > exact + 4 * error[2.0]
     assert loss[0.5] < exact - 4 * error[0.5]

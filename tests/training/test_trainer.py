@@ -11,7 +11,7 @@ import minivae as mv
 import tiny_run
 from minivae.data import PixelBatches
 from minivae.errors import NonFiniteError
-from minivae.evaluation.held_out import evaluate, posterior_means
+from minivae.evaluation import active_units, elbo, posteriors
 from minivae.noise import EVALUATION
 from minivae.training import checkpoint, metrics, objectives
 from minivae.training.output_folder import OutputFolder
@@ -120,10 +120,9 @@ def test_evaluation_is_the_mean_over_images_whatever_the_batches():
     rng = np.random.default_rng(1)
     model = mv.models.MLPVAE(latent_dim=3, hidden=5, seed=2)
     images = rng.random((11, 784), dtype=np.float32)
-    found = evaluate(model, [images[:7], images[7:]], mv.NoiseStream(0, EVALUATION), beta=0.5)
-    parts = [
-        model.elbo(x, mv.Noise(0, EVALUATION + i)) for i, x in enumerate((images[:7], images[7:]))
-    ]
+    batches = [images[:7], images[7:]]
+    found = elbo(model, batches, mv.NoiseStream(0, EVALUATION), beta=0.5).terms
+    parts = [model.elbo(x, mv.Noise(0, EVALUATION + i)) for i, x in enumerate(batches)]
     rec, kl = (
         (7 * getattr(parts[0], term).item() + 4 * getattr(parts[1], term).item()) / 11
         for term in ("rec", "kl")
@@ -140,10 +139,10 @@ def test_active_units_are_those_whose_mean_code_varies():
     for wanted in range(5):
         model.fc21.weight.data[...] = 0
         model.fc21.weight.data[:wanted] = 5 * np.random.default_rng(2).standard_normal((wanted, 5))
-        variances = posterior_means(model, [images]).var(axis=0)
+        variances = posteriors(model, [images])[0].var(axis=0)
         assert ((variances > 0.02) | (variances < 0.005)).all(), "too close to the threshold"
-        active = evaluate(model, [images[:30], images[30:]], mv.NoiseStream(0)).active_units
-        assert active == (variances > 0.01).sum() == wanted
+        found = elbo(model, [images[:30], images[30:]], mv.NoiseStream(0))
+        assert active_units(found.mu) == (variances > 0.01).sum() == wanted
 
 
 def plant(where):

@@ -269,6 +269,13 @@ def _stem(calls):
     return calls[0][0].removesuffix("_forward")
 
 
+def highest_version():
+    """The number of versions of the CUDA kernel that has most; 0 where none can run."""
+    if "cuda" not in kernels.available():
+        return 0
+    return max(kernels._load("cuda")[0].VERSIONS.values())
+
+
 def contenders(device, wanted=None):
     """(contenders, reasons): all that can run on ``device``, and why others cannot."""
     makers = {"reference": lambda: Variant("reference", device)}
@@ -276,8 +283,8 @@ def contenders(device, wanted=None):
         makers |= {name: functools.partial(Variant, name, device) for name in ("cpu", "numba")}
         makers["torch"] = lambda: Torch(device)
     else:
-        for rung in range(1, 6):
-            makers[f"cuda:{rung}"] = functools.partial(Variant, f"cuda:{rung}", device)
+        for version in range(1, highest_version() + 1):
+            makers[f"cuda:{version}"] = functools.partial(Variant, f"cuda:{version}", device)
         makers |= {name: functools.partial(Variant, name, device) for name in ("cuda", "cupy")}
         makers["numba.cuda"] = NumbaCuda
         makers["torch"] = lambda: Torch(device)

@@ -1,7 +1,7 @@
 """One table of every differentiable operation; test_ops, test_planted and test_torch run over it.
 
-To add an op: its class in minivae/ops, its name in minivae/functional.py, and a row here with an
-oracle.
+To add an op: its class, function and name in a file of minivae/ops, a row here with an oracle, and
+a row in docs/ops.md.
 """
 
 from collections.abc import Callable

@@ -7,6 +7,8 @@ from .. import kernels
 from ..kernels import reference
 from ..tensor import Function
 
+__all__ = ["leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
+
 
 def logistic(x, xp):
     """sigma(x) on arrays: only exp of non-positive numbers, so nothing overflows."""

@@ -12,6 +12,29 @@ import numpy as np
 from .. import kernels
 from ..tensor import Function, Tensor, as_tensor
 
+__all__ = [
+    "add",
+    "concatenate",
+    "div",
+    "exp",
+    "expm1",
+    "flatten",
+    "index",
+    "log",
+    "log_mean_exp",
+    "matmul",
+    "max",
+    "mean",
+    "mul",
+    "neg",
+    "pow",
+    "reshape",
+    "sqrt",
+    "sub",
+    "sum",
+    "transpose",
+]
+
 
 class Add(Function):
     """y = a + b;  da = dy;  db = dy."""

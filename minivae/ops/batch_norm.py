@@ -6,6 +6,8 @@ Derivation: docs/batch-norm.md.
 from .. import kernels
 from ..tensor import Function, as_tensor
 
+__all__ = ["batch_norm"]
+
 
 class BatchNorm(Function):
     """y = w x^ + b with x^ = (x - mean) / sqrt(var + eps), per channel.

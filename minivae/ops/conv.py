@@ -17,6 +17,8 @@ from .. import kernels
 from ..backend import array_module
 from ..tensor import Function, as_tensor
 
+__all__ = ["conv2d", "conv_transpose2d"]
+
 LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflows 64 bits
 
 

@@ -9,6 +9,8 @@ from .. import kernels
 from ..tensor import Function, as_tensor
 from .activation import relu
 
+__all__ = ["linear"]
+
 
 class Linear(Function):
     """y = x W^T + b;  dx = dy W;  dW = dy^T x;  db = column sums of dy.

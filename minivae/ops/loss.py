@@ -12,6 +12,8 @@ from ..tensor import Function, as_tensor
 from . import basic, composed
 from .activation import logistic
 
+__all__ = ["bce_with_logits", "gaussian_nll", "mse", "negative_elbo", "squared_error_with_logits"]
+
 LOG_2PI = math.log(2 * math.pi)
 
 

@@ -10,6 +10,8 @@ from ..noise import Noise
 from ..tensor import Function, Tensor, as_tensor
 from . import composed
 
+__all__ = ["reparameterize_kl"]
+
 
 class ReparameterizeKL(Function):
     """z = mu + exp(logvar/2) eps;  kl_n = 1/2 sum_d [mu^2 + expm1(logvar) - logvar].

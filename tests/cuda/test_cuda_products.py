@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import conv_oracles
+from kernel_ladder import ladders
 from strategies import LAYOUTS, seeds
 
 DTYPES = {1: [np.float32, np.float64], 5: [np.float32]}
-VERSIONS = [1, 2, 3, 4, 5]
+VERSIONS = ladders().get("matmul", [])
 LIBRARY, BEST = -1, 0
 # Tiles of 16, 64 and 128 with and without a rest, sums cut into pieces, nothing at all.
 SIZES = [

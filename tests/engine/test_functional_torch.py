@@ -67,35 +67,17 @@ def transpose(x, axes):
     return x.permute(tuple(range(x.ndim))[::-1] if axes is None else axes)
 
 
-TORCH = {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "div": torch.div,
-    "neg": torch.neg,
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "log": torch.log,
-    "sqrt": torch.sqrt,
-    "relu": TF.relu,
-    "leaky_relu": TF.leaky_relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "softplus": TF.softplus,
-    "pow": torch.pow,
-    "matmul": torch.matmul,
+TORCH = {  # where PyTorch has no function of the operation's name, or one of another kind
     "sum": lambda x, axis=None, keepdims=False: total(torch.sum, x, axis, keepdims),
     "mean": lambda x, axis=None, keepdims=False: total(torch.mean, x, axis, keepdims),
     "max": lambda x, axis=None, keepdims=False: total(torch.amax, x, axis, keepdims),
     "log_mean_exp": lambda x, axis=-1: torch.logsumexp(x, axis) - math.log(x.shape[axis]),
-    "reshape": torch.reshape,
     "flatten": lambda x, start_dim=1: x.reshape(
         *x.shape[:start_dim], math.prod(x.shape[start_dim:])
     ),
     "transpose": transpose,
     "index": index,
     "concatenate": lambda *xs, axis: torch.cat(xs, axis),
-    "linear": TF.linear,
     "linear with relu": lambda x, w, b=None, activation=None: TF.relu(TF.linear(x, w, b)),
     "bce_with_logits": pixels(TF.binary_cross_entropy_with_logits),
     "squared_error_with_logits": pixels(
@@ -115,9 +97,16 @@ TORCH = {
 }
 
 
+def counterpart(name):
+    """What PyTorch calls the operation ``name``."""
+    return TORCH.get(name) or getattr(TF, name, None) or getattr(torch, name)
+
+
 def test_every_operation_is_compared():
-    """An operation without a counterpart here would go unnoticed."""
-    assert TORCH.keys() == SPECS.keys()
+    """An operation without a counterpart would go unnoticed, and so would a row of one gone."""
+    for name in SPECS:
+        assert callable(counterpart(name))
+    assert TORCH.keys() <= SPECS.keys()
 
 
 def as_tuple(y):
@@ -130,7 +119,7 @@ def both(name, inputs, params, seed):
     ours = [None if a is None else mv.Tensor(a, requires_grad=True) for a in inputs]
     theirs = [None if a is None else torch.tensor(a.copy(), requires_grad=True) for a in inputs]
     ys = as_tuple(SPECS[name].fn(*ours, **params))
-    ts = as_tuple(TORCH[name](*theirs, **params))
+    ts = as_tuple(counterpart(name)(*theirs, **params))
     rng = np.random.default_rng(seed)
     cotangents = [np.asarray(rng.normal(size=y.shape)).astype(y.dtype) for y in ys]
     loss, their_loss = 0.0, 0.0
@@ -193,7 +182,7 @@ def test_special_values_as_torch(name, value):
     x = np.array([value, 1.0])
     with np.errstate(all="ignore"):
         ours = SPECS[name].fn(mv.Tensor(x)).data
-    np.testing.assert_allclose(ours, TORCH[name](torch.tensor(x)).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(ours, counterpart(name)(torch.tensor(x)).numpy(), rtol=1e-12)
 
 
 @given(data=st.data())

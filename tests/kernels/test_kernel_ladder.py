@@ -1,0 +1,20 @@
+"""Every version of a CUDA kernel is described, defined and launched where the file says."""
+
+import pytest
+
+from kernel_ladder import described, ladders
+
+
+@pytest.mark.parametrize("stem", ladders())
+def test_the_file_has_the_versions_that_its_header_counts(stem):
+    """A version without a case would throw, one beyond the count could not be asked for."""
+    places = described(stem)
+    assert len(places) > 2
+    assert places == dict.fromkeys(places, ladders()[stem])
+
+
+def test_the_kernels_with_several_versions_are_known():
+    """The test above would be green over nothing."""
+    if not ladders():
+        pytest.skip("csrc is not beside the tests")
+    assert set(ladders()) == {"matmul", "reparam_kl"}

@@ -28,11 +28,13 @@ TOPICS = (
     "autoencoders",
     "batch_norm",
     "blur",
+    "depth",
     "differences",
     "elbo",
     "estimators",
     "gaussian_kl",
     "mixture",
+    "portraits",
     "stream",
     "traffic",
 )

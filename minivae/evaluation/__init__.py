@@ -15,6 +15,7 @@ from .latents import (
     kl_per_latent,
     posteriors,
 )
+from .neighbours import nearest_images
 from .probes import linear_probe, nearest_neighbour_accuracy
 from .units import bits_per_dimension
 
@@ -32,6 +33,7 @@ __all__ = [
     "importance_weighted_nll",
     "kl_per_latent",
     "linear_probe",
+    "nearest_images",
     "nearest_neighbour_accuracy",
     "posteriors",
 ]

@@ -3,7 +3,7 @@
 A variant is a module whose functions have the names, signatures and meaning of ``reference``:
 
     reference   plain array code, the definition; serves NumPy and CuPy
-    composed    no module: operations that have a fused kernel are put together from basic ones
+    composed    no module: fused operations are put together from basic ones (``ops.composed``)
     cpu         compiled C++ (csrc/)
     numba       the same loops compiled by numba
     cupy        fused kernels that CuPy compiles, for arrays on a GPU
@@ -100,6 +100,11 @@ def active():
     """The name of the variant that ``use`` forces in this thread, or None."""
     stack = getattr(_forced, "stack", None)
     return stack[-1].partition(":")[0] if stack else None
+
+
+def fused_or_composed(fused, composed):
+    """Which of two ways to run an operation serves now: ``composed`` where ``use`` forces it."""
+    return composed if active() == "composed" else fused
 
 
 def default(device):

@@ -81,7 +81,5 @@ def reparameterize_kl(mu, logvar, noise):
             raise ValueError(f"noise: expected shape {mu.shape}, got {noise.shape}")
         if noise.dtype != mu.dtype:
             raise TypeError(f"noise: expected dtype {mu.dtype}, got {noise.dtype}")
-    if kernels.active() == "composed":
-        eps = noise.normal(mu.shape, mu.dtype) if isinstance(noise, Noise) else noise
-        return composed.reparameterize_kl(mu, logvar, eps)
-    return ReparameterizeKL.apply(mu, logvar, noise=noise)
+    run = kernels.fused_or_composed(ReparameterizeKL.apply, composed.reparameterize_kl)
+    return run(mu, logvar, noise=noise)

@@ -14,7 +14,7 @@ from .activation import logistic
 
 __all__ = ["bce_with_logits", "gaussian_nll", "mse", "negative_elbo", "squared_error_with_logits"]
 
-LOG_2PI = math.log(2 * math.pi)
+LOG_2PI = math.log(math.tau)
 
 
 class BCEWithLogits(Function):

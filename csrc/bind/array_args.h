@@ -1,5 +1,5 @@
 // Checks of the arrays that cross from Python, in one place. Every failure names the function's
-// argument, what was expected and what came: TypeError for what a thing is (not an array, wrong
+// argument, what was expected and what was given: TypeError for what a thing is (not an array, wrong
 // dtype or byte order), ValueError for its shape, memory layout, alignment, writability or overlap.
 #pragma once
 

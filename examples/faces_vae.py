@@ -22,6 +22,7 @@ from minivae.cli.options import (
 )
 from minivae.data import PixelBatches, load_faces
 from minivae.data.synthetic import faces as synthetic_faces
+from minivae.evaluation import face_edits
 from minivae.explore import explorer_page
 from minivae.models.face_vae import UPSAMPLINGS
 from minivae.noise import EVALUATION, SAMPLING
@@ -29,7 +30,7 @@ from minivae.training import checkpoint
 from minivae.training.loaded_run import FACE_LABELS, Part, Subject
 from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import BACKUP, CHECKPOINT, Trainer
-from minivae.viz import face_edits, latent
+from minivae.viz import latent
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
 RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them

@@ -13,7 +13,7 @@ import minivae as mv
 from minivae import models
 from minivae.__main__ import main as minivae
 from minivae.data import FaceDataset
-from minivae.viz import face_edits
+from minivae.evaluation import face_edits
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "faces_vae.py"
 ALWAYS = {"loss.png", "reconstructions.png", "samples.png"}

@@ -14,10 +14,10 @@ from PIL import Image
 from ..data.batches import PixelBatches
 from ..data.faces import load_faces
 from ..errors import DataError
-from ..evaluation import classify
-from ..evaluation.latents import posteriors
 from ..tensor import no_grad
-from . import latent
+from ..viz import latent
+from . import classify
+from .latents import posteriors
 
 BATCH = 64
 

@@ -3,8 +3,9 @@
 ``with mv.kernels.use("composed")`` runs these instead, with gradients found by the engine.
 """
 
-from ..backend import device_of
-from ..noise import Noise
+from .. import kernels
+from ..backend import device_of, to_device
+from ..kernels.philox import NoiseKey
 from . import basic
 from .activation import relu, sigmoid, softplus
 
@@ -12,8 +13,9 @@ from .activation import relu, sigmoid, softplus
 def reparameterize_kl(mu, logvar, noise):
     """z = mu + exp(logvar / 2) eps;  KL = 1/2 sum(mu^2 + exp(logvar) - 1 - logvar) over D."""
     eps = noise
-    if isinstance(noise, Noise):
-        eps = noise.normal(mu.shape, mu.dtype, device_of(mu.data))
+    if isinstance(noise, NoiseKey):
+        eps = kernels.get("normal", mu.data)(noise, mu.shape, mu.dtype)
+        eps = to_device(eps, device_of(mu.data))
     std = basic.exp(logvar * 0.5)
     z = mu + std * eps
     kl = basic.sum(mu * mu + basic.expm1(logvar) - logvar, axis=-1) * 0.5

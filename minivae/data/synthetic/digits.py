@@ -16,8 +16,9 @@ import math
 import numpy as np
 
 from ...noise import DRAWING, Noise
-from ..dataset import Dataset
+from ..dataset import Dataset, Part
 
+NAME = "synthetic-digits"
 SIZE = 28
 BOX = 20.0  # longer side of a digit with its stroke width, pixels
 PIECES = 64  # short pieces that the strokes of one digit are cut into
@@ -30,18 +31,24 @@ TEST_START = BLOCK << 32  # number of the first test image; the training images 
 @functools.cache
 def load(train_count: int = 60_000, test_count: int = 10_000, seed: int = 0) -> Dataset:
     """The set in MNIST's sizes; image i of either part does not depend on the counts."""
-    return Dataset(
-        "synthetic-digits", *draw(train_count, seed), *draw(test_count, seed, start=TEST_START)
-    )
+    parts = []
+    for count, start in ((train_count, 0), (test_count, TEST_START)):
+        images, labels = draw(count, seed, start)
+        parts.append(Part(images, {"digit": labels}))
+    return Dataset(NAME, *parts, split={"set": "digits"}, public=True)
 
 
 def draw(count: int, seed: int = 0, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Digits number `start` to `start + count`, each a function of (seed, number) alone.
+    """Digits number ``start`` to ``start + count``, each a function of (seed, number) alone.
 
-    Returns images uint8 (count, 28, 28) and labels uint8 (count,).
+    Returns:
+        Images uint8 (count, 28, 28) and labels uint8 (count,).
+
+    Raises:
+        ValueError: a negative count or start.
     """
     if count < 0 or start < 0:
-        raise ValueError(f"count and start: expected at least 0, came {count} and {start}")
+        raise ValueError(f"count and start: expected at least 0, got {count} and {start}")
     images = np.empty((count, SIZE, SIZE), np.uint8)
     labels = np.empty(count, np.uint8)
     strokes, variants_before, variant_count = _templates()

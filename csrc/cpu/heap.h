@@ -1,13 +1,23 @@
-// The process's heap.
+// Memory that the process keeps, so that a training step finds the same pages again a moment later: every
+// page that comes anew from the system costs a fault and is zeroed first.
 #pragma once
+
+#include <cstddef>
 
 namespace minivae {
 
-// Lets malloc keep freed memory for the next allocation instead of handing it back to the system: a training
-// step frees its activations, tens of megabytes, and wants the same ones again a moment later, and every page
-// that comes anew from the system costs a fault and is zeroed first. This holds for the whole process, for
-// blocks below 32 MiB, up to half a gigabyte of freed memory, with glibc; a process that is started with its
-// own MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_ keeps those.
+constexpr std::size_t kLargeBlock = 32 << 20;   // bytes: the largest block that every glibc keeps
+constexpr std::size_t kKeptMemory = 512 << 20;  // bytes of freed memory that are kept
+
+// Lets malloc keep freed blocks below kLargeBlock instead of handing them back to the system. This holds for
+// the whole process, with glibc; a process that is started with its own MALLOC_TRIM_THRESHOLD_ or
+// MALLOC_MMAP_THRESHOLD_ keeps those.
 void keep_freed_memory();
+
+// A block of kLargeBlock bytes or more, with unspecified content. Throws std::bad_alloc.
+void* take_large_block(std::size_t bytes);
+// Gives a block back that nobody uses any more, for a later take. The blocks that were given back last are
+// kept, up to kKeptMemory together; the others go back to the system.
+void give_large_block(void* block) noexcept;
 
 }  // namespace minivae

@@ -140,7 +140,7 @@ class Module:
         for module in self.modules():
             for name, value in vars(module).items():
                 if isinstance(value, Parameter):
-                    value.data, value.grad, value.grad_buffer = moved(value.data), None, None
+                    value.data, value.grad = moved(value.data), None
                 elif name in module._buffer_names:
                     setattr(module, name, moved(value))
         return self

@@ -63,7 +63,7 @@ class Tensor:
         TypeError: for ``requires_grad`` on a dtype that is not floating point.
     """
 
-    __slots__ = ("__weakref__", "creator", "data", "grad", "grad_buffer", "index", "requires_grad")
+    __slots__ = ("__weakref__", "creator", "data", "grad", "index", "requires_grad")
     __array_ufunc__ = None  # ndarray * Tensor is handed to Tensor.__rmul__
 
     def __init__(self, array, requires_grad=False):
@@ -78,7 +78,6 @@ class Tensor:
             )
         self.requires_grad = bool(requires_grad)
         self.grad = None
-        self.grad_buffer = None  # where an optimiser wants the gradient of this leaf written
         self.creator = None  # the Function that computed this tensor; None for a leaf
         self.index = 0  # which of the creator's outputs this is
 
@@ -169,18 +168,16 @@ class Tensor:
         else:
             _backpropagate(self, grad)
 
-    def _accumulate(self, grad):
-        """Add to ``.grad``. The first gradient is copied: a leaf never shares memory with another
-        leaf's gradient or with the graph.
+    def _accumulate(self, grad, fresh=False):
+        """Add to ``.grad``. The first gradient becomes it where it is ``fresh``, held by nobody
+        else, and is copied otherwise: a leaf's gradient shares memory with nothing.
         """
         if self.grad is not None:
             self.grad += grad
-        elif self.grad_buffer is None:
-            self.grad = array_module(self.data).array(grad, order="C")
+        elif fresh and grad.flags.c_contiguous:
+            self.grad = grad
         else:
-            if grad is not self.grad_buffer:
-                self.grad_buffer[...] = grad
-            self.grad = self.grad_buffer
+            self.grad = array_module(self.data).array(grad, order="C")
 
 
 class Function:
@@ -191,6 +188,10 @@ class Function:
     None for one that has none or is not in ``self.needs``. It may return gradients of the
     broadcast shape: the engine sums them back to each input's shape.
     """
+
+    # Whether every array that backward returns is new: no saved array, no dy, not returned twice.
+    # A leaf then keeps it as its gradient; otherwise it keeps a copy.
+    fresh_gradients = False
 
     def __init__(self, inputs):
         self.serial = next(_serial)
@@ -217,12 +218,6 @@ class Function:
                     "call backward before changing it"
                 )
         return [array for array, _ in self._saved]
-
-    def out_buffer(self, position):
-        """Where backward may write the gradient of input ``position`` directly, or None."""
-        leaf = self.inputs[position]
-        free = leaf.creator is None and leaf.grad is None
-        return leaf.grad_buffer if free else None
 
     @classmethod
     def apply(cls, *inputs, **params):
@@ -271,7 +266,7 @@ def _backpropagate(root, grad):
             if dx.shape != tensor.data.shape:
                 dx = unbroadcast(dx, tensor.shape)
             if tensor.creator is None:
-                tensor._accumulate(dx)
+                tensor._accumulate(dx, op.fresh_gradients)
             else:
                 share = pending.setdefault(tensor.creator, {})
                 known = share.get(tensor.index)

@@ -59,7 +59,9 @@ class OnDevice:
         @functools.wraps(function)
         def on_host(*arguments, **keywords):
             sent = []
-            given = [x for x in (*arguments, *keywords.values()) if isinstance(x, np.ndarray)]
+            values = [*arguments, *keywords.values()]
+            values += [x for several in values if isinstance(several, list) for x in several]
+            given = [x for x in values if isinstance(x, np.ndarray)]
             before = self.GUARD + sum(x.size for x in given) % 2
             arguments = [self._send(x, before, sent) for x in arguments]
             keywords = {key: self._send(x, before, sent) for key, x in keywords.items()}
@@ -77,7 +79,9 @@ class OnDevice:
         return on_host
 
     def _send(self, x, before, sent):
-        """An array on the device, ``before`` elements into a larger one."""
+        """An array on the device, ``before`` elements into a larger one; so are those of a list."""
+        if isinstance(x, list):
+            return [self._send(each, before, sent) for each in x]
         if not isinstance(x, np.ndarray) or not x.flags.aligned:
             return x
         if x.dtype.char not in "fd" or not x.flags.c_contiguous:

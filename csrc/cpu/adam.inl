@@ -1,4 +1,4 @@
-// Adam over the elements [begin, end) of the flat arena.
+// Adam over the elements [begin, end) of one parameter.
 template <class T>
 void adam(T* MV_RESTRICT p, const T* MV_RESTRICT g, T* MV_RESTRICT m, T* MV_RESTRICT v,
           const AdamFactors<T>& factors, Index begin, Index end) {

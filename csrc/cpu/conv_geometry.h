@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "common/conv_shape.h"
+#include "cpu/operands.h"
 
 namespace minivae {
 

@@ -73,8 +73,14 @@ def main(argv=None):
 
 def loaded(path, data=None):
     """(subject, configuration) of a checkpoint, with the images that its run was given."""
+    subject = loaded_run.load(path, data)
     _, config = loaded_run.load_model(path)
-    return loaded_run.load(path, data), config
+    limit = config.get("limit")
+    parts = (
+        loaded_run.Part(part.images[:limit], {n: v[:limit] for n, v in part.labels.items()})
+        for part in (subject.train, subject.test)
+    )
+    return subject._replace(**dict(zip(("train", "test"), parts, strict=True))), config
 
 
 def write(out, page):

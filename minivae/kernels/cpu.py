@@ -7,12 +7,11 @@ wrong dtype or byte order, ValueError for shape, layout, alignment, overlap and 
 import numpy as np
 
 from .. import _cpu
-from .._cpu import MOST_THREADS, set_threads, threads
+from .._cpu import set_threads, threads
 from . import cpu_layers
 from .cpu_layers import *  # noqa: F403
 from .philox import resolved
 from .reference import bias_corrections
-from .thread_count import initial_threads
 
 __all__ = [
     *cpu_layers.__all__,
@@ -27,8 +26,6 @@ __all__ = [
     "threads",
     "uniform",
 ]
-
-set_threads(min(initial_threads(), MOST_THREADS))
 
 
 def uniform(noise, shape, dtype):
@@ -65,11 +62,11 @@ def squared_error_with_logits(logits, target, with_grad):
     return _cpu.squared_error_with_logits(logits, target, with_grad)
 
 
-def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``."""
     corrections = bias_corrections(step, lr, beta1, beta2)
     factors = (weight_decay, 1 - beta1, beta2, 1 - beta2, *corrections, eps)
-    _cpu.adam(param, grad, m, v, *factors)
+    _cpu.adam(params, grads, ms, vs, *factors)
 
 
 def gather_pixels(images, index, dtype, noise=None):

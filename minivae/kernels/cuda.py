@@ -114,14 +114,14 @@ def log_mean_exp(x, with_grad):
     return y, softmax
 
 
-def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``.
 
     ``step`` may be (step, counter), ``lr`` a float64 array of one element.
     """
     step, counter = step if isinstance(step, tuple) else (step, None)
     _cuda.adam(
-        param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, counter, current_stream()
+        params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, counter, current_stream()
     )  # fmt: skip
 
 

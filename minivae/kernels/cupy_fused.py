@@ -116,11 +116,12 @@ _adam = _elementwise(
 )
 
 
-def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``."""
     corrections = bias_corrections(step, lr, beta1, beta2)
     factors = (weight_decay, 1 - beta1, beta2, 1 - beta2, *corrections, eps)
-    _adam(grad, *map(param.dtype.type, factors), param, m, v)
+    for p, g, m, v in zip(params, grads, ms, vs, strict=True):
+        _adam(g, *map(p.dtype.type, factors), p, m, v)
 
 
 _relu = _elementwise("T x", "T y", "y = x > 0 || x != x ? x : T(0)", "relu")

@@ -217,12 +217,14 @@ def _adam(param, grad, m, v, one_minus_beta1, beta2, one_minus_beta2, factors):
         param[i] = param[i] - step_size * m[i] / (np.sqrt(v[i]) / sqrt_correction + eps)
 
 
-def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam in place; see ``reference.adam``."""
-    number = param.dtype.type
     corrections = bias_corrections(step, lr, beta1, beta2)
-    factors = tuple(number(x) for x in (*corrections, eps, weight_decay))
-    _adam(param, grad, m, v, number(1 - beta1), number(beta2), number(1 - beta2), factors)
+    for p, g, m, v in zip(params, grads, ms, vs, strict=True):
+        number = p.dtype.type
+        factors = tuple(number(x) for x in (*corrections, eps, weight_decay))
+        moments = number(1 - beta1), number(beta2), number(1 - beta2)
+        _adam(*(a.reshape(-1) for a in (p, g, m, v)), *moments, factors)
 
 
 @compiled

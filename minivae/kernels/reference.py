@@ -144,20 +144,21 @@ def log_mean_exp(x, with_grad):
         return y, (e / (mean * x.shape[1])).astype(x.dtype) if with_grad else None
 
 
-def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
+def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
     """One step of Adam (Kingma & Ba 2015, algorithm 1) in place, as PyTorch orders it.
 
     ``weight_decay`` is the L2 term, added to the gradient. ``step`` counts from 1.
 
     Args:
-        param, grad, m, v: (K,); all but grad are changed.
+        params, grads, ms, vs: sequences of arrays, four of one shape for each parameter; all but
+            the gradients are changed.
     """
-    xp = array_module(param)
     step_size, sqrt_correction = bias_corrections(step, lr, beta1, beta2)
-    grad = grad + weight_decay * param
-    m[:] = m + (1 - beta1) * (grad - m)
-    v[:] = v * beta2 + (1 - beta2) * grad * grad
-    param[:] = param - step_size * m / (xp.sqrt(v) / sqrt_correction + eps)
+    for p, g, m, v in zip(params, grads, ms, vs, strict=True):
+        g = g + weight_decay * p
+        m[...] = m + (1 - beta1) * (g - m)
+        v[...] = v * beta2 + (1 - beta2) * g * g
+        p[...] = p - step_size * m / (array_module(p).sqrt(v) / sqrt_correction + eps)
 
 
 def gather_pixels(images, index, dtype, noise=None):

@@ -20,6 +20,8 @@ class BatchNorm(Function):
     x, y (N, C, L); w, b, mean, var (C,).
     """
 
+    fresh_gradients = True
+
     def forward(self, x, w, b, mean, var, eps, on_statistics):
         self.eps, self.training = eps, mean is None
         x3 = self.xp.ascontiguousarray(x).reshape(*x.shape[:2], -1 if x.size else 0)

@@ -15,7 +15,6 @@ import operator
 
 from .. import kernels
 from ..backend import array_module
-from ..kernels.conv_shape import output_size
 from ..tensor import Function, as_tensor
 
 __all__ = ["conv2d", "conv_transpose2d"]
@@ -28,6 +27,8 @@ class Conv2d(Function):
 
     x (N, C, H, W), w (O, C, KH, KW), b (O,), y (N, O, OH, OW).
     """
+
+    fresh_gradients = True
 
     def forward(self, x, w, b, **geometry):
         self.geometry = geometry
@@ -49,6 +50,8 @@ class ConvTranspose2d(Function):
     x (N, C, H, W), w (C, O, KH, KW), b (O,), y (N, O, OH, OW): the adjoint of a convolution
     from O to C channels, which is why w has C first.
     """
+
+    fresh_gradients = True
 
     def forward(self, x, w, b, output_size, **geometry):
         self.geometry = geometry
@@ -135,7 +138,7 @@ def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
             f"{name} {n} with padding {padding} on both sides is {n + 2 * padding}, smaller than "
             f"the kernel's reach {reach} = {dilation} * ({kernel} - 1) + 1"
         )
-    return output_size(n, kernel, stride, padding, dilation)
+    return (n + 2 * padding - reach) // stride + 1
 
 
 def conv_transpose_output_size(
@@ -157,18 +160,13 @@ def conv_transpose_output_size(
             f"output_padding: expected 0 <= output_padding < max(stride {stride}, dilation "
             f"{dilation}) for the {name}, got {output_padding}"
         )
-    size = _smallest_input(n, kernel, stride, padding, dilation) + output_padding
+    size = (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
     if n < 1 or size < 1:
         raise ValueError(
             f"{name} {n} gives {size} = ({n} - 1) * {stride} - 2 * {padding} + {dilation} * "
             f"({kernel} - 1) + {output_padding} + 1; expected at least 1"
         )
     return size
-
-
-def _smallest_input(n, kernel, stride, padding, dilation):
-    """The smallest size that a convolution maps to n."""
-    return (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
 
 
 def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="size"):
@@ -180,7 +178,7 @@ def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="s
     Raises:
         ValueError: none does; the message gives the sizes that can be had.
     """
-    base = _smallest_input(n, kernel, stride, padding, dilation)
+    base = (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
     extra = size - base
     if not 0 <= extra < max(stride, dilation):
         raise ValueError(

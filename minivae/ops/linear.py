@@ -7,7 +7,7 @@ import math
 
 from .. import kernels
 from ..tensor import Function, as_tensor
-from . import composed
+from .activation import relu
 
 __all__ = ["linear"]
 
@@ -17,6 +17,8 @@ class Linear(Function):
 
     x (N, I), W (O, I), b (O,), y (N, O).
     """
+
+    fresh_gradients = True
 
     def forward(self, x, w, b):
         self.save(x, w)
@@ -31,7 +33,7 @@ class Linear(Function):
         """dx and dW."""
         matmul = kernels.get("matmul", dy)
         dx = matmul(dy, w) if self.needs[0] else None
-        dw = matmul(dy.T, x, out=self.out_buffer(1)) if self.needs[1] else None
+        dw = matmul(dy.T, x) if self.needs[1] else None
         return dx, dw
 
 
@@ -75,10 +77,10 @@ def linear(x, w, b=None, activation=None):
         )
     if b is not None and b.shape != (w.shape[0],):
         raise ValueError(f"linear: expected b ({w.shape[0]},), got {b.shape}")
-    op = Linear.apply
-    if activation:
-        op = kernels.fused_or_composed(LinearReLU.apply, composed.linear_relu)
+    if activation and kernels.active() == "composed":
+        return relu(linear(x, w, b))
+    op = LinearReLU if activation else Linear
     if x.ndim == 2:
-        return op(x, w, b)
+        return op.apply(x, w, b)
     rows = math.prod(x.shape[:-1])
-    return op(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))
+    return op.apply(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))

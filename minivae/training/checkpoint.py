@@ -78,10 +78,11 @@ def load(path, model=None, optimizer=None):
     targets = {"model": model, "optimizer": optimizer}
     targets = {kind: target for kind, target in targets.items() if target is not None}
     parts = {kind: _part(tensors, kind) for kind in targets}
-    for kind, target in targets.items():
-        _require_same(path, kind, parts[kind], target.state_dict())
+    for kind in targets:
         _require_finite(path, {f"{kind}.{name}": a for name, a in parts[kind].items()})
-    # The optimiser first: it alone may refuse a value, such as a step of -1, and then writes none.
+    if model is not None:
+        _require_same(path, "model", parts["model"], model.state_dict())
+    # The optimiser first: it checks its own part, older formats included, and takes all or nothing.
     for kind, target in reversed(targets.items()):
         try:
             target.load_state_dict(parts[kind])

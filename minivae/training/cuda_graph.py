@@ -16,6 +16,7 @@ A graph repeats the very same launches on the very same memory, so:
 """
 
 import contextlib
+import operator
 
 import numpy as np
 
@@ -39,6 +40,11 @@ def captured(eager, batches, tell=print):
         if batches.images.nbytes < free // 2:
             batches = ResidentBatches(batches)
     return CapturedStep(eager, tell), batches
+
+
+def learning(group):
+    """The parameters of an optimiser's group that are not frozen."""
+    return [p for p in group["params"] if p.requires_grad]
 
 
 # What ``counters`` counts. Each holds the value of the step that comes next.
@@ -71,14 +77,18 @@ class CapturedStep:
             return
         self._cupy = cupy = device_module()
         self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
-        dtype = self.optimizer.arena.data.dtype
+        groups, dtype = self.optimizer.param_groups, self._params()[0].dtype
         self._counters, self._expected = cupy.zeros(4, np.uint64), None
-        self._lr, self._beta = cupy.zeros(1, np.float64), cupy.zeros((), dtype)
-        self._numbers = {}  # what _lr and _beta hold
+        self._lrs = [cupy.zeros(1, np.float64) for _ in groups]
+        self._beta = cupy.zeros((), dtype)
+        self._numbers = {}  # what _lrs and _beta hold
+        self._arrays, self._grads, self._options = [], [], []  # what the graph was captured with
 
     def __call__(self, x, noise, beta):
         """One step on ``x``, a ``Selection`` of resident images or an array (B, ...) on the GPU."""
         reason = self._refused or self._misfit(x, noise)
+        if reason is None and self.graph is not None and self._is_stale():
+            self.graph = None
         if reason is None and self.graph is None:
             reason = self._warm_or_capture(x, noise, beta)
             if reason is None and self.graph is None:  # it was the warming step
@@ -86,6 +96,8 @@ class CapturedStep:
         if reason is None:
             self._prepare(x, noise, beta)
             self.graph.launch()
+            for p, grad in zip(self._params(), self._grads, strict=True):
+                p.grad = grad
             self._count()
             return self._results()
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
@@ -99,7 +111,7 @@ class CapturedStep:
             return f"the cuda kernels are not available: {kernels.reasons()['cuda']}"
         if type(self.optimizer) is not Adam:
             return f"the optimiser is {type(self.optimizer).__name__}, only Adam's steps are"
-        if device_of(self.optimizer.arena.data) != "cuda":
+        if any(device_of(p.data) != "cuda" for p in self._params()):
             return "the parameters are in host memory"
         return None
 
@@ -109,8 +121,7 @@ class CapturedStep:
             return f"the kernel variant {kernels.active()!r} is forced"
         if not isinstance(noise, Noise):
             return "the noise is an array"
-        steps = self.optimizer.steps
-        if (steps != steps[0]).any():
+        if len(set(self._steps())) > 1:
             return "some parameters have had more updates than others"
         selected = isinstance(x, Selection)
         like = {
@@ -129,6 +140,31 @@ class CapturedStep:
             if value != self._like[name]:
                 return f"the {name} of the batch is {value}, that of the graph {self._like[name]}"
         return None
+
+    def _params(self):
+        """The parameters that are not frozen."""
+        return [p for group in self.optimizer.param_groups for p in learning(group)]
+
+    def _steps(self):
+        """How many updates each parameter has had."""
+        return [self.optimizer.state_of(p)["step"] for p in self._params()]
+
+    def _in_use(self):
+        """The arrays and the options that a step uses now and a graph cannot be told anew."""
+        states = [(p, self.optimizer.state_of(p)) for p in self._params()]
+        arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]
+        told = ("params", "lr")
+        groups = [
+            {name: value for name, value in group.items() if name not in told}
+            for group in self.optimizer.param_groups
+        ]
+        return arrays, groups
+
+    def _is_stale(self):
+        """Whether somebody has exchanged an array or changed an option since the capture."""
+        arrays, options = self._in_use()
+        same = len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
+        return not same or options != self._options
 
     # ------------------------------------------------------------ the graph
     def _warm_or_capture(self, x, noise, beta):
@@ -162,10 +198,12 @@ class CapturedStep:
                 self._stream.end_capture()
             raise
         self.graph = self._stream.end_capture()
+        self._arrays, self._options = self._in_use()
+        self._grads = [p.grad for p in self._params()]
 
     def _allocate(self, x, noise):
         cupy, counters = self._cupy, self._counters
-        dtype = self.optimizer.arena.data.dtype
+        dtype = self._params()[0].dtype
         self._x = cupy.zeros(x.shape, dtype)
         self._latest = cupy.zeros(3, dtype)
         self._noise = CountedNoise(noise.seed, counters[NOISE : NOISE + 1])
@@ -178,21 +216,17 @@ class CapturedStep:
         """The step itself, all of its numbers read from GPU memory."""
         from ..kernels import cuda  # here, because importing it takes a GPU
 
-        optimizer, arena = self.optimizer, self.optimizer.arena
-        counters = self._counters
+        optimizer, counters = self.optimizer, self._counters
         if self._source:
             source, batch = self._source, counters[BATCH : BATCH + 1]
             cuda.gather_into(self._x, source.images, source.device_order, self._draw, batch)
         terms = self.eager.objective(self.model, self._x, self._noise, Tensor(self._beta))
         optimizer.zero_grad()
         terms.loss.backward()
-        if any(p.grad is None for p in arena.params):
+        if any(p.grad is None for p in self._params()):
             raise RuntimeError("a parameter got no gradient, so Adam does not move it")
-        arena.gather()
-        kernels.get("adam", arena.data)(
-            arena.data, arena.grad, optimizer.m, optimizer.v, (0, counters[STEP : STEP + 1]),
-            self._lr, *optimizer.betas, optimizer.eps, optimizer.weight_decay,
-        )  # fmt: skip
+        for group, lr in zip(optimizer.param_groups, self._lrs, strict=True):
+            optimizer.update(group, learning(group), (0, counters[STEP : STEP + 1]), lr)
         for i, term in enumerate(terms):
             self._latest[i] = term.data
         cuda.advance(counters)
@@ -200,9 +234,8 @@ class CapturedStep:
     # ------------------------------------------------------------ around a launch
     def _prepare(self, x, noise, beta):
         """Put what this step is told by the host where the graph reads it."""
-        self.optimizer.arena.gather()  # weights that somebody set
         counts = np.zeros(4, np.uint64)
-        counts[NOISE], counts[STEP] = noise.offset, self.optimizer.steps[0] + 1
+        counts[NOISE], counts[STEP] = noise.offset, self._steps()[0] + 1
         if isinstance(x, Selection):
             counts[BATCH], counts[DRAW] = x.number, x.noise.offset if x.noise else 0
         else:
@@ -210,10 +243,13 @@ class CapturedStep:
         if self._expected is None or (counts != self._expected)[self._counted(x)].any():
             self._counters.set(counts)
             self._expected = counts
-        for name, array, value in (("lr", self._lr, self.optimizer.lr), ("beta", self._beta, beta)):
-            if self._numbers.get(name) != value:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        for i, (array, value) in enumerate(
+            zip([*self._lrs, self._beta], [*rates, beta], strict=True)
+        ):
+            if self._numbers.get(i) != value:
                 array.fill(value)
-                self._numbers[name] = value
+                self._numbers[i] = value
 
     def _counted(self, x):
         """The counters that a step on x reads."""
@@ -223,7 +259,8 @@ class CapturedStep:
     def _count(self):
         """What a step that ran has moved on, here as it did there."""
         self._expected = self._expected + np.uint64(1)
-        self.optimizer.steps += 1
+        for p in self._params():
+            self.optimizer.state[p]["step"] += 1
 
     def _results(self):
         """The terms of the step before the next launch overwrites them."""

@@ -23,7 +23,7 @@ def first_nonfinite(model, x=None, loss=None):
         return "the input batch"
     named = list(model.named_parameters())
     for name, p in reversed(named):  # backward goes from the last layer to the first
-        if not finite(p.data) and p.grad_buffer is not None and not finite(p.grad_buffer):
+        if not finite(p.data) and p.grad is not None and not finite(p.grad):
             return f"the gradient of {name} (one step earlier)"
     for name, p in named:
         if not finite(p.data):
@@ -35,6 +35,20 @@ def first_nonfinite(model, x=None, loss=None):
     for tensor in _intermediates(loss) if loss is not None else ():
         if not finite(tensor.data):
             return f"the output of {_describe(tensor.creator, layers)}"
+    return None
+
+
+def first_nonfinite_moment(model, optimizer):
+    """Name the first moment that is NaN or infinite, such as the square of a gradient that was not.
+
+    Returns:
+        str: such as "the optimiser's v of fc3.bias"; None when everything is finite.
+    """
+    names = {p: name for name, p in model.named_parameters()}
+    for p, state in optimizer.state.items():
+        for moment, array in state.items():
+            if moment != "step" and not finite(array):
+                return f"the optimiser's {moment} of {names.get(p, 'a parameter')}"
     return None
 
 

@@ -14,14 +14,13 @@ from tqdm import tqdm
 
 from .. import evaluation, models
 from ..backend import array_module, device_of, is_device_array, to_device, to_numpy
-from ..data import dataset
 from ..data.device_batches import Selection
 from ..errors import CheckpointError, NonFiniteError
 from ..noise import EVALUATION, TRAINING, NoiseStream
 from . import checkpoint, metrics
 from .cuda_graph import captured
 from .interrupt import interruptible
-from .nonfinite import finite, first_nonfinite
+from .nonfinite import first_nonfinite, first_nonfinite_moment
 from .objectives import elbo
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
@@ -180,9 +179,8 @@ class Trainer:
         tested = found.terms
         if not math.isfinite(tested.loss):
             raise NonFiniteError(first_nonfinite(self.model) or "the loss on the test images")
-        for name, moment in self.optimizer.state_dict().items():
-            if not finite(moment):  # the square of a gradient that was finite
-                raise NonFiniteError(f"the optimiser's {name}")
+        if bad := first_nonfinite_moment(self.model, self.optimizer):
+            raise NonFiniteError(bad)
         rec, kl = self._rec / self._images, self._kl / self._images
         self.epoch += 1
         self.rows.append({
@@ -362,19 +360,11 @@ class Trainer:
             recorded = {**recorded, "architecture": architecture}
         for name in self.config | recorded:  # options before the architecture they lead to
             was, now = recorded.get(name), self.config.get(name)
-            if was != now and name not in dataset.RECORDED:
+            if was != now:
                 raise CheckpointError(
                     f"{path}: made with {name} {was}, this run has {name} {now}; a resumed run "
                     "must share it. Resume with the old value, or start anew without --resume."
                 )
-        if reason := dataset.difference(recorded, self.config):
-            raise CheckpointError(
-                f"{path}: {reason}. A resumed run needs the very images of the run before; name "
-                "them with --data, or start anew without --resume."
-            )
-        if "data" in recorded and "pixels" not in recorded:
-            print(f"{path} is of version 0.1, without a hash of its images: whether these are "
-                  "the same cannot be checked")  # fmt: skip
 
 
 def _require_pixels(name, batches):

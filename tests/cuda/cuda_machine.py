@@ -88,20 +88,21 @@ class _Machine:
 
     def run(self, name, *arguments, shift=0, stream=0):
         """Call a kernel; returns its outputs (one, or a tuple of several)."""
-        memories, passed, outputs = [], [], []
-        for argument in arguments:
-            if isinstance(argument, Out | np.ndarray):
-                value = argument.value if isinstance(argument, Out) else argument
-                memory = _Memory(self, value, shift)
-                memories.append((memory, isinstance(argument, Out)))
-                if isinstance(argument, Out):
-                    outputs.append(memory)
-                passed.append(Interface(memory.interface(), memory))
-            elif isinstance(argument, Strided):
-                passed.append(self._strided(argument.view))
-            else:
-                passed.append(self._nested(argument))
-        getattr(self.module, name)(*passed, stream)
+        memories = []
+
+        def sent(argument):
+            if isinstance(argument, list):
+                return [sent(each) for each in argument]
+            if isinstance(argument, Strided):
+                return self._strided(argument.view)
+            if not isinstance(argument, Out | np.ndarray):
+                return self._nested(argument)
+            written = isinstance(argument, Out)
+            memory = _Memory(self, argument.value if written else argument, shift)
+            memories.append((memory, written))
+            return Interface(memory.interface(), memory)
+
+        getattr(self.module, name)(*map(sent, arguments), stream)
         results = []
         for memory, written in memories:
             whole, after = memory.whole, self.download(memory.base)

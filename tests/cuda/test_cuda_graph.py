@@ -129,6 +129,46 @@ def test_weights_that_somebody_sets_between_steps_are_used(device):
     np.testing.assert_allclose(losses[4:], losses[:4], rtol=3e-5)
 
 
+@pytest.mark.parametrize("exchange", ["the weights", "the moments", "an option", "a gradient"])
+def test_what_is_exchanged_between_steps_is_noticed(device, exchange):
+    """A graph knows addresses and options; where one is another, the step is captured again."""
+    losses = []
+    for kind in ("cpu", "captured"):
+        eager, _ = training("cpu" if kind == "cpu" else "cuda")
+        step = cuda_graph.CapturedStep(eager, pytest.fail) if kind == "captured" else eager
+        x = to_device(np.ones((6, 784), np.float32), "cpu" if kind == "cpu" else "cuda")
+        for i in range(8):
+            if i == 4:
+                weight, adam = eager.model.fc3.weight, eager.optimizer
+                if exchange == "the weights":
+                    weight.data = weight.data / 2
+                elif exchange == "the moments":
+                    adam.load_state_dict(adam.state_dict())
+                    adam.state[weight]["m"] = adam.state[weight]["m"] * 3
+                elif exchange == "an option":
+                    adam.param_groups[0]["weight_decay"] = 0.5
+                else:
+                    weight.grad = None
+            losses.append(float(to_numpy(step(x, mv.Noise(0, i), 1.0).loss.data)))
+    assert step.graph is not None
+    np.testing.assert_allclose(losses[8:], losses[:8], rtol=3e-5)
+
+
+def test_gradients_after_a_launch_are_those_of_the_step(device):
+    grads = []
+    for kind in ("cpu", "captured"):
+        eager, _ = training("cpu" if kind == "cpu" else "cuda")
+        step = cuda_graph.CapturedStep(eager, pytest.fail) if kind == "captured" else eager
+        x = to_device(np.ones((6, 784), np.float32), "cpu" if kind == "cpu" else "cuda")
+        for i in range(4):
+            eager.optimizer.zero_grad()
+            step(x, mv.Noise(0, i), 1.0)
+            grads.append([to_numpy(p.grad).copy() for p in eager.model.parameters()])
+    for a, b in zip(grads[:4], grads[4:], strict=True):
+        for mine, graphs in zip(a, b, strict=True):
+            np.testing.assert_allclose(graphs, mine, rtol=1e-4, atol=1e-5)
+
+
 class Waiting(models.MLPVAE):
     """A model that looks at a value while it runs, which no graph can hold."""
 

@@ -46,10 +46,14 @@ def promised(shape, dtype=np.float32):
 
 
 def run_last_blocks(gpu, name, *arguments, blocks=2):
-    arrays = [
-        cuda_machine.Interface(dict(a.__array_interface__), a) if isinstance(a, np.ndarray) else a
-        for a in arguments
-    ]
+
+    def sent(a):
+        if isinstance(a, list):
+            return [sent(each) for each in a]
+        plain = not isinstance(a, np.ndarray)
+        return a if plain else cuda_machine.Interface(dict(a.__array_interface__), a)
+
+    arrays = [sent(a) for a in arguments]
     gpu.module.emulator.only_blocks(-blocks, blocks)
     try:
         getattr(gpu.module, name)(*arrays, 0)
@@ -87,7 +91,7 @@ def test_pixels_past_31_bits(gpu):
 def test_adam_past_31_bits(gpu):
     param, grad, m, v = (promised(2**31 + 5) for _ in range(4))
     grad[-5:] = END
-    run_last_blocks(gpu, "adam", param, grad, m, v, 1, 0.5, 0.9, 0.999, 0.0, 0.0, None)
+    run_last_blocks(gpu, "adam", [param], [grad], [m], [v], 1, 0.5, 0.9, 0.999, 0.0, 0.0, None)
     np.testing.assert_allclose(param[-5:], -0.5 * np.sign(END), rtol=1e-6)
 
 

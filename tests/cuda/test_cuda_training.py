@@ -25,11 +25,12 @@ def gpu(request):
 
 
 def run_adam(gpu, param, grad, m, v, step, lr, beta1, beta2, eps, decay, counter=None, shift=0):
+    """Adam of one parameter; (param, m, v) after it."""
     out = cuda_machine.Out
     counter = None if counter is None else np.array([counter], np.uint64)
     return gpu.run(
-        "adam", out(param), grad, out(m), out(v), step, lr, beta1, beta2, eps, decay, counter,
-        shift=shift,
+        "adam", [out(param)], [grad], [out(m)], [out(v)], step, lr, beta1, beta2, eps, decay,
+        counter, shift=shift,
     )  # fmt: skip
 
 
@@ -53,6 +54,23 @@ def test_adam(gpu, count, shift, step, decay, seed):
         got = run_adam(gpu, *state, *settings, shift=shift)
         for new, want in zip(got, kernel_oracles.adam(*state, *settings), strict=True):
             np.testing.assert_allclose(new, want, rtol=rtol, atol=rtol)
+
+
+def test_adam_of_many_parameters_is_adam_of_each(gpu):
+    """More than one launch takes, some of them empty, some aligned and some not."""
+    sizes = [0, 1, 5, 0, 1030, *range(1, 130), 0, 2048, 0]
+    out = cuda_machine.Out
+    settings = (3, 1e-2, 0.9, 0.999, 1e-8, 0.1)
+    for dtype in DTYPES:
+        states = [draw_state(k, size, dtype) for k, size in enumerate(sizes)]
+        params, grads, ms, vs = (list(arrays) for arrays in zip(*states, strict=True))
+        got = gpu.run(
+            "adam", [out(p) for p in params], grads, [out(m) for m in ms], [out(v) for v in vs],
+            *settings, None,
+        )  # fmt: skip
+        each = [run_adam(gpu, *state, *settings) for state in states]
+        for a, b in zip(got, [state[k] for k in range(3) for state in each], strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_step_and_learning_rate_may_lie_on_the_device(gpu):

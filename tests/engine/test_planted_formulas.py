@@ -82,8 +82,9 @@ def test_adam_follows_the_oracle(variant, changes):
         assert follows_the_oracle(**changes)
 
 
-def wrong_adam(p, g, m, v, step, lr, beta1, beta2, eps, weight_decay, mistake):
-    """Adam with one mistake, in place."""
+def wrong_adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, mistake):
+    """Adam of one parameter with one mistake, in place."""
+    (p,), (g,), (m,), (v,) = params, grads, ms, vs
     if mistake == "decay decoupled":
         p -= lr * weight_decay * p
     elif mistake != "decay forgotten":

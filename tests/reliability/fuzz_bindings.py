@@ -119,7 +119,7 @@ def row_loss(draw, t):
 
 
 def adam(draw, t):
-    return [*same(4, 1)(draw, t), 0.0, 0.1, 0.999, 0.001, 1e-3, 0.9, 1e-8]
+    return [*same(4)(draw, t), 0.0, 0.1, 0.999, 0.001, 1e-3, 0.9, 1e-8]
 
 
 def gather_pixels(draw, t):
@@ -177,6 +177,7 @@ def functions():
     """Every function of the extension by its dotted name."""
     found = {name: f for name, f in vars(_cpu).items() if callable(f)}
     found |= {f"elementary.{n}": f for n, f in vars(_cpu.elementary).items() if callable(f)}
+    found["adam"] = lambda p, g, m, v, *rest: _cpu.adam([p], [g], [m], [v], *rest)
     return {name: f for name, f in found.items() if name not in LEFT_OUT}
 
 

@@ -32,7 +32,8 @@ MUTATED = {
          "engine/test_boundaries"],
     ),
     "losses": (["ops/loss.py"], ["engine/test_ops", "engine/test_boundaries"]),
-    "optimisers": (["optim.py"], ["engine/test_optim", "engine/test_boundaries"]),
+    "optimisers": (["optim/optimizer.py", "optim/sgd.py", "optim/adam.py"],
+                   ["engine/test_optim", "engine/test_boundaries"]),
     "definitions of the kernels": (
         ["kernels/reference.py", "kernels/reference_layers.py"],
         ["kernels/test_kernels", "kernels/test_kernels_layers", "engine/test_boundaries"],

@@ -84,7 +84,7 @@ def test_a_model_alone_may_be_saved_and_loaded(tmp_path):
     assert fresh.state_dict().keys() == model.state_dict().keys()
     np.testing.assert_array_equal(fresh.fc4.weight.data, model.fc4.weight.data)
     before = everything(fresh, fresh_adam)
-    with pytest.raises(CheckpointError, match=r"optimizer\.m: missing"):
+    with pytest.raises(CheckpointError, match=r"optimizer: state: group_sizes: missing"):
         mv.load(path, fresh, fresh_adam)
     assert everything(fresh, fresh_adam) == before
     mv.save(path, model, adam)
@@ -112,7 +112,8 @@ def test_the_file_is_plain_safetensors(tmp_path, saved):
     tensors = safetensors.numpy.load(saved)
     model, _ = made(seed=1)
     np.testing.assert_array_equal(tensors["model.fc21.bias"], model.fc21.bias.data)
-    assert {"optimizer.m", "optimizer.v", "optimizer.step", "state.codes"} <= tensors.keys()
+    assert {"optimizer.0.m", "optimizer.9.v", "optimizer.0.step", "state.codes"} <= tensors.keys()
+    assert tensors["optimizer.group.lr"].tolist() == [1e-3]
 
 
 def refused(path, match=None):
@@ -194,17 +195,23 @@ def test_a_forged_good_file_loads(scratch):
     ("name", "change", "message"),
     [
         ("model.fc1.bias", None, r"model\.fc1\.bias: missing"),
-        ("optimizer.v", None, r"optimizer\.v: missing"),
+        ("optimizer.3.v", None, r"optimizer: state: 3\.v: missing"),
+        ("optimizer.group.eps", None, r"optimizer: state: group\.eps: missing"),
         ("model.fc9.bias", np.zeros(3, np.float32), r"fc9\.bias: the model has nothing of"),
-        ("optimizer.x", np.zeros(3, np.float32), r"optimizer\.x: the optimizer has nothing"),
+        ("optimizer.x", np.zeros(3, np.float32), r"optimizer: state: unknown names \['x'\]"),
+        ("optimizer.10.m", np.zeros(3, np.float32), r"optimizer: state: unknown names \['10\.m'\]"),
         ("model.fc1.bias", np.zeros(4, np.float32), r"fc1\.bias: expected float32 \(3,\), got"),
         ("model.fc1.bias", np.zeros(3), r"fc1\.bias: expected float32 \(3,\), got float64"),
         ("model.fc1.bias", np.zeros(3, np.int32), r"fc1\.bias: expected float32"),
         ("model.fc3.bias", np.array([0, np.nan, 0], np.float32), r"fc3\.bias holds NaN"),
         ("model.fc3.bias", np.array([0, -np.inf, 0], np.float32), r"fc3\.bias holds NaN"),
-        ("optimizer.m", "nan", r"optimizer\.m holds NaN"),
-        ("optimizer.step", np.zeros(10, np.int32), r"optimizer\.step: expected int64"),
-        ("optimizer.step", np.full(10, -1), r"optimizer: state: step: expected counts >= 0"),
+        ("optimizer.2.m", "nan", r"optimizer\.2\.m holds NaN"),
+        ("optimizer.2.m", np.zeros(3, np.float32), r"state: 2\.m: expected float32 \(2, 3\)"),
+        ("optimizer.0.step", np.zeros((), np.int32), r"state: 0\.step: expected int64"),
+        ("optimizer.0.step", np.array(-1), r"state: 0\.step: expected at least 0, got -1"),
+        ("optimizer.group.lr", np.array([-1.0]), r"optimizer: lr: expected a number"),
+        ("optimizer.group.lr", np.array([1.0, 1.0]), r"group\.lr: expected float64 \(1,\)"),
+        ("optimizer.group_sizes", np.array([9]), r"groups of \[9\] parameters"),
     ],
 )  # fmt: skip
 def test_tensors_that_do_not_fit_are_named(scratch, name, change, message):
@@ -250,8 +257,9 @@ def test_what_would_not_load_is_not_saved(tmp_path, saved, spoil):
     path = tmp_path / "a.safetensors"
     path.write_bytes(saved)
     model, adam = made()
-    (model.fc3.bias.data if spoil == "weight" else adam.v)[1] = np.nan
-    named = r"model\.fc3\.bias" if spoil == "weight" else r"optimizer\.v"
+    v = adam.state[model.fc3.bias]["v"]
+    (model.fc3.bias.data if spoil == "weight" else v)[1] = np.nan
+    named = r"model\.fc3\.bias" if spoil == "weight" else r"optimizer\.7\.v"
     with pytest.raises(CheckpointError, match=f"{named} holds NaN"):
         mv.save(path, model, adam)
     assert path.read_bytes() == saved

@@ -1,13 +1,25 @@
 // Python bindings of the kernels that work element by element or row by row. Arguments are those of
 // minivae.kernels.reference; minivae/kernels/cpu.py states them.
 #include <utility>
+#include <vector>
 
+#include "bind/array_args.h"
 #include "bind/cpu/modules.h"
-#include "bind/cpu/ranges.h"
+#include "cpu/parallel.h"
 #include "cpu/table.h"
 
 namespace minivae {
 namespace {
+
+// Elements below which a second thread costs more than it brings: a millisecond's fraction of work.
+constexpr Index kGrain = 1 << 15;
+
+// Calls run(first, last) on ranges of rows worth at least kGrain elements each.
+template <class Run>
+void over_rows(Index rows, Index columns, Run run) {
+  py::gil_scoped_release release;
+  parallel_for(rows, ceil_div(kGrain, columns > 0 ? columns : 1), run);
+}
 
 NoiseKey noise_key(const py::object& noise) {
   try {
@@ -61,7 +73,7 @@ void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
 py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, const py::object& noise) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Shape shape = shape_with("mu", mu, 2);
+    const Shape shape = matrix_shape("mu", mu);
     const T* m = input<T>("mu", mu, shape);
     const T* l = input<T>("logvar", logvar, shape);
     const NoiseArg<T> n(noise, shape);
@@ -78,7 +90,7 @@ py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, c
                                const py::object& dz, const py::object& dkl) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Shape shape = shape_with("mu", mu, 2);
+    const Shape shape = matrix_shape("mu", mu);
     const T* m = input<T>("mu", mu, shape);
     const T* l = input<T>("logvar", logvar, shape);
     const NoiseArg<T> n(noise, shape);
@@ -98,7 +110,7 @@ template <class Member>
 py::object row_loss(const py::object& logits, const py::object& target, bool with_grad, Member kernel) {
   return by_dtype("logits", logits, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Shape shape = shape_with("logits", logits, 2);
+    const Shape shape = matrix_shape("logits", logits);
     const T* l = input<T>("logits", logits, shape);
     const T* t = input<T>("target", target, shape);
     py::array_t<T> loss = output<T>({shape[0]});
@@ -124,24 +136,47 @@ py::object squared_error_with_logits(const py::object& logits, const py::object&
   return row_loss(logits, target, with_grad, [](const auto& k) { return k.squared_error_with_logits; });
 }
 
-void adam(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
-          double weight_decay, double one_minus_beta1, double beta2, double one_minus_beta2, double step_size,
-          double sqrt_correction, double eps) {
-  by_dtype("param", param, [&](auto zero) {
+// One parameter with its gradient and moments.
+template <class T>
+struct AdamArrays {
+  T* p;
+  const T* g;
+  T *m, *v;
+  Index count;
+};
+
+template <class T>
+AdamArrays<T> adam_arrays(const py::object& param, const py::object& grad, const py::object& m,
+                          const py::object& v) {
+  const Shape shape = shape_of(any_array("param", param));
+  const AdamArrays<T> a{in_place<T>("param", param, shape), input<T>("grad", grad, shape),
+                        in_place<T>("m", m, shape), in_place<T>("v", v, shape), count(shape)};
+  const std::size_t bytes = static_cast<std::size_t>(a.count) * sizeof(T);
+  require_disjoint({"param", a.p, bytes}, {{"grad", a.g, bytes}, {"m", a.m, bytes}, {"v", a.v, bytes}});
+  require_disjoint({"m", a.m, bytes}, {{"grad", a.g, bytes}, {"v", a.v, bytes}});
+  require_disjoint({"v", a.v, bytes}, {{"grad", a.g, bytes}});
+  return a;
+}
+
+// Every parameter is checked before the first one changes.
+void adam(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
+          const py::sequence& vs, double weight_decay, double one_minus_beta1, double beta2,
+          double one_minus_beta2, double step_size, double sqrt_correction, double eps) {
+  const py::tuple p(params), g(grads), m(ms), v(vs);  // what they hold now stays until the end
+  if (g.size() != p.size() || m.size() != p.size() || v.size() != p.size()) {
+    throw py::value_error("params, grads, ms and vs must be of one length");
+  }
+  if (p.empty()) return;
+  by_dtype("param", p[0], [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape{any_array("param", param).size()};
-    T* p = in_place<T>("param", param, shape);
-    const T* g = input<T>("grad", grad, shape);
-    T* m1 = in_place<T>("m", m, shape);
-    T* m2 = in_place<T>("v", v, shape);
-    const std::size_t bytes = static_cast<std::size_t>(shape[0]) * sizeof(T);
-    require_disjoint({"param", p, bytes}, {{"grad", g, bytes}, {"m", m1, bytes}, {"v", m2, bytes}});
-    require_disjoint({"m", m1, bytes}, {{"grad", g, bytes}, {"v", m2, bytes}});
-    require_disjoint({"v", m2, bytes}, {{"grad", g, bytes}});
+    std::vector<AdamArrays<T>> all;
+    for (std::size_t i = 0; i < p.size(); ++i) all.push_back(adam_arrays<T>(p[i], g[i], m[i], v[i]));
     const AdamFactors<T> factors{T(weight_decay), T(one_minus_beta1), T(beta2), T(one_minus_beta2),
                                  T(step_size),    T(sqrt_correction), T(eps)};
-    over_rows(shape[0], 1,
-              [&](Index begin, Index end) { kernels<T>().adam(p, g, m1, m2, factors, begin, end); });
+    for (const AdamArrays<T>& a : all) {
+      over_rows(a.count, 1,
+                [&](Index begin, Index end) { kernels<T>().adam(a.p, a.g, a.m, a.v, factors, begin, end); });
+    }
   });
 }
 

@@ -8,25 +8,32 @@
 namespace minivae {
 namespace {
 
-void adam_step(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
-               Index step, const py::object& lr, double beta1, double beta2, double eps, double weight_decay,
-               const py::object& counter, std::uintptr_t stream) {
-  by_device_dtype("param", param, [&](auto zero) {
+void adam_step(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
+               const py::sequence& vs, Index step, const py::object& lr, double beta1, double beta2,
+               double eps, double weight_decay, const py::object& counter, std::uintptr_t stream) {
+  const std::size_t size = params.size();
+  if (grads.size() != size || ms.size() != size || vs.size() != size) {
+    throw py::value_error("params, grads, ms and vs must be of one length");
+  }
+  if (size == 0) return;
+  by_device_dtype("param", params[0], [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = device_shape("param", param, 1);
     DeviceArgs args;
-    const T* gradient = args.input<T>("grad", grad, shape);
     const Scalar rate = scalar_arg(args, "lr", lr);
     const Count t = count_arg(args, "counter", step, counter);
-    T* p = args.output<T>("param", param, shape);
-    T* first = args.output<T>("m", m, shape);
-    T* second = args.output<T>("v", v, shape);
-    adam(p, gradient, first, second, t, rate, {beta1, beta2, eps, weight_decay}, shape[0], stream_of(stream));
+    std::vector<AdamArrays<T>> all;
+    for (std::size_t i = 0; i < size; ++i) {
+      const Shape shape = device_array("param", params[i]).shape;
+      const T* gradient = args.input<T>("grad", grads[i], shape);
+      all.push_back({args.output<T>("param", params[i], shape), gradient, args.output<T>("m", ms[i], shape),
+                     args.output<T>("v", vs[i], shape), count(shape)});
+    }
+    adam(all, t, rate, {beta1, beta2, eps, weight_decay}, stream_of(stream));
   });
 }
 
 void advance_counters(const py::object& counters, std::uintptr_t stream) {
-  const Shape shape = device_shape("counters", counters, 1);
+  const Shape shape = shape_with("counters", counters, 1);
   DeviceArgs args;
   advance(args.output<std::uint64_t>("counters", counters, shape), shape[0], stream_of(stream));
 }
@@ -52,7 +59,7 @@ void gather(const py::object& images, const py::object& index, const py::object&
       throw py::value_error("out must have the shape of images but for the first axis, got " +
                             to_text(result) + " for images " + to_text(in));
     }
-    const Shape places = device_shape("index", index, 1);
+    const Shape places = shape_with("index", index, 1);
     if (batch.is_none() && places[0] != result[0]) {
       throw py::value_error("index must have one element for each of the " + std::to_string(result[0]) +
                             " rows of out, got shape " + to_text(places));
@@ -71,7 +78,7 @@ void gather(const py::object& images, const py::object& index, const py::object&
 
 void order_of_epoch(const py::object& noise, const py::object& order, const py::object& scratch,
                     std::uintptr_t stream) {
-  const Shape shape = device_shape("order", order, 1);
+  const Shape shape = shape_with("order", order, 1);
   if (shape[0] >> 32) {
     throw py::value_error("order must have fewer than 2^32 elements, got shape " + to_text(shape));
   }

@@ -13,6 +13,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 #define threadIdx (::minivae::emulated::self().thread)
 #define blockIdx (::minivae::emulated::self().block_index)

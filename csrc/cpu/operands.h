@@ -1,6 +1,7 @@
-// What a matrix product takes, on the CPU and on a GPU.
+// What the matrix and image kernels take: plain descriptions, shared by every instruction set.
 #pragma once
 
+#include "common/conv_shape.h"
 #include "common/host_device.h"
 
 namespace minivae {

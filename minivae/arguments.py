@@ -1,0 +1,51 @@
+"""Checks of arguments that several parts share: expected X, got Y, with the argument's name.
+
+Whole numbers are whatever ``operator.index`` takes, numbers whatever ``float`` takes, so NumPy's
+serve as well as Python's; texts do not, nor do booleans as whole numbers.
+"""
+
+import math
+import operator
+from typing import Any
+
+
+def whole(name: str, value: Any, least: int | None = None) -> int:
+    """``value`` as an int of at least ``least``.
+
+    Raises:
+        TypeError: it is no whole number. ValueError: it is too small.
+
+    >>> import numpy as np
+    >>> whole("size", np.int64(3), least=1)
+    3
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name}: expected at least {least}, got {number}")
+    return number
+
+
+def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> float:
+    """``value`` as a float in [least, below), which leaves out NaN.
+
+    Raises:
+        TypeError: it is no number. ValueError: it is outside.
+
+    >>> real("lr", 1)
+    1.0
+    """
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if not least <= number < below:
+        bound = f"in [{least:g}, {below:g})" if below < math.inf else f"finite and >= {least:g}"
+        raise ValueError(f"{name}: expected a number {bound}, got {number}")
+    return number

@@ -1,0 +1,82 @@
+"""Adam: steps of the size of the learning rate, scaled by moments of the gradient."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import kernels
+from ..arguments import real
+from ..backend import device_of
+from ..tensor import Tensor
+from .optimizer import Optimizer, working
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1), as PyTorch's.
+
+    With g the gradient plus ``weight_decay * p`` (an L2 term, not decoupled) and t the step:
+
+        m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+        p -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    with (beta1, beta2) = ``betas``. Parameters without a gradient keep their value, moments and
+    step, as in PyTorch. For arguments and errors see also ``Optimizer``.
+
+    The first step moves an element by lr |g| / (|g| + eps): by lr, unless its gradient is as
+    small as eps or 0.
+
+    >>> p = Tensor([3.0], requires_grad=True)
+    >>> adam = Adam([p], lr=0.1)
+    >>> (p * p).sum().backward()
+    >>> adam.step()
+    >>> p.data.round(6)
+    array([2.9])
+    """
+
+    remembered = ("step", "m", "v")
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ):
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @staticmethod
+    def checked(options: dict) -> dict:
+        """See ``Optimizer.checked``."""
+        betas = tuple(options["betas"])
+        if len(betas) != 2:
+            raise ValueError(f"betas: expected two numbers, got {betas}")
+        return {
+            "lr": real("lr", options["lr"]),
+            "betas": tuple(real("betas", b, below=1) for b in betas),
+            "eps": real("eps", options["eps"]),
+            "weight_decay": real("weight_decay", options["weight_decay"]),
+        }
+
+    def update_group(self, group: dict, params: list[Tensor]) -> None:
+        """See ``Optimizer.update_group``: one kernel call for all that are in step."""
+        in_step: dict[tuple, list[Tensor]] = {}
+        for p in params:
+            kind = self.state_of(p)["step"], p.dtype, device_of(p.data)
+            in_step.setdefault(kind, []).append(p)
+        for (count, *_), same in in_step.items():
+            self.update(group, same, count + 1, group["lr"])
+            for p in same:
+                self.state[p]["step"] = count + 1
+
+    def update(self, group: dict, params: list[Tensor], step: Any, lr: Any) -> None:
+        """Run the kernel on parameters of one dtype and device; ``step`` and ``lr`` as it takes."""
+        arrays, grads = [working(p.data) for p in params], [working(p.grad) for p in params]
+        ms, vs = ([self.state[p][name] for p in params] for name in "mv")
+        kernels.get("adam", *arrays, *grads)(
+            arrays, grads, ms, vs, step, lr, *group["betas"], group["eps"], group["weight_decay"]
+        )
+        for p, array in zip(params, arrays, strict=True):
+            if array is not p.data:
+                p.data[...] = array

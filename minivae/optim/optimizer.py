@@ -1,0 +1,247 @@
+"""What optimisers share: groups of parameters, and what is remembered of each parameter.
+
+An optimiser holds the parameters themselves and, for each, moments and a count of updates. Whatever
+``p.data`` and ``p.grad`` are when ``step`` is called counts; nothing else of them is kept, so
+parameters may be copied, tied, frozen or given to a second optimiser.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..arguments import real
+from ..backend import array_module, device_of, to_numpy
+from ..tensor import Tensor
+
+
+class Optimizer:
+    """What SGD and Adam share: groups of parameters, and saving what is remembered of each.
+
+    Args:
+        params: tensors; or dicts ``{"params": tensors, option: value, ...}``, each a group with
+            options of its own.
+        options: of the groups that do not name them.
+
+    Attributes:
+        param_groups: a dict for each group, its parameters and its options. A changed option
+            counts from the next step on.
+        state: dict from parameter to what is remembered of it, nothing before its first update.
+
+    Raises:
+        ValueError: no parameters, one that is no leaf or is in two groups, an unknown option, or
+            an option out of range. TypeError: something that is no tensor or no number.
+    """
+
+    remembered: tuple[str, ...] = ()  # names of what a parameter's state holds
+
+    def __init__(self, params: Iterable, options: Mapping[str, Any]):
+        if isinstance(params, Tensor):
+            raise TypeError("params: expected several tensors, got one; put it into a list")
+        self.defaults = self.checked(dict(options))
+        self.param_groups: list[dict] = []
+        self.state: dict[Tensor, dict] = {}
+        groups = list(params)
+        if not groups:
+            raise ValueError("params: expected at least one parameter, got none")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    @staticmethod
+    def checked(options: dict) -> dict:
+        """A group's options as plain numbers; TypeError or ValueError names one that is not."""
+        raise NotImplementedError
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with options of their own, such as a layer that is no longer frozen."""
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"params: expected dicts with the key 'params', got {group!r}")
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"params: expected tensors, got {type(p).__name__}")
+            if p.creator is not None or p.dtype.kind != "f":
+                raise ValueError(f"params: expected leaves of a floating dtype, got {p!r}")
+        params = list(dict.fromkeys(params))
+        if not set(params).isdisjoint(self._params()):
+            raise ValueError("params: a parameter is in more than one group")
+        options = {name: value for name, value in group.items() if name != "params"}
+        if unknown := sorted(options.keys() - self.defaults.keys()):
+            raise ValueError(f"params: unknown options {unknown}; known {sorted(self.defaults)}")
+        self.param_groups.append({"params": params, **self.checked(self.defaults | options)})
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all groups; setting it sets each one's."""
+        rates = {group["lr"] for group in self.param_groups}
+        if len(rates) > 1:
+            raise ValueError(f"lr: the groups have {sorted(rates)}; see param_groups")
+        return rates.pop()
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        rate = real("lr", rate)
+        for group in self.param_groups:
+            group["lr"] = rate
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every gradient to None, or to zeros."""
+        for p in self._params():
+            if set_to_none or p.grad is None:
+                p.grad = None
+            else:
+                p.grad = array_module(p.grad).zeros_like(p.grad)
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient.
+
+        Raises:
+            ValueError, TypeError: an array does not fit its gradient, or what is remembered of it,
+                in shape, dtype or device. No parameter was changed.
+        """
+        moving = [
+            (group, [p for p in group["params"] if p.grad is not None])
+            for group in self.param_groups
+        ]
+        for _, params in moving:
+            for p in params:
+                self._require_fit(p)
+        for group, params in moving:
+            self.update_group(group, params)
+
+    def update_group(self, group: dict, params: list[Tensor]) -> None:
+        """Update parameters of one group, each of which has a gradient that fits."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything but the parameters themselves, as NumPy copies.
+
+        ``group_sizes`` counts the parameters of each group, ``group.<option>`` has one value per
+        group, ``<i>.<name>`` is what is remembered of parameter i, counted through all groups.
+        """
+        groups = self.param_groups
+        state = {"group_sizes": np.array([len(group["params"]) for group in groups], np.int64)}
+        for option in self.defaults:
+            state[f"group.{option}"] = np.array([group[option] for group in groups])
+        for i, p in enumerate(self._params()):
+            for name, value in self.state.get(p, {}).items():
+                state[f"{i}.{name}"] = np.array(to_numpy(value))
+        return state
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over a ``state_dict``, options included.
+
+        Raises:
+            ValueError: it is of other groups, parameters or optimisers; nothing was changed.
+        """
+        state = self._of_this_version({name: np.asarray(a) for name, a in state.items()})
+        own = self.state_dict()
+        options = {name: state.get(name) for name in own if name.startswith("group")}
+        for name, a in options.items():
+            _require_like(name, a, own[name])
+        if options["group_sizes"].tolist() != own["group_sizes"].tolist():
+            raise ValueError(
+                f"state: groups of {options['group_sizes'].tolist()} parameters, "
+                f"expected {own['group_sizes'].tolist()}"
+            )
+        groups = [
+            self.checked({o: options[f"group.{o}"][k].tolist() for o in self.defaults})
+            for k in range(len(self.param_groups))
+        ]
+        unknown, remembered = state.keys() - options.keys(), {}
+        for i, p in enumerate(self._params()):
+            names = {name: f"{i}.{name}" for name in self.remembered}
+            if unknown.isdisjoint(names.values()):
+                continue
+            values = {name: state.get(full) for name, full in names.items()}
+            for name, like in self.fresh_state(p).items():
+                _require_like(names[name], values[name], like)
+            if values.get("step", 0) < 0:
+                raise ValueError(f"state: {i}.step: expected at least 0, got {values['step']}")
+            unknown -= set(names.values())
+            remembered[p] = values
+        if unknown:
+            raise ValueError(f"state: unknown names {sorted(unknown)}")
+        for group, loaded in zip(self.param_groups, groups, strict=True):
+            group.update(loaded)
+        self.state = {
+            p: {
+                name: int(a) if name == "step" else array_module(p.data).array(a)
+                for name, a in values.items()
+            }
+            for p, values in remembered.items()
+        }
+
+    def state_of(self, p: Tensor) -> dict:
+        """What is remembered of a parameter, made where there is nothing yet."""
+        if p not in self.state:
+            self.state[p] = self.fresh_state(p)
+        return self.state[p]
+
+    def fresh_state(self, p: Tensor) -> dict:
+        """What is remembered of a parameter before its first update."""
+        zeros = array_module(p.data).zeros
+        return {
+            name: 0 if name == "step" else zeros(p.shape, working_dtype(p.dtype))
+            for name in self.remembered
+        }
+
+    def _of_this_version(self, state):
+        """A state as version 0.1 wrote it, without groups and with flat moments, as one of now."""
+        if state.keys() != (set(self.remembered) if "step" in self.remembered else set()):
+            return state
+        converted = {name: a for name, a in self.state_dict().items() if name.startswith("group")}
+        params = self._params()
+        ends = np.cumsum([p.size for p in params])
+        for name, a in state.items():
+            size = len(params) if name == "step" else ends[-1]
+            if a.shape != (size,):
+                raise ValueError(f"state: {name}: expected shape ({size},), got {a.shape}")
+            parts = a if name == "step" else np.split(a, ends[:-1])
+            for i, (p, part) in enumerate(zip(params, parts, strict=True)):
+                converted[f"{i}.{name}"] = part if name == "step" else part.reshape(p.shape)
+        return converted
+
+    def _params(self):
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def _require_fit(self, p):
+        """The gradient and what is remembered are of the array's shape, dtype and device."""
+        shape, place, dtype = p.shape, device_of(p.data), p.dtype
+        for name, a in (("gradient", p.grad), *self.state.get(p, {}).items()):
+            if name == "step":
+                continue
+            if not (a.shape == shape and a.dtype == dtype and device_of(a) == place):
+                raise (TypeError if a.shape == shape else ValueError)(
+                    f"step(): expected a {name} of {dtype} {shape} on {place}, got {a.dtype} "
+                    f"{a.shape} on {device_of(a)}; was the parameter's array exchanged? "
+                    "After .to() build the optimiser anew"
+                )
+            dtype = working_dtype(p.dtype)  # of all that is remembered
+
+
+def _require_like(name, a, like):
+    """ValueError unless ``a`` is an array of the shape and dtype of ``like``."""
+    like = np.asarray(to_numpy(like)) if not isinstance(like, int) else np.int64(like)
+    if a is None:
+        raise ValueError(f"state: {name}: missing")
+    if a.shape != like.shape or a.dtype != like.dtype:
+        raise ValueError(
+            f"state: {name}: expected {like.dtype} {like.shape}, got {a.dtype} {a.shape}"
+        )
+
+
+@functools.cache
+def working_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype in which parameters of ``dtype`` are updated: their own, float32 for float16."""
+    return np.result_type(dtype, np.float32)
+
+
+def working(array: Any) -> Any:
+    """The array itself where a kernel can change it as it is, else a copy in C order."""
+    dtype = working_dtype(array.dtype)
+    return array_module(array).asarray(array, dtype=dtype, order="C")

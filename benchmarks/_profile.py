@@ -52,7 +52,7 @@ def shapes(arrays):
 
 
 def profile(work, steps=None):
-    """A Markdown table of milliseconds a step for each operation on each set of shapes."""
+    """A Markdown table of milliseconds per step for each operation on each set of shapes."""
     from minivae.optim import Optimizer
     from minivae.tensor import Function
 
@@ -99,5 +99,5 @@ def profile(work, steps=None):
     lines.append(["all else", "", f"{1e3 * rest / steps:.3f}", "", f"{rest / total:.1%}"])
     header = ["operation", "calls", "forward, ms", "backward or update, ms", "share"]
     images = "x".join(map(str, work.image_shape))
-    title = f"{work.model}, batch {work.batch} of {images}: {1e3 * total / steps:.2f} ms a step"
+    title = f"{work.model}, batch {work.batch} of {images}: {1e3 * total / steps:.2f} ms per step"
     return f"{title}\n\n{markdown_table(header, lines)}"

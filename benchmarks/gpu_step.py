@@ -144,7 +144,7 @@ def torch_step(work, kind, tf32):
 
 
 def measure(contender, name, tf32):
-    """Child process: microseconds a step, the first loss and the seconds of start-up."""
+    """Child process: microseconds per step, the first loss and the seconds of start-up."""
     start = time.perf_counter()
     work = WORKLOADS[name]
     if contender.startswith("minivae"):

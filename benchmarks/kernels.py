@@ -264,7 +264,7 @@ def table(record):
 
 
 def plot(record, path):
-    """The roofline: arithmetic achieved against operations a byte, under the copy's slope."""
+    """The roofline: arithmetic achieved against operations per byte, under the copy's slope."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -282,7 +282,8 @@ def plot(record, path):
     x = np.geomspace(0.1, max(r["operations"] / r["bytes"] for r in cold) * 2, 50)
     axes.plot(x, x * record["copy_gb_s"], "k-", lw=1, label="measured copy")
     axes.set(
-        xscale="log", yscale="log", xlabel="operations a byte", ylabel="10^9 operations a second",
+        xscale="log", yscale="log", xlabel="operations per byte",
+        ylabel="10^9 operations per second",
         title=f"Kernels on {record['environment'].get('name', record['environment']['cpu'])}",
     )  # fmt: skip
     axes.legend(fontsize="small")

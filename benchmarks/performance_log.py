@@ -28,7 +28,7 @@ LOG = ROOT / "benchmarks" / "results" / "performance_log.json"
 
 
 def measure(name):
-    """Child process: least milliseconds of a step, page faults a step, peak memory."""
+    """Child process: least milliseconds of a step, page faults per step, peak memory."""
     from minivae import kernels
 
     kernels.set_threads(1)

@@ -40,7 +40,7 @@ def workload(sweep, size):
 
 
 def measure(contender, sweep, size, threads):
-    """Child process: milliseconds a step, and MiB above an idle process."""
+    """Child process: milliseconds per step, and MiB above an idle process."""
     import minivae as mv
 
     mv.kernels.set_threads(threads)
@@ -98,7 +98,7 @@ def plot(record, path):
                 ticks.set_minor_formatter(NullFormatter())
             axis.tick_params(axis="x", which="minor", bottom=False)
             axis.grid(alpha=0.25)
-    axes[0, 0].set_ylabel("ms a step")
+    axes[0, 0].set_ylabel("ms per step")
     axes[1, 0].set_ylabel("peak MiB above an idle process")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.savefig(path, dpi=110)

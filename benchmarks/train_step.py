@@ -86,7 +86,7 @@ def table(record):
 
 
 def plot(record, path):
-    """Bars of milliseconds a step; one beyond four times minivae's is cut and says its length."""
+    """Bars of milliseconds per step; one beyond four times minivae's is cut and says its length."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -113,7 +113,7 @@ def plot(record, path):
         axis.invert_yaxis()
         axis.set_xlim(0, end)
         axis.set_title(f"{WORKLOADS[name].model}, batch {WORKLOADS[name].batch}", fontsize=10)
-        axis.set_xlabel("ms a step")
+        axis.set_xlabel("ms per step")
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
 

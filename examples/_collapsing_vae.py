@@ -16,7 +16,7 @@ class Setting(NamedTuple):
 
     beta: float = 1.0
     warm_up: float = 0.0
-    free: float = 0.0  # lambda, nats a latent
+    free: float = 0.0  # lambda, nats per latent
     sees_pixels: bool = False
 
 

@@ -1,4 +1,4 @@
-// Row log-mean-exp: the importance-weighted bound of K samples an image, and its gradient.
+// Row log-mean-exp: the importance-weighted bound of K samples per image, and its gradient.
 //
 // Idea: a warp per row. The largest weight and the sum go from lane to lane by shuffles, so a row is
 // read twice (the second time from a cache, since a warp's row is small) and nothing passes through

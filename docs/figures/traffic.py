@@ -6,8 +6,8 @@ import minivae as mv
 from minivae import functional as F
 
 N, D = 128, 20
-BANDWIDTH = 4.8e12  # bytes a second, H200 datasheet
-FLOPS = 67e12  # float32 operations a second outside the tensor cores, H200 datasheet
+BANDWIDTH = 4.8e12  # bytes per second, H200 datasheet
+FLOPS = 67e12  # float32 operations per second outside the tensor cores, H200 datasheet
 LAUNCH = 3e-6  # seconds; a kernel launch costs a few microseconds
 
 

@@ -1,6 +1,6 @@
 """Losses: negative log-likelihoods in nats, and squared error.
 
-Reductions: "none" keeps one value an element, "sum" adds all, "mean" divides by their number.
+Reductions: "none" keeps one value per element, "sum" adds all, "mean" divides by their number.
 
 Derivations: docs/losses.md; of the sum of two of them, docs/elbo.md.
 """

@@ -125,7 +125,7 @@ def _require_plausible(path, architecture):
     """CheckpointError when the sizes ask for weights that the file is too small to hold.
 
     The model is built before its weights are compared with the file's; a few bytes must not make
-    it gigabytes. The two largest sizes meet in one weight, of four bytes an element, and each
+    it gigabytes. The two largest sizes meet in one weight, of four bytes per element, and each
     size has weights of its own, whose names and shapes take room too.
     """
     sizes, stack = [1, 1], [*architecture.values()]

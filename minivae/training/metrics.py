@@ -1,4 +1,4 @@
-"""metrics.csv: one row an epoch, always whole rows.
+"""metrics.csv: one row per epoch, always whole rows.
 
 Losses are in nats per image. The table is written anew after every epoch from the rows that the
 checkpoint holds too; only the times are in the table alone, because a checkpoint may not depend

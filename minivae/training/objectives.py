@@ -45,7 +45,7 @@ def free_bits(model, x, noise, beta=1.0, *, nats):
     _require_one_layer(model)
     x = _images(model, x)
     mu, logvar = model.encode(x)
-    # One row a latent, so that their KLs stay apart; element i of the noise is that of ``elbo``.
+    # One row per latent, so that their KLs stay apart; element i of the noise is that of ``elbo``.
     rows, noise = (mu.size, 1), drawn(noise)
     noise = noise if isinstance(noise, Noise) else noise.reshape(rows)
     z, kl = F.reparameterize_kl(F.reshape(mu, rows), F.reshape(logvar, rows), noise)

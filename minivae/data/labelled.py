@@ -24,7 +24,7 @@ class LabelledBatches(Batches):
         self.batches, self.labels = batches, one_hot(labels, classes)
 
     def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
-        """The images ``rows`` as float32 (B, pixels + classes)."""
+        """The images ``rows`` of ``epoch`` as float32 (B, pixels + classes)."""
         x = self.batches.batch(rows, epoch, number)
         return np.concatenate([x.reshape(len(x), -1), self.labels[rows]], axis=1)
 

@@ -147,6 +147,22 @@ def test_a_formula_leads_to_its_test(page):
     assert "```math" not in text or re.search(r"\]\(\.\./tests/(\w+/test_|op_specs\.py)", text)
 
 
+def test_the_tree_of_the_readme_is_there():
+    """Every folder that the README's six lines name."""
+    (block,) = re.findall(
+        r"^```\n(minivae/ .*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    lines = block.splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        top, *rest = line.split()
+        named = [
+            ROOT / top,
+            *(ROOT / top / w.strip(",;()") for w in rest if w.strip(",;").endswith("/")),
+        ]
+        assert [p for p in named if not p.is_dir()] == []
+
+
 def test_status_names_every_cuda_source():
     """The list of what has not run on a GPU is complete."""
     text = (DOCS / "status.md").read_text("utf-8").partition("## Not run on a GPU")[2]
@@ -210,13 +226,14 @@ def test_no_number_is_left_over():
 # Of the size of rounding errors, which differ between machines in their leading digit.
 ROUNDING = {"differences.forward_error", "differences.central_error", "differences.single_error",
             "differences.chosen_error", "differences.linear_narrow"}  # fmt: skip
+TRAINED = ("autoencoders", "depth", "portraits")  # topics that train networks
 STEPS = {"differences.forward_step", "differences.central_step", "differences.single_step"}
 
 
 @pytest.mark.parametrize(
     "topic",
     [
-        pytest.param(topic, marks=pytest.mark.slow) if topic == "autoencoders" else topic
+        pytest.param(topic, marks=pytest.mark.slow) if topic in TRAINED else topic
         for topic in make.TOPICS
     ],
 )

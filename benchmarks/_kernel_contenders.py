@@ -16,7 +16,7 @@ from minivae.backend import device_module, to_device, to_numpy
 
 
 class Variant:
-    """A variant of the registry, perhaps at one rung of its ladders."""
+    """A variant of the registry, perhaps in one of its versions."""
 
     draws = True
 

@@ -207,8 +207,8 @@ def train_epochs(epochs, data, batch=128, test_batch=2000):
     train, test = (
         ResidentBatches(PixelBatches(images, size, seed=0, train=shuffled))
         for images, size, shuffled in (
-            (digits.train_images, batch, True),
-            (digits.test_images, test_batch, False),
+            (digits.train.images, batch, True),
+            (digits.test.images, test_batch, False),
         )
     )
 

@@ -39,16 +39,16 @@ def run_minivae(data, epochs):
 
     start = time.perf_counter()
     for epoch in range(epochs):
-        order = np.random.default_rng(epoch).permutation(len(digits.train_images))
-        for x in batches(digits.train_images, order):
+        order = np.random.default_rng(epoch).permutation(len(digits.train.images))
+        for x in batches(digits.train.images, order):
             adam.zero_grad()
             model.elbo(x, stream).loss.backward()
             adam.step()
         total = 0.0
         with mv.no_grad():
-            for x in batches(digits.test_images, np.arange(len(digits.test_images))):
+            for x in batches(digits.test.images, np.arange(len(digits.test.images))):
                 total += model.elbo(x, stream).loss.item() * len(x)
-    return time.perf_counter() - start, total / len(digits.test_images), digits.name
+    return time.perf_counter() - start, total / len(digits.test.images), digits.name
 
 
 def run_torch(data, epochs):
@@ -59,7 +59,7 @@ def run_torch(data, epochs):
     import minivae as mv
 
     digits = mv.data.mnist.load(data)
-    train, test = (torch.tensor(a) for a in (digits.train_images, digits.test_images))
+    train, test = (torch.tensor(a) for a in (digits.train.images, digits.test.images))
     torch.manual_seed(0)
     model = torch_models.MLPVAE()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)

@@ -44,12 +44,12 @@ def obedience(run, drawn, epochs=2):
     and how often it is right on the test images: shares.
     """
     digits = run.digits
-    judge = classify.fit_digit_classifier(digits.train_images, digits.train_labels, epochs)
+    judge = classify.fit_digit_classifier(digits.train.images, digits.train.labels["digit"], epochs)
     asked = np.arange(drawn) % 10
     pictures = run.model.draw(asked, Noise(run.seed, SAMPLING)).numpy().reshape(-1, 1, 28, 28)
-    real = PixelBatches(digits.test_images, 100, train=False).epoch(0)
+    real = PixelBatches(digits.test.images, 100, train=False).epoch(0)
     seen = np.concatenate([judge.predict(x) for x in real])
     return {
         "drawn as asked": float((judge.predict(pictures) == asked).mean()),
-        "accuracy of the classifier": float((seen == digits.test_labels).mean()),
+        "accuracy of the classifier": float((seen == digits.test.labels["digit"]).mean()),
     }

@@ -66,9 +66,9 @@ def main(argv=None):
     """Train, measure and draw; numbers.json has all that is printed."""
     args = options(__doc__, "ae_vs_vae", argv)
     digits, rng = mnist.load(args.data), np.random.default_rng(args.seed)
-    batches = PixelBatches(digits.train_images[: 2000 if args.short else None], 128, seed=args.seed)
+    batches = PixelBatches(digits.train.images[: 2000 if args.short else None], 128, seed=args.seed)
     x = batches.images.reshape(len(batches.images), -1)[:10_000] / np.float32(255)
-    test = digits.test_images.reshape(-1, 784)[:1000] / np.float32(255)
+    test = digits.test.images.reshape(-1, 784)[:1000] / np.float32(255)
     widths, epochs = ((784, 100, D), 3) if args.short else ((784, 1000, 500, 250, D), 4)
     pca = PCA(x)
     ae = train(models.AutoEncoder(widths, args.seed), batches, epochs, args.seed)

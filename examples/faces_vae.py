@@ -20,16 +20,18 @@ from minivae.cli.options import (
     resume,
     whole_number,
 )
-from minivae.data import PixelBatches, load_faces
+from minivae.data import PixelBatches, load_faces, split_faces
+from minivae.data.dataset import difference
 from minivae.data.synthetic import faces as synthetic_faces
+from minivae.evaluation import face_edits
 from minivae.explore import explorer_page
 from minivae.models.face_vae import UPSAMPLINGS
 from minivae.noise import EVALUATION, SAMPLING
 from minivae.training import checkpoint
-from minivae.training.loaded_run import FACE_LABELS, Part, Subject
+from minivae.training.loaded_run import Subject
 from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import BACKUP, CHECKPOINT, Trainer
-from minivae.viz import face_edits, latent
+from minivae.viz import latent
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
 RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them
@@ -102,10 +104,8 @@ def main(argv=None):
         face_edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
     )
     faces = faces.with_attributes(guessed)
-    person = next((name for name in ("identity", "subject") if name in faces.groups), None)
-    train_faces, test_faces = (
-        part.take(slice(args.limit)) for part in faces.split(by=person, seed=args.seed)
-    )
+    split = split_faces(faces, args.seed, args.limit)
+    train_faces, test_faces = split.train, split.test
     train = PixelBatches(train_faces.images, args.batch_size, seed=args.seed)
     test = PixelBatches(test_faces.images, args.batch_size, train=False)
     model = models.FaceVAE(
@@ -118,7 +118,11 @@ def main(argv=None):
 
     with OutputFolder(args.out) as out:
         if args.checkpoint:
-            mv.load(args.checkpoint, model)
+            recorded = mv.load(args.checkpoint, model).get("config", {})
+            if "data" not in recorded or difference(recorded, split.record()):
+                print(f"{args.checkpoint}: these are not known to be the images and the split of "
+                      "its run: faces held out here may be among those it was trained on",
+                      file=sys.stderr)  # fmt: skip
             rows, timing = [], {"seconds": None, "images_per_second": None}
             config = {"seed": args.seed, "architecture": {"name": "FaceVAE", **model.config()}}
         else:
@@ -129,7 +133,7 @@ def main(argv=None):
                 epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
                 config={
                     **{name: vars(args)[name] for name in RECORDED},
-                    "data": faces.name, "faces": train.count,
+                    **split.record(),
                 },
                 replaces=["summary.json", "explorer.html", *(f"{n}.png" for n in PICTURES)],
             )  # fmt: skip
@@ -152,14 +156,9 @@ def main(argv=None):
         }, indent=2) + "\n")  # fmt: skip
         if not args.no_plots:
             draw(model, train_faces, test_faces, rows, args, out)
-            parts = (
-                Part(part.images, {
-                    name: part.attributes[name].astype(np.int64)
-                    for name in FACE_LABELS if name in part.attributes
-                })
-                for part in (train_faces, test_faces)
-            )  # fmt: skip
-            subject = Subject(model, faces.name, *parts, "none", None, public=bool(faces.recipe))
+            subject = Subject(
+                model, split.name, split.train, split.test, "none", None, public=split.public
+            )
             out.write("explorer.html", explorer_page(subject, config, rows))
     print(f"results in {out.path}")
 

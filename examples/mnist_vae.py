@@ -3,7 +3,6 @@
 import json
 import sys
 from functools import partial
-from hashlib import sha256
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from minivae.evaluation import posteriors
 from minivae.explore import explorer_page
 from minivae.noise import SAMPLING
 from minivae.training import objectives
-from minivae.training.loaded_run import Part, Subject
+from minivae.training.loaded_run import Subject
 from minivae.training.output_folder import OutputFolder
 from minivae.training.trainer import EagerStep, Trainer
 from minivae.viz import latent
@@ -69,14 +68,10 @@ def parser():
 def main(argv=None):
     """Train, then write summary.json, the pictures and the page that explores the run."""
     args = parse(parser(), argv)
-    digits = mnist.load(args.data)
-    images = {"train": digits.train_images[: args.limit], "test": digits.test_images[: args.limit]}
-    digest = sha256(images["train"].tobytes() + images["test"].tobytes())
-    train, test = (
-        PixelBatches(images[part], args.batch_size, seed=args.seed, binarize=args.binarize,
-                     train=part == "train")
-        for part in ("train", "test")
-    )  # fmt: skip
+    digits = mnist.load(args.data).limited(args.limit)
+    options = {"batch_size": args.batch_size, "seed": args.seed, "binarize": args.binarize}
+    train = PixelBatches(digits.train.images, **options)
+    test = PixelBatches(digits.test.images, **options, train=False)
     latent_dim = args.latent_dim or LATENT_DIM[args.model]
     model = MODELS[args.model](latent_dim=latent_dim, seed=args.seed).to(args.device)
     adam = optim.Adam(model.parameters(), lr=args.lr)
@@ -92,7 +87,7 @@ def main(argv=None):
             config={
                 **{name: vars(args)[name] for name in OPTIONS},
                 "latent_dim": latent_dim, "device": args.device, "limit": args.limit,
-                "data": digits.name, "pixels": digest.hexdigest(),
+                **digits.record(),
             },
             replaces=["summary.json", "explorer.html", *(f"{name}.png" for name in PICTURES)],
         )  # fmt: skip
@@ -108,12 +103,10 @@ def main(argv=None):
         }, indent=2) + "\n")  # fmt: skip
         if not args.no_plots:
             draw(model, test, digits, rows, args, out)
-            parts = (
-                Part(images[part], {"digit": getattr(digits, f"{part}_labels")[: args.limit]})
-                for part in ("train", "test")
-            )
             pixels = args.binarize, args.binarize
-            subject = Subject(model, digits.name, *parts, *pixels, public=digits.name != "idx")
+            subject = Subject(
+                model, digits.name, digits.train, digits.test, *pixels, public=digits.public
+            )
             out.write("explorer.html", explorer_page(subject, trainer.config, rows))
     print(f"results in {out.path}")
 
@@ -127,7 +120,8 @@ def draw(model, test, digits, rows, args, out):
     about += f"beta {args.beta:g}, epoch {len(rows)}"
     x = to_device(test.images[:20].astype(np.float32) / 255, args.device)  # as the model sees them
     noise = mv.Noise(args.seed, SAMPLING)
-    one_each = np.unique(digits.test_labels[: len(x)], return_index=True)[1]  # of every class
+    labels = digits.test.labels["digit"]
+    one_each = np.unique(labels[: len(x)], return_index=True)[1]  # of every class
     half = (len(one_each) + 1) // 2  # 0 to 5, 1 to 6, ...
     walks = np.stack([
         model.interpolate(x[a], x[b], steps=11).numpy()
@@ -153,7 +147,6 @@ def draw(model, test, digits, rows, args, out):
             model.pixels(grid).numpy(), np.linspace(0.01, 0.99, 20), f"The latent plane{about}"
         )
         codes, _ = posteriors(model, test.epoch(0))
-        labels = digits.test_labels[: len(codes)]
         pictures["latent"] = plots.latent_plane(
             codes, labels, f"Mean codes of the test images{about}"
         )

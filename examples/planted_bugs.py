@@ -53,12 +53,12 @@ def main(argv=None):
     args = options(__doc__, "planted_bugs", argv)
     digits = data.mnist.load(args.data)
     steps = EVERY * (2 if args.short else 30)
-    test_images = digits.test_images[: 200 if args.short else 1000]
+    test_images = digits.test.images[: 200 if args.short else 1000]
     print(f"{digits.name}: {steps} steps with each bug, nats per image\n")
     print(f"{'':<22}{'reported loss':>20}{'truth':>9}{'rec':>9}{'KL':>9}  caught by")
     numbers, drawn, complaints = {}, {}, ""
     for name, loss in LOSSES.items():
-        model, reported, truth = train(loss, digits.train_images, steps, test_images, args.seed)
+        model, reported, truth = train(loss, digits.train.images, steps, test_images, args.seed)
         ends, last = (reported[:5].mean(), reported[-20:].mean()), truth[-1][1]
         found = {check: run(loss) for check, run in CHECKS.items()}
         row = "".join(f"{short(v):>9}" for v in (last.loss, last.rec, last.kl))

@@ -55,13 +55,13 @@ def main(argv=None):
     """Train in every setting, print what each leads to, and draw the KL of each latent."""
     args = options(__doc__, "posterior_collapse", argv)
     digits = data.mnist.load(args.data)
-    test = data.PixelBatches(digits.test_images[:1000], 1000, binarize="static", train=False)
+    test = data.PixelBatches(digits.test.images[:1000], 1000, binarize="static", train=False)
     steps = 60 if args.short else 1500
     x, numbers, curves = next(test.epoch(0)), {}, {}
     print(f"{digits.name}; nats per image, on test images; -ELBO = rec + KL whatever beta was\n")
     print(f"{'':<24}{'rec':>8}{'KL':>8}{'-ELBO':>8}{'active':>8}   KL of each latent, sorted")
     for name, setting in SETTINGS.items():
-        model, curves[name] = train(setting, digits.train_images, steps, args.seed)
+        model, curves[name] = train(setting, digits.train.images, steps, args.seed)
         with model.evaluating():
             rec = model.elbo(x, NoiseStream(args.seed, EVALUATION)).rec.item()
             mu, logvar = (part.numpy() for part in model.encode(x))

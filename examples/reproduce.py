@@ -170,8 +170,8 @@ def run(recipe, variant, digits, limit, device, out):
     train, watched, test = batches(recipe, digits, how.seed, limit)
     images = train.images
     if recipe.labelled:
-        train = LabelledBatches(train, digits.train_labels[: train.count])
-        watched = LabelledBatches(watched, digits.test_labels[: watched.count])
+        train = LabelledBatches(train, digits.train.labels["digit"][: train.count])
+        watched = LabelledBatches(watched, digits.test.labels["digit"][: watched.count])
     model = (how.model or recipe.model)(how.seed, images).to(device)
     adam = optim.Adam(model.parameters(), lr=recipe.schedule[0][1], **recipe.adam)
     trainer = Trainer(
@@ -180,8 +180,8 @@ def run(recipe, variant, digits, limit, device, out):
         keep_best=recipe.keep_best, step=EagerStep(model, adam, how.objective),
         replaces=[OUTCOME],
         config={
-            "variant": variant, "data": digits.name, "binarize": recipe.binarize, "limit": limit,
-            "device": device,
+            "variant": variant, "binarize": recipe.binarize, "limit": limit, "device": device,
+            **digits.limited(limit).record(),
         },
     )  # fmt: skip
     trainer.resume()
@@ -200,13 +200,13 @@ def run(recipe, variant, digits, limit, device, out):
 
 def batches(recipe, digits, seed, limit):
     """Batches to train on, to watch after each epoch, and to measure at the end."""
-    images, binarize = digits.train_images, recipe.binarize
+    images, binarize = digits.train.images, recipe.binarize
     if recipe.images == "train+test":
-        images = np.concatenate([images, digits.test_images])
+        images = np.concatenate([images, digits.test.images])
     if binarize == "static":  # drawn before the split, as a set on disk would be
         images, binarize = binarize_once(images, STATIC_TRAIN), "none"
     test = PixelBatches(
-        digits.test_images[:limit], recipe.batch_size, binarize=recipe.binarize, train=False
+        digits.test.images[:limit], recipe.batch_size, binarize=recipe.binarize, train=False
     )
     watched = test
     if recipe.images == "validated":

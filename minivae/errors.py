@@ -10,7 +10,7 @@ class GradientError(MinivaeError):
 
 
 class DataError(MinivaeError):
-    """A data file or folder cannot be used; the message says what was expected and what came."""
+    """A data file or folder cannot be used; the message says what was expected and got."""
 
 
 class CheckpointError(MinivaeError):

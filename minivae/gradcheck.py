@@ -1,11 +1,12 @@
-"""Compare gradients from ``backward`` with finite differences, and say where they part.
+"""Compare gradients from ``backward`` with finite differences, and say where they differ.
 
 Let J be the Jacobian of f. ``backward`` with cotangent u gives u^T J; a central difference along
 a direction v gives J v. Both give u^T J v:
 
-    <u^T J, v>   what backward says      <u, f(x + h v) - f(x - h v)> / 2h   what f does
+    <u^T J, v>   by backward             <u, f(x + h v) - f(x - h v)> / 2h   by differences
 
-One random pair (u, v) tests every entry of J for two evaluations of f, whatever the size. u is
+One random pair (u, v) tests all entries of J together, for two evaluations of f, whatever the size;
+a wrong entry shows when it changes u^T J v by more than the tolerance. u is
 never all ones, under which transposed, exchanged and misplaced gradients can look right. A small
 J is compared entry by entry as well.
 
@@ -37,16 +38,16 @@ def gradcheck(fn, inputs, *, step=None, atol=1e-7, rtol=1e-5, directions=3, seed
     Args:
         fn: called as ``fn(*inputs)`` with tensors; returns a float64 tensor or a tuple of them.
         inputs: a tensor or array, or a sequence. Every floating-point one is checked and must be
-            float64; anything else is handed to fn as it is.
+            float64; anything else is passed to fn as it is.
         step: h, in units of max(1, |x|) element by element; fn is called no further away than
-            that. None chooses it as told above, trying h = 1 first.
+            that. None chooses it as described above, trying h = 1 first.
         atol, rtol: |analytic - numeric| <= atol + rtol |numeric| passes. For a random direction
             the root of the summed squares of the terms of <u^T J, v> stands for |numeric|.
         directions: how many random pairs (u, v) to try for each input.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Raises:
-        GradientError: names the input, the index, both values and what to look at.
+        GradientError: the message names the input, the index, both values and what to look at.
         TypeError: an input or output of another float dtype, or an output that is no tensor.
         ValueError: no floating-point input; ``step`` or ``directions`` not positive.
 
@@ -58,7 +59,7 @@ def gradcheck(fn, inputs, *, step=None, atol=1e-7, rtol=1e-5, directions=3, seed
     if directions < 1:
         raise ValueError(f"directions: expected at least 1, got {directions!r}")
     rng = np.random.default_rng(seed)
-    with np.errstate(all="ignore"):  # what is not finite is reported here, with its place
+    with np.errstate(all="ignore"):  # what is not finite is reported below, with its place
         check = _Check(fn, inputs, step, atol, rtol)
         if check.y.size * sum(check.inputs[i].size for i in check.floats) <= FULL_JACOBIAN:
             check.every_entry(rng)
@@ -119,7 +120,7 @@ class _Check:
         return tensors, ys
 
     def require_same(self, ys):
-        """Another call on the same inputs must have given the same bytes."""
+        """Raise unless another call on the same inputs gave the same bytes."""
         again = _flat(ys)
         if again.tobytes() != self.y.tobytes():
             j = np.argmax(again != self.y)
@@ -129,7 +130,7 @@ class _Check:
             )
 
     def gradients(self, u):
-        """u^T J by backward through a fresh graph, for each checked input; None where none came."""
+        """u^T J by backward through a fresh graph, for each checked input; None for no gradient."""
         tensors, ys = self.call()
         self.require_same(ys)
         parts = np.split(u.copy(), np.cumsum([y.size for y in ys])[:-1])

@@ -118,7 +118,7 @@ def in_child(function):
 
 
 def kill_everywhere(folder):
-    """Kill a run at each of its moments, resume it, and report as a dict what came of it."""
+    """Kill a run at each of its moments, resume it, and report the outcome as a dict."""
     folder = Path(folder)
     options = {"save_every": 2}
     report = {"moments": 0, "killed": 0, "unreadable": [], "not resumed": [], "different": []}

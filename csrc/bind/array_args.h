@@ -1,5 +1,5 @@
 // Checks of the arrays that cross from Python, in one place. Every failure names the function's
-// argument, what was expected and what came: TypeError for what a thing is (not an array, wrong
+// argument, what was expected and what was given: TypeError for what a thing is (not an array, wrong
 // dtype or byte order), ValueError for its shape, memory layout, alignment, writability or overlap.
 #pragma once
 
@@ -67,14 +67,18 @@ bool holds(const py::array& a) {
   return a.dtype().equal(py::dtype::of<T>());
 }
 
+template <class T>
+void require_dtype(const char* name, const py::array& a) {
+  if (holds<T>(a)) return;
+  throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
+                       dtype_text(a));
+}
+
 // An array of T in C order of the given shape (kAny matches any extent), ready to be read.
 template <class T>
 py::array array_arg(const char* name, const py::object& value, const Shape* shape = nullptr) {
   py::array a = any_array(name, value);
-  if (!holds<T>(a)) {
-    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
-                         dtype_text(a));
-  }
+  require_dtype<T>(name, a);
   bool fits = !shape || static_cast<std::size_t>(a.ndim()) == shape->size();
   for (std::size_t i = 0; shape && fits && i < shape->size(); ++i) {
     fits = (*shape)[i] == kAny || (*shape)[i] == a.shape(static_cast<py::ssize_t>(i));
@@ -99,13 +103,22 @@ const T* input(const char* name, const py::object& value, const Shape& shape) {
   return static_cast<const T*>(array_arg<T>(name, value, &shape).data());
 }
 
-// The shape of an array that has to be two-dimensional.
-inline Shape matrix_shape(const char* name, const py::object& value) {
-  const py::array a = any_array(name, value);
-  if (a.ndim() != 2) {
-    throw py::value_error(std::string(name) + " must have two dimensions, got shape " + to_text(shape_of(a)));
+// None gives null.
+template <class T>
+const T* optional_input(const char* name, const py::object& value, const Shape& shape) {
+  return value.is_none() ? nullptr : input<T>(name, value, shape);
+}
+
+// A shape that has to have `dimensions` dimensions.
+inline Shape with_dimensions(const char* name, const Shape& shape, std::size_t dimensions) {
+  if (shape.size() != dimensions) {
+    throw py::value_error(std::string(name) + " must have " + std::to_string(dimensions) +
+                          " dimensions, got shape " + to_text(shape));
   }
-  return shape_of(a);
+  return shape;
+}
+inline Shape shape_with(const char* name, const py::object& value, std::size_t dimensions) {
+  return with_dimensions(name, shape_of(any_array(name, value)), dimensions);
 }
 
 // An array that the kernel changes in place.

@@ -30,8 +30,7 @@ inline ConvAxis conv_axis(int i, Index input, Index kernel, const Pair& stride, 
                           "], got input, output, kernel, stride, padding, dilation " +
                           to_text({input, output, kernel, s, p, d}) + " for the " + names[i]);
   }
-  const Index reach = d * (kernel - 1) + 1, padded = input + 2 * p;
-  const Index full = padded < reach ? 0 : (padded - reach) / s + 1;
+  const Index full = conv_output_size(input, kernel, s, p, d);
   if (full < 1 || output > full) {
     throw py::value_error(std::string(names[i]) + " " + std::to_string(input) + " with kernel " +
                           std::to_string(kernel) + ", stride " + std::to_string(s) + ", padding " +
@@ -40,7 +39,7 @@ inline ConvAxis conv_axis(int i, Index input, Index kernel, const Pair& stride, 
                           std::to_string(std::max<Index>(1, output)));
   }
   // A stride past the padded input gives one output whatever its size, but work space is laid out for it.
-  return {input, output < 0 ? full : output, kernel, std::min(s, padded), p, d};
+  return {input, output < 0 ? full : output, kernel, std::min(s, input + 2 * p), p, d};
 }
 
 }  // namespace minivae

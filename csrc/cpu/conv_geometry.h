@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "cpu/operands.h"
+#include "common/conv_shape.h"
 
 namespace minivae {
 

@@ -1,10 +1,8 @@
 #include "cpu/parallel.h"
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <stdexcept>
@@ -15,9 +13,6 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
-#endif
-#if defined(__linux__)
-#include <sched.h>
 #endif
 
 namespace minivae {
@@ -156,24 +151,7 @@ class Pool {
   std::vector<std::thread> workers_;
 };
 
-int processors() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  return static_cast<int>(std::thread::hardware_concurrency());
-}
-
-int default_threads() {
-  const char* text = std::getenv("MINIVAE_NUM_THREADS");
-  const long wanted = text ? std::strtol(text, nullptr, 10) : 0;
-  return static_cast<int>(std::clamp<long>(wanted >= 1 ? wanted : processors(), 1, kMostThreads));
-}
-
-std::atomic<int>& thread_count() {
-  static std::atomic<int> count{default_threads()};
-  return count;
-}
+std::atomic<int> thread_count{1};
 
 // The pool is never destroyed: at exit its threads sleep and hold nothing. A forked child has the memory
 // of the pool but not its threads, so it gets a pool of its own and leaves the old one alone.
@@ -193,7 +171,7 @@ Pool& pool() {
 }  // namespace
 
 int threads() {
-  return thread_count();
+  return thread_count;
 }
 
 void set_threads(int count) {
@@ -201,7 +179,7 @@ void set_threads(int count) {
     throw std::invalid_argument("threads: expected at least 1 and at most " + std::to_string(kMostThreads) +
                                 ", got " + std::to_string(count));
   }
-  thread_count() = count;
+  thread_count = count;
 }
 
 void detail::run_parallel(Index n, Index grain, RangeFunction function, const void* context) {

@@ -11,8 +11,7 @@
 
 namespace minivae {
 
-// Number of threads parallel_for may use, the caller included. At first MINIVAE_NUM_THREADS, else the
-// number of processors this process may run on; at most kMostThreads.
+// Number of threads parallel_for may use, the caller included. At first 1: minivae.kernels.cpu sets it.
 int threads();
 // Throws std::invalid_argument unless count is in [1, kMostThreads].
 void set_threads(int count);

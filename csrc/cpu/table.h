@@ -20,9 +20,9 @@
 #include <immintrin.h>
 #endif
 
-#include "common/host_device.h"
+#include "common/conv_shape.h"
+#include "common/matrix.h"
 #include "cpu/conv_geometry.h"
-#include "cpu/operands.h"
 #include "cpu/parallel.h"
 #include "cpu/scratch.h"
 #include "math/adam.h"

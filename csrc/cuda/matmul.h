@@ -4,24 +4,17 @@
 #include <cstddef>
 #include <string>
 
-#include "common/host_device.h"
+#include "common/matrix.h"
 #include "cuda/stream.h"
 
 namespace minivae {
-
-// A matrix of any strides, counted in elements: element (i, j) is at p[i * row + j * col].
-template <class T>
-struct MatrixView {
-  const T* p;
-  Index row, col;
-};
 
 // out (M, N), in C order, becomes a (M, K) b (K, N), plus bias (N,) in every row unless it is null,
 // then max(., 0) if `rectify`.
 template <class T>
 struct Product {
   Index M, N, K;
-  MatrixView<T> a, b;
+  Matrix<T> a, b;
   const T* bias;
   bool rectify;
   T* out;

@@ -58,7 +58,7 @@ struct Seen {
 
 // Of a matrix of rows x cols. False: neither stride is 1, or rows overlap; the library cannot see it.
 template <class T>
-bool see(const MatrixView<T>& m, Index rows, Index cols, Seen& seen) {
+bool see(const Matrix<T>& m, Index rows, Index cols, Seen& seen) {
   const Index row = rows == 1 ? cols : m.row, col = cols == 1 ? rows : m.col;  // unused strides are free
   if ((col == 1 || cols == 1) && row >= cols) {
     seen = {false, row};

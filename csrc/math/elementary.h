@@ -278,9 +278,12 @@ MV_HD double cosine_tail(double y) {
 }
 
 template <class T>
+constexpr T kTwoPi = static_cast<T>(6.28318530717958647693);
+
+template <class T>
 MV_HD void sincos_turns(T r, std::uint32_t quadrant, T& sine, T& cosine) {
   using Bits = BitsOf<T>;
-  const T x = T(6.28318530717958647693) * r, y = x * x;
+  const T x = kTwoPi<T> * r, y = x * x;
   const T s = x + x * y * sine_tail(y);
   const T c = 1 - (T(0.5) * y - y * y * cosine_tail(y));
   const bool odd = quadrant & 1;

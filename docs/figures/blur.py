@@ -64,7 +64,7 @@ def measure():
     except DataError:
         return numbers  # the pages keep the number of whoever had MNIST
     if digits.name == "mnist":
-        numbers["floor_mnist"] = entropy_floor(digits.test_images / 255)
+        numbers["floor_mnist"] = entropy_floor(digits.test.images / 255)
     return numbers
 
 

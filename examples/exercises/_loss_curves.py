@@ -32,7 +32,7 @@ def train(lr=1e-3, clear=True, scale=1.0, seed=0, **fault):
     """(loss, rec, KL) of each step, until one is not finite or the steps are over."""
     model, noise = models.MLPVAE(20, 200, seed=seed), NoiseStream(seed)
     adam, curve = optim.Adam(model.parameters(), lr=lr), []
-    batches = PixelBatches(mnist.load(None).train_images, BATCH, seed=seed, binarize="dynamic")
+    batches = PixelBatches(mnist.load(None).train.images, BATCH, seed=seed, binarize="dynamic")
     for x, _ in zip(batches.epoch(0), range(STEPS), strict=False):
         terms = objective(model, x * np.float32(scale), noise.draw(), **fault)
         if not math.isfinite(terms.loss.item()):

@@ -21,6 +21,11 @@ from .options import Parser, parse, positive_int, reported, seed
 
 AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw that tells the aggregate posterior
 ELBO_SAMPLES = 10
+WHOSE_IMAGES = {
+    True: (),
+    False: ("not the images of its run",),
+    None: ("the checkpoint does not say which images it was trained on",),
+}
 
 
 def parser():
@@ -29,7 +34,9 @@ def parser():
     add = p.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="checkpoint.safetensors of a training run")
     add("--data", metavar="DIR", help="as the example that trained the model takes it")
-    add("--other-data", action="store_true", help="allow another set than the model was trained on")
+    add(
+        "--other-data", action="store_true", help="allow other images than the model was trained on"
+    )
     add("--binarize", choices=BINARIZE,
         help="grey pixels, or 0 and 1 drawn once; if not given, as in training, which the "
         "checkpoint says")  # fmt: skip
@@ -94,7 +101,7 @@ def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
     result = {
         "model": type(model).__name__,
         "parameters": sum(p.size for p in model.parameters()),
-        "dataset": subject.dataset, "images": count,
+        "dataset": subject.dataset, "images": count, "images_of_the_run": subject.own,
         "binarize": subject.binarize, "trained_binarize": subject.trained_binarize,
         "likelihood": model.likelihood, "meaning": meaning, "is_likelihood": is_likelihood,
         "seed": seed, "device": device, "kernels": kernels_used(device),
@@ -240,6 +247,7 @@ def table(result):
         f"images of {result['dataset']}",
         result["meaning"],
         *([choice_of_pixels(result)] if result["likelihood"] == "bernoulli" else []),
+        *WHOSE_IMAGES[result["images_of_the_run"]],
         "",
     )
     left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))

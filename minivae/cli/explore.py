@@ -73,14 +73,8 @@ def main(argv=None):
 
 def loaded(path, data=None):
     """(subject, configuration) of a checkpoint, with the images that its run was given."""
-    subject = loaded_run.load(path, data)
     _, config = loaded_run.load_model(path)
-    limit = config.get("limit")
-    parts = (
-        loaded_run.Part(part.images[:limit], {n: v[:limit] for n, v in part.labels.items()})
-        for part in (subject.train, subject.test)
-    )
-    return subject._replace(**dict(zip(("train", "test"), parts, strict=True))), config
+    return loaded_run.load(path, data), config
 
 
 def write(out, page):

@@ -1,37 +1,159 @@
-"""A labelled image set, whole in memory."""
+"""A data set: a training and a test part of labelled images, told apart by their pixels."""
 
-from dataclasses import dataclass
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
+
+from ..errors import DataError
+
+
+class LabelledImages(Protocol):
+    """One part of a data set: row i of every array is of image i, and all are read-only."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 (N, H, W) or (N, C, H, W)."""
+
+    @property
+    def labels(self) -> Mapping[str, np.ndarray]:
+        """What is known of each image: name -> whole numbers from 0, (N,)."""
+
+    def take(self, index: Any) -> "LabelledImages":
+        """The images of ``index``, a slice, an integer array or a bool mask (N,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """``LabelledImages`` and nothing more.
+
+    Raises:
+        ValueError: another dtype or shape.
+    """
+
+    images: np.ndarray
+    labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if images.dtype != np.uint8 or images.ndim not in (3, 4):
+            raise ValueError(
+                f"images: expected uint8 (N, H, W) or (N, C, H, W), "
+                f"got {images.dtype} {images.shape}"
+            )
+        for name, values in self.labels.items():
+            if values.dtype.kind not in "iu" or values.shape != images.shape[:1]:
+                raise ValueError(
+                    f"labels {name!r}: expected whole numbers ({len(images)},), "
+                    f"got {values.dtype} {values.shape}"
+                )
+        object.__setattr__(self, "images", read_only(images))
+        labels = {name: read_only(values) for name, values in self.labels.items()}
+        object.__setattr__(self, "labels", labels)
+
+    def take(self, index: Any) -> "Part":
+        """The images of ``index`` as a part of their own."""
+        return Part(self.images[index], {name: v[index] for name, v in self.labels.items()})
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view of an array that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images uint8 (N, 28, 28) and labels uint8 (N,), a training and a test part; all read-only.
+    """A training and a test part; what every set of digits or faces is in the end.
 
-    `name` says what the images are: "mnist" (its very bytes), "idx" (others in the same format) or
-    "synthetic-digits". Raises ValueError for another dtype or shape.
+    Attributes:
+        name: what people call it; two sets may have one name.
+        train, test: the parts.
+        split: how the parts were made, for ``data.reload``: JSON, with the key ``set``, the name
+            of the kind of set in ``data.sets.SETS``.
+        public: MNIST or drawn, so that its pictures may be shown; no pictures of a user's own.
     """
 
     name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train: LabelledImages
+    test: LabelledImages
+    split: Mapping[str, Any] = field(default_factory=dict)
+    public: bool = False
 
-    def __post_init__(self):
-        for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.dtype != np.uint8 or images.ndim != 3:
-                raise ValueError(
-                    f"{part}_images: expected uint8 (N, H, W), came {images.dtype} {images.shape}"
-                )
-            if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
-                raise ValueError(
-                    f"{part}_labels: expected uint8 ({len(images)},), "
-                    f"came {labels.dtype} {labels.shape}"
-                )
-            for field in (f"{part}_images", f"{part}_labels"):
-                view = getattr(self, field).view()
-                view.flags.writeable = False
-                object.__setattr__(self, field, view)
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels that both parts have."""
+        return tuple(name for name in self.train.labels if name in self.test.labels)
+
+    @functools.cached_property
+    def pixels(self) -> str:
+        """SHA-256 in hex of all pixels, of the training part and then of the test part."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update(np.ascontiguousarray(part.images))
+        return digest.hexdigest()
+
+    def limited(self, count: int | None) -> "Dataset":
+        """The first ``count`` images of each part; all of them for None."""
+        if count is None:
+            return self
+        parts = {name: getattr(self, name).take(slice(count)) for name in ("train", "test")}
+        return replace(self, **parts, split={**self.split, "limit": count})
+
+    def record(self) -> dict[str, Any]:
+        """What a run's configuration holds of its data: enough to load them again and to check."""
+        counts = {"train": len(self.train.images), "test": len(self.test.images)}
+        return {"data": self.name, "pixels": self.pixels, "split": {**self.split, **counts}}
+
+
+# The keys of ``Dataset.record``; version 0.1 had the number of training faces under "faces".
+RECORDED = ("data", "pixels", "split", "faces")
+
+
+def difference(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """What the images of two ``Dataset.record``s differ in, in words; None where in nothing.
+
+    The same pixels in the same parts are the same images, whatever they are called. Names are
+    compared only where ``recorded`` has no hash of its pixels, as in some files of version 0.1.
+    """
+    was, now = recorded.get("data"), found.get("data")
+    names = f"trained on {was}, but the data are {now}"
+    if "pixels" in recorded and "pixels" in found:
+        if recorded["pixels"] != found["pixels"]:
+            pixels = [str(record["pixels"])[:16] for record in (recorded, found)]
+            return f"{names}: expected pixels of SHA-256 {pixels[0]}..., got {pixels[1]}..."
+    elif "data" in recorded and was != now:
+        return names
+    for part in ("train", "test"):
+        counts = _count(recorded, part), _count(found, part)
+        if None not in counts and counts[0] != counts[1]:
+            return f"{names}: expected {counts[0]} images in the {part} part, got {counts[1]}"
+    return None
+
+
+def _count(record: Mapping[str, Any], part: str) -> Any:
+    split = record.get("split")
+    if isinstance(split, Mapping):
+        return split.get(part)
+    return record.get("faces") if part == "train" else None
+
+
+def whole_number(
+    record: Mapping[str, Any], key: str, default: int, most: int = (1 << 64) - 1
+) -> int:
+    """A whole number that a record's split has, or else the record itself, or else the default.
+
+    Raises:
+        DataError: it is something else, or above ``most``.
+    """
+    split = record.get("split")
+    split = split if isinstance(split, Mapping) else {}
+    value = split.get(key, record.get(key))
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise DataError(f"{key}: expected a whole number from 0 to {most}, got {value!r}")
+    return value

@@ -2,18 +2,23 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import DataError
+from .dataset import Dataset, read_only, whole_number
 from .image_folder import Report, read_folder
-from .image_npz import read_npz
+from .image_npz import PEOPLE, read_npz
+from .npz import MAX_BYTES
 from .synthetic import faces as synthetic_faces
 
+NAME = "synthetic-faces"
+SYNTHETIC_COUNT = 2000
 # Known sets below DATA/faces, best first: for pictures up to 64 pixels, and for larger ones. Beside
 # the class folders of glasses256 lies a table, of which two columns are yes/no.
 SMALL = ("celeba64.npz", "olivetti.npz", "glasses256")
@@ -21,18 +26,24 @@ LARGE = ("glasses256", "celeba64.npz", "olivetti.npz")
 TABLES = {"glasses256": ("glasses256.csv", ("glasses", "dark_lenses"))}
 
 
+LABELS = ("male", "glasses", "smile")  # the attributes that codes of faces are asked for
+
+
 @dataclass(frozen=True, eq=False)
 class FaceDataset:
     """Faces and what is known of them; row i of every array is face i. Arrays are read-only.
 
-    name        what the images are: a file's or folder's name, or "synthetic-faces"
-    images      uint8 (N, 3, S, S), red green blue; may be mapped from disk
-    attributes  yes/no: name -> bool (N,)
-    groups      anything else known of each face: name -> (N,), such as identity
-    report      where they came from, and what could not be read
-    recipe      of synthetic faces, all that `synthetic_faces.render` needs: name -> (N,); else
-    empty.
-                `render(faces.recipe | {"smile": ...}, size)` draws the same people otherwise.
+    Attributes:
+        name: a file's or folder's name, or "synthetic-faces".
+        images: uint8 (N, 3, S, S), red green blue.
+        attributes: yes/no: name -> bool (N,).
+        groups: anything else known of each face, such as identity: name -> (N,).
+        report: where they were read from, and what could not be read.
+        recipe: of drawn faces, all that ``synthetic.faces.render`` needs: name -> (N,); else empty.
+            ``render(faces.recipe | {"smile": ...}, size)`` draws the same people otherwise.
+
+    Raises:
+        ValueError: another dtype or shape.
     """
 
     name: str
@@ -56,11 +67,11 @@ class FaceDataset:
             for name, values in getattr(self, kind).items():
                 if values.shape != (n,):
                     raise ValueError(f"{kind} {name!r}: expected ({n},), got {values.shape}")
-            columns = {name: _read_only(v) for name, v in getattr(self, kind).items()}
+            columns = {name: read_only(v) for name, v in getattr(self, kind).items()}
             object.__setattr__(self, kind, columns)
-        object.__setattr__(self, "images", _read_only(images))
+        object.__setattr__(self, "images", read_only(images))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
     @property
@@ -68,8 +79,14 @@ class FaceDataset:
         """Height and width of the images in pixels."""
         return self.images.shape[-1]
 
-    def take(self, index) -> "FaceDataset":
-        """The faces of `index`, an integer array or a bool mask (N,), as a set of their own."""
+    @property
+    def labels(self) -> dict[str, np.ndarray]:
+        """Those of ``LABELS`` that are known, 0 and 1: name -> int64 (N,)."""
+        known = [name for name in LABELS if name in self.attributes]
+        return {name: self.attributes[name].astype(np.int64) for name in known}
+
+    def take(self, index: Any) -> "FaceDataset":
+        """The faces of ``index``, a slice, an integer array or a bool mask, as a set of its own."""
         return replace(
             self,
             images=self.images[index],
@@ -78,17 +95,27 @@ class FaceDataset:
             recipe={name: values[index] for name, values in self.recipe.items()},
         )
 
-    def with_attributes(self, more) -> "FaceDataset":
-        """The same faces with further attributes, a mapping from name to bool (N,)."""
+    def with_attributes(self, more: Mapping[str, np.ndarray]) -> "FaceDataset":
+        """The same faces with further attributes, name -> bool (N,)."""
         return replace(self, attributes={**self.attributes, **more})
 
-    def split(self, held_out=0.1, by=None, seed=0) -> tuple["FaceDataset", "FaceDataset"]:
+    def split(
+        self, held_out: float = 0.1, by: str | None = None, seed: int = 0
+    ) -> tuple["FaceDataset", "FaceDataset"]:
         """(training, held-out) parts: disjoint, complete, both in the order of the rows.
 
-        `held_out` is the share of faces to hold out, in (0, 1); at least one face, or group, goes
-        to either part. With `by`, the name of a group or attribute, faces that share its value stay
-        together, so that no person is in both parts. `seed` decides who goes where. Raises
-        ValueError for another share or name, DataError for faces too few to be split so.
+        Which faces are held out depends on how many there are: a part of the set is split anew.
+
+        Args:
+            held_out: the share of faces to hold out, in (0, 1); at least one face, or group, goes
+                to either part.
+            by: the name of a group or attribute: faces that share its value stay together, so that
+                no person is in both parts.
+            seed: decides who goes where.
+
+        Raises:
+            ValueError: another share or name.
+            DataError: the faces are too few to be split so.
         """
         if not 0 < held_out < 1:
             raise ValueError(f"held_out: expected a share in (0, 1), got {held_out}")
@@ -112,26 +139,69 @@ class FaceDataset:
         return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
 
 
-def load_faces(
-    source=None,
-    size=64,
-    *,
-    attributes=None,
-    columns=None,
-    strict=False,
-    cache_dir=None,
-    progress=None,
-    synthetic_count=2000,
-    seed=0,
-) -> FaceDataset:
-    """Load faces as `size` x `size` pictures.
+def split_faces(faces: FaceDataset, seed: int = 0, limit: int | None = None) -> Dataset:
+    """Faces to train on and faces held out, no person in both where the people are known.
 
-    `source` is an .npz file (image_npz.py), a folder of images (`read_folder` describes the options
-    `attributes`, `columns`, `strict`, `cache_dir` and `progress`), a data folder that has `faces/`
-    in it, or None. None means $MINIVAE_DATA if it has faces, else `synthetic_count` synthetic faces
-    of `seed`, which a line on stderr announces. Of the sets in `faces/`, the first of `SMALL` that
-    is there serves sizes up to 64, the first of `LARGE` those above. Raises DataError for a source
-    that cannot be read.
+    Args:
+        faces: all of them.
+        seed: of the split.
+        limit: the first so many faces of each part; None for all.
+
+    Raises:
+        DataError: the faces are too few to be split.
+    """
+    person = next((name for name in PEOPLE if name in faces.groups), None)
+    train, test = faces.split(by=person, seed=seed)
+    split = {"set": "faces", "seed": seed, "count": len(faces)}
+    return Dataset(faces.name, train, test, split, public=bool(faces.recipe)).limited(limit)
+
+
+def serves(shape: Sequence[int]) -> bool:
+    """Whether a model of images of this shape takes faces: see ``sets.KindOfSet``."""
+    return len(shape) == 3 and shape[0] == 3 and shape[1] == shape[2]
+
+
+def load_again(
+    record: Mapping[str, Any], source: str | os.PathLike | None, shape: Sequence[int]
+) -> Dataset:
+    """The faces of a run, split as for the run: see ``sets.KindOfSet``."""
+    size = shape[-1]
+    count = whole_number(record, "count", SYNTHETIC_COUNT, most=MAX_BYTES // (3 * size * size))
+    if source is None and record.get("data") == NAME:
+        faces = draw_faces(count, size)
+    else:
+        faces = load_faces(source, size, synthetic_count=count)
+    limit = whole_number(record, "limit", 0) or None
+    return split_faces(faces, whole_number(record, "seed", 0), limit)
+
+
+def load_faces(
+    source: str | os.PathLike | None = None,
+    size: int = 64,
+    *,
+    attributes: str | os.PathLike | None = None,
+    columns: Iterable[str] | None = None,
+    strict: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    progress: bool | None = None,
+    synthetic_count: int = SYNTHETIC_COUNT,
+    seed: int = 0,
+) -> FaceDataset:
+    """Load faces as ``size`` x ``size`` pictures.
+
+    Of the sets in a data folder's ``faces/``, the first of ``SMALL`` that is there serves sizes up
+    to 64, the first of ``LARGE`` those above.
+
+    Args:
+        source: an .npz file (image_npz.py), a folder of images, a data folder that has ``faces/``
+            in it, or None: ``$MINIVAE_DATA`` if it has faces, else drawn ones, which a line on
+            stderr announces.
+        size: height and width.
+        attributes, columns, strict, cache_dir, progress: as ``read_folder`` takes them.
+        synthetic_count, seed: how many faces are drawn, and which.
+
+    Raises:
+        DataError: the source cannot be read.
     """
     options = {
         "attributes": attributes,
@@ -155,10 +225,14 @@ def load_faces(
     return draw_faces(synthetic_count, size, seed, progress)
 
 
-def draw_faces(n, size=64, seed=0, progress=None) -> FaceDataset:
-    """The first `n` synthetic faces of `seed` as a `FaceDataset` named "synthetic-faces".
+def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = None) -> FaceDataset:
+    """The first ``n`` drawn faces of ``seed``; face i does not depend on ``n``.
 
-    They have `size` x `size` pixels. `progress` False hides the bar, None shows it on a terminal.
+    Args:
+        n: how many.
+        size: height and width.
+        seed: which endless sequence of faces.
+        progress: whether a bar is shown; None shows it on a terminal only.
     """
     recipe = synthetic_faces.sample_attributes(n, seed)
     images = np.empty((n, 3, size, size), np.uint8)
@@ -170,7 +244,7 @@ def draw_faces(n, size=64, seed=0, progress=None) -> FaceDataset:
             images[rows] = synthetic_faces.render(part, size)
             bar.update(len(images[rows]))
     return FaceDataset(
-        "synthetic-faces",
+        NAME,
         images,
         attributes={name: recipe[name] for name in synthetic_faces.YES_NO},
         report=Report(f"synthetic faces, seed {seed}"),
@@ -197,9 +271,3 @@ def _read(path, size, options):
         raise DataError(f"{path}: no such file or folder")
     images, attributes, groups = read_npz(path, size)
     return FaceDataset(path.stem, images, attributes, groups, Report(str(path)))
-
-
-def _read_only(array):
-    view = array.view()
-    view.flags.writeable = False
-    return view

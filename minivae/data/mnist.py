@@ -3,16 +3,17 @@
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.request import OpenerDirector
 
 import numpy as np
 
 from ..errors import DataError
 from .cache import cache_folder
-from .dataset import Dataset
-from .digit_files import STEMS, read_digits
+from .dataset import Dataset, Part, whole_number
+from .digit_files import IMAGE_SIZE, STEMS, read_digits
 from .download import fetch
 from .idx import idx_header, read_idx
 from .synthetic import digits as synthetic_digits
@@ -87,7 +88,27 @@ def read_folder(folder: str | os.PathLike) -> Dataset:
     """
     digits = read_digits(folder)
     original = all(_md5(a) == md5 for a, md5 in zip(digits, FILES.values(), strict=True))
-    return Dataset("mnist" if original else "idx", *digits)
+    return Dataset(
+        "mnist" if original else "idx",
+        Part(digits.train_images, {"digit": digits.train_labels}),
+        Part(digits.test_images, {"digit": digits.test_labels}),
+        split={"set": "digits"},
+        public=original,
+    )
+
+
+def serves(shape: Sequence[int]) -> bool:
+    """Whether a model of images of this shape takes digits: see ``sets.KindOfSet``."""
+    return tuple(shape) in ((1, *IMAGE_SIZE), (IMAGE_SIZE[0] * IMAGE_SIZE[1],))
+
+
+def load_again(
+    record: Mapping[str, Any], source: str | os.PathLike | None, shape: Sequence[int]
+) -> Dataset:
+    """The digits of a run: see ``sets.KindOfSet``."""
+    drawn = source is None and record.get("data") == synthetic_digits.NAME
+    found = synthetic_digits.load() if drawn else load(source)
+    return found.limited(whole_number(record, "limit", 0) or None)
 
 
 def _fill(folder: Path, mirrors: Sequence[str], opener: OpenerDirector | None) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import kernels
 from ..backend import device_of, to_device, to_numpy
+from ..ops.loss import LOG_2PI
 from .grouping import at_a_time, regroup
 
-LN_2PI = math.log(2 * math.pi)
 CODES = 128  # compared with all posteriors at a time
 
 
@@ -74,7 +74,7 @@ def aggregate_posterior(mu, logvar, noise):
     """
     n, d = mu.shape
     eps = noise.normal((n, d), np.float64)
-    own = -0.5 * (eps * eps + logvar + LN_2PI).sum(axis=1)  # ln q(z_n|x_n)
+    own = -0.5 * (eps * eps + logvar + LOG_2PI).sum(axis=1)  # ln q(z_n|x_n)
     gaps = own - log_mixture_density(mu + np.exp(logvar / 2) * eps, mu, logvar)
     information = float(gaps.mean())
     return AggregatePosterior(
@@ -94,7 +94,7 @@ def log_mixture_density(z, mu, logvar):
     products: (z - mu)^2 / v = z^2 / v - 2 z mu / v + mu^2 / v.
     """
     precision = np.exp(-logvar)
-    constant = (mu * mu * precision + logvar + LN_2PI).sum(axis=1)
+    constant = (mu * mu * precision + logvar + LOG_2PI).sum(axis=1)
     kernel = kernels.get("log_mean_exp", z)
     found = []
     for first in range(0, len(z), CODES):

@@ -20,7 +20,6 @@ from .. import models
 from ..errors import DataError
 from ..evaluation import kl_per_latent, posteriors
 from ..nn import Module
-from ..training.loaded_run import Part
 from ..training.metrics import COLUMNS, METRICS
 from ..viz import latent
 
@@ -121,7 +120,8 @@ def array(values, dtype="float16"):
 
 def options(config):
     """(name, value) pairs of the run's options, as text."""
-    flat = {name: value for name, value in config.items() if name not in ("architecture", "pixels")}
+    apart = ("architecture", "pixels", "split")
+    flat = {name: value for name, value in config.items() if name not in apart}
     flat |= {name: value for name, value in config["architecture"].items() if name != "name"}
     flat = {name.replace("_", " "): str(v) for name, v in flat.items() if v is not None}
     return sorted(flat.items())
@@ -146,8 +146,8 @@ def plane(mu, labels):
 
 def pictures(subject, count):
     """The first test images as the model sees them, and what is known of each."""
-    labels = {name: values[:count] for name, values in subject.test.labels.items()}
-    part = Part(subject.test.images[:count], labels)
+    part = subject.test.take(slice(count))
+    labels = part.labels
     if subject.model.likelihood.startswith("gaussian"):  # without the noise of dequantisation
         pixels = part.images
     else:
@@ -167,10 +167,7 @@ def directions(subject, may_show):
     A named code is the mean of the most typical images of a group; where no picture of the set may
     be shown, it is that of the whole group.
     """
-    part = Part(
-        subject.train.images[:CODES],
-        {name: values[:CODES] for name, values in subject.train.labels.items()},
-    )
+    part = subject.train.take(slice(CODES))
     codes, _ = posteriors(subject.model, subject.batches(part))
     kinds, groups = masks(part.labels)
     found = {"vectors": [], "groups": []}

@@ -3,7 +3,7 @@
 A variant is a module whose functions have the names, signatures and meaning of ``reference``:
 
     reference   plain array code, the definition; serves NumPy and CuPy
-    composed    no module: operations that have a fused kernel are put together from basic ones
+    composed    no module: fused operations are put together from basic ones (``ops.composed``)
     cpu         compiled C++ (csrc/)
     numba       the same loops compiled by numba
     cupy        fused kernels that CuPy compiles, for arrays on a GPU
@@ -27,6 +27,7 @@ from ..backend import cuda_unavailable, device_module, device_of
 from ..errors import KernelUnavailable
 from . import reference
 from .philox import NoiseKey
+from .thread_count import initial_threads
 
 VARIANTS = ("reference", "composed", "cpu", "numba", "cupy", "cuda")
 _MODULES = {
@@ -49,7 +50,7 @@ def _load(name):
     if name == "composed":
         return None, None
     if name == "cpu":
-        _check_threads_wanted()
+        initial_threads()  # what the environment asks for is refused at once if it is no number
     on_gpu = _MEMORY.get(name) == "cuda"
     no_gpu = cuda_unavailable() if on_gpu else None
     try:
@@ -68,15 +69,6 @@ def _load(name):
             raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error
         return None, f"{reason}; {no_gpu}" if no_gpu and no_gpu not in reason else reason
     return module, None
-
-
-def _check_threads_wanted():
-    """KernelUnavailable when MINIVAE_NUM_THREADS is set to what is no number of threads."""
-    text = os.environ.get("MINIVAE_NUM_THREADS", "")
-    if text and not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**31):
-        raise KernelUnavailable(
-            f"MINIVAE_NUM_THREADS: expected a whole number of at least 1, got {text!r}"
-        )
 
 
 def why_not_built(extension):
@@ -100,6 +92,11 @@ def active():
     """The name of the variant that ``use`` forces in this thread, or None."""
     stack = getattr(_forced, "stack", None)
     return stack[-1].partition(":")[0] if stack else None
+
+
+def fused_or_composed(fused, composed):
+    """Which of two ways to run an operation serves now: ``composed`` where ``use`` forces it."""
+    return composed if active() == "composed" else fused
 
 
 def default(device):
@@ -223,7 +220,8 @@ def set_threads(count):
     """Let compiled kernels use ``count`` threads, and NumPy's BLAS, which reference kernels use.
 
     No result of a compiled kernel depends on it. At first compiled kernels have
-    MINIVAE_NUM_THREADS, else as many as there are CPUs that this process may use.
+    MINIVAE_NUM_THREADS, else OMP_NUM_THREADS, else as many as there are CPUs that this process may
+    use, its container's CPU quota included (``kernels.thread_count``).
 
     Raises:
         TypeError, ValueError: not a positive integer.

@@ -7,11 +7,12 @@ wrong dtype or byte order, ValueError for shape, layout, alignment, overlap and 
 import numpy as np
 
 from .. import _cpu
-from .._cpu import set_threads, threads
+from .._cpu import MOST_THREADS, set_threads, threads
 from . import cpu_layers
 from .cpu_layers import *  # noqa: F403
 from .philox import resolved
 from .reference import bias_corrections
+from .thread_count import initial_threads
 
 __all__ = [
     *cpu_layers.__all__,
@@ -26,6 +27,8 @@ __all__ = [
     "threads",
     "uniform",
 ]
+
+set_threads(min(initial_threads(), MOST_THREADS))
 
 
 def uniform(noise, shape, dtype):

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _cuda
 from ..backend import current_stream, device_module
 from . import cublaslt
+from .conv_shape import output_sizes
 
 __all__ = [
     "batch_norm_backward",
@@ -35,13 +36,6 @@ def _packed(x):
     return x if x is None or x.flags.c_contiguous else _cupy.ascontiguousarray(x)
 
 
-def _out_size(size, kernel_size, stride, padding, dilation):
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True)
-    )
-
-
 def scratch(size, dtype=np.float64):
     """Room that a kernel asks for and leaves as it likes: fresh memory, or None for none."""
     return _cupy.empty(size, dtype) if size else None
@@ -58,7 +52,7 @@ def matmul(a, b, bias=None, out=None, rectify=False, version=BEST):
 
 def conv2d(x, w, b, stride, padding, dilation):
     """Convolution; see ``reference_layers.conv2d``."""
-    size = _out_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    size = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = _cupy.empty((len(x), len(w), *size), x.dtype)
     _cuda.conv2d(
         _packed(x), _packed(w), _packed(b), stride, padding, dilation, False, y, current_stream()

@@ -7,6 +7,7 @@ convolution maps visit the taps (k, l) of the kernel and share the slices that a
 import numpy as np
 
 from ..backend import array_module
+from .conv_shape import output_sizes
 
 __all__ = [
     "batch_norm_backward",
@@ -71,13 +72,6 @@ def _padded(x, padding):
     return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
 
 
-def _out_size(size, kernel_size, stride, padding, dilation):
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True)
-    )
-
-
 def conv2d(x, w, b, stride, padding, dilation):
     """y[n,o,i,j] = b[o] + sum_{c,k,l} w[o,c,k,l] xp[n, c, i s + k d, j s + l d], xp the padded x.
 
@@ -88,7 +82,7 @@ def conv2d(x, w, b, stride, padding, dilation):
         (N, O, OH, OW).
     """
     xp = array_module(x)
-    out_size = _out_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    out_size = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     padded = _padded(x, padding)
     y = xp.zeros((len(x), w.shape[0], *out_size), x.dtype)
     for k, l, rows, cols in _taps(w.shape[2:], out_size, stride, dilation):

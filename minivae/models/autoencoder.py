@@ -1,4 +1,4 @@
-"""The deterministic autoencoder (Hinton & Salakhutdinov 2006): what a VAE mends."""
+"""The deterministic autoencoder of Hinton & Salakhutdinov 2006."""
 
 import itertools
 

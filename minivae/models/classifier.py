@@ -1,4 +1,4 @@
-"""A small convolutional classifier: the judge of edited and sampled pictures."""
+"""A small convolutional classifier, by which edited and sampled pictures are judged."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from ..noise import init_stream
 from ..ops.conv import conv_output_size
 from ..tensor import as_tensor, no_grad
 
-GROUP = 512  # images at a time when many are looked at
+GROUP = 512  # images per forward pass when many are classified
 
 
 class ImageClassifier(nn.Module):
-    """Three strided convolutions and a dense layer; one independent yes/no logit a label.
+    """Three strided convolutions and a dense layer; one independent yes/no logit per label.
 
     Args:
         labels: names of the labels, A of them.
@@ -51,7 +51,7 @@ class ImageClassifier(nn.Module):
         return self.linear2(self.features(x))
 
     def predict(self, x):
-        """The number of the likeliest label of each image: NumPy int64 (N,), no graph."""
+        """The index of the likeliest label of each image: NumPy int64 (N,), no graph."""
         with no_grad():
             groups = [self.forward(x[i : i + GROUP]).numpy() for i in range(0, len(x), GROUP)]
         return np.concatenate(groups).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""A VAE that is told the class of each image, and draws the class it is asked for."""
+"""A conditional VAE: encoder and decoder are given the class of each image."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class ConditionalVAE(VAE):
     """q(z|x, y) and p(x|z, y): ``MLPVAE`` with the label y, one-hot, beside its two inputs.
 
     Sohn, Lee & Yan 2015 ("Learning structured output representation using deep conditional
-    generative models"), section 4, with a prior that does not look at y; Kingma et al. 2014
+    generative models"), section 4, with a prior that does not depend on y; Kingma et al. 2014
     (arXiv:1406.5298), M2, where every label is known.
 
     Args:
@@ -71,11 +71,11 @@ class ConditionalVAE(VAE):
         """One picture of each class asked for: pixels in [0, 1], (N, 784).
 
         Args:
-            labels: whole numbers (N,) below C.
+            labels: integers (N,) below C.
             noise: as in ``sample``.
 
         Raises:
-            ValueError: a label that is no class of this model.
+            ValueError: a label that is not a class of this model.
         """
         z = self.standard_normal(noise, len(labels))
         labels = array_module(z).asarray(one_hot(labels, self.classes, z.dtype))

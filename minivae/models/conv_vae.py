@@ -1,4 +1,4 @@
-"""A convolutional VAE for 28 x 28 digits whose latent plane can be drawn."""
+"""A convolutional VAE for 28 x 28 digits, by default with two latents."""
 
 from .. import functional as F
 from .. import nn

@@ -13,7 +13,7 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 class DeepVAE(VAE):
     """784 -> hidden ... -> D, D;  D -> ... hidden -> 784 logits.
 
-    With the default sizes the one-layer network of Burda, Grosse & Salakhutdinov 2016
+    The default sizes are those of the one-layer network of Burda, Grosse & Salakhutdinov 2016
     (arXiv:1509.00519), section 5.
 
     Args:

@@ -1,4 +1,4 @@
-"""A VAE with two stochastic layers: the prior of the first is itself a decoder."""
+"""A VAE with two layers of latents: a decoder of the second is the prior of the first."""
 
 from .. import functional as F
 from ..noise import init_stream

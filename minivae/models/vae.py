@@ -1,4 +1,4 @@
-"""What every VAE here shares: the ELBO, reconstruction, sampling and interpolation.
+"""The base class of all VAEs: the ELBO, reconstruction, sampling and interpolation.
 
 Conventions (README): ``logvar`` is log sigma^2; decoders return logits; losses are in nats per
 image, summed over pixels and latents and averaged over the batch; loss = rec + beta kl.
@@ -21,7 +21,7 @@ LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-per-pixel", "squared-error")
 
 
 class VAEOutput(NamedTuple):
-    """What one pass gives; N images, D latents. Tensors."""
+    """Tensors that one forward pass returns; N images, D latents."""
 
     logits: Tensor  # (N, ...) as the decoder leaves them
     mu: Tensor  # (N, D) posterior mean
@@ -60,7 +60,7 @@ class VAE(nn.Module):
         raise NotImplementedError
 
     def code(self, z, x):
-        """What ``decode`` takes for latents z of images x: z, unless a model knows more of x."""
+        """The input of ``decode`` for latents z of images x: z, unless a model adds to it."""
         return z
 
     def config(self):
@@ -97,7 +97,7 @@ class VAE(nn.Module):
             sigma: fixes the sigma of "gaussian".
 
         Raises:
-            ValueError: an unknown likelihood; a sigma not above 0, or where none can be fixed.
+            ValueError: an unknown likelihood; a sigma that is not above 0, or given to another one.
         """
         if likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood: expected one of {LIKELIHOODS}, got {likelihood!r}")
@@ -112,7 +112,7 @@ class VAE(nn.Module):
             self.pixel_logvar = nn.Parameter(np.full(shape, -4, np.float32))
 
     def likelihood_config(self):
-        """The arguments that chose the likelihood, where they are not the defaults."""
+        """Those arguments of ``set_likelihood`` that are not the defaults."""
         config = {"likelihood": self.likelihood, "sigma": self.sigma}
         return {name: value for name, value in config.items() if value != getattr(VAE, name)}
 
@@ -140,7 +140,7 @@ class VAE(nn.Module):
 
         Args:
             x: images (R, ...), one for each row.
-            posterior: what ``encode`` gives, with R rows.
+            posterior: the result of ``encode``, with R rows.
             eps: (R, noise_dim).
 
         Returns:
@@ -235,7 +235,7 @@ class VAE(nn.Module):
         return self.pixels(self.standard_normal(noise, n))
 
     def standard_normal(self, noise, *shape):
-        """An array (*shape, noise_dim) where the model lives: what ``noise`` draws, or itself.
+        """An array (*shape, noise_dim) on the model's device: drawn by ``noise``, or itself.
 
         Raises:
             ValueError: an array of another shape.
@@ -243,7 +243,7 @@ class VAE(nn.Module):
         noise, like = drawn(noise), self.parameters()[0].data
         shape = (*shape, self.noise_dim)
         if isinstance(noise, Noise) and is_device_array(like):
-            zeros = array_module(like).zeros(shape, like.dtype)  # 0 + exp(0) eps, drawn over there
+            zeros = array_module(like).zeros(shape, like.dtype)  # 0 + exp(0) eps, drawn there
             with no_grad():
                 noise = F.reparameterize_kl(zeros, zeros, noise)[0].data
         elif isinstance(noise, Noise):
@@ -269,13 +269,13 @@ class VAE(nn.Module):
         return self.pixels((1 - t) * start + t * end)
 
     def _mean_code(self, x):
-        """What ``decode`` takes at the posterior mean of each image."""
+        """The input of ``decode`` at the posterior mean of each image."""
         with self.evaluating():
             x = self.as_images(x)
             return self.code(self.encode(x)[0], x)
 
     def as_images(self, x):
-        """``x`` as a tensor, when it is a batch that this model takes.
+        """``x`` as a tensor, checked to be a batch that this model takes.
 
         Raises:
             ValueError: images of another shape. TypeError: not of the parameters' dtype.

@@ -3,18 +3,37 @@
 ``with mv.kernels.use("composed")`` runs these instead, with gradients found by the engine.
 """
 
+from .. import kernels
+from ..backend import device_of, to_device
+from ..kernels.philox import NoiseKey
 from . import basic
-from .activation import softplus
+from .activation import relu, sigmoid, softplus
 
 
-def reparameterize_kl(mu, logvar, eps):
+def reparameterize_kl(mu, logvar, noise):
     """z = mu + exp(logvar / 2) eps;  KL = 1/2 sum(mu^2 + exp(logvar) - 1 - logvar) over D."""
+    eps = noise
+    if isinstance(noise, NoiseKey):
+        eps = kernels.get("normal", mu.data)(noise, mu.shape, mu.dtype)
+        eps = to_device(eps, device_of(mu.data))
     std = basic.exp(logvar * 0.5)
     z = mu + std * eps
     kl = basic.sum(mu * mu + basic.expm1(logvar) - logvar, axis=-1) * 0.5
     return z, kl
 
 
+def linear_relu(x, w, b):
+    """max(x W^T + b, 0)."""
+    y = x @ w.T
+    return relu(y if b is None else y + b)
+
+
 def bce_with_logits(logits, target):
     """softplus(l) - l t for each element."""
     return softplus(logits) - logits * target
+
+
+def squared_error_with_logits(logits, target):
+    """(sigma(l) - t)^2 for each element."""
+    error = sigmoid(logits) - target
+    return error * error

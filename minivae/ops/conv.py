@@ -15,6 +15,7 @@ import operator
 
 from .. import kernels
 from ..backend import array_module
+from ..kernels.conv_shape import output_size
 from ..tensor import Function, as_tensor
 
 __all__ = ["conv2d", "conv_transpose2d"]
@@ -138,7 +139,7 @@ def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
             f"{name} {n} with padding {padding} on both sides is {n + 2 * padding}, smaller than "
             f"the kernel's reach {reach} = {dilation} * ({kernel} - 1) + 1"
         )
-    return (n + 2 * padding - reach) // stride + 1
+    return output_size(n, kernel, stride, padding, dilation)
 
 
 def conv_transpose_output_size(
@@ -160,13 +161,18 @@ def conv_transpose_output_size(
             f"output_padding: expected 0 <= output_padding < max(stride {stride}, dilation "
             f"{dilation}) for the {name}, got {output_padding}"
         )
-    size = (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
+    size = _smallest_input(n, kernel, stride, padding, dilation) + output_padding
     if n < 1 or size < 1:
         raise ValueError(
             f"{name} {n} gives {size} = ({n} - 1) * {stride} - 2 * {padding} + {dilation} * "
             f"({kernel} - 1) + {output_padding} + 1; expected at least 1"
         )
     return size
+
+
+def _smallest_input(n, kernel, stride, padding, dilation):
+    """The smallest size that a convolution maps to n."""
+    return (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
 
 
 def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="size"):
@@ -178,7 +184,7 @@ def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="s
     Raises:
         ValueError: none does; the message gives the sizes that can be had.
     """
-    base = (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+    base = _smallest_input(n, kernel, stride, padding, dilation)
     extra = size - base
     if not 0 <= extra < max(stride, dilation):
         raise ValueError(

@@ -7,7 +7,7 @@ import math
 
 from .. import kernels
 from ..tensor import Function, as_tensor
-from .activation import relu
+from . import composed
 
 __all__ = ["linear"]
 
@@ -77,10 +77,10 @@ def linear(x, w, b=None, activation=None):
         )
     if b is not None and b.shape != (w.shape[0],):
         raise ValueError(f"linear: expected b ({w.shape[0]},), got {b.shape}")
-    if activation and kernels.active() == "composed":
-        return relu(linear(x, w, b))
-    op = LinearReLU if activation else Linear
+    op = Linear.apply
+    if activation:
+        op = kernels.fused_or_composed(LinearReLU.apply, composed.linear_relu)
     if x.ndim == 2:
-        return op.apply(x, w, b)
+        return op(x, w, b)
     rows = math.prod(x.shape[:-1])
-    return op.apply(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))
+    return op(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))

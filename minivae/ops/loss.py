@@ -14,7 +14,7 @@ from .activation import logistic
 
 __all__ = ["bce_with_logits", "gaussian_nll", "mse", "negative_elbo", "squared_error_with_logits"]
 
-LOG_2PI = math.log(2 * math.pi)
+LOG_2PI = math.log(math.tau)
 
 
 class BCEWithLogits(Function):
@@ -138,9 +138,7 @@ def bce_with_logits(logits, target, reduction="sum"):
     3.0
     """
     logits, target = _same_shape("bce_with_logits", logits, target)
-    if kernels.active() == "composed":
-        return reduce(composed.bce_with_logits(logits, target), reduction)
-    return _reduce_rows(BCEWithLogits, logits, target, reduction)
+    return _with_logits(BCEWithLogits, composed.bce_with_logits, logits, target, reduction)
 
 
 def squared_error_with_logits(logits, target, reduction="sum"):
@@ -149,7 +147,8 @@ def squared_error_with_logits(logits, target, reduction="sum"):
     Arguments, reductions and errors as ``bce_with_logits``.
     """
     logits, target = _same_shape("squared_error_with_logits", logits, target)
-    return _reduce_rows(SquaredErrorWithLogits, logits, target, reduction)
+    by_element = composed.squared_error_with_logits
+    return _with_logits(SquaredErrorWithLogits, by_element, logits, target, reduction)
 
 
 def negative_elbo(rec, kl, beta=1.0):
@@ -203,6 +202,15 @@ def reduce(loss, reduction):
     if reduction == "mean":
         return basic.mean(loss)
     raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'rows', got {reduction!r}")
+
+
+def _with_logits(op, by_element, logits, target, reduction):
+    """A loss by the op that sums its rows, or composed of basic operations by ``by_element``."""
+    run = kernels.fused_or_composed(
+        lambda: _reduce_rows(op, logits, target, reduction),
+        lambda: reduce(by_element(logits, target), reduction),
+    )
+    return run()
 
 
 def _reduce_rows(op, logits, target, reduction):

@@ -6,7 +6,7 @@ Derivation: docs/gaussian-kl.md and docs/reparameterisation.md.
 import math
 
 from .. import kernels
-from ..noise import Noise
+from ..kernels.philox import NoiseKey
 from ..tensor import Function, Tensor, as_tensor
 from . import composed
 
@@ -25,7 +25,7 @@ class ReparameterizeKL(Function):
 
     def forward(self, mu, logvar, noise):
         self.noise = noise
-        self.save(mu, logvar, *(() if isinstance(noise, Noise) else (noise,)))
+        self.save(mu, logvar, *(() if isinstance(noise, NoiseKey) else (noise,)))
         *batch, d = mu.shape
         self.rows = (math.prod(batch), d)
         z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
@@ -40,7 +40,7 @@ class ReparameterizeKL(Function):
         return dmu.reshape(mu.shape), dlogvar.reshape(mu.shape)
 
     def _arrays(self, mu, logvar):
-        arrays = (mu, logvar) if isinstance(self.noise, Noise) else (mu, logvar, self.noise)
+        arrays = (mu, logvar) if isinstance(self.noise, NoiseKey) else (mu, logvar, self.noise)
         mu, logvar, *eps = (self.xp.ascontiguousarray(a).reshape(self.rows) for a in arrays)
         return mu, logvar, eps[0] if eps else self.noise
 
@@ -73,7 +73,7 @@ def reparameterize_kl(mu, logvar, noise):
             f"reparameterize_kl: expected mu and logvar of one shape (..., D), "
             f"got {mu.shape} and {logvar.shape}"
         )
-    if not isinstance(noise, Noise):
+    if not isinstance(noise, NoiseKey):
         noise = noise.data if isinstance(noise, Tensor) else noise
         if not hasattr(noise, "dtype"):
             raise TypeError(f"noise: expected a Noise or an array, got {type(noise).__name__}")
@@ -81,7 +81,5 @@ def reparameterize_kl(mu, logvar, noise):
             raise ValueError(f"noise: expected shape {mu.shape}, got {noise.shape}")
         if noise.dtype != mu.dtype:
             raise TypeError(f"noise: expected dtype {mu.dtype}, got {noise.dtype}")
-    if kernels.active() == "composed":
-        eps = noise.normal(mu.shape, mu.dtype) if isinstance(noise, Noise) else noise
-        return composed.reparameterize_kl(mu, logvar, eps)
-    return ReparameterizeKL.apply(mu, logvar, noise=noise)
+    run = kernels.fused_or_composed(ReparameterizeKL.apply, composed.reparameterize_kl)
+    return run(mu, logvar, noise=noise)

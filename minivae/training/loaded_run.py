@@ -3,23 +3,20 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from .. import models
-from ..data import DequantisedBatches, LabelledBatches, PixelBatches, load_faces, mnist
+from ..data import (
+    DequantisedBatches,
+    LabelledBatches,
+    LabelledImages,
+    PixelBatches,
+    dataset,
+    reload,
+)
 from ..errors import CheckpointError, DataError
 from ..evaluation.grouping import at_a_time
 from . import checkpoint
 
 BINARIZE = ("none", "static", "dynamic")
-FACE_LABELS = ("male", "glasses", "smile")  # what the codes of faces are asked for
-
-
-class Part(NamedTuple):
-    """Images of a set, uint8 (N, H, W) or (N, C, H, W), and what is known of each."""
-
-    images: np.ndarray
-    labels: dict  # name -> whole numbers (N,)
 
 
 class Subject(NamedTuple):
@@ -27,11 +24,12 @@ class Subject(NamedTuple):
 
     model: models.VAE
     dataset: str
-    train: Part
-    test: Part
+    train: LabelledImages
+    test: LabelledImages
     binarize: str
     trained_binarize: str | None  # None where the checkpoint does not say
     public: bool = False  # MNIST or drawn: no pictures of a user's own set, perhaps of people
+    own: bool | None = None  # the run's very images; None where the checkpoint does not say
 
     def batches(self, part):
         """The batches of a part as the model takes them."""
@@ -42,7 +40,8 @@ class Subject(NamedTuple):
             # Static and dynamic draw a test set alike, once; the other images follow its order.
             batches = PixelBatches(part.images, size, binarize=self.binarize, train=False)
         if isinstance(self.model, models.ConditionalVAE):
-            batches = LabelledBatches(batches, part.labels["digit"], self.model.classes)
+            (labels,) = part.labels.values()
+            batches = LabelledBatches(batches, labels, self.model.classes)
         return batches.epoch(0)
 
     def meaning(self):
@@ -64,37 +63,44 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
         data: where the images are, as the example that trained the model takes it.
         binarize: "none", "static" or "dynamic"; None: as in training, or grey where the checkpoint
             does not say.
-        limit: the first so many images of each part; None for all.
+        limit: the first so many of the run's images of each part; None for all.
         device: where the model shall be.
-        other_data: allow another set than the model was trained on.
+        other_data: allow other images than the model was trained on.
 
     Raises:
         CheckpointError: the file is damaged, or holds no VAE.
         DataError: the data cannot be read, or are others than the model takes or was trained on.
     """
     model, config = load_model(path)
-    if isinstance(model, models.FaceVAE):
-        if model.channels != 3:
-            raise DataError(f"{path}: takes {model.channels} channels, but faces have 3")
-        dataset, public, *parts = faces(data, model.image_size, config["seed"])
-    else:
-        dataset, public, *parts = digits(data)
     if model.likelihood.startswith("gaussian"):
         if binarize not in (None, "none"):
             raise DataError(f"{path}: a density of grey pixels, which {binarize} pixels are not")
         binarize = "none"
-    if not other_data and config.get("data", dataset) != dataset:
+    shapes = model.image_shapes
+    if isinstance(model, models.ConditionalVAE):
+        shapes = [(model.pixels_per_image,)]
+    try:
+        found = reload(config, data, shapes=shapes, other=other_data)
+    except DataError as error:
         raise DataError(
-            f"{path}: trained on {config['data']}, but the data are {dataset}; "
-            "name that set with --data, or allow another with --other-data"
-        )
-    train, test = (
-        Part(part.images[:limit], {name: v[:limit] for name, v in part.labels.items()})
-        for part in parts
-    )
+            f"{path}: {error}; name its data with --data, or allow others with --other-data"
+        ) from error
+    own = None
+    if "data" in config:
+        own = dataset.difference(config, found.record()) is None
+        own = own and ("pixels" in config or found.public)
+    if isinstance(model, models.ConditionalVAE):
+        for part in (found.train, found.test):
+            (labels,) = part.labels.values()
+            if labels.max() >= model.classes:
+                raise DataError(f"{path}: takes {model.classes} classes, but {found.name} has more")
+    found = found.limited(limit)
     trained = config["binarize"]
     binarize = binarize or trained or "none"
-    return Subject(model.to(device), dataset, train, test, binarize, trained, public)
+    return Subject(
+        model.to(device), found.name, found.train, found.test, binarize, trained, found.public,
+        own,
+    )  # fmt: skip
 
 
 def load_model(path):
@@ -139,26 +145,3 @@ def _require_plausible(path, architecture):
     largest, second = sorted(sizes)[:-3:-1]
     if len(sizes) * max(64, largest * second) > Path(path).stat().st_size:
         raise CheckpointError(f"{path}: too small a file for so large an architecture")
-
-
-def digits(folder):
-    """(name, public, training part, test part) of MNIST or what is there in its place."""
-    found = mnist.load(folder)
-    return (
-        found.name,
-        found.name != "idx",
-        Part(found.train_images, {"digit": found.train_labels}),
-        Part(found.test_images, {"digit": found.test_labels}),
-    )
-
-
-def faces(source, size, split_seed):
-    """(name, public, training part, held-out part) of faces, split as in the example."""
-    found = load_faces(source, size)
-    person = next((name for name in ("identity", "subject") if name in found.groups), None)
-    parts = found.split(by=person, seed=split_seed)
-    return found.name, bool(found.recipe), *(
-        Part(part.images, {n: part.attributes[n].astype(np.int64) for n in FACE_LABELS
-                           if n in part.attributes})
-        for part in parts
-    )  # fmt: skip

@@ -8,12 +8,11 @@ beta-VAE (Higgins et al. 2017) and KL warm-up (Sønderby et al. 2016) are the ar
 each; ``Trainer`` lets it grow. Derivations and the test of each identity: docs/objectives.md.
 """
 
-import math
-
 from .. import functional as F
 from ..backend import array_module
 from ..models.vae import ELBO, drawn, repeat_rows
 from ..noise import Noise
+from ..ops.loss import LOG_2PI
 from ..tensor import Function, no_grad
 
 
@@ -116,7 +115,7 @@ def dreg(model, x, noise, beta=1.0, *, samples=5):
     images = repeat_rows(x, k)
     rec = model.reconstruction_loss(model.decode(model.code(z, images)), images)
     q = F.gaussian_nll(z, mu.detach(), logvar.detach(), reduction="rows")
-    kl = 0.5 * F.sum(z * z + math.log(2 * math.pi), axis=1) - q
+    kl = 0.5 * F.sum(z * z + LOG_2PI, axis=1) - q
     rec, kl = F.reshape(rec, n, k), F.reshape(kl, n, k)
     log_w = -(rec + beta * kl)
     bound = F.log_mean_exp(log_w, axis=1)  # its gradient brings the first factor w~

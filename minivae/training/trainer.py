@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .. import evaluation, models
 from ..backend import array_module, device_of, is_device_array, to_device, to_numpy
+from ..data import dataset
 from ..data.device_batches import Selection
 from ..errors import CheckpointError, NonFiniteError
 from ..noise import EVALUATION, TRAINING, NoiseStream
@@ -360,11 +361,19 @@ class Trainer:
             recorded = {**recorded, "architecture": architecture}
         for name in self.config | recorded:  # options before the architecture they lead to
             was, now = recorded.get(name), self.config.get(name)
-            if was != now:
+            if was != now and name not in dataset.RECORDED:
                 raise CheckpointError(
                     f"{path}: made with {name} {was}, this run has {name} {now}; a resumed run "
                     "must share it. Resume with the old value, or start anew without --resume."
                 )
+        if reason := dataset.difference(recorded, self.config):
+            raise CheckpointError(
+                f"{path}: {reason}. A resumed run needs the very images of the run before; name "
+                "them with --data, or start anew without --resume."
+            )
+        if "data" in recorded and "pixels" not in recorded:
+            print(f"{path} is of version 0.1, without a hash of its images: whether these are "
+                  "the same cannot be checked")  # fmt: skip
 
 
 def _require_pixels(name, batches):

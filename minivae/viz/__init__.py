@@ -1,1 +1,1 @@
-"""Pictures: plots, the drawn graph, latent-space maths, edited faces."""
+"""Pictures: plots, the drawn graph, and the maths of a walk through latent space."""

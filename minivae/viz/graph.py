@@ -26,10 +26,10 @@ def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
     Args:
         tensor: the result, not yet used by ``backward``; or a ``Graph`` from ``capture``.
         model: a module. Its parameters are shown by name and its parts as clusters.
-        names: dict from a name to a tensor, or to an array given as input, to be shown with it.
+        names: dict from a name to the tensor, or input array, to be labelled with it.
         backward: run ``tensor.backward()`` first and show the gradients of intermediate tensors
             as well; leaves accumulate into ``.grad`` as always, and the graph is freed.
-        max_values: the largest number of elements to be written out; more are summed up.
+        max_values: the largest number of elements to be written out; else mean and std.
 
     Raises:
         GradientError: the graph was freed by an earlier backward (``capture`` it before).
@@ -43,8 +43,8 @@ def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
 def to_svg(tensor, model=None, names=None, *, backward=False, max_values=6):
     """The computation behind ``tensor`` as an SVG drawing, laid out here, without Graphviz.
 
-    Plainer than what ``draw`` has from Graphviz: modules are named in the boxes, not drawn around
-    them. Arguments and errors as ``to_dot``.
+    Plainer than ``draw``: modules are named in the boxes, not drawn around them.
+    Arguments and errors as ``to_dot``.
     """
     graph = tensor if isinstance(tensor, Graph) else capture(tensor, model, names)
     if backward:
@@ -60,7 +60,7 @@ def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
 
     Raises:
         ValueError: another suffix.
-        MinivaeError: Graphviz or its Python package is not installed; the message says how to.
+        MinivaeError: Graphviz or its Python package is missing; the message says how to install it.
     """
     path = Path(path)
     suffix = path.suffix.lower().lstrip(".")
@@ -86,7 +86,7 @@ def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
 
 
 def capture(tensor, model=None, names=None):
-    """Hold on to the graph behind ``tensor``, so that it can be drawn after ``backward`` frees it.
+    """Keep the graph behind ``tensor``, so that it can be drawn after ``backward`` has freed it.
 
         graph = mv.graph.capture(loss, model)
         loss.backward()
@@ -185,7 +185,7 @@ class Graph:
         return found
 
     def label(self, item, max_values: int = 6) -> Label:
-        """What a drawing says of a function or a leaf; ``max_values`` as in ``to_dot``."""
+        """The text of a function's or a leaf's box; ``max_values`` as in ``to_dot``."""
         if item not in self.inputs:
             name = self.names.get(item, "")
             kind = "parameter" if item.requires_grad else "input"
@@ -203,7 +203,7 @@ class Graph:
 
 
 class Label(NamedTuple):
-    """What a drawing says of a function or a leaf.
+    """The text of a box: of a function or of a leaf.
 
     ``outputs`` has for each output the lines (style, text), the style one of "", "name", "wrong"
     and "gradient"; ``kind`` is "operation", "parameter" or "input"; ``about`` is an operation's

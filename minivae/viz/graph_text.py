@@ -1,4 +1,4 @@
-"""Words for what a graph holds: values in a line, names of arguments."""
+"""Text for the boxes and arrows of a drawn graph: values, names of arguments."""
 
 import inspect
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from ..backend import to_numpy
 
 
 def value_lines(array, max_values: int) -> list[str]:
-    """A small array written out, a line for each row; one line about a larger one.
+    """A small array written out, one line per row; one line of statistics for a larger one.
 
     Args:
         array: a NumPy or CuPy array.

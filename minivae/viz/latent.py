@@ -1,4 +1,4 @@
-"""Tools on latent codes: plain arrays, one code a row, deterministic.
+"""Latent codes: attribute vectors, arithmetic, interpolation, grids. Arrays, one code per row.
 
 Codes are an encoder's mu, (N, D); a single code is (D,). Codes that are not finite, or that do not
 fit one another, are refused with a ValueError that names the argument.
@@ -20,10 +20,10 @@ def mean_code(codes, mask):
 
 
 def exemplars(codes, mask, count):
-    """Where the ``count`` most typical faces of a group are: those along whose direction from the
-    middle of all codes the group's mean lies (largest cosine), best first.
+    """The ``count`` most typical codes of a group: those whose direction from the mean of all codes
+    is nearest that of the group's mean (largest cosine), best first.
 
-    A mean over hundreds of codes is shorter than any of them and decodes to mist; A. Radford,
+    A mean over hundreds of codes is shorter than any of them and decodes to a blur; A. Radford,
     L. Metz, S. Chintala, "Unsupervised representation learning with deep convolutional GANs", 2016,
     section 6.3.2, average three for their arithmetic.
 
@@ -98,7 +98,7 @@ def slerp(a, b, steps):
 def morph(a, b, steps, path="linear"):
     """Codes from face a to face b, both included: (D,), (D,) -> (steps, D), steps >= 2.
 
-    `path` is "linear" or "spherical".
+    ``path`` is "linear" or "spherical".
     """
     paths = {"linear": lerp, "spherical": slerp}
     if path not in paths:
@@ -107,7 +107,7 @@ def morph(a, b, steps, path="linear"):
 
 
 def traverse(code, dim, values):
-    """The code with latent `dim` set to each value in turn: (D,), values (K,) -> (K, D)."""
+    """The code with latent ``dim`` set to each value in turn: (D,), values (K,) -> (K, D)."""
     code, values = _code("code", code), _finite("values", values)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"values: expected a list of numbers, got shape {values.shape}")
@@ -175,7 +175,7 @@ def _pair(a, b):
 
 
 def _fractions(steps, dtype):
-    """0 .. 1 in `steps` equal steps, as a column."""
+    """0 .. 1 in ``steps`` equal steps, as a column."""
     if steps < 2:
         raise ValueError(f"steps: expected at least 2, got {steps}")
     return np.linspace(0, 1, steps, dtype=dtype)[:, None]

@@ -1,4 +1,4 @@
-"""Places for the nodes of a directed acyclic graph, in layers, so that edges run downwards.
+"""Layered layout of a directed acyclic graph, edges running downwards.
 
 The method of Sugiyama, Tagawa & Toda 1981 (IEEE Trans. SMC 11): layers by longest path, a dummy
 node in every layer that a long edge passes, an order within layers that puts each node at the mean

@@ -25,7 +25,7 @@ def losses(rows, title):
     """Loss, reconstruction and KL by epoch, on training and test images.
 
     ``rows``: dicts with the columns of metrics.csv. Three panels, because the terms differ in
-    scale and because the sum hides which of them moves.
+    scale and the sum does not show which of them changes.
     """
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     figure.suptitle(title)
@@ -45,7 +45,7 @@ def losses(rows, title):
 
 
 def reconstructions(originals, decoded, title):
-    """Images in the upper row of each pair, what the model makes of their codes below.
+    """Pairs of rows: images above, reconstructions below.
 
     Arrays (N, ...) in [0, 1]; N a multiple of 10 fills the picture.
     """
@@ -73,7 +73,7 @@ def samples(images, title, columns=10):
 
 
 def interpolation(strips, title):
-    """Each row a walk between the codes of two images; ``strips`` (rows, steps, ...) in [0, 1]."""
+    """One row per pair of images, from code to code; ``strips`` (rows, steps, ...) in [0, 1]."""
     names = [f"{t:.2g}" for t in np.linspace(0, 1, strips.shape[1])]
     figure, axes = _walks(strips, names, title)
     axes.set_xlabel("share of the way to the second image")
@@ -81,7 +81,7 @@ def interpolation(strips, title):
 
 
 def attribute_walks(walks, strengths, attribute, title):
-    """Each row one face, edited along an attribute's vector; ``walks`` (rows, strengths, ...)."""
+    """One row per face, edited along an attribute's vector; ``walks`` (rows, strengths, ...)."""
     names = ["as encoded" if s == 0 else f"{s:+.2g}" for s in strengths]
     figure, axes = _walks(walks, names, title)
     axes.set_xlabel(f"times the {attribute} vector")
@@ -130,7 +130,7 @@ def latent_plane(codes, labels, title):
             str(label), (np.median(x), np.median(y)), weight="bold", fontsize=13,
             ha="center", va="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1},
         )  # fmt: skip
-    # The far tails would squeeze everything else into the middle.
+    # Limits by percentiles: a few far codes would leave the rest too small to see.
     for set_limits, values in ((axes.set_xlim, codes[:, 0]), (axes.set_ylim, codes[:, 1])):
         low, high = np.percentile(values, [0.2, 99.8])
         margin = 0.05 * (high - low) or 1.0

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from cuda_emulation import emulated_device
 
+import digit_sets
 import minivae as mv
 from minivae import evaluation, models
 from minivae.__main__ import main
 from minivae.cli import evaluate as command
-from minivae.data import DequantisedBatches, PixelBatches, mnist
-from minivae.data.idx import idx_header
+from minivae.data import DequantisedBatches, PixelBatches, draw_faces, mnist, split_faces
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.noise import NoiseStream
+from minivae.training import loaded_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -25,10 +26,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def data(tmp_path_factory):
     """A folder in MNIST's form with 60 + 20 drawn digits, and 40 pictures of 16 x 16 as faces."""
     folder = tmp_path_factory.mktemp("data")
-    digits = synthetic_digits.load(60, 20)
-    arrays = (digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
-    for stem, array in zip(mnist.FILES, arrays, strict=True):
-        (folder / stem).write_bytes(idx_header(array.shape) + array.tobytes())
+    digit_sets.write(folder, synthetic_digits.load(60, 20))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     np.savez(folder / "faces.npz", images=images, glasses=rng.random(40) < 0.5)
@@ -101,17 +99,17 @@ def test_checkpoints_of_the_face_example(tmp_path, data, evaluate):
 
 def test_the_numbers_are_those_of_the_estimators(tmp_path, data, evaluate):
     model = models.MLPVAE(latent_dim=3, hidden=8)
-    path = saved(tmp_path / "c", model, data="idx", binarize="dynamic")
-    code, _, result = evaluate(path, "--data", data, "--seed", 5)
     digits = mnist.load(data)
-    test = PixelBatches(digits.test_images, 20, binarize="static", train=False)
+    path = saved(tmp_path / "c", model, **digits.record(), binarize="dynamic")
+    code, _, result = evaluate(path, "--data", data, "--seed", 5)
+    test = PixelBatches(digits.test.images, 20, binarize="static", train=False)
     noise = 5, evaluation.IMPORTANCE
     nll = evaluation.importance_weighted_nll(model, test.epoch(0), NoiseStream(*noise), 4)
     elbo = evaluation.elbo(model, test.epoch(0), NoiseStream(*noise), command.ELBO_SAMPLES)
     mu, _ = evaluation.posteriors(model, test.epoch(0))
-    train = PixelBatches(digits.train_images, 9, binarize="static", train=False)
+    train = PixelBatches(digits.train.images, 9, binarize="static", train=False)
     codes, _ = evaluation.posteriors(model, train.epoch(0))
-    labelled = codes, digits.train_labels, mu, digits.test_labels
+    labelled = codes, digits.train.labels["digit"], mu, digits.test.labels["digit"]
     assert code == 0
     assert result["importance_weighted"]["nats"] == nll.nll
     assert result["elbo"]["loss"] == elbo.terms.loss
@@ -144,7 +142,7 @@ def test_which_pixels_were_used_is_said(tmp_path, data, evaluate, trained, optio
 def test_a_density_is_of_dequantised_pixels(tmp_path, data, evaluate):
     model = models.MLPVAE(latent_dim=3, hidden=8, likelihood="gaussian")
     _, _, result = evaluate(saved(tmp_path / "c", model), "--data", data)
-    batches = DequantisedBatches(mnist.load(data).test_images, 3).epoch(0)
+    batches = DequantisedBatches(mnist.load(data).test.images, 3).epoch(0)
     noise = NoiseStream(0, evaluation.IMPORTANCE)
     nll = evaluation.importance_weighted_nll(model, batches, noise, 4)
     assert result["importance_weighted"]["nats"] == nll.nll
@@ -269,12 +267,74 @@ def test_data_of_another_kind(tmp_path, data, evaluate):
     path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4), data="mnist")
     code, text, _ = evaluate(path, "--data", data)
     assert code == 2 and "trained on mnist, but the data are idx" in text
-    assert evaluate(path, "--data", data, "--other-data")[0] == 0
+    code, text, result = evaluate(path, "--data", data, "--other-data")
+    assert code == 0 and "not the images of its run" in text
+    assert result["images_of_the_run"] is False
     code, text, _ = evaluate(path, "--data", tmp_path / "nowhere")
     assert code == 2 and "no such folder" in text
     grey = saved(tmp_path / "f", models.FaceVAE(2, 16, channels=1))
     code, text, _ = evaluate(grey, "--data", data / "faces.npz")
-    assert code == 2 and "takes 1 channels, but faces have 3" in text
+    assert code == 2 and "no data set has images of shape (1, 16, 16)" in text
+
+
+# ---- the very images and the very split of the run
+
+
+def test_other_digits_of_the_same_name_are_refused(tmp_path, data, evaluate):
+    """Any set in MNIST's form is called idx."""
+    path = trained(tmp_path / "run", "mnist_vae", "--data", data)
+    code, text, result = evaluate(path, "--data", data)
+    assert code == 0 and result["images_of_the_run"] is True and "run" not in text.split("\n")[1]
+    digits = synthetic_digits.load(60, 20, seed=1)
+    other = digit_sets.write(tmp_path / "other", digits)
+    code, text, _ = evaluate(path, "--data", other)
+    assert code == 2 and "but the data are idx: expected pixels of SHA-256" in text
+    code, _, result = evaluate(path, "--data", other, "--other-data")
+    assert code == 0 and result["images_of_the_run"] is False
+
+
+def test_a_limited_run_is_measured_on_its_own_images(tmp_path, data, evaluate):
+    path = trained(tmp_path / "run", "mnist_vae", "--data", data, "--limit", 9)
+    assert evaluate(path, "--data", data)[2]["images"] == 9
+    assert evaluate(path, "--data", data, "--limit", 4)[2]["images"] == 4
+
+
+FACES = ("--size", 16, "--latent-dim", 2, "--batch-size", 16)
+
+
+@pytest.mark.parametrize("options", [(), ("--limit", 5), ("--seed", 3)])
+def test_the_faces_held_out_from_a_run_are_measured(tmp_path, monkeypatch, evaluate, options):
+    """The example draws another number of faces than ``load_faces`` does by itself."""
+    monkeypatch.delenv("MINIVAE_DATA", raising=False)
+    path = trained(tmp_path / "run", "faces_vae", "--synthetic", 70, *FACES, *options)
+    config = mv.load(path)["config"]
+    run = split_faces(draw_faces(70, 16), config["seed"], config["limit"])
+    code, text, result = evaluate(path)
+    assert code == 0, text
+    assert result["images"] == len(run.test) and result["images_of_the_run"] is True
+    measured = loaded_run.load(path)
+    for part in ("train", "test"):
+        images = getattr(measured, part).images
+        np.testing.assert_array_equal(images, getattr(run, part).images)
+    trained_on = {image.tobytes() for image in run.train.images}
+    assert not trained_on & {image.tobytes() for image in measured.test.images}
+
+
+def test_faces_that_were_replaced_are_refused(tmp_path, data, evaluate):
+    path = trained(tmp_path / "run", "faces_vae", "--data", data / "faces.npz", *FACES)
+    code, text, result = evaluate(path, "--data", data / "faces.npz")
+    assert code == 0 and result["images_of_the_run"] is True, text
+    images = np.random.default_rng(1).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "faces.npz", images=images)
+    code, text, _ = evaluate(path, "--data", tmp_path / "faces.npz")
+    assert code == 2 and "but the data are faces: expected pixels of SHA-256" in text
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_trained_on(tmp_path, data, evaluate):
+    path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4))
+    code, text, result = evaluate(path, "--data", data)
+    assert code == 0 and result["images_of_the_run"] is None
+    assert "the checkpoint does not say which images it was trained on" in text
 
 
 def test_a_loss_that_is_not_finite(tmp_path, data, evaluate):

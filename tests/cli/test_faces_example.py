@@ -12,8 +12,8 @@ from PIL import Image
 import minivae as mv
 from minivae import models
 from minivae.__main__ import main as minivae
-from minivae.data import FaceDataset
-from minivae.viz import face_edits
+from minivae.data import Dataset, FaceDataset
+from minivae.evaluation import face_edits
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "faces_vae.py"
 ALWAYS = {"loss.png", "reconstructions.png", "samples.png"}
@@ -38,7 +38,7 @@ def train(example, tmp_path, monkeypatch):
     def run(data, *options):
         words = ["--data", data, "--out", tmp_path / "out", "--size", 16,
                  "--batch-size", 8, "--latent-dim", 3, *options]  # fmt: skip
-        words += [] if "--checkpoint" in options else ["--epochs", 1]
+        words += [] if {"--checkpoint", "--epochs"} & set(options) else ["--epochs", 1]
         return example.main([str(word) for word in words])
 
     return run
@@ -141,6 +141,9 @@ def test_weights_from_a_file_are_tested_and_their_run_is_kept(train, tmp_path, c
     first, second = json.loads(before), json.loads((again / "summary.json").read_text())
     assert first.keys() == second.keys() and second["epochs"] == 0
     assert all(first[name] == second[name] for name in ("test_loss", "test_rec", "test_kl"))
+    assert capsys.readouterr().err == ""
+    assert train(data, "--checkpoint", checkpoint, "--out", again, "--seed", 1, "--no-plots") == 0
+    assert "faces held out here may be among those it was trained on" in capsys.readouterr().err
     for wrong, message in (
         (("--out", run), "argument --out"),
         (("--resume",), "argument --resume"),
@@ -156,6 +159,69 @@ def test_weights_from_a_file_are_tested_and_their_run_is_kept(train, tmp_path, c
     assert (run / "summary.json").read_bytes() == before
     assert train(data, "--checkpoint", checkpoint, "--out", again, "--size", 20) == 2
     assert "expected float32" in capsys.readouterr().err.splitlines()[-1]
+
+
+def pictures_of(seed):
+    return np.random.default_rng(seed).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+
+
+def replaced(folder):
+    for i, path in enumerate(sorted(folder.iterdir())):
+        Image.fromarray(pictures_of(100 + i)).save(path)
+
+
+def one_pixel(folder):
+    path = min(folder.iterdir())
+    pixels = np.array(Image.open(path))
+    pixels[12, 10] ^= 128
+    Image.fromarray(pixels).save(path)
+
+
+def swapped(folder):
+    first, second = sorted(folder.iterdir())[:2]
+    first.rename(folder / "aside")
+    second.rename(first)
+    (folder / "aside").rename(second)
+
+
+def one_more(folder):
+    Image.fromarray(pictures_of(0)).save(folder / "more.png")
+
+
+@pytest.mark.parametrize("change", [replaced, one_pixel, swapped, one_more])
+def test_a_run_on_other_pictures_is_not_resumed(train, tmp_path, capsys, change):
+    """Names of files and of their folder say nothing of the pictures."""
+    faces = folder_of(tmp_path / "faces", 12)
+    assert train(faces, "--no-plots") == 0
+    assert train(faces, "--no-plots", "--resume", "--epochs", 2) == 0
+    body = (tmp_path / "out" / "checkpoint.safetensors").read_bytes()
+    change(faces)
+    capsys.readouterr()
+    assert train(faces, "--no-plots", "--resume", "--epochs", 3) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "trained on faces, but the data are faces: expected pixels of SHA-256" in error
+    assert (tmp_path / "out" / "checkpoint.safetensors").read_bytes() == body
+
+
+def test_a_face_run_of_version_0_1_goes_on_and_says_what_it_cannot_check(
+    train, tmp_path, capsys, monkeypatch
+):
+    data, path = npz(tmp_path / "faces.npz"), tmp_path / "out" / "checkpoint.safetensors"
+    for faces, code in ((36, 0), (35, 2)):
+        with monkeypatch.context() as old:
+            old.setattr(
+                Dataset, "record", lambda self, faces=faces: {"data": self.name, "faces": faces}
+            )
+            assert train(data, "--no-plots") == 0
+        assert "pixels" not in mv.load(path)["config"]
+        capsys.readouterr()
+        assert train(data, "--no-plots", "--resume", "--epochs", 2) == code
+        printed = capsys.readouterr()
+        if code:
+            assert "expected 35 images in the train part, got 36" in printed.err
+        else:
+            assert "without a hash of its images" in printed.out
+            assert "pixels" in mv.load(path)["config"]
 
 
 @pytest.mark.parametrize("size", ["8", "15", "4097", "x"])

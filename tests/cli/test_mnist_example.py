@@ -1,7 +1,7 @@
 """examples/mnist_vae.py from its command line to its files, on a few images."""
 
 import csv
-import gzip
+import dataclasses
 import importlib.util
 import json
 import re
@@ -14,9 +14,8 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
+import digit_sets
 from minivae.__main__ import main as minivae
-from minivae.data import mnist
-from minivae.data.idx import idx_header
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.training import checkpoint, metrics
 from minivae.training.output_folder import OutputFolder
@@ -41,12 +40,7 @@ def example():
 def data(tmp_path_factory):
     """A folder in MNIST's form with 120 + 40 drawn digits."""
     folder = tmp_path_factory.mktemp("data")
-    (folder / "mnist").mkdir()
-    digits = synthetic_digits.load(120, 40)
-    arrays = (digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
-    for stem, array in zip(mnist.FILES, arrays, strict=True):
-        body = gzip.compress(idx_header(array.shape) + array.tobytes(), compresslevel=1)
-        (folder / "mnist" / f"{stem}.gz").write_bytes(body)
+    digit_sets.write(folder / "mnist", synthetic_digits.load(120, 40), zipped=True)
     return folder
 
 
@@ -152,7 +146,25 @@ def test_resume_with_other_images_is_refused(train, tmp_path, capsys, example, m
     other = synthetic_digits.load(120, 40, seed=1)
     monkeypatch.setattr(example.mnist, "load", lambda folder: other)
     assert train(tmp_path, "--resume") == 2
-    assert "made with data idx" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "trained on idx, but the data are synthetic-digits: expected pixels of SHA-256" in error
+    assert error.count("\n") == 1
+
+
+def test_resume_knows_its_images_under_any_name(train, tmp_path, example, monkeypatch):
+    """A folder may be renamed; what counts is in it."""
+    whole = train(tmp_path / "whole", "--no-plots")
+    assert train(tmp_path / "parts", "--no-plots", "--epochs", 1) == whole == 0
+    load = example.mnist.load
+    monkeypatch.setattr(
+        example.mnist, "load", lambda folder: dataclasses.replace(load(folder), name="renamed")
+    )
+    assert train(tmp_path / "parts", "--no-plots", "--resume") == 0
+    weights = [
+        safetensors.numpy.load_file(tmp_path / run / "checkpoint.safetensors")
+        for run in ("whole", "parts")
+    ]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 
 def test_synthetic_digits_are_announced(example, tmp_path, capsys, monkeypatch):

@@ -135,7 +135,7 @@ def test_bad_arguments_are_named(gpu, name):
         gpu.run(name, x, np.zeros((2, 4), np.float32), loss, None, None)
     with pytest.raises(TypeError, match="target must be float32"):
         gpu.run(name, x, np.zeros((2, 3)), loss, None, None)
-    with pytest.raises(ValueError, match="logits must have two dimensions"):
+    with pytest.raises(ValueError, match="logits must have 2 dimensions"):
         gpu.run(name, np.zeros(3, np.float32), x, loss, None, None)
     long = np.zeros((2, 10000), np.float32)
     with pytest.raises(ValueError, match="scratch must have at least 4 elements, got None"):

@@ -273,7 +273,7 @@ def test_bad_arguments_are_named(gpu):
     refuses(TypeError, "logvar must be float32 .*, got <f8", logvar=a.astype(np.float64))
     refuses(TypeError, "mu must be float32 or float64 .*, got >f4", mu=a.astype(">f4"))
     refuses(TypeError, "mu must be an array on a GPU, got float", mu=1.0)
-    refuses(ValueError, r"mu must have two dimensions, got shape \(3,\)", mu=row)
+    refuses(ValueError, r"mu must have 2 dimensions, got shape \(3,\)", mu=row)
     refuses(ValueError, r"noise must have shape \(3, 4\), got \(4, 3\)", noise=a.reshape(4, 3))
     refuses(ValueError, r"kl must have shape \(3,\), got \(4,\)", kl=gpu.out((4,), "f4"))
     refuses(ValueError, "version must be in 1 .. 5, got 6", version=6)

@@ -6,9 +6,12 @@ import pytest
 from cuda_emulation import emulated_device
 
 import minivae as mv
+from minivae import functional as F
 from minivae import kernels
 from minivae.backend import device_of, to_device, to_numpy
 from minivae.cli import info
+from minivae.kernels import philox
+from minivae.noise import CountedNoise, Noise
 from minivae.tensor import Tensor
 from op_specs import SPECS
 
@@ -104,6 +107,19 @@ def test_a_forced_variant_refuses_arrays_of_the_other_place(built, name):
     place = "on a GPU" if name in ("cpu", "numba") else "in host memory"
     with kernels.use(name), pytest.raises(mv.KernelUnavailable, match=f"it lives {place}"):
         kernels.get("bce_with_logits", x)
+
+
+def test_composed_operations_draw_their_noise_on_the_device(built, monkeypatch):
+    """And so take the noise of a captured step, whose offset the host does not know."""
+    monkeypatch.setattr(philox, "_fill", None)  # the host's generator
+    mu, counter = on_device(np.ones((3, 5), F4)), on_device(np.array([7], np.uint64))
+    with kernels.use("composed"):
+        drawn = [
+            F.reparameterize_kl(mu, mu, noise) for noise in (Noise(2, 7), CountedNoise(2, counter))
+        ]
+    for z, kl in drawn:
+        assert device_of(z.data) == device_of(kl.data) == "cuda"
+        np.testing.assert_array_equal(to_numpy(z.data), to_numpy(drawn[0][0].data))
 
 
 def test_versions_of_a_kernel(built):

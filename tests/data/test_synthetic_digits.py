@@ -90,8 +90,8 @@ def test_every_variant_is_drawn(digits, monkeypatch):
 def test_load():
     dataset = synthetic_digits.load(40, 30)
     assert dataset.name == "synthetic-digits"
-    np.testing.assert_array_equal(dataset.train_images, draw(40)[0])
-    np.testing.assert_array_equal(dataset.test_labels, draw(30, start=TEST_START)[1])
+    np.testing.assert_array_equal(dataset.train.images, draw(40)[0])
+    np.testing.assert_array_equal(dataset.test.labels["digit"], draw(30, start=TEST_START)[1])
 
 
 @pytest.mark.parametrize(("count", "start"), [(-1, 0), (1, -1)])

@@ -1,6 +1,6 @@
 """Who may import whom: a lower layer never knows a higher one.
 
-cli, examples, benchmarks -> explore -> training, viz -> evaluation -> models, data -> nn, optim ->
+cli, examples, benchmarks -> explore, training -> evaluation -> models, data, viz -> nn, optim ->
 ops -> tensor, kernels -> backend -> numpy or cupy; in csrc: bind -> cpu, cuda -> math -> common.
 """
 
@@ -23,7 +23,7 @@ SOURCES = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".i
     p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".cpp", ".cu"}
 ]
 
-# The layers of minivae/, lowest first. A part is a module or folder directly under minivae/; it may
+# The parts of minivae/, lowest first. A part is a module or folder directly under minivae/; it may
 # import within itself and what ``ALLOWED`` says, and every part has its line there.
 LOW = {"errors", "arguments", "backend", "kernels", "noise", "tensor"}
 ENGINE = LOW | {"ops", "functional", "nn", "optim"}
@@ -43,14 +43,14 @@ ALLOWED = {
     "atomic_write": {"errors"},
     "data": {"kernels", "noise", "atomic_write", "backend", "errors"},
     "models": ENGINE | {"data"},
-    "evaluation": MODELS,
-    "viz": MODELS | {"evaluation"},
+    "viz": {"tensor", "backend", "errors"},
+    "evaluation": MODELS | {"viz"},
     "training": MODELS | {"evaluation", "atomic_write"},
     "explore": MODELS | {"evaluation", "viz", "training"},
     "cli": MODELS | {"evaluation", "viz", "training", "explore", "atomic_write", "_cuda"},
-    "__main__": {"cli"},
     "__init__": MODELS | {"gradcheck", "training", "viz"},
 }
+LEVELS = 9  # of parts that import one another
 HEADERS = {  # what each folder of csrc may include of the others
     "common": set(),
     "math": {"common"},
@@ -83,8 +83,10 @@ PACKAGES = {
 
 def part(name):
     """The part of the package that a dotted name of ours belongs to, or None for others."""
-    first, *rest = name.split(".")
-    return (rest[0] if rest else "__init__") if first == "minivae" else None
+    first, own, *_ = [*name.split("."), "__init__"]
+    if first != "minivae":
+        return None
+    return "cli" if own == "__main__" else own  # python -m minivae is the command
 
 
 def back_edges(source, module):
@@ -96,7 +98,7 @@ def back_edges(source, module):
             found.append(f"{module} imports {name}")
         if top == "cupy" and own != "backend" and not module.startswith("benchmarks"):
             found.append(f"{module} imports {name}")
-        if target and own in ALLOWED and target != own and target not in ALLOWED[own]:
+        if target and own and target not in {own, *ALLOWED[own]}:
             found.append(f"{module} imports {name}")
     return found
 
@@ -140,10 +142,53 @@ def test_oracles_import_nothing_of_ours():
     assert names - set(sys.stdlib_module_names) == {"numpy"}
 
 
+def modules():
+    """{dotted name: source} of every module of the package."""
+    return {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts): p.read_text()
+        for p in PYTHON
+        if p.is_relative_to(ROOT / "minivae")
+    }
+
+
+def misnamed(parts, rules):
+    """Parts without a rule, which could import anything, and rules without a part."""
+    return [f"no rule for {p}" for p in sorted(parts - rules)] + [
+        f"a rule for {r}, which is gone" for r in sorted(rules - parts)
+    ]
+
+
 def test_every_part_has_a_rule_and_every_rule_a_part():
-    """A part without a rule could import anything; a rule without a part is a renamed one's."""
-    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in PYTHON]
-    assert set(ALLOWED) == {part(name) for name in names} - {None}
+    parts = {part(name) for name in modules()}
+    assert misnamed(parts, set(ALLOWED)) == []
+    assert misnamed({*parts, "planted"}, set(ALLOWED)) == ["no rule for planted"]
+    assert misnamed(parts - {"viz"}, set(ALLOWED)) == ["a rule for viz, which is gone"]
+    compiled = {"_cpu", "_cuda"}  # without a file in the package
+    assert set().union(*ALLOWED.values()) <= set(ALLOWED) | compiled
+    if (ROOT / "csrc").is_dir():
+        folders = {p.name for p in (ROOT / "csrc").iterdir()}
+        assert misnamed(folders, set(HEADERS)) == []
+
+
+def longest_chain(sources):
+    """Parts of which each imports the one before, as many as there are."""
+    graph = {}
+    for module, source in sources.items():
+        targets = {part(name) for name in imports(source, module)}
+        graph.setdefault(part(module), set()).update(targets - {part(module), None})
+    chains = {}
+    for own in graphlib.TopologicalSorter(graph).static_order():
+        below = [chains[target] for target in graph.get(own, ())]
+        chains[own] = (*max(below, key=len, default=()), own)
+    return max(chains.values(), key=len)
+
+
+def test_levels():
+    """A reader can hold eight in mind."""
+    sources = modules()
+    chain = longest_chain(sources)
+    assert len(chain) <= LEVELS, chain
+    assert len(longest_chain({**sources, "minivae.planted": "from . import cli"})) > len(chain)
 
 
 def cycle(sources):
@@ -167,11 +212,7 @@ def cycle(sources):
 
 def test_no_cycles():
     """Also where no rule is written down, imports go one way."""
-    sources = {
-        ".".join(p.relative_to(ROOT).with_suffix("").parts): p.read_text()
-        for p in PYTHON
-        if p.is_relative_to(ROOT / "minivae")
-    }
+    sources = modules()
     assert cycle(sources) is None
     sources["minivae.errors"] = "def f():\n    from .training import trainer"
     assert cycle(sources)

@@ -169,21 +169,34 @@ def test_reductions_of_the_losses():
 
 def operations(tensor):
     """The names of all operations behind a tensor."""
-    if tensor.creator is None:
+    if tensor is None or tensor.creator is None:
         return set()
     behind = (operations(t) for t in tensor.creator.inputs)
     return {type(tensor.creator).__name__}.union(*behind)
 
 
-def test_composed_kernels_compose_and_others_do_not():
-    x = Tensor(np.zeros((2, 3)), requires_grad=True)
-    for call, fused in (
-        (lambda: F.bce_with_logits(x, np.zeros((2, 3)), "rows"), "BCEWithLogits"),
-        (lambda: F.reparameterize_kl(x, x, np.zeros((2, 3)))[1], "ReparameterizeKL"),
-    ):
-        assert fused in operations(call())
-        with kernels.use("composed"):
-            assert fused not in operations(call())
+@pytest.mark.parametrize(
+    "call, fused",
+    [
+        (lambda x: F.bce_with_logits(x, np.full((2, 3), 0.25), "rows"), "BCEWithLogits"),
+        (lambda x: F.squared_error_with_logits(x, np.ones((2, 3))), "SquaredErrorWithLogits"),
+        (lambda x: F.reparameterize_kl(x, x, np.ones((2, 3)))[0], "ReparameterizeKL"),
+        (lambda x: F.reparameterize_kl(x, x, Noise(1, 2))[1], "ReparameterizeKL"),
+        (lambda x: F.linear(x, x, np.ones(2), activation="relu"), "LinearReLU"),
+        (lambda x: F.linear(x.reshape((1, 2, 3)), x, activation="relu"), "LinearReLU"),
+    ],
+)
+def test_composed_kernels_compose_and_others_do_not(call, fused):
+    results = []
+    for variant in ("reference", "composed"):
+        x = Tensor(np.linspace(-1, 2, 6).reshape(2, 3), requires_grad=True)
+        with kernels.use(variant):
+            y = call(x)
+        assert (fused in operations(y)) == (variant == "reference")
+        F.sum(y * y).backward()
+        results.append((y.data, x.grad))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
 def test_objectives_weigh_the_kl_by_1_unless_told():

@@ -2,9 +2,8 @@
 
 import numpy as np
 
+import digit_sets
 import minivae as mv
-from minivae.data import mnist
-from minivae.data.idx import idx_header
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.training.metrics import COLUMNS
 
@@ -13,11 +12,7 @@ METRICS = ",".join(COLUMNS) + "\n1,3,0.5,200.5,190.25,10.25,199,189.5,9.5,2\n"
 
 def digits(folder, train=120, test=40):
     """A folder in MNIST's form of drawn digits: to the loader a user's own set, "idx"."""
-    found = synthetic_digits.load(train, test)
-    arrays = (found.train_images, found.train_labels, found.test_images, found.test_labels)
-    for stem, array in zip(mnist.FILES, arrays, strict=True):
-        (folder / stem).write_bytes(idx_header(array.shape) + array.tobytes())
-    return folder
+    return digit_sets.write(folder, synthetic_digits.load(train, test))
 
 
 def faces(folder, size=16, count=60):

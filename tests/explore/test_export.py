@@ -1,6 +1,7 @@
 """What is in the page, what is not, and that the same run gives the same bytes."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -13,6 +14,8 @@ import runs
 
 from minivae import evaluation, explore, models
 from minivae.__main__ import main
+from minivae.data import Part, mnist
+from minivae.data.synthetic import digits as synthetic_digits
 from minivae.errors import DataError
 from minivae.explore import export
 from minivae.training import loaded_run
@@ -140,23 +143,15 @@ def test_no_picture_of_a_users_own_set_unless_asked_for(tmp_path):
 
 
 def test_what_counts_as_a_users_own(data, tmp_path, monkeypatch):
-    """Files in MNIST's form with other digits are; drawn digits and faces are not."""
+    """Files in MNIST's form with other digits are; MNIST, drawn digits and faces are not."""
     folder = runs.saved(tmp_path / "mlp", models.MLPVAE(latent_dim=2, hidden=4))
     checkpoint = folder / "checkpoint.safetensors"
     assert not loaded_run.load(checkpoint, data).public
-    monkeypatch.delenv("MINIVAE_DATA", raising=False)
-    monkeypatch.setattr(loaded_run.mnist, "load", lambda folder: _named("mnist"))
-    assert loaded_run.load(checkpoint).public
-    monkeypatch.setattr(loaded_run.mnist, "load", lambda folder: _named("synthetic-digits"))
-    assert loaded_run.load(checkpoint).public
-
-
-def _named(name):
-    from dataclasses import replace
-
-    from minivae.data.synthetic import digits
-
-    return replace(digits.load(20, 10), name=name)
+    digits = synthetic_digits.load(20, 10)
+    for public in (True, False):
+        named = dataclasses.replace(digits, name="anything", public=public)
+        monkeypatch.setattr(mnist, "load", lambda folder, named=named: named)
+        assert loaded_run.load(checkpoint).public == public
 
 
 # ---------------------------------------------------------------- the file
@@ -210,7 +205,7 @@ def test_a_page_of_the_full_model_is_small(subject):
     """MLPVAE with 20 latents and 200 pictures within 2.5 MB."""
     model = models.MLPVAE()
     images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
-    part = loaded_run.Part(images, {"digit": np.arange(200) % 10})
+    part = Part(images, {"digit": np.arange(200) % 10})
     page = explore.explorer_page(subject._replace(model=model, test=part, train=part), CONFIG, [])
     assert len(data_of(page.decode())["pictures"]["names"]) == 200
     assert len(page) < 2_500_000

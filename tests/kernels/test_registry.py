@@ -1,6 +1,8 @@
 """The registry of kernel variants: what serves, what is forced, and what is missing and why."""
 
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +83,12 @@ def test_default_order_goes_by_the_arrays():
     assert serving("adam") == DEFAULT
     for dtype in (np.float16, np.longdouble, np.complex64, np.int64):
         assert serving("adam", np.zeros(3, dtype)) == "reference"
+
+
+def test_no_operation_asks_which_variant_is_forced():
+    """``composed`` is an answer of the registry, as every variant is."""
+    for path in Path(kernels.__file__).parents[1].glob("ops/*.py"):
+        assert not re.search(r"\b(active|_forced|_load)\b", path.read_text()), path.name
 
 
 def unfit_arrays():

@@ -3,23 +3,12 @@
 #include <utility>
 #include <vector>
 
-#include "bind/array_args.h"
 #include "bind/cpu/modules.h"
-#include "cpu/parallel.h"
+#include "bind/cpu/ranges.h"
 #include "cpu/table.h"
 
 namespace minivae {
 namespace {
-
-// Elements below which a second thread costs more than it brings: a millisecond's fraction of work.
-constexpr Index kGrain = 1 << 15;
-
-// Calls run(first, last) on ranges of rows worth at least kGrain elements each.
-template <class Run>
-void over_rows(Index rows, Index columns, Run run) {
-  py::gil_scoped_release release;
-  parallel_for(rows, ceil_div(kGrain, columns > 0 ? columns : 1), run);
-}
 
 NoiseKey noise_key(const py::object& noise) {
   try {
@@ -73,7 +62,7 @@ void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
 py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, const py::object& noise) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Shape shape = matrix_shape("mu", mu);
+    const Shape shape = shape_with("mu", mu, 2);
     const T* m = input<T>("mu", mu, shape);
     const T* l = input<T>("logvar", logvar, shape);
     const NoiseArg<T> n(noise, shape);
@@ -90,7 +79,7 @@ py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, c
                                const py::object& dz, const py::object& dkl) {
   return by_dtype("mu", mu, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Shape shape = matrix_shape("mu", mu);
+    const Shape shape = shape_with("mu", mu, 2);
     const T* m = input<T>("mu", mu, shape);
     const T* l = input<T>("logvar", logvar, shape);
     const NoiseArg<T> n(noise, shape);
@@ -110,7 +99,7 @@ template <class Member>
 py::object row_loss(const py::object& logits, const py::object& target, bool with_grad, Member kernel) {
   return by_dtype("logits", logits, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Shape shape = matrix_shape("logits", logits);
+    const Shape shape = shape_with("logits", logits, 2);
     const T* l = input<T>("logits", logits, shape);
     const T* t = input<T>("target", target, shape);
     py::array_t<T> loss = output<T>({shape[0]});

@@ -32,6 +32,8 @@ PYBIND11_MODULE(_cpu, module) {
       "use_isa", [](const std::string& isa) { use_table(isa.c_str()); }, py::arg("isa"),
       "Choose the instruction set by name, for the whole process.");
   bind_elementwise(module);
+  bind_matmul(module);
   bind_conv(module);
+  bind_layers(module);
   bind_parallel(module);
 }

@@ -6,7 +6,9 @@
 namespace minivae {
 
 void bind_elementwise(pybind11::module_& module);
+void bind_matmul(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
+void bind_layers(pybind11::module_& module);
 void bind_parallel(pybind11::module_& module);
 
 }  // namespace minivae

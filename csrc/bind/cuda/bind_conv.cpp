@@ -29,7 +29,7 @@ void forward(const py::object& x, const py::object& w, const py::object& b, cons
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
-    const Shape in = shape_with("x", x, 4), k = shape_with("w", w, 4);
+    const Shape in = device_shape("x", x, 4), k = device_shape("w", w, 4);
     const ConvShape shape{in[0], in[1], k[0], checked_axis(0, in[2], k[2], s),
                           checked_axis(1, in[3], k[3], s)};
     DeviceArgs args;
@@ -47,7 +47,7 @@ void grad_input(const py::object& dy, const py::object& w, const py::object& b, 
   by_device_dtype("dy", dy, [&](auto zero) {
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
-    const Shape out = shape_with("dy", dy, 4), k = shape_with("w", w, 4);
+    const Shape out = device_shape("dy", dy, 4), k = device_shape("w", w, 4);
     const ConvShape shape{out[0], k[1], out[1], checked_axis(0, input_size[0], k[2], s, out[2]),
                           checked_axis(1, input_size[1], k[3], s, out[3])};
     DeviceArgs args;
@@ -65,7 +65,7 @@ void grad_weight(const py::object& x, const py::object& dy, const Pair& kernel_s
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
-    const Shape in = shape_with("x", x, 4), out = shape_with("dy", dy, 4);
+    const Shape in = device_shape("x", x, 4), out = device_shape("dy", dy, 4);
     const ConvShape shape{in[0], in[1], out[1], checked_axis(0, in[2], kernel_size[0], s, out[2]),
                           checked_axis(1, in[3], kernel_size[1], s, out[3])};
     DeviceArgs args;

@@ -39,7 +39,7 @@ void bias_forward(const py::object& x, const py::object& b, bool rectify, const 
                   std::uintptr_t stream) {
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_with("x", x, 3);
+    const Shape shape = device_shape("x", x, 3);
     DeviceArgs args;
     const T* in = args.input<T>("x", x, shape);
     const T* bias = args.input<T>("b", b, {shape[1]});
@@ -52,7 +52,7 @@ void bias_backward(const py::object& y, const py::object& dy, const py::object& 
                    const py::object& scratch, std::uintptr_t stream) {
   by_device_dtype("y", y, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_with("y", y, 3);
+    const Shape shape = device_shape("y", y, 3);
     const Channels channels = channels_of(shape);
     DeviceArgs args;
     const T* out = args.input<T>("y", y, shape);
@@ -68,7 +68,7 @@ void sum_of_channels(const py::object& x, const py::object& sums, const py::obje
                      std::uintptr_t stream) {
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_with("x", x, 3);
+    const Shape shape = device_shape("x", x, 3);
     const Channels channels = channels_of(shape);
     DeviceArgs args;
     const T* in = args.input<T>("x", x, shape);
@@ -82,7 +82,7 @@ void running(const py::object& mean, const py::object& var, Index count, double 
              const py::object& running_mean, const py::object& running_var, std::uintptr_t stream) {
   by_device_dtype("mean", mean, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_with("mean", mean, 1);
+    const Shape shape = device_shape("mean", mean, 1);
     DeviceArgs args;
     const T* m = args.input<T>("mean", mean, shape);
     const T* v = args.input<T>("var", var, shape);
@@ -99,7 +99,7 @@ void normalize(const py::object& x, const py::object& w, const py::object& b, co
                const py::object& batch_var, const py::object& scratch, std::uintptr_t stream) {
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_with("x", x, 3), channels{shape[1]};
+    const Shape shape = device_shape("x", x, 3), channels{shape[1]};
     if (mean.is_none() != var.is_none()) {
       throw py::value_error("mean and var must both be arrays or both be None");
     }
@@ -128,7 +128,7 @@ void normalize_backward(const py::object& x, const py::object& w, const py::obje
                         const py::object& scratch, std::uintptr_t stream) {
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = shape_with("x", x, 3), channels{shape[1]};
+    const Shape shape = device_shape("x", x, 3), channels{shape[1]};
     DeviceArgs args;
     const T* in = args.input<T>("x", x, shape);
     const T* scale = args.input<T>("w", w, channels);

@@ -13,7 +13,7 @@ void row_loss(const py::object& logits, const py::object& target, const py::obje
               const py::object& dlogits, const py::object& scratch, std::uintptr_t stream, Kernel kernel) {
   by_device_dtype("logits", logits, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = device_matrix_shape("logits", logits);
+    const Shape shape = device_shape("logits", logits, 2);
     DeviceArgs args;
     const T* l = args.input<T>("logits", logits, shape);
     const T* t = args.input<T>("target", target, shape);
@@ -39,7 +39,7 @@ void row_log_mean_exp(const py::object& x, const py::object& y, const py::object
                       std::uintptr_t stream) {
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = device_matrix_shape("x", x);
+    const Shape shape = device_shape("x", x, 2);
     if (shape[1] < 1) throw py::value_error("x must have at least one column, got shape " + to_text(shape));
     DeviceArgs args;
     const T* in = args.input<T>("x", x, shape);

@@ -1,8 +1,7 @@
 // Matrix products.
-#include <algorithm>
-
 #include "bind/cuda/modules.h"
 #include "bind/cuda/scalar_arg.h"
+#include "bind/matrix_args.h"
 #include "cuda/matmul.h"
 
 namespace minivae {
@@ -12,43 +11,22 @@ namespace {
 // cuBLASLt or an error.
 constexpr int kLibrary = -1;
 
-// A matrix of any strides that are whole elements, and the memory between its first and last element.
 template <class T>
-struct MatrixArg {
-  Index rows, cols;
-  MatrixView<T> view;
-  Extent extent;
-
-  MatrixArg(const char* name, const py::object& value) {
-    const DeviceArray a = device_array(name, value);
-    if (a.type != type_text<T>()) {
-      throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
-                           a.type);
-    }
-    const Shape shape = device_matrix_shape(name, value);
-    rows = shape[0];
-    cols = shape[1];
-    constexpr Index size = sizeof(T);
-    Shape strides{cols * size, size};
-    const py::object given = value.attr("__cuda_array_interface__").attr("get")("strides");
-    if (!given.is_none()) strides = given.cast<Shape>();
-    if (strides[0] % size || strides[1] % size || reinterpret_cast<std::uintptr_t>(a.data) % size) {
-      throw py::value_error(std::string(name) + " must be aligned to its elements");
-    }
-    view = {static_cast<const T*>(a.data), strides[0] / size, strides[1] / size};
-    if (rows == 0 || cols == 0) {
-      extent = {name, a.data, 0};
-      return;
-    }
-    if (device_of(a.data) != current_device()) {
-      throw py::value_error(std::string(name) + " must be in the memory of the current device");
-    }
-    const Index down = (rows - 1) * view.row, across = (cols - 1) * view.col;
-    const T* first = view.p + std::min<Index>(down, 0) + std::min<Index>(across, 0);
-    const T* last = view.p + std::max<Index>(down, 0) + std::max<Index>(across, 0);
-    extent = {name, first, static_cast<std::size_t>(last - first + 1) * sizeof(T)};
+MatrixArg<T> matrix(const char* name, const py::object& value) {
+  const DeviceArray a = device_array(name, value);
+  if (a.type != type_text<T>()) {
+    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
+                         a.type);
   }
-};
+  const Shape shape = with_dimensions(name, a.shape, 2);
+  Shape strides{shape[1] * static_cast<Index>(sizeof(T)), sizeof(T)};
+  const py::object given = value.attr("__cuda_array_interface__").attr("get")("strides");
+  if (!given.is_none()) strides = given.cast<Shape>();
+  if (count(shape) > 0 && device_of(a.data) != current_device()) {
+    throw py::value_error(std::string(name) + " must be in the memory of the current device");
+  }
+  return {name, a.data, shape, strides};
+}
 
 void product(const py::object& a, const py::object& b, const py::object& bias, bool rectify,
              const py::object& out, const py::object& scratch, int version, std::uintptr_t stream) {
@@ -60,17 +38,13 @@ void product(const py::object& a, const py::object& b, const py::object& bias, b
                             ", got " + std::to_string(version));
     }
     DeviceArgs args;
-    const MatrixArg<T> left("a", a), right("b", b);
+    const MatrixArg<T> left = matrix<T>("a", a), right = matrix<T>("b", b);
+    require_product(left, right);
     const Index M = left.rows, K = left.cols, N = right.cols;
-    if (right.rows != K) {
-      throw py::value_error("a (" + std::to_string(M) + ", " + std::to_string(K) + ") and b (" +
-                            std::to_string(right.rows) + ", " + std::to_string(N) +
-                            ") do not fit: the columns of a must be as many as the rows of b");
-    }
     const T* columns = args.optional_input<T>("bias", bias, {N});
     T* result = args.output<T>("out", out, {M, N});
     require_disjoint({"out", result, static_cast<std::size_t>(M * N) * sizeof(T)},
-                     {left.extent, right.extent});
+                     {left.extent(), right.extent()});
     const Product<T> p{M, N, K, left.view, right.view, columns, rectify, result};
     const int own = version > 0 ? version : kMatmulBest;
     const Index need = own >= kMatmulBest ? matmul_scratch(M, N, K) : 0;

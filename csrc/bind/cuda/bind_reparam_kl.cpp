@@ -19,7 +19,7 @@ void forward(const py::object& mu, const py::object& logvar, const py::object& n
              const py::object& kl, int version, std::uintptr_t stream) {
   by_device_dtype("mu", mu, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = device_matrix_shape("mu", mu);
+    const Shape shape = device_shape("mu", mu, 2);
     DeviceArgs args;
     const T* m = args.input<T>("mu", mu, shape);
     const T* l = args.input<T>("logvar", logvar, shape);
@@ -35,7 +35,7 @@ void backward(const py::object& mu, const py::object& logvar, const py::object& 
               std::uintptr_t stream) {
   by_device_dtype("mu", mu, [&](auto zero) {
     using T = decltype(zero);
-    const Shape shape = device_matrix_shape("mu", mu);
+    const Shape shape = device_shape("mu", mu, 2);
     DeviceArgs args;
     const T* m = args.input<T>("mu", mu, shape);
     const T* l = args.input<T>("logvar", logvar, shape);

@@ -33,7 +33,7 @@ void adam_step(const py::sequence& params, const py::sequence& grads, const py::
 }
 
 void advance_counters(const py::object& counters, std::uintptr_t stream) {
-  const Shape shape = shape_with("counters", counters, 1);
+  const Shape shape = device_shape("counters", counters, 1);
   DeviceArgs args;
   advance(args.output<std::uint64_t>("counters", counters, shape), shape[0], stream_of(stream));
 }
@@ -59,7 +59,7 @@ void gather(const py::object& images, const py::object& index, const py::object&
       throw py::value_error("out must have the shape of images but for the first axis, got " +
                             to_text(result) + " for images " + to_text(in));
     }
-    const Shape places = shape_with("index", index, 1);
+    const Shape places = device_shape("index", index, 1);
     if (batch.is_none() && places[0] != result[0]) {
       throw py::value_error("index must have one element for each of the " + std::to_string(result[0]) +
                             " rows of out, got shape " + to_text(places));
@@ -78,7 +78,7 @@ void gather(const py::object& images, const py::object& index, const py::object&
 
 void order_of_epoch(const py::object& noise, const py::object& order, const py::object& scratch,
                     std::uintptr_t stream) {
-  const Shape shape = shape_with("order", order, 1);
+  const Shape shape = device_shape("order", order, 1);
   if (shape[0] >> 32) {
     throw py::value_error("order must have fewer than 2^32 elements, got shape " + to_text(shape));
   }

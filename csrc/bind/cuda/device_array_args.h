@@ -44,12 +44,8 @@ const char* type_text() {
   if constexpr (std::is_same_v<T, std::uint64_t>) return "<u8";
 }
 
-inline Shape device_matrix_shape(const char* name, const py::object& value) {
-  const Shape shape = device_array(name, value).shape;
-  if (shape.size() != 2) {
-    throw py::value_error(std::string(name) + " must have two dimensions, got shape " + to_text(shape));
-  }
-  return shape;
+inline Shape device_shape(const char* name, const py::object& value, std::size_t dimensions) {
+  return with_dimensions(name, device_array(name, value).shape, dimensions);
 }
 
 // The arguments of one call. Inputs are named first; an output must not overlap anything named

@@ -43,14 +43,4 @@ T* scratch_arg(DeviceArgs& args, const py::object& value, Index least) {
   return args.output<T>("scratch", value, shape);
 }
 
-// The shape of an array that has to have `dimensions` dimensions.
-inline Shape shape_with(const char* name, const py::object& value, std::size_t dimensions) {
-  const Shape shape = device_array(name, value).shape;
-  if (shape.size() != dimensions) {
-    throw py::value_error(std::string(name) + " must have " + std::to_string(dimensions) +
-                          " dimensions, got shape " + to_text(shape));
-  }
-  return shape;
-}
-
 }  // namespace minivae

@@ -16,8 +16,9 @@ import math
 import numpy as np
 
 from ...noise import DRAWING, Noise
-from ..dataset import Dataset
+from ..dataset import Dataset, Part
 
+NAME = "synthetic-digits"
 SIZE = 28
 BOX = 20.0  # longer side of a digit with its stroke width, pixels
 PIECES = 64  # short pieces that the strokes of one digit are cut into
@@ -30,18 +31,24 @@ TEST_START = BLOCK << 32  # number of the first test image; the training images 
 @functools.cache
 def load(train_count: int = 60_000, test_count: int = 10_000, seed: int = 0) -> Dataset:
     """The set in MNIST's sizes; image i of either part does not depend on the counts."""
-    return Dataset(
-        "synthetic-digits", *draw(train_count, seed), *draw(test_count, seed, start=TEST_START)
-    )
+    parts = []
+    for count, start in ((train_count, 0), (test_count, TEST_START)):
+        images, labels = draw(count, seed, start)
+        parts.append(Part(images, {"digit": labels}))
+    return Dataset(NAME, *parts, split={"set": "digits"}, public=True)
 
 
 def draw(count: int, seed: int = 0, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Digits number `start` to `start + count`, each a function of (seed, number) alone.
+    """Digits number ``start`` to ``start + count``, each a function of (seed, number) alone.
 
-    Returns images uint8 (count, 28, 28) and labels uint8 (count,).
+    Returns:
+        Images uint8 (count, 28, 28) and labels uint8 (count,).
+
+    Raises:
+        ValueError: a negative count or start.
     """
     if count < 0 or start < 0:
-        raise ValueError(f"count and start: expected at least 0, came {count} and {start}")
+        raise ValueError(f"count and start: expected at least 0, got {count} and {start}")
     images = np.empty((count, SIZE, SIZE), np.uint8)
     labels = np.empty(count, np.uint8)
     strokes, variants_before, variant_count = _templates()
@@ -79,11 +86,11 @@ def _place(ends: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for wave in range(WAVES):
         column = 5 + 4 * wave
         amplitude = between(column, 0.02, 0.07)
-        heading = between(column + 1, 0, 2 * math.pi)
-        phase = between(column + 2, 0, 2 * math.pi)
-        direction = between(column + 3, 0, 2 * math.pi)  # in which the wave displaces
+        heading = between(column + 1, 0, math.tau)
+        phase = between(column + 2, 0, math.tau)
+        direction = between(column + 3, 0, math.tau)  # in which the wave displaces
         along = x * np.cos(heading) + y * np.sin(heading)
-        bend = amplitude * np.sin(2 * math.pi * (1 + 0.5 * wave) * along + phase)
+        bend = amplitude * np.sin(math.tau * (1 + 0.5 * wave) * along + phase)
         x, y = x + bend * np.cos(direction), y + bend * np.sin(direction)
     x = aspect * x - slant * y
     x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
@@ -102,7 +109,7 @@ def _ink(ends: np.ndarray, half_width: np.ndarray) -> np.ndarray:
     s = 0.6 * half_width  # small, so that neighbouring strokes stay apart
     pixel = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
     middle = ends.mean(axis=2).astype(np.float32)
-    weight = _lengths(ends).astype(np.float32)[..., None] / (math.sqrt(2 * math.pi) * s)
+    weight = _lengths(ends).astype(np.float32)[..., None] / (math.sqrt(math.tau) * s)
     spread = np.exp(-0.5 * ((pixel - middle[..., None]) / s[..., None]) ** 2)  # (N, P, 2, 28)
     ink = np.swapaxes(spread[:, :, 1] * weight, 1, 2) @ spread[:, :, 0]  # rows y, columns x
     distance = s * np.sqrt(np.maximum(-2 * np.log(np.maximum(ink, 1e-30)), 0))
@@ -178,7 +185,7 @@ def _stroke(text: str) -> np.ndarray:
     if kind == "L":
         return points
     if kind == "O":
-        t = np.linspace(0, 2 * math.pi, 80)[:, None]
+        t = np.linspace(0, math.tau, 80)[:, None]
         return points[0] + points[1] * np.concatenate((np.cos(t), np.sin(t)), axis=1)
     return _smooth(points)
 

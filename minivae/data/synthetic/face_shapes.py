@@ -6,6 +6,7 @@ coverage of a pixel is that distance filtered to the pixel's width. Arrays are (
 the rows and columns of the window being drawn in; an attribute is a column (B, 1, 1) beside them.
 """
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ def ramp(stops, t):
 def hue(t, saturation, value):
     """Colour of hue t in [0, 1]: t (B, 1, 1) -> (B, 3, 1, 1); cosines keep it muted."""
     phase = t[:, None] - rgb(0, 1 / 3, 2 / 3)
-    return value * (1 - saturation * (0.5 - 0.5 * np.cos(2 * np.pi * phase)))
+    return value * (1 - saturation * (0.5 - 0.5 * np.cos(math.tau * phase)))
 
 
 def rgb(*channels):
@@ -85,7 +86,7 @@ class Canvas:
 
     def wave(self, phase, wavenumber):
         """sin(phase), weakened as averaging over a pixel weakens a wave of this wavenumber."""
-        return np.sin(phase) * np.sinc(wavenumber * self.pixel / (2 * np.pi))
+        return np.sin(phase) * np.sinc(wavenumber * self.pixel / math.tau)
 
 
 def paint(view, coverage, colour):

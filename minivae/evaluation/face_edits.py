@@ -1,11 +1,11 @@
-"""How good is an edit in latent space? Scores for adding and removing an attribute of a face.
+"""Scores for adding and removing an attribute of a face in latent space.
 
-An edit moves the mean code of a face along the attribute's vector and decodes it. Two judges:
+An edit moves the mean code of a face along the attribute's vector and decodes it. It is scored
 
-- ``counterfactual_scores``: the true edited face, known where the faces are drawn (synthetic set);
-- ``agreement_scores``: a classifier trained on the original faces, for photographs.
+- by ``counterfactual_scores`` against the true edited face, known where faces are drawn;
+- by ``agreement_scores`` with a classifier trained on the original faces, for photographs.
 
-Both are measured on held-out faces against what plain reconstructions would score.
+Both take held-out faces and score their plain reconstructions beside the edits.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ from PIL import Image
 from ..data.batches import PixelBatches
 from ..data.faces import load_faces
 from ..errors import DataError
-from ..evaluation import classify
-from ..evaluation.latents import posteriors
 from ..tensor import no_grad
-from . import latent
+from ..viz import latent
+from . import classify
+from .latents import posteriors
 
 BATCH = 64
 
@@ -52,24 +52,24 @@ def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True
 
 
 def has_both(faces, attribute):
-    """Whether the attribute is known and some faces have it and some have it not."""
+    """Whether the attribute is known, and some faces have it and some do not."""
     values = faces.attributes.get(attribute, np.zeros(0, bool))
     return bool(values.any() and not values.all())
 
 
 def guess_attributes(faces, names, teacher, size=64, epochs=5):
-    """Attributes that a set lacks, as a classifier sees them that was trained on a labelled one.
+    """Predict attributes that a set lacks with a classifier trained on a labelled set.
 
     Args:
-        faces: the set, framed much as the labelled one.
-        names: the attributes wanted; those the set has already are left alone.
-        teacher: path of the labelled set, as ``data.load_faces`` takes it.
+        faces: the set; its faces are framed like those of the labelled one.
+        names: the attributes wanted; those that the set has are left out.
+        teacher: path of the labelled set, an argument of ``data.load_faces``.
 
     Returns:
-        dict from name to bool (N,): guesses, and to be called so.
+        dict from name to bool (N,): predicted, not ground truth.
 
     Raises:
-        DataError: the labelled set cannot be read, or does not know an attribute wanted.
+        DataError: the labelled set cannot be read, or lacks an attribute wanted.
     """
     names = [name for name in names if name not in faces.attributes]
     if not names:
@@ -88,7 +88,7 @@ def guess_attributes(faces, names, teacher, size=64, epochs=5):
 
 
 def label_matrix(faces, labels):
-    """(N, A) float32 of 0 and 1; ValueError for an attribute the faces do not have."""
+    """(N, A) float32 of 0 and 1; ValueError for an attribute that the faces lack."""
     missing = [name for name in labels if name not in faces.attributes]
     if missing:
         raise ValueError(f"labels: {missing} not among {sorted(faces.attributes)}")
@@ -144,7 +144,7 @@ def agreement_scores(model, classifier, train, held_out, attribute, strengths=(1
 
 
 def counterfactual_scores(model, train, with_it, without_it, attribute):
-    """How near removing the attribute comes to the truth, where the truth is known.
+    """Errors of removing the attribute, against faces drawn without it.
 
     Args:
         train: faces for the attribute's vector and its pixel-space counterpart.

@@ -1,7 +1,6 @@
-// What the matrix and image kernels take: plain descriptions, shared by every instruction set.
+// What a matrix product takes, on the CPU and on a GPU.
 #pragma once
 
-#include "common/conv_shape.h"
 #include "common/host_device.h"
 
 namespace minivae {

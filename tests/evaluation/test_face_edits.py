@@ -6,7 +6,7 @@ import pytest
 import minivae as mv
 from minivae import models
 from minivae.data.faces import FaceDataset
-from minivae.viz import face_edits
+from minivae.evaluation import face_edits
 
 
 class PixelModel(models.VAE):

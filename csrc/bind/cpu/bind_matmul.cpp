@@ -1,0 +1,47 @@
+// Python bindings of the matrix product.
+#include "bind/cpu/modules.h"
+#include "bind/cpu/without_gil.h"
+#include "bind/matrix_args.h"
+#include "cpu/table.h"
+
+namespace minivae {
+namespace {
+
+template <class T>
+MatrixArg<T> matrix(const char* name, const py::object& value) {
+  const py::array a = any_array(name, value);
+  require_dtype<T>(name, a);
+  const Shape shape = shape_with(name, value, 2);
+  return {name, a.data(), shape, Shape(a.strides(), a.strides() + 2)};
+}
+
+py::object matmul(const py::object& a, const py::object& b, const py::object& bias, const py::object& out,
+                  bool rectify) {
+  return by_dtype("a", a, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const MatrixArg<T> left = matrix<T>("a", a), right = matrix<T>("b", b);
+    require_product(left, right);
+    const Index M = left.rows, K = left.cols, N = right.cols;
+    const T* columns = optional_input<T>("bias", bias, {N});
+    py::object result = out;
+    if (out.is_none()) result = output<T>({M, N});
+    T* c = in_place<T>("out", result, {M, N});
+    if (!out.is_none()) {
+      require_disjoint({"out", c, static_cast<std::size_t>(M * N) * sizeof(T)},
+                       {left.extent(),
+                        right.extent(),
+                        {"bias", columns, columns ? static_cast<std::size_t>(N) * sizeof(T) : 0}});
+    }
+    without_gil([&] { kernels<T>().gemm(M, N, K, left.view, right.view, columns, rectify, c); });
+    return result;
+  });
+}
+
+}  // namespace
+
+void bind_matmul(py::module_& module) {
+  module.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("out"),
+             py::arg("rectify") = false);
+}
+
+}  // namespace minivae

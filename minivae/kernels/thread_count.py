@@ -1,0 +1,94 @@
+"""How many threads the compiled kernels have at first.
+
+MINIVAE_NUM_THREADS, else OMP_NUM_THREADS, else as many as there are CPUs that this process may use:
+those of its affinity mask, and no more than the CPU quota of its control groups pays for, which is
+how a container is limited. More threads than that only take turns, and each spins while it waits.
+"""
+
+import math
+import os
+from pathlib import Path
+
+from ..errors import KernelUnavailable
+
+
+def initial_threads() -> int:
+    """The number of threads to start with, at least 1.
+
+    Raises:
+        KernelUnavailable: MINIVAE_NUM_THREADS is not a whole number of at least 1.
+    """
+    text = os.environ.get("MINIVAE_NUM_THREADS", "")
+    if text:
+        if not _is_count(text):
+            raise KernelUnavailable(
+                f"MINIVAE_NUM_THREADS: expected a whole number of at least 1, got {text!r}"
+            )
+        return int(text)
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # of nested levels
+    if _is_count(first):  # other programs' variable: what is no number says nothing to us
+        return int(first)
+    quota = cpu_quota()
+    cpus = usable_cpus()
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def _is_count(text):
+    return text.isascii() and text.isdigit() and 1 <= int(text) < 2**31
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may be scheduled on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """CPU time per time that the control groups of this process allow; None for no limit.
+
+    The tightest limit of the process's own group and the groups around it counts. Version 2 has
+    ``cpu.max`` ("quota period" or "max period"), version 1 ``cpu.cfs_quota_us`` (-1 for no limit)
+    and ``cpu.cfs_period_us``. A container sees its own group as the root of the mount.
+    """
+    limits = []
+    for mount, path in _groups(root):
+        for group in (path, *path.parents):
+            limits += _limit(mount / group.relative_to("/"))
+    return min(limits, default=None)
+
+
+def _groups(root):
+    """(mount point, group) of this process for each hierarchy that may limit CPU time."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, UnicodeError):
+        return
+    mounts = root / "sys/fs/cgroup"
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not path.startswith("/"):
+            continue
+        names = ()
+        if not controllers:  # version 2, alone or beside version 1
+            names = "", "unified"
+        elif "cpu" in controllers.split(","):
+            names = controllers, "cpu"
+        for name in names:
+            yield mounts / name, Path(path)
+
+
+def _limit(group):
+    """The limit that one group sets, a list of at most one number."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text()
+            period = (group / "cpu.cfs_period_us").read_text()
+        if quota == "max" or int(quota) <= 0 or int(period) <= 0:
+            return []
+        return [int(quota) / int(period)]
+    except (OSError, ValueError):
+        return []

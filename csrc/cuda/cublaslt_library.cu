@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include "cuda/cublaslt_check.h"
 #include "cuda/launch.h"
 
 namespace minivae::cublaslt {

@@ -1,5 +1,4 @@
-// Where cuBLASLt comes from, and the memory it works in. cublaslt_library.cu opens the library;
-// emulated/cublaslt_library.cpp puts loop nests in its place.
+// Where cuBLASLt comes from, and the memory it works in.
 #pragma once
 
 #include <string>

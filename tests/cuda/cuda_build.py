@@ -1,5 +1,8 @@
 """Builds the CUDA extension with g++ and the CPU in place of a GPU (tests/cuda/stand_in).
 
+Headers and sources of the stand-in take the place of those that csrc has by the same name, so that
+nothing in csrc knows of it.
+
 ``emulated()`` is the module for functional tests. ``build`` also makes it under a sanitizer, and
 from a changed copy of csrc, so that a planted bug can be shown to turn a test red. Objects are kept
 under build/, named by the contents of everything they were made from, and so shared between runs
@@ -26,10 +29,10 @@ CACHE = ROOT / "build" / "cuda_emulated"
 NAME = "_cuda_emulated"
 asked_for = True  # conftest.py says whether; a program that imports this module has asked
 FLAGS = (
-    "-std=c++17 -g1 -fPIC -fvisibility=hidden -DMINIVAE_EMULATED -Wall -Wextra -Werror "
-    "-Wno-unknown-pragmas -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread -I."
+    "-std=c++17 -g1 -fPIC -fvisibility=hidden -Wall -Wextra -Werror -Wno-unknown-pragmas "
+    "-ffp-contract=off -fno-math-errno -fno-trapping-math -pthread"
 ).split()
-FLAGS.append(f"-I{STAND_IN}")
+FLAGS += [f"-I{STAND_IN}", "-I."]  # its headers come before csrc's of the same name
 KERNEL_FLAGS = {
     None: ["-O2"],
     "thread": ["-O1", "-fsanitize=thread", "-DMINIVAE_EMULATED_THREADS"],
@@ -53,12 +56,11 @@ def missing():
     return None if asked_for else "the stand-in for a GPU is compiled by pytest --everything"
 
 
-def kernel_sources(csrc=CSRC):
-    """Everything nvcc would compile, but what tests/cuda/stand_in has in its place."""
-    stand_ins = sorted(STAND_IN.glob("cuda/emulated/*.cpp"))
-    replaced = {path.stem for path in stand_ins}
-    real = [p for s in ("cu", "cpp") for p in csrc.glob(f"cuda/*.{s}") if p.stem not in replaced]
-    return sorted(real) + stand_ins
+def sources(csrc, folder):
+    """The sources of a folder of the extension: the stand-in's before csrc's of the same name."""
+    found = {p.stem: p for s in ("cu", "cpp") for p in csrc.glob(f"{folder}/*.{s}")}
+    found |= {p.stem: p for p in STAND_IN.glob(f"{folder}/*.cpp")}
+    return sorted(found.values())
 
 
 def _digest(csrc, flags, dependencies):
@@ -104,9 +106,9 @@ def build(sanitize=None, csrc=CSRC):
 
     includes = [pybind11.get_include(), sysconfig.get_path("include")]
     bind_flags = [*FLAGS, "-O0", *(w for i in includes for w in ("-isystem", i))]
-    jobs = [(path, [*FLAGS, *KERNEL_FLAGS[sanitize]]) for path in kernel_sources(csrc)]
-    bindings = [*csrc.glob("bind/cuda/*.cpp"), *STAND_IN.glob("bind/cuda/emulated/*.cpp")]
-    jobs += [(path, bind_flags) for path in sorted(bindings)]
+    kernels = sources(csrc, "cuda") + sorted(STAND_IN.glob("emulated/*.cpp"))
+    jobs = [(path, [*FLAGS, *KERNEL_FLAGS[sanitize]]) for path in kernels]
+    jobs += [(path, bind_flags) for path in sources(csrc, "bind/cuda")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda job: _object(csrc, *job), jobs))
     digest = hashlib.sha256("".join(sorted(o.stem for o in objects)).encode()).hexdigest()[:12]

@@ -74,6 +74,7 @@ class Strided:
 
 
 class _Machine:
+    emulated = False
     """Calls functions of ``module``, the extension; subclasses say how memory gets there."""
 
     def upload(self, whole):
@@ -157,6 +158,8 @@ class _HostArray:
 
 
 class _Emulated(_Machine):
+    emulated = True
+
     def __init__(self):
         self.module = emulated()
 

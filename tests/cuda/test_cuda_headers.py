@@ -1,5 +1,6 @@
 """The per-element arithmetic of csrc/math is what a CUDA kernel would include: nvcc compiles it."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
+STAND_IN = Path(__file__).with_name("stand_in")
 
 PROBE = """
 #include "math/adam.h"
@@ -83,3 +85,14 @@ def test_every_header_is_probed():
                 if line.startswith('#include "')
             ]
     assert included <= reached
+
+
+def test_nothing_in_csrc_knows_the_stand_in():
+    """Its headers and sources take the place of csrc's by their names alone."""
+    for path in CSRC.rglob("*.*"):
+        assert not re.search(r"(?i)emulat", path.read_text()), path
+    for path in STAND_IN.rglob("*.*"):
+        name = path.relative_to(STAND_IN)
+        replaced = [(CSRC / name).with_suffix(s) for s in (".h", ".cu", ".cpp")]
+        own = name.parts[0] == "emulated" or name.name == "bind_emulator.cpp"
+        assert own or any(p.exists() for p in replaced), f"{name} stands before nothing"

@@ -133,12 +133,13 @@ def cublaslt_header():
 @pytest.mark.skipif(cublaslt_header() is None, reason="no cublasLt.h: neither toolkit nor package")
 def test_declarations_of_the_library_agree_with_its_header(tmp_path):
     source = (cuda_build.CSRC / "cuda" / "cublaslt_api.h").read_text()
-    probe = '#include "{}"\n'
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "probe.cu").write_text('#include "cuda/cublaslt_check.h"\n')
 
     def compile_with(text):
-        (tmp_path / "api.h").write_text(text)
-        (tmp_path / "probe.cu").write_text(probe.format(tmp_path / "api.h"))
-        command = ["nvcc", "-std=c++17", "-I", cuda_build.CSRC, "-I", cublaslt_header()]
+        (tmp_path / "cuda" / "cublaslt_api.h").write_text(text)
+        folders = tmp_path, cuda_build.CSRC, cublaslt_header()
+        command = ["nvcc", "-std=c++17", *(w for folder in folders for w in ("-I", folder))]
         return subprocess.run(
             [*command, "-c", tmp_path / "probe.cu", "-o", tmp_path / "probe.o"],
             capture_output=True,

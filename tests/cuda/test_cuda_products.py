@@ -60,7 +60,7 @@ def check_matmul(
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("size", SIZES)
 def test_product_of_every_kind_of_size(gpu, version, size):
-    if version == 5 and size[2] > 64 and gpu.module.emulated:
+    if version == 5 and size[2] > 64 and gpu.emulated:
         pytest.skip("the CPU takes a second for 16 of its k; other sizes have both cases")
     for dtype in DTYPES.get(version, DTYPES[1]):
         check_matmul(gpu, *size, version, dtype)
@@ -90,15 +90,15 @@ def test_large_tiles(gpu):
     """128 x 128 tiles serve where there are many; on the CPU only the last one is run."""
     M, N, K = 1400, 1400, 9
     a, b = whole_numbers(0, M, K), whole_numbers(1, K, N)
-    if gpu.module.emulated:
+    if gpu.emulated:
         gpu.module.emulator.only_blocks(-1, 1)
     try:
         got = run_matmul(gpu, a, b, None, False, 4)
     finally:
-        if gpu.module.emulated:
+        if gpu.emulated:
             gpu.module.emulator.all_blocks()
     np.testing.assert_array_equal(got[1280:, 1280:], conv_oracles.matmul(a[1280:], b[:, 1280:]))
-    if gpu.module.emulated:
+    if gpu.emulated:
         assert np.isnan(got[:1280]).all()
 
 

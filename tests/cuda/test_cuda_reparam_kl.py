@@ -321,6 +321,6 @@ def test_overlap_read_only_outputs_and_odd_addresses_are_refused():
 
 def test_the_device_answers():
     gpu = cuda_machine.machine("emulated")
-    assert gpu.module.emulated and "CPU" in gpu.module.device()["name"]
+    assert "CPU" in gpu.module.device()["name"]
     assert gpu.module.VERSIONS["reparam_kl_forward"] == max(VERSIONS)
     assert cuda_build.missing() is None

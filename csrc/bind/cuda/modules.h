@@ -1,4 +1,4 @@
-// The parts of the module: each adds its functions. Arguments of a kernel are those of
+// The parts of the module: each adds its functions, and bind_cuda all of them. Arguments of a kernel are those of
 // minivae.kernels.reference, then its outputs, then a version where there are several, then the
 // stream's handle as an integer; minivae/kernels/cuda.py calls them.
 #pragma once
@@ -14,8 +14,6 @@ void bind_noise(pybind11::module_& module);
 void bind_matmul(pybind11::module_& module);
 void bind_reparam_kl(pybind11::module_& module);
 void bind_training(pybind11::module_& module);
-#if defined(MINIVAE_EMULATED)
-void bind_emulator(pybind11::module_& module);
-#endif
+void bind_cuda(pybind11::module_& module);
 
 }  // namespace minivae

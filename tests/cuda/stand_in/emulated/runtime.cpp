@@ -1,9 +1,9 @@
-#include "cuda/emulated/runtime.h"
+#include "emulated/runtime.h"
 
 #include <memory>
 #include <utility>
 
-#include "cuda/emulated/block.h"
+#include "emulated/block.h"
 
 struct CUstream_st {
   std::unique_ptr<minivae::emulated::Graph> capture;

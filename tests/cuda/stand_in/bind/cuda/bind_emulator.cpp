@@ -8,8 +8,8 @@
 #include "bind/cuda/device_array_args.h"
 #include "bind/cuda/modules.h"
 #include "cuda/divisor.h"
-#include "cuda/emulated/block.h"
-#include "cuda/emulated/runtime.h"
+#include "emulated/block.h"
+#include "emulated/runtime.h"
 #include "cuda/launch_geometry.h"
 
 namespace minivae {

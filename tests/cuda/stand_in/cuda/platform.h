@@ -1,12 +1,12 @@
-// The CUDA words a kernel source uses, for g++: included by cuda/platform.h in an emulated build.
-// The meaning of everything that involves other threads is in emulated/block.h.
+// Stands before csrc/cuda/platform.h: the CUDA words that a kernel source uses, for g++. The meaning of
+// everything that involves other threads is in emulated/block.h.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/emulated/block.h"
+#include "emulated/block.h"
 
 #define __global__
 #define __device__

@@ -1,4 +1,4 @@
-#include "cuda/emulated/block.h"
+#include "emulated/block.h"
 
 #if defined(MINIVAE_EMULATED_THREADS) && defined(__linux__)
 #include <linux/futex.h>

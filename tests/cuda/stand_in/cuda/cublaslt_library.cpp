@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "cuda/emulated/runtime.h"
+#include "emulated/runtime.h"
 
 namespace minivae::cublaslt {
 

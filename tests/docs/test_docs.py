@@ -147,6 +147,14 @@ def test_a_formula_leads_to_its_test(page):
     assert "```math" not in text or re.search(r"\]\(\.\./tests/(\w+/test_|op_specs\.py)", text)
 
 
+def test_the_readme_is_short_and_has_the_two_commands():
+    """About 120 lines, and each command alone on its line, as .ci/run finds it."""
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) < 145
+    assert "python -m pip install -e . && python examples/mnist_vae.py" in lines
+    assert 'python -m pip install -e ".[test]" && python -m pytest' in lines
+
+
 def test_the_tree_of_the_readme_is_there():
     """Every folder that the README's six lines name."""
     (block,) = re.findall(

@@ -178,7 +178,9 @@ def frechet_scores(subject, seed):
     if not train.labels:
         raise DataError(f"{subject.dataset}: no labels to train the classifier of --frechet on")
     if "digit" in train.labels:
-        classifier = classify.fit_digit_classifier(train.images, train.labels["digit"], seed=seed)
+        labels = train.labels["digit"]
+        classes = max(10, int(labels.max()) + 1)  # letters and the like have more
+        classifier = classify.fit_digit_classifier(train.images, labels, seed=seed, classes=classes)
     else:
         names = list(train.labels)
         targets = np.stack([train.labels[n] for n in names], axis=1).astype(np.float32)

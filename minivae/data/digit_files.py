@@ -30,12 +30,12 @@ PLACES = ("mnist", ".", "MNIST/raw", "raw")  # the last two: torchvision's
 KERAS = "mnist.npz"
 KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 IMAGE_SIZE = (28, 28)
-MAX_CLASSES = 1 << 16
+MAX_CLASSES = 256  # EMNIST ByClass has 62
 QMNIST_COLUMNS = 8  # of its labels; the first one is the digit
 
 
 class Digits(NamedTuple):
-    """Images uint8 (N, 28, 28) and labels, whole numbers (N,), of both parts."""
+    """Images uint8 (N, 28, 28) and labels uint8 (N,), of both parts."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -122,7 +122,7 @@ def _checked(arrays: list[np.ndarray], names: list[str]) -> Digits:
 
 
 def _whole_numbers(labels: np.ndarray, count: int, name: str) -> np.ndarray:
-    """The labels as uint8 where that holds them, else int64."""
+    """The labels as uint8 (count,)."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"{name}: expected whole numbers as labels, got {labels.dtype}")
     if labels.shape == (count, QMNIST_COLUMNS) and labels.dtype.itemsize == 4:
@@ -132,4 +132,4 @@ def _whole_numbers(labels: np.ndarray, count: int, name: str) -> np.ndarray:
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= MAX_CLASSES:
         raise DataError(f"{name}: expected labels 0 .. {MAX_CLASSES - 1}, got {least} .. {most}")
-    return labels.astype(np.uint8 if most < 256 else np.int64)
+    return labels.astype(np.uint8)

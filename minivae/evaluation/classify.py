@@ -37,12 +37,15 @@ def fit_classifier(images, targets, labels, epochs=5, seed=0, batch_size=64, pro
     return classifier
 
 
-def fit_digit_classifier(images, labels, epochs=2, seed=0, progress=True):
-    """A classifier of ten classes: ``predict`` gives the digit; arguments as ``fit_classifier``.
+def fit_digit_classifier(images, labels, epochs=2, seed=0, progress=True, classes=10):
+    """A classifier of digits, or other classes: ``predict`` gives the class.
 
     Args:
-        images: uint8 (N, H, W). labels: whole numbers 0 to 9, (N,).
+        images: uint8 (N, H, W).
+        labels: whole numbers below ``classes``, (N,).
+        epochs, seed, progress: as ``fit_classifier``.
+        classes: how many there are.
     """
-    names = [str(digit) for digit in range(10)]
-    targets = one_hot(np.asarray(labels), len(names))
+    names = [str(digit) for digit in range(classes)]
+    targets = one_hot(np.asarray(labels), classes)
     return fit_classifier(images, targets, names, epochs, seed, progress=progress)

@@ -6,10 +6,13 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 import io
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 DPI = 150
+COLOURS = 10  # of matplotlib's cycle
+LEGEND_ROWS = 20  # of a legend's column
 HEIGHT = 9  # inches at most, of a page of images
 TRAIN, TEST = "#0072b2", "#d55e00"  # a pair that colour-blind readers can tell apart
 
@@ -121,13 +124,13 @@ def latent_plane(codes, labels, title):
     """Posterior means (N, 2) coloured by class, a legend beside them."""
     figure = Figure(figsize=(8, 6.8), layout="constrained")
     axes = figure.subplots()
-    for label in np.unique(labels):
+    colours = class_colours(labels)
+    few = len(colours) <= COLOURS
+    for label, colour in colours.items():
         x, y = codes[labels == label].T
-        axes.plot(
-            x, y, ".", ms=4, alpha=0.6, mew=0, color=f"C{label}", label=str(label), rasterized=True
-        )
-        axes.annotate(  # the class's name at its middle, for readers who cannot tell ten colours
-            str(label), (np.median(x), np.median(y)), weight="bold", fontsize=13,
+        axes.plot(x, y, ".", ms=4, alpha=0.6, mew=0, color=colour, label=label, rasterized=True)
+        axes.annotate(  # the class's name at its middle, for readers who cannot tell the colours
+            str(label), (np.median(x), np.median(y)), weight="bold", fontsize=13 if few else 9,
             ha="center", va="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1},
         )  # fmt: skip
     # Limits by percentiles: a few far codes would leave the rest too small to see.
@@ -139,8 +142,19 @@ def latent_plane(codes, labels, title):
     axes.set_xlabel("mean of the first latent")
     axes.set_ylabel("mean of the second latent")
     axes.grid(alpha=0.3)
-    axes.legend(title="class", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(
+        title="class", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5),
+        ncols=-(-len(colours) // LEGEND_ROWS),
+    )  # fmt: skip
     return figure
+
+
+def class_colours(labels):
+    """Class -> colour, another for each of the classes that there are, in their order."""
+    classes = np.unique(labels)
+    if len(classes) == 0 or classes[-1] < COLOURS:  # digits: a class has one colour in all pictures
+        return {label: f"C{label}" for label in classes}
+    return dict(zip(classes, colormaps["turbo"](np.linspace(0, 1, len(classes))), strict=True))
 
 
 def _pixels(images):

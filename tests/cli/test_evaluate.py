@@ -1,5 +1,6 @@
 """``python -m minivae evaluate``: checkpoints of the examples in, a table and JSON out."""
 
+import gzip
 import importlib.util
 import json
 import math
@@ -15,6 +16,7 @@ from minivae import evaluation, models
 from minivae.__main__ import main
 from minivae.cli import evaluate as command
 from minivae.data import DequantisedBatches, PixelBatches, draw_faces, mnist, split_faces
+from minivae.data.idx import idx_header
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.noise import NoiseStream
 from minivae.training import loaded_run
@@ -33,11 +35,17 @@ def data(tmp_path_factory):
     return folder
 
 
-def trained(folder, script, *options):
-    """The checkpoint of an example's short run."""
+def load_example(script):
+    """An example as a module."""
     spec = importlib.util.spec_from_file_location(script, EXAMPLES / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def trained(folder, script, *options):
+    """The checkpoint of an example's short run."""
+    module = load_example(script)
     words = ["--out", folder, "--epochs", 1, "--no-plots", *options]
     assert module.main([str(word) for word in words]) == 0
     return folder / "checkpoint.safetensors"
@@ -275,6 +283,25 @@ def test_data_of_another_kind(tmp_path, data, evaluate):
     grey = saved(tmp_path / "f", models.FaceVAE(2, 16, channels=1))
     code, text, _ = evaluate(grey, "--data", data / "faces.npz")
     assert code == 2 and "no data set has images of shape (1, 16, 16)" in text
+
+
+def test_a_set_of_47_classes(tmp_path, evaluate):
+    """EMNIST Balanced, by the names of its files: pictures, probes and --frechet."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 94), ("test", 60)):
+        for kind, array in (
+            ("images-idx3", rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)),
+            ("labels-idx1", (np.arange(count) % 47).astype(np.uint8)),
+        ):
+            body = gzip.compress(idx_header(array.shape) + array.tobytes())
+            (tmp_path / f"emnist-balanced-{part}-{kind}-ubyte.gz").write_bytes(body)
+    words = ["--data", tmp_path, "--out", tmp_path / "run", "--epochs", 1, "--latent-dim", 2]
+    assert load_example("mnist_vae").main([str(word) for word in words]) == 0
+    assert (tmp_path / "run" / "latent.png").exists()
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    code, text, result = evaluate(path, "--data", tmp_path, "--frechet")
+    assert code == 0 and "digit from codes" in text, text
+    assert result["classifier_frechet"]["samples"] > 0
 
 
 # ---- the very images and the very split of the run

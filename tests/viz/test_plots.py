@@ -6,6 +6,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from minivae.training import metrics
@@ -136,6 +137,24 @@ def test_the_plane_of_codes_has_a_legend_of_the_classes():
     legend = figure.axes[0].get_legend()
     assert [t.get_text() for t in legend.get_texts()] == ["1", "4", "9"]
     assert sum(len(line.get_xdata()) for line in figure.axes[0].lines) == 90
+
+
+@pytest.mark.parametrize("classes", [1, 10, 11, 26, 47, 62])
+def test_every_class_has_a_colour_of_its_own_and_a_line_of_the_legend(classes):
+    labels = np.repeat(np.arange(classes, dtype=np.uint8), 3)
+    figure = plots.latent_plane(RNG.standard_normal((len(labels), 2)), labels, "t")
+    axes = figure.axes[0]
+    colours = {to_hex(line.get_color()) for line in axes.lines}
+    assert len(colours) == len(axes.lines) == classes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == [str(c) for c in range(classes)]
+    figure.draw_without_rendering()
+    legend, page = axes.get_legend().get_window_extent(), figure.bbox
+    assert legend.height <= page.height
+
+
+def test_a_digit_keeps_its_colour_where_others_are_missing():
+    some, all_ten = (plots.class_colours(np.array(labels)) for labels in ([3, 9], range(10)))
+    assert all(some[label] == all_ten[label] for label in some)
 
 
 def test_one_code_is_drawn_too():

@@ -1,6 +1,6 @@
 """Time the kernels: every variant beside the baselines, as a share of the memory bandwidth.
 
-    python benchmarks/kernels.py --device cpu --json benchmarks/results/kernels_cpu.json --readme
+    python benchmarks/kernels.py --device cpu --json benchmarks/results/kernels_cpu.json
     python benchmarks/kernels.py --device cuda --json FILE --csv FILE --plot FILE
 
 Nothing is timed before it was checked: at a small shape with odd sizes whole, and the first rows of

@@ -42,12 +42,14 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
-def add_training_options(parser, *, out, data_help, epochs, batch_size, lr):
+def add_training_options(
+    parser, *, out, data_help, epochs, batch_size, lr, lr_help="Adam's learning rate"
+):
     """The options that every training example takes, with defaults of its own."""
     add = parser.add_argument
     add("--epochs", type=positive_int, default=epochs, metavar="N", help="passes over the images")
     add("--batch-size", type=positive_int, default=batch_size, metavar="N", help="images in a step")
-    add("--lr", type=positive, default=lr, metavar="X", help="Adam's learning rate")
+    add("--lr", type=positive, default=lr, metavar="X", help=lr_help)
     add("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term")
     add("--warmup", type=non_negative, default=0.0, metavar="EPOCHS",
         help="let the KL's weight grow from 0 to beta over this many epochs")  # fmt: skip

@@ -7,6 +7,7 @@ Formulas and tests: docs/evaluation.md.
 """
 
 from .bounds import IMPORTANCE, NLL, Evaluation, elbo, importance_weighted_nll
+from .checkerboard import checkerboard_energy
 from .frechet import classifier_frechet_distance, frechet_distance
 from .latents import (
     AggregatePosterior,
@@ -27,6 +28,7 @@ __all__ = [
     "active_units",
     "aggregate_posterior",
     "bits_per_dimension",
+    "checkerboard_energy",
     "classifier_frechet_distance",
     "elbo",
     "frechet_distance",

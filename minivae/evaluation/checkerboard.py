@@ -1,0 +1,44 @@
+"""The pattern that transposed convolutions leave: what repeats every two pixels."""
+
+import numpy as np
+
+
+def checkerboard_energy(images) -> float:
+    """Share of the pictures' spectral energy at the frequency of a stride of 2.
+
+    With P the power spectrum of a picture less its mean, under a Hann window (edges that do not
+    meet would else count at every frequency),
+
+        sum of P where f_x or f_y is 1/2 cycle per pixel  /  sum of P
+
+    of all pictures and channels together; a frequency counts to one bin beside it, which is how
+    far the window spreads it. A decoder that doubles sizes has no reason to put
+    energy there that the pictures it learned from have not: compare with theirs.
+
+    Args:
+        images: NumPy array (N, C, S, S), S even and at least 8.
+
+    Raises:
+        ValueError: another shape.
+
+    A checkerboard has all its energy there, a slope next to none:
+
+    >>> board = np.indices((16, 16)).sum(axis=0) % 2
+    >>> round(checkerboard_energy(board[None, None]), 3)
+    1.0
+    >>> slope = np.indices((16, 16)).sum(axis=0)
+    >>> checkerboard_energy(slope[None, None]) < 1e-3
+    True
+    """
+    images = np.asarray(images, np.float64)
+    side = images.shape[-1]
+    if images.ndim != 4 or images.shape[-2] != side or side % 2 or side < 8:
+        raise ValueError(f"images: expected (N, C, S, S), S even and >= 8, got {images.shape}")
+    window = np.hanning(side + 1)[:-1]  # one period of it: zero at one end
+    images = images - images.mean(axis=(2, 3), keepdims=True)
+    power = abs(np.fft.fft2(images * window * window[:, None])) ** 2
+    nyquist = np.zeros((side, side), bool)
+    near = slice(side // 2 - 1, side // 2 + 2)
+    nyquist[near] = nyquist[:, near] = True
+    total = power.sum()
+    return float(power[..., nyquist].sum() / total) if total > 0 else 0.0

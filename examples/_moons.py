@@ -11,8 +11,7 @@ lie in order and evenly, half way in code is about half way in phase. A part of 
 import itertools
 
 import numpy as np
-from _study import tiles
-from matplotlib.figure import Figure
+from _moon_pictures import SIDE, draw, moons
 from threadpoolctl import threadpool_limits
 
 import minivae as mv
@@ -20,17 +19,7 @@ from minivae import functional as F
 from minivae import models, nn, optim
 from minivae.noise import init_stream
 
-SIDE, HIDDEN, BATCH, COUNT, SPREAD = 20, 128, 64, 4000, 0.2  # no phases between 0.7 and 0.8
-
-
-def moons(phase, radius):
-    """Pictures (N, SIDE^2) in [0, 1]: half at phase 1/2, full at 1, after that waning."""
-    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
-    phase, radius = phase[:, None, None], radius[:, None, None]
-    width = np.sqrt(np.maximum(radius**2 - y**2, 0))  # of the disc in each row, halved
-    waxing, waning = x - (1 - 2 * phase) * width, (3 - 2 * phase) * width - x
-    lit = np.clip(np.where(phase <= 1, waxing, waning) + 0.5, 0, 1)  # edges one pixel soft
-    return (lit * np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)).reshape(len(phase), -1)
+HIDDEN, BATCH, COUNT, SPREAD = 128, 64, 4000, 0.2  # no phases between 0.7 and 0.8
 
 
 def perceptron(*sizes, rng):
@@ -101,19 +90,3 @@ def compare(seeds, steps):
         (ae, ae_ends), (vae, vae_ends) = found.values()
         print(f"{seed:>6}{ae:>8.2f}{vae:>8.2f}{average:>16.2f}{ae_ends:>18.2f}{vae_ends:>5.2f}")
     return draw(pair, x, phase, half[20], full[20]), rows
-
-
-def draw(pair, x, phase, half, full):
-    """Codes coloured by phase with a walk from half to full, and the walk decoded."""
-    figure = Figure(figsize=(10, 9), layout="constrained")
-    axes = figure.subplot_mosaic("AV;aa;vv;tt", height_ratios=(5, 1, 1, 1))
-    for (name, model), (plane, strip) in zip(pair.items(), ("Aa", "Vv"), strict=True):
-        with model.evaluating():
-            codes, ends = (model.encode(mv.Tensor(a))[0].data for a in (x, np.stack([half, full])))
-        shown = axes[plane].scatter(*codes.T, c=phase, s=2)
-        axes[plane].plot(*ends.T, "ro-", label=f"{name}: a walk from half to full")
-        axes[plane].legend()
-        tiles(axes[strip], model.interpolate(half, full, 9).data, 9, f"the walk decoded, {name}")
-    figure.colorbar(shown, ax=axes["V"], label="phase (none of 0.7 to 0.8 was seen)")
-    tiles(axes["t"], moons(np.linspace(0.5, 1, 9), np.full(9, 7.0)), 9, "true moons")
-    return figure

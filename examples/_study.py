@@ -14,13 +14,19 @@ from minivae.viz import plots
 
 
 def options(doc, name, argv):
-    """The command line: ``--out`` (created), ``--short``, ``--seed``, ``--data``."""
+    """The command line: ``--out`` (created), ``--short`` or ``--full``, ``--seed``, ``--data``.
+
+    ``args.choose(short, usual, full)`` is the one of the three that was asked for.
+    """
     parser = Parser(prog=f"{name}.py", description=doc.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for results")
-    parser.add_argument("--short", action="store_true", help="a few seconds, rougher numbers")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--short", action="store_true", help="a few seconds, rougher numbers")
+    size.add_argument("--full", action="store_true", help="some minutes, sharper numbers")
     parser.add_argument("--seed", type=seed, default=0, help="of all random numbers")
     parser.add_argument("--data", metavar="DIR", help="folder of MNIST, as for mnist_vae.py")
     args = parser.parse_args(argv)
+    args.choose = lambda short, usual, full: short if args.short else full if args.full else usual
     args.out.mkdir(parents=True, exist_ok=True)
     return args
 

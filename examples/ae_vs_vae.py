@@ -1,16 +1,19 @@
 """Autoencoder against VAE: what each keeps, what lies between codes, what can be drawn.
 
-Three ways to put a digit into 30 numbers: PCA, the deep autoencoder 784-1000-500-250-30 (Hinton &
-Salakhutdinov 2006, there with a better start and far longer), and a VAE. All three reconstruct.
-Only the VAE was told where codes should lie, so that draws from N(0, I) decode to strokes at once.
-The autoencoder's codes leave most of N(0, I) empty; drawing needs a density fitted to them
-afterwards, here a mixture of Gaussians: it costs a second model, and its samples can well beat
-those of a VAE from its prior (Ghosh et al. 2020, arXiv:1903.12436).
+Three ways to put a digit into 30 numbers: PCA, and one network, 784-400-30 and back, trained twice:
+as an autoencoder (AE; no noise, no KL) and as a VAE. The AE reconstructs best, for it may use the
+30 numbers as it likes. Only the VAE was told where codes should lie, so that draws from N(0, I)
+decode to strokes at once. The AE's codes leave most of N(0, I) empty; drawing needs a density
+fitted to them afterwards, here a mixture of Gaussians: it costs a second model, and its samples can
+well beat those of a VAE from its prior (Ghosh et al. 2020, arXiv:1903.12436). Half way between two
+codes the AE decodes no garbage, whatever one reads: a blend, rougher than the VAE's. Garbage is
+what it makes of N(0, I).
 
 Then moons, where the picture half way between two others is known: see ``_moons.py``.
 """
 
 import numpy as np
+from _codes import PCA, D, holes
 from _mixture import draw, fit
 from _moons import compare
 from _study import options, save, strips
@@ -19,47 +22,25 @@ import minivae as mv
 from minivae import functional as F
 from minivae import models, optim
 from minivae.data import PixelBatches, mnist
-from minivae.viz import latent
-
-D = 30
 
 
-class PCA:
-    """The best linear code in squared error: the D leading eigenvectors of the covariance."""
-
-    def __init__(self, x):
-        self.mean = x.mean(axis=0)
-        self.axes = np.linalg.eigh(np.cov(x.T))[1][:, -D:]
-
-    def encode(self, x):
-        return (x - self.mean) @ self.axes
-
-    def decode(self, z):
-        return self.mean + z @ self.axes.T
-
-
-def nearest(a, b):
-    """Distance from each row of a to the nearest row of b."""
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares.min(axis=1), 0))
-
-
-def holes(codes, rng):
-    """Share of draws of N(0, I) that lie farther from all codes than 99 % do from as many draws."""
-    one, two, three = (rng.normal(size=(n, D)) for n in (len(codes), 2000, 2000))
-    return (nearest(two, codes) > np.quantile(nearest(three, one), 0.99)).mean()
-
-
-def train(model, batches, epochs, seed):
-    """The model after some epochs of Adam."""
+def train(batches, epochs, seed, variational):
+    """The network after some epochs of Adam, as a VAE or, its noise and KL left out, as an AE."""
+    model = models.MLPVAE(D, seed=seed)
     adam, stream = optim.Adam(model.parameters(), lr=1e-3), mv.NoiseStream(seed)
     for epoch in range(epochs):
         for x in batches.epoch(epoch):
-            loss = model.elbo(x, stream).loss if isinstance(model, models.VAE) else model.loss(x)
+            loss = model.elbo(x, stream).loss if variational else plain(model, x)
             adam.zero_grad()
             loss.backward()
             adam.step()
     return model
+
+
+def plain(model, x):
+    """The reconstruction loss at the mean code: an autoencoder's."""
+    x = mv.Tensor(x)
+    return F.mean(model.reconstruction_loss(model.decode(model.encode(x)[0]), x))
 
 
 def main(argv=None):
@@ -69,20 +50,15 @@ def main(argv=None):
     batches = PixelBatches(digits.train.images[: 2000 if args.short else None], 128, seed=args.seed)
     x = batches.images.reshape(len(batches.images), -1)[:10_000] / np.float32(255)
     test = digits.test.images.reshape(-1, 784)[:1000] / np.float32(255)
-    widths, epochs = ((784, 100, D), 3) if args.short else ((784, 1000, 500, 250, D), 4)
-    pca = PCA(x)
-    ae = train(models.AutoEncoder(widths, args.seed), batches, epochs, args.seed)
-    vae = train(models.MLPVAE(D, seed=args.seed), batches, epochs, args.seed)
+    pca, epochs = PCA(x), args.choose(2, 4, 12)
+    ae, vae = (train(batches, epochs, args.seed, name == "VAE") for name in ("AE", "VAE"))
     with mv.no_grad():
-        z_ae, z_test = ae.encode(x).data, ae.encode(test).data
+        z_ae = ae.encode(mv.Tensor(x))[0].data
         mu, logvar = (head.data for head in vae.encode(mv.Tensor(x)))
-
-    def ae_pixels(z):
-        with mv.no_grad():
-            return F.sigmoid(ae.decode(z.astype(np.float32))).data
 
     images = {"PCA": pca.decode(pca.encode(test)), "AE": ae.reconstruct(test).data}
     images["VAE"] = vae.reconstruct(test).data
+    images = {name: y.reshape(len(test), -1) for name, y in images.items()}
     error = {name: ((y - test) ** 2).sum(axis=1).mean() for name, y in images.items()}
     print(f"{digits.name}. Squared error of reconstruction, test images: {shown(error)}")
 
@@ -93,18 +69,19 @@ def main(argv=None):
     empty = {name: holes(z, rng) for name, z in codes.items()}
     print(f"Share of N(0, I) in holes between codes: {shown(empty)}")
 
-    mixture, climb = fit(z_ae[:5000].astype(float), *((3, 5) if args.short else (12, 20)), rng)
+    mixture, climb = fit(z_ae[:5000].astype(float), *args.choose((3, 5), (12, 20), (12, 20)), rng)
     print(f"EM: mean ln p(code) {climb[0]:.2f} -> {climb[-1]:.2f} nats in {len(climb)} steps")
     prior = rng.normal(size=(51, D)).astype(np.float32)
-    samples = {"AE, N(0, I)": ae_pixels(prior), "AE, mixture": ae_pixels(draw(mixture, 51, rng))}
+    drawn = draw(mixture, 51, rng).astype(np.float32)
+    samples = {"AE, N(0, I)": ae.pixels(prior).data, "AE, mixture": ae.pixels(drawn).data}
     samples["VAE, N(0, I)"] = vae.pixels(prior).data
 
     rows = {name: y[:12] for name, y in [("test images", test), *images.items()]}
     for i in (0, 2):
-        walk = ae_pixels(latent.lerp(z_test[i], z_test[i + 1], 12))
-        rows |= {f"AE, from code to code {i // 2 + 1}": walk}
-        rows |= {f"VAE, from code to code {i // 2 + 1}": vae.interpolate(*test[i : i + 2], 12).data}
-    moons, moon_rows = compare(*((2, 600) if args.short else (4, 1000)))
+        for name, model in (("AE", ae), ("VAE", vae)):
+            walk = model.interpolate(*test[i : i + 2], 12).data
+            rows |= {f"{name}, from code to code {i // 2 + 1}": walk}
+    moons, moon_rows = compare(*args.choose((2, 600), (3, 1000), (6, 3000)))
     numbers = {"data": digits.name, "error": error, "holes": empty, "em": climb}
     numbers["moons"] = moon_rows
     save(args, numbers, digits=strips(rows, 12), samples=strips(samples, 17), moons=moons)

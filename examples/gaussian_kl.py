@@ -16,14 +16,14 @@ import minivae as mv
 from minivae import functional as F
 
 FORMULAS = {  # of mu and of the sigma that z = mu + sigma eps is really drawn with
-    "mu^2 + s^2 - 1 - ln s^2, right": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s**2)),
-    "ln s written for ln s^2": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s)),
-    "1/2 of ln s^2 lost": lambda m, s: 0.5 * (m**2 + s**2 - 1) - np.log(s**2),
-    "s written for s^2": lambda m, s: 0.5 * (m**2 + s - 1 - np.log(s**2)),
-    "one 1/2 lost: s^2 + mu^2 - ln s - 1/2": lambda m, s: s**2 + m**2 - np.log(s) - 0.5,
-    "head read as ln s and as ln s^2": lambda m, s: 0.5 * (m**2 + s - 1 - np.log(s)),
-    "sign of ln s^2 flipped": lambda m, s: 0.5 * (m**2 + s**2 - 1 + np.log(s**2)),
-    "sign of the whole flipped": lambda m, s: -0.5 * (m**2 + s**2 - 1 - np.log(s**2)),
+    "1/2 (mu^2 + s^2 - 1 - ln s^2), right": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s**2)),
+    "1/2 (mu^2 + s^2 - 1 - ln s)": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s)),
+    "1/2 (mu^2 + s^2 - 1) - ln s^2": lambda m, s: 0.5 * (m**2 + s**2 - 1) - np.log(s**2),
+    "1/2 (mu^2 + s - 1 - ln s^2)": lambda m, s: 0.5 * (m**2 + s - 1 - np.log(s**2)),
+    "mu^2 + s^2 - 1/2 - ln s": lambda m, s: s**2 + m**2 - np.log(s) - 0.5,
+    "1/2 (mu^2 + s - 1 - ln s)": lambda m, s: 0.5 * (m**2 + s - 1 - np.log(s)),
+    "1/2 (mu^2 + s^2 - 1 + ln s^2)": lambda m, s: 0.5 * (m**2 + s**2 - 1 + np.log(s**2)),
+    "-1/2 (mu^2 + s^2 - 1 - ln s^2)": lambda m, s: -0.5 * (m**2 + s**2 - 1 - np.log(s**2)),
 }
 POINTS = [(0.0, 1.0), (0.7, 0.4), (-1.5, 1.0), (2.0, 0.1), (0.0, 3.0), (1.0, 1e-3)]
 

@@ -22,7 +22,7 @@ from _collapsing_vae import Setting, SmallVAE
 from _study import first_batches, options, panels, save
 
 from minivae import data, optim
-from minivae.evaluation import active_units, kl_per_latent
+from minivae.evaluation import kl_per_latent
 from minivae.noise import EVALUATION, NoiseStream
 from minivae.training import objectives, trainer
 from minivae.viz import plots
@@ -56,8 +56,7 @@ def main(argv=None):
     args = options(__doc__, "posterior_collapse", argv)
     digits = data.mnist.load(args.data)
     test = data.PixelBatches(digits.test.images[:1000], 1000, binarize="static", train=False)
-    steps = 60 if args.short else 1500
-    x, numbers, curves = next(test.epoch(0)), {}, {}
+    x, steps, numbers, curves = next(test.epoch(0)), args.choose(60, 600, 1500), {}, {}
     print(f"{digits.name}; nats per image, on test images; -ELBO = rec + KL whatever beta was\n")
     print(f"{'':<24}{'rec':>8}{'KL':>8}{'-ELBO':>8}{'active':>8}   KL of each latent, sorted")
     for name, setting in SETTINGS.items():
@@ -65,9 +64,11 @@ def main(argv=None):
         with model.evaluating():
             rec = model.elbo(x, NoiseStream(args.seed, EVALUATION)).rec.item()
             mu, logvar = (part.numpy() for part in model.encode(x))
-        each, active = np.sort(kl_per_latent(mu, logvar))[::-1], active_units(mu)
+        each, used = kl_per_latent(mu, logvar), mu.var(axis=0) > 0.01
+        order, active = np.argsort(each)[::-1], int(used.sum())
+        each, used = each[order], used[order]
         row = {"rec": rec, "kl": each.sum(), "loss": rec + each.sum()}
-        numbers[name] = row | {"active": active, "each": list(each)}
+        numbers[name] = row | {"active": active, "each": list(each), "used": list(used)}
         shown = " ".join(f"{k:.2f}" for k in each[::3])
         print(f"{name:<24}{''.join(f'{v:8.2f}' for v in row.values())}{active:>8}   {shown}")
     explain(numbers)
@@ -89,16 +90,15 @@ def explain(numbers):
 
 
 def draw_latents(numbers):
-    """The KL of each latent, largest first, one panel a setting; grey where it is not active."""
+    """The KL of each latent, largest first; grey where its mean does not move, so: not active."""
     figure, axes = panels(2, 4, width=3.2, height=2.4, sharey=True, sharex=True)
     for panel, (name, row) in zip(axes.ravel(), numbers.items(), strict=True):
-        order = np.arange(len(row["each"]))
-        colours = np.where(order < row["active"], plots.TRAIN, "0.6")
-        panel.bar(order + 1, np.maximum(row["each"], 0.02), color=colours)
+        colours = np.where(row["used"], plots.TRAIN, "0.6")
+        panel.bar(1 + np.arange(len(colours)), np.maximum(row["each"], 0.02), color=colours)
         panel.set_title(name, weight="bold", fontsize="medium")
         said = "{loss:.1f} = {rec:.1f} + {kl:.1f}\n{active} active".format(**row)
         panel.text(0.97, 0.95, said, ha="right", va="top", transform=panel.transAxes)
-    figure.suptitle("KL of each latent in nats, and -ELBO = rec + KL")
+    figure.suptitle("KL of each latent in nats (blue: active), and -ELBO = rec + KL")
     return figure
 
 
@@ -111,7 +111,7 @@ def draw_training(curves):
         panel.plot(20 * np.arange(1, len(smooth) + 1), smooth, label=name)
     for panel, title in zip(axes, ("plain decoder", "decoder sees pixels"), strict=True):
         panel.set(title=title, xlabel="step", ylabel="KL, nats per image")
-        panel.legend(loc="right", bbox_to_anchor=(1, 0.73))
+        panel.legend(loc="upper right")
     return figure
 
 

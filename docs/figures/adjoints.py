@@ -2,6 +2,7 @@
 
 import numpy as np
 from common import below
+from matplotlib.patches import Rectangle
 
 import minivae as mv
 from minivae import functional as F
@@ -66,16 +67,24 @@ def measure():
 def draw_matrix(figure):
     """The band matrix and its transpose."""
     matrix = conv_matrix()
+    figure.suptitle("kernel (1, 2, 3), stride 2, padding 1", fontsize=9)
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    for axes, m, title in (
-        (left, matrix, "conv: 8 values to 4"),
-        (right, matrix.T, "its transpose: 4 to 8"),
+    for axes, m, title, x, y in (
+        (left, matrix, "conv: y = A x, 8 values to 4", "x", "y"),
+        (right, matrix.T, "its transpose: 4 to 8", "dy", "dx"),
     ):
         axes.imshow(m, cmap="Blues", vmin=0, vmax=4)
         for (i, j), value in np.ndenumerate(m):
             if value:
                 axes.text(j, i, f"{value:.0f}", ha="center", va="center")
-        axes.set(title=title, xticks=[], yticks=[])
+        axes.set(title=title, xticks=range(m.shape[1]), yticks=range(m.shape[0]))
+        axes.set(xlabel=f"element of {x}", ylabel=f"element of {y}")
+        axes.tick_params(length=0, labelsize=7)
+    # The first row's kernel begins at element -1: its first tap falls on the padding.
+    left.add_patch(Rectangle((-1.5, -0.5), 1, 4, fill=False, ls=":"))
+    left.text(-1, 0, "1", ha="center", va="center", color="0.6")
+    left.text(-1, 2, "padding", ha="center", va="center", color="0.4", rotation=90, fontsize=8)
+    left.set_xlim(-1.6, 7.5)
 
 
-FIGURES = {"conv_matrix.svg": (5, 2.6, draw_matrix)}
+FIGURES = {"conv_matrix.svg": (6, 3.2, draw_matrix)}

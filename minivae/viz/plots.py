@@ -4,6 +4,7 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 """
 
 import io
+from statistics import NormalDist
 
 import numpy as np
 from matplotlib import colormaps
@@ -111,12 +112,15 @@ def manifold(images, probabilities, title):
     figure, axes = _picture(_tiled(_pixels(images), n, gap=0), title, size=8)
     side = images.reshape(n * n, -1).shape[1] ** 0.5
     shown = [0, n // 4, n // 2, 3 * n // 4, n - 1]
-    names = [f"{probabilities[i]:.2f}" for i in shown]
+    z = [NormalDist().inv_cdf(probabilities[i]) for i in shown]
+    names = [
+        f"{probabilities[i]:.2f}\n$z$ = {value:.2f}" for i, value in zip(shown, z, strict=True)
+    ]
     at = (np.array(shown) + 0.5) * side - 0.5
     axes.set_xticks(at, names)
     axes.set_yticks((n - 1 - np.array(shown) + 0.5) * side - 0.5, names)
-    axes.set_xlabel("quantile of the first latent under the prior")
-    axes.set_ylabel("quantile of the second latent under the prior")
+    axes.set_xlabel("first latent: its quantile under the prior, and its value")
+    axes.set_ylabel("second latent: its quantile under the prior, and its value")
     return figure
 
 

@@ -69,6 +69,21 @@ def test_draw_graph_needs_no_graphviz(tmp_path, capsys, monkeypatch):
     forget_examples()
 
 
+def test_three_sizes_of_a_run(tmp_path, monkeypatch):
+    """--short, the default, --full; the first and last exclude each other."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    shared = importlib.import_module("_study")
+
+    def chosen(*words):
+        args = shared.options("Doc.", "name", ["--out", str(tmp_path), *words])
+        return args.choose("short", "usual", "full")
+
+    assert [chosen("--short"), chosen(), chosen("--full")] == ["short", "usual", "full"]
+    with pytest.raises(SystemExit):
+        chosen("--short", "--full")
+    forget_examples()
+
+
 def test_backprop_by_hand(study):
     numbers, pictures = study("backprop_by_hand")
     assert pictures == {"slopes"}
@@ -124,6 +139,7 @@ def test_ae_vs_vae(study):
     numbers, pictures = study("ae_vs_vae")
     assert pictures == {"digits", "samples", "moons"}
     assert all(np.diff(numbers["em"]) > -1e-6)  # EM never loses likelihood
+    assert numbers["error"]["AE"] < numbers["error"]["VAE"]  # one network, trained both ways
     assert numbers["holes"]["AE"] > 0.5  # the codes of an AE lie where they like
     assert numbers["holes"]["VAE"] < 0.2 and numbers["holes"]["N(0, I) itself"] < 0.03
     assert len(numbers["moons"]) == 2
@@ -150,6 +166,7 @@ def test_planted_bugs(study):
         "backward: lost term": {"gradcheck"},
     }
     for name, row in numbers.items():  # the curve hides them all
+        assert len(row["each seed"]) == 2 and row["each seed"][0] == row["loss"]
         assert row["reported"][1] < 0.8 * row["reported"][0], name
         assert row["loss"] == pytest.approx(row["rec"] + row["kl"], rel=1e-6)
     assert "784" in numbers["rec: mean over pixels"]["found"]["beta"]
@@ -165,6 +182,7 @@ def test_posterior_collapse(study):
     assert numbers["beta 1"]["active"] == 20 and numbers["beta 16"]["active"] < 10
     for row in numbers.values():
         assert len(row["each"]) == 20 and min(row["each"]) >= 0
+        assert len(row["used"]) == 20 and sum(row["used"]) == row["active"]
         assert sum(row["each"]) == pytest.approx(row["kl"])
     sees, free = numbers["sees pixels"], numbers["sees pixels, free bits"]
     assert sees["kl"] < numbers["beta 1"]["kl"] and sees["loss"] < numbers["beta 1"]["loss"]

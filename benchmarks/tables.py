@@ -11,6 +11,7 @@ import csv
 import json
 import sys
 
+import checkerboard
 import mnist_epochs
 import train_step
 from _harness import ROOT, markdown_table, replace_between_markers
@@ -154,6 +155,10 @@ TABLES = {
     "reproductions": (RESULTS_PAGE, lambda: reproductions_table(reproduced())),
     "train_step": (PERFORMANCE_PAGE, lambda: train_step.table(recorded("train_step"))),
     "mnist_epochs": (PERFORMANCE_PAGE, lambda: mnist_epochs.table(recorded("mnist_epochs"))),
+    "checkerboard": (
+        ROOT / "docs" / "checkerboard.md",
+        lambda: checkerboard.table(recorded("checkerboard")),
+    ),
     "kernels_cpu": (PERFORMANCE_PAGE, lambda: kernels.table(recorded("kernels_cpu"))),
 }
 

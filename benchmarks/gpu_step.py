@@ -35,7 +35,7 @@ from minivae.data.device_batches import ResidentBatches
 from minivae.evaluation import elbo
 from minivae.noise import EVALUATION
 from minivae.training.cuda_graph import CapturedStep
-from minivae.training.trainer import EagerStep
+from minivae.training.step import EagerStep
 
 CONTENDERS = ("minivae", "minivae-graph", "torch", "torch.compile", "torch-graph")
 BATCHES = 64  # in the resident set

@@ -30,7 +30,8 @@ from minivae.noise import EVALUATION, SAMPLING
 from minivae.training import checkpoint
 from minivae.training.loaded_run import Subject
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import BACKUP, CHECKPOINT, Trainer
+from minivae.training.run_files import BACKUP, CHECKPOINT
+from minivae.training.trainer import Trainer
 from minivae.viz import latent
 
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
@@ -139,7 +140,7 @@ def main(argv=None):
             )  # fmt: skip
             if args.resume:
                 resume(trainer)
-            rows, timing, config = trainer.run(), trainer.timing(), trainer.config
+            rows, timing, config = trainer.run(), trainer.timing(), trainer.state.config
         # For a run of this process the very numbers of its last epoch; weights from a file are
         # tested here for the first time.
         noise = mv.NoiseStream(args.seed, EVALUATION)

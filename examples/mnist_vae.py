@@ -26,7 +26,8 @@ from minivae.noise import SAMPLING
 from minivae.training import objectives
 from minivae.training.loaded_run import Subject
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import EagerStep, Trainer
+from minivae.training.step import EagerStep
+from minivae.training.trainer import Trainer
 from minivae.viz import latent
 
 MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
@@ -115,7 +116,7 @@ def main(argv=None):
             subject = Subject(
                 model, digits.name, digits.train, digits.test, *pixels, public=digits.public
             )
-            out.write("explorer.html", explorer_page(subject, trainer.config, rows))
+            out.write("explorer.html", explorer_page(subject, trainer.state.config, rows))
     print(f"results in {out.path}")
 
 

@@ -15,7 +15,7 @@ import minivae as mv
 from minivae import data, evaluation, models, optim
 from minivae import functional as F
 from minivae.noise import EVALUATION, SAMPLING, NoiseStream
-from minivae.training.trainer import EagerStep
+from minivae.training.step import EagerStep
 
 BATCH, EVERY = 64, 30  # images a step; steps between two looks at the truth
 

@@ -24,7 +24,8 @@ from _study import first_batches, options, panels, save
 from minivae import data, optim
 from minivae.evaluation import kl_per_latent
 from minivae.noise import EVALUATION, NoiseStream
-from minivae.training import objectives, trainer
+from minivae.training import objectives
+from minivae.training.step import EagerStep
 from minivae.viz import plots
 
 BATCH, LR = 64, 3e-3
@@ -44,7 +45,7 @@ def train(setting, images, steps, seed):
     """The trained model, and the KL at each step."""
     model, noise, kl = SmallVAE(setting.sees_pixels, seed), NoiseStream(seed), []
     objective = partial(objectives.free_bits, nats=setting.free)  # with 0 nats the ELBO
-    step = trainer.EagerStep(model, optim.Adam(model.parameters(), lr=LR), objective)
+    step = EagerStep(model, optim.Adam(model.parameters(), lr=LR), objective)
     for x in first_batches(images, BATCH, steps, seed):
         beta = setting.beta * min(1.0, (len(kl) + 1) / max(setting.warm_up * steps, 1))
         kl.append(step(x, noise.draw(), beta).kl.item())
@@ -106,9 +107,8 @@ def draw_training(curves):
     """The KL during training, means over 20 steps: the roads by which the settings get there."""
     figure, axes = panels(1, 2, width=5.5, height=3.8, sharey=True)
     for name, kl in curves.items():
-        smooth = kl[: len(kl) // 20 * 20].reshape(-1, 20).mean(axis=1)
-        panel = axes[int(name.startswith("sees"))]
-        panel.plot(20 * np.arange(1, len(smooth) + 1), smooth, label=name)
+        x, smooth = np.arange(20, len(kl) + 1, 20), kl[: len(kl) // 20 * 20].reshape(-1, 20)
+        axes[int(name.startswith("sees"))].plot(x, smooth.mean(axis=1), label=name)
     for panel, title in zip(axes, ("plain decoder", "decoder sees pixels"), strict=True):
         panel.set(title=title, xlabel="step", ylabel="KL, nats per image")
         panel.legend(loc="upper right")

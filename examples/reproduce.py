@@ -22,7 +22,9 @@ from minivae.data import LabelledBatches, PixelBatches, mnist
 from minivae.data.batches import STATIC_TRAIN, binarize_once
 from minivae.training import checkpoint
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import BEST, EagerStep, Trainer
+from minivae.training.run_files import BEST
+from minivae.training.step import EagerStep
+from minivae.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benchmarks" / "results" / "reproductions.csv"

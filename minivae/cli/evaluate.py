@@ -15,7 +15,7 @@ from ..evaluation import classify
 from ..evaluation.grouping import at_a_time
 from ..noise import EVALUATION, SAMPLING, Noise, NoiseStream
 from ..training.loaded_run import BINARIZE, load
-from ..training.trainer import CHECKPOINT
+from ..training.run_files import CHECKPOINT
 from .info import kernels_used
 from .options import Parser, parse, positive_int, reported, seed
 

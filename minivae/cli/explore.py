@@ -9,7 +9,7 @@ from ..atomic_write import write_atomically
 from ..errors import DataError, OutputError
 from ..training import loaded_run
 from ..training.metrics import METRICS
-from ..training.trainer import CHECKPOINT
+from ..training.run_files import CHECKPOINT
 from .options import Parser, reported, whole_number
 
 PAGE = "explorer.html"

@@ -78,13 +78,13 @@ def parse(parser, argv):
 def resume(trainer):
     """Go on with the run in a ``Trainer``'s output folder, if there is one, and say so."""
     if not trainer.resume():
-        print(f"nothing to resume in {trainer.out.path}, starting a new run")
-    elif trainer.epoch >= trainer.epochs:
-        print(f"nothing left to train: {trainer.out.path} has {trainer.epoch} epochs, "
+        print(f"nothing to resume in {trainer.files.out.path}, starting a new run")
+    elif trainer.state.epoch >= trainer.epochs:
+        print(f"nothing left to train: {trainer.files.out.path} has {trainer.state.epoch} epochs, "
               f"--epochs asks for {trainer.epochs}")  # fmt: skip
     else:
-        print(f"resuming after step {trainer.step}, "
-              f"{trainer.epoch} of {trainer.epochs} epochs done")  # fmt: skip
+        print(f"resuming after step {trainer.state.step}, "
+              f"{trainer.state.epoch} of {trainer.epochs} epochs done")  # fmt: skip
 
 
 def reported(main):

@@ -12,7 +12,7 @@ from minivae.data import PixelBatches
 from minivae.data.device_batches import ResidentBatches, Selection
 from minivae.noise import CountedNoise
 from minivae.training import cuda_graph
-from minivae.training.trainer import EagerStep
+from minivae.training.step import EagerStep
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (23, 28, 28), dtype=np.uint8)
 

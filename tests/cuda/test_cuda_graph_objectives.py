@@ -13,7 +13,7 @@ from minivae.backend import to_device, to_numpy
 from minivae.data import PixelBatches
 from minivae.data.device_batches import Selection
 from minivae.training import cuda_graph, objectives
-from minivae.training.trainer import EagerStep
+from minivae.training.step import EagerStep
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
 OBJECTIVES = {

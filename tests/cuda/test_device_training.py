@@ -14,7 +14,8 @@ from minivae.data import PixelBatches
 from minivae.evaluation import elbo, posteriors
 from minivae.training import checkpoint, cuda_graph
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import EagerStep, Trainer
+from minivae.training.step import EagerStep
+from minivae.training.trainer import Trainer
 from minivae.viz import plots
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (14, 28, 28), dtype=np.uint8)

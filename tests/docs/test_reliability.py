@@ -134,11 +134,11 @@ CRASHES = {
         "c.damaged(bench, 100, np.random.default_rng(0))",
     ),
     "no backup is used": (
-        "train.Trainer._newest_good = lambda self, newest, _: (newest, checkpoint.load(newest))",
+        "run_files.RunFiles.newest_good = lambda self: (self.path, checkpoint.load(self.path))",
         "c.damaged(bench, 10, np.random.default_rng(0))",
     ),
     "noise that no seed decides": (
-        "train.NoiseStream.draw = lambda self: noise.Noise(np.random.randint(2**31), 0)",
+        "noise.NoiseStream.draw = lambda self: noise.Noise(np.random.randint(2**31), 0)",
         "c.random_kills(bench, 1, np.random.default_rng(0))",
     ),
 }
@@ -155,7 +155,7 @@ import numpy as np
 import crash_safety as c
 import report
 from minivae import atomic_write as files, noise
-from minivae.training import checkpoint, output_folder as folder, trainer as train
+from minivae.training import checkpoint, output_folder as folder, run_files
 made = report.Report([], [])
 {planted}
 with contextlib.redirect_stdout(io.StringIO()):

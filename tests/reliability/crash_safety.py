@@ -261,7 +261,7 @@ def read_only(bench):
             step = trainer.step_function
 
             def wrapped(x, noise, beta):
-                if trainer.step == at:
+                if trainer.state.step == at:
                     os.chmod(bench.cut, 0o555)
                 return step(x, noise, beta)
 

@@ -26,7 +26,8 @@ from minivae.data import attributes, image_file, image_folder, image_npz, read_i
 from minivae.errors import CheckpointError, DataError, MinivaeError
 from minivae.training import checkpoint, loaded_run, metrics
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import BACKUP, DAMAGED, Trainer
+from minivae.training.run_files import BACKUP, DAMAGED
+from minivae.training.trainer import Trainer
 
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 
@@ -166,8 +167,8 @@ class Resume(Target):
         states = []
         for epoch in range(3):
             row = dict.fromkeys(metrics.COLUMNS, 1.5) | {"epoch": epoch, "step": epoch}
-            trainer.rows += [row] * (epoch > 0)
-            trainer.epoch = trainer.step = trainer.noise.offset = epoch
+            trainer.state.rows += [row] * (epoch > 0)
+            trainer.state.epoch = trainer.state.step = trainer.state.noise.offset = epoch
             trainer.save()
             states.append(json.dumps(checkpoint.load(self.path)).encode())
         return states

@@ -20,7 +20,8 @@ from minivae.data import PixelBatches
 from minivae.errors import NonFiniteError
 from minivae.training import checkpoint
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import EagerStep, Trainer
+from minivae.training.step import EagerStep
+from minivae.training.trainer import Trainer
 
 IMAGES, HELD_OUT = tiny_run.IMAGES, tiny_run.IMAGES[:30]
 EPOCHS = 2
@@ -126,10 +127,10 @@ def _end(variant, options):
         try:
             rows = trainer.run()
         except ValueError as error:
-            return REFUSED, f"refused: {error}", trainer.step == 0 and not path.exists()
+            return REFUSED, f"refused: {error}", trainer.state.step == 0 and not path.exists()
         except NonFiniteError as error:
             reason = re.search(r"step \d+: (.*) is NaN or infinite", str(error))[1]
-            done = trainer.epoch
+            done = trainer.state.epoch
             kept = checkpoint.load(path)["epoch"] == done if done else not path.exists()
             return STOPS, f"stops by name: {reason}", kept
         finite = all(np.isfinite(value) for row in rows for value in row.values())

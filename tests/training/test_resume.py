@@ -15,7 +15,8 @@ import tiny_run
 from minivae.errors import CheckpointError, OutputError
 from minivae.training import checkpoint
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import EagerStep, Interrupted
+from minivae.training.step import EagerStep
+from minivae.training.trainer import Interrupted
 
 HERE = Path(__file__).parents[1]
 
@@ -27,7 +28,7 @@ def interrupting(at, signals=1):
         step = EagerStep(trainer.model, trainer.optimizer)
 
         def wrapped(x, noise, beta):
-            if trainer.step == at:
+            if trainer.state.step == at:
                 for _ in range(signals):
                     signal.raise_signal(signal.SIGINT)
             return step(x, noise, beta)
@@ -107,7 +108,7 @@ def test_a_state_that_contradicts_itself_is_refused(tmp_path, change):
         checkpoint.save(path, trainer.model, trainer.optimizer, **state)
         with pytest.raises(CheckpointError, match="not the state of a training run"):
             trainer.resume()
-        assert (trainer.epoch, trainer.step, trainer.rows) == (0, 0, [])
+        assert (trainer.state.epoch, trainer.state.step, trainer.state.rows) == (0, 0, [])
 
 
 def test_resume_keeps_the_times_of_its_own_table_and_no_other(tmp_path):
@@ -163,7 +164,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path, dam
     left = path.read_bytes() if path.exists() else None
     with OutputFolder(tmp_path / "cut") as out:
         trainer = tiny_run.trainer(out, epochs=4)
-        assert trainer.resume() and trainer.epoch == 2
+        assert trainer.resume() and trainer.state.epoch == 2
         assert re.search(r"checkpoint\.safetensors: .*backup\.safetensors", capsys.readouterr().out)
         assert checkpoint.load(path)["epoch"] == 2, "killed here, it goes on from there again"
         assert (damaged.read_bytes() if damaged.exists() else None) == left

@@ -15,7 +15,7 @@ from minivae.evaluation import active_units, elbo, posteriors
 from minivae.noise import EVALUATION
 from minivae.training import checkpoint, metrics, objectives
 from minivae.training.output_folder import OutputFolder
-from minivae.training.trainer import EagerStep
+from minivae.training.step import EagerStep
 
 HERE = Path(__file__).parent
 
@@ -152,7 +152,7 @@ def plant(where):
         model, step = trainer.model, EagerStep(trainer.model, trainer.optimizer)
 
         def wrapped(x, noise, beta):
-            if trainer.step == 4:
+            if trainer.state.step == 4:
                 if where == "input":
                     x = x.copy()
                     x[0, 0, 3, 3] = np.nan
@@ -202,7 +202,7 @@ def test_a_last_step_that_spoils_the_weights_is_noticed_before_saving(tmp_path):
 
         def wrapped(x, noise, beta):
             terms = step(x, noise, beta)
-            if trainer.step == 5:
+            if trainer.state.step == 5:
                 trainer.model.fc4.bias.data[7] = np.nan
             return terms
 
@@ -221,7 +221,7 @@ def test_a_moment_that_overflows_is_noticed_before_saving(tmp_path):
         step = EagerStep(trainer.model, trainer.optimizer)
 
         def wrapped(x, noise, beta):
-            if trainer.step == 4:
+            if trainer.state.step == 4:
                 trainer.optimizer.state[trainer.model.fc3.bias]["v"][3] = np.inf
             return step(x, noise, beta)
 

@@ -1,0 +1,51 @@
+"""What a training run tells the user while it goes on."""
+
+from tqdm import tqdm
+
+from ..models.vae import ELBO
+
+
+class EpochBar:
+    """A bar over the images of an epoch, on stderr where that is a terminal.
+
+    Args:
+        epoch: its number, counted from 1.
+        epochs: of the run.
+        images: in the epoch.
+        done: images before a resumed run's first step.
+    """
+
+    def __init__(self, epoch: int, epochs: int, images: int, done: int):
+        self._bar = tqdm(
+            total=images, initial=done, desc=f"epoch {epoch}/{epochs}", unit="img", leave=False,
+            disable=None,
+        )  # fmt: skip
+
+    def __enter__(self) -> "EpochBar":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self._bar.close()
+
+    def step(self, images: int, mean: ELBO | None) -> None:
+        """Count the images of a step; show the epoch's means where they are known."""
+        if self._bar.disable:
+            return
+        if mean:
+            loss, rec, kl = mean
+            self._bar.set_postfix_str(f"loss {loss:.2f} rec {rec:.2f} kl {kl:.2f}", refresh=False)
+        self._bar.update(images)
+
+
+def say(line: str) -> None:
+    """Print a line at once, also where stdout is a file."""
+    print(line, flush=True)
+
+
+def epoch_line(row: dict, epochs: int, seconds: float) -> str:
+    """The line that tells of an epoch that is done; ``row`` is one of metrics.csv."""
+    return (
+        f"epoch {row['epoch']}/{epochs}: train {row['train_loss']:.2f}, "
+        f"test {row['test_loss']:.2f} (rec {row['test_rec']:.2f}, kl {row['test_kl']:.2f}), "
+        f"{row['active_units']} active units, {seconds:.1f} s"
+    )

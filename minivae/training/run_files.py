@@ -1,0 +1,89 @@
+"""The checkpoints of a run in its output folder: the newest, the one before it, and the best."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..errors import CheckpointError
+from . import checkpoint
+from .output_folder import OutputFolder
+
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
+BACKUP, DAMAGED = "backup.safetensors", "damaged.safetensors"
+BEST = "best.safetensors"
+
+
+class RunFiles:
+    """A run's checkpoints: whatever happens while one is written, an older one is whole.
+
+    Args:
+        out: the folder, held.
+        replaces: names of files in it that an earlier run may have left and that no longer belong
+            there when this run's first checkpoint comes.
+        tell: called with a line of text for the user.
+
+    Attributes:
+        ours: whether ``checkpoint.safetensors`` is of this run, read or written.
+    """
+
+    def __init__(self, out: OutputFolder, replaces: Iterable[str] = (), tell: Callable = print):
+        self.out, self.replaces, self.tell = out, tuple(replaces), tell
+        self.ours = False
+
+    @property
+    def path(self) -> Path:
+        """Of the newest checkpoint."""
+        return self.out / CHECKPOINT
+
+    def tell_of_earlier_run(self) -> None:
+        """Say what will become of a checkpoint that is not of this run."""
+        if not self.ours and self.path.exists():
+            self.tell(
+                f"{self.path} is of an earlier run; it is renamed {PREVIOUS} when this run's "
+                "first checkpoint is written"
+            )
+
+    def save(self, model, optimizer, state: dict) -> None:
+        """Write the checkpoint and keep the one before it as ``backup.safetensors``.
+
+        The first one of a new run moves an earlier run's file aside.
+
+        Raises:
+            CheckpointError: a weight or moment is not finite. OutputError: it cannot be written.
+        """
+        if not self.ours:
+            self.out.remove(BACKUP)
+            self.out.rename(CHECKPOINT, PREVIOUS)
+            for name in self.replaces:
+                self.out.remove(name)
+        body = checkpoint.to_bytes(self.path, model, optimizer, **state)
+        self.out.write(CHECKPOINT, body, keep=BACKUP)
+        self.ours = True
+
+    def save_best(self, model, state: dict) -> None:
+        """Write the weights alone to ``best.safetensors``; errors as ``save``."""
+        self.out.write(BEST, checkpoint.to_bytes(self.out / BEST, model, **state))
+
+    def newest_good(self) -> tuple[Path, dict] | None:
+        """The path and the state of the newest checkpoint that is whole; None if there is none.
+
+        Raises:
+            CheckpointError: there are some, but none is whole.
+        """
+        backup = self.out / BACKUP
+        if not (self.path.exists() or backup.exists()):
+            return None
+        try:
+            return self.path, checkpoint.load(self.path)
+        except CheckpointError as error:
+            if not backup.exists():
+                raise
+            state = checkpoint.load(backup)
+            self.tell(f"{error}; continuing from the checkpoint before it, {backup}")
+            return backup, state
+
+    def adopt(self, path: Path) -> None:
+        """Go on from this checkpoint. A damaged newer one is renamed ``damaged.safetensors``."""
+        if path != self.path:
+            self.out.rename(CHECKPOINT, DAMAGED)
+            self.out.rename(BACKUP, CHECKPOINT)
+        self.ours = True

@@ -1,0 +1,34 @@
+"""One training step, operation by operation."""
+
+import math
+
+from ..backend import is_device_array
+from ..errors import NonFiniteError
+from ..models.vae import ELBO
+from .nonfinite import first_nonfinite
+from .objectives import elbo
+
+
+class EagerStep:
+    """One training step, operation by operation. A captured graph can stand in for it.
+
+    ``step(x, noise, beta)`` updates the weights and gives ``ELBO(loss, rec, kl)``, scalar tensors,
+    means over the batch. On the CPU it raises NonFiniteError before anything is changed.
+
+    Args:
+        model, optimizer: what is trained.
+        objective: ``objective(model, x, noise, beta)`` gives the terms; see
+            ``minivae.training.objectives``.
+    """
+
+    def __init__(self, model, optimizer, objective=elbo):
+        self.model, self.optimizer, self.objective = model, optimizer, objective
+
+    def __call__(self, x, noise, beta) -> ELBO:
+        terms = self.objective(self.model, x, noise, beta)
+        if not is_device_array(x) and not math.isfinite(terms.loss.item()):
+            raise NonFiniteError(first_nonfinite(self.model, x, terms.loss) or "the loss")
+        self.optimizer.zero_grad()
+        terms.loss.backward()
+        self.optimizer.step()
+        return terms

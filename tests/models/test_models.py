@@ -1,5 +1,9 @@
 """The models: sizes, shapes, what each method gives, and what is refused by name."""
 
+import importlib
+import pkgutil
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -21,6 +25,12 @@ CASES = {  # model, shape of a batch, shape of its logits
         lambda **k: models.FaceVAE(3, 16, 1, "gaussian", **k), (4, 1, 16, 16), (4, 1, 16, 16)
     ),
 }  # fmt: skip
+TRIED = {type(make()) for make, *_ in CASES.values()} | {models.TwoLayerVAE}  # in test_deep_models
+for cls in models.CLASSES:  # one without a row above is tried as it is made by default
+    if issubclass(cls, models.VAE) and cls not in TRIED:
+        made = cls(latent_dim=3)
+        logits = made.decode(np.zeros((4, 3), np.float32)).shape
+        CASES[cls.__name__] = (partial(cls, latent_dim=3), (4, *made.image_shapes[0]), logits)
 NOISE = mv.Noise(0, 5)
 
 
@@ -28,6 +38,19 @@ NOISE = mv.Noise(0, 5)
 def case(request):
     make, shape, logits = CASES[request.param]
     return make(), RNG.random(shape, np.float32), logits
+
+
+def test_every_model_is_named():
+    """Checkpoints and ``build`` know a class from ``models.CLASSES`` alone."""
+    names = [info.name for info in pkgutil.iter_modules(models.__path__)]
+    modules = [importlib.import_module(f"minivae.models.{name}") for name in names]
+    found = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and hasattr(value, "config")
+    }
+    assert found == {*models.CLASSES, models.VAE}
 
 
 def count(*modules):

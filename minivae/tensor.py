@@ -116,6 +116,37 @@ class Tensor:
         values = values if dtype is None else values.astype(dtype, copy=False)
         return values.copy() if copy else values
 
+    def __dlpack__(self, **request):
+        """The array for another library, which shares its memory: ``torch.from_dlpack(x)``.
+
+        Raises:
+            BufferError: the tensor requires a gradient, of which the other library knows nothing.
+        """
+        return self._without_graph().__dlpack__(**request)
+
+    def __dlpack_device__(self):
+        return self.data.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self):
+        """Address and layout in GPU memory; there is no such attribute on the CPU.
+
+        Raises:
+            BufferError: the tensor requires a gradient.
+        """
+        if not is_device_array(self.data):
+            raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
+        return self._without_graph().__cuda_array_interface__
+
+    def _without_graph(self):
+        """The array; BufferError where what happens to it elsewhere would miss in a gradient."""
+        if self.requires_grad:
+            raise BufferError(
+                "a tensor that requires a gradient cannot be given to another library, which "
+                "would not record what it does; give it x.detach()"
+            )
+        return self.data
+
     def numpy(self):
         """The values as a NumPy array, sharing memory when they live on the CPU."""
         return to_numpy(self.data)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import kernels
 from ..backend import cuda_unavailable, device_description
+from ..data.image_cache import cache_summary
 
 LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "Pillow", "threadpoolctl")
 OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
@@ -57,6 +58,8 @@ def info():
         f"  cpu            yes, {kernels.threads()} threads for compiled kernels",
         f"  cuda           {_why(cuda_unavailable())}",
         *(f"    {name:<20} {text}" for name, text in _gpu()),
+        "",
+        f"cache            {cache_summary()}",
         "",
         f"kernel variants ({kernels_used('cpu')} on cpu and {kernels_used('cuda')} on cuda serve; "
         "mv.kernels.use forces one)",

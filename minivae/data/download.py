@@ -1,19 +1,16 @@
-"""Fetch a file from the first of several mirrors that has the right bytes."""
+"""Download a file from the first of several mirrors that has the right bytes."""
 
 import hashlib
 import http.client
 import io
-import os
 import sys
 import time
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 from tqdm import tqdm
 
-from ..atomic_write import write_atomically
 from ..errors import DataError
 from .idx import MAX_BYTES
 from .untrusted_file import errors_named, extracted
@@ -23,46 +20,43 @@ CHUNK = 1 << 16
 
 def fetch(
     urls: Sequence[str],
-    destination: str | os.PathLike,
+    name: str,
     md5: str,
     *,
     max_bytes: int = MAX_BYTES,
     timeout: float = 10.0,
     deadline: float = 300.0,
     opener: urllib.request.OpenerDirector | None = None,
-) -> Path:
-    """Download `destination` from the first of `urls` that delivers bytes with this hash.
+) -> bytes:
+    """Download a file from the first of several mirrors that delivers bytes with this hash.
 
-    `md5` is that of the extracted bytes, because mirrors compress anew; a gzip stream and the plain
-    bytes are both accepted. (It guards against damage; TLS guards against forgery.) `max_bytes`
-    bounds the transfer and the extracted bytes. A mirror is given up when it is silent for
-    `timeout` seconds or takes more than `deadline` in all; a line on stderr tells each failure.
-    `opener` defaults to one that knows https only. `destination` is created or replaced in one
-    step after its bytes were checked, or left alone.
+    A line on stderr tells each mirror's failure.
 
-    Raises DataError, listing every mirror's failure or naming why `destination` cannot be written.
+    Args:
+        urls: the mirrors' addresses of the file.
+        name: of the file, for messages.
+        md5: of the extracted bytes, because mirrors compress anew; a gzip stream and the plain
+            bytes are both accepted. (It guards against damage; TLS guards against forgery.)
+        max_bytes: limit on the transfer, and on the extracted bytes.
+        timeout: a mirror is given up when it is silent for so many seconds,
+        deadline: or takes more than these in all.
+        opener: opens the addresses; by default one that knows https only.
+
+    Raises:
+        DataError: no mirror delivered it; the message lists their failures.
     """
-    destination = Path(destination)
     opener = opener or https_opener()
     failures = []
     for url in urls:
         try:
-            body = _transfer(url, destination.name, opener, max_bytes, timeout, deadline)
+            body = _transfer(url, name, opener, max_bytes, timeout, deadline)
             _check_md5(body, md5, max_bytes)
-        except (DataError, OSError, http.client.HTTPException, ValueError) as cause:
+        except (DataError, OSError, http.client.HTTPException, MemoryError, ValueError) as cause:
             failures.append(f"{url}: {cause or type(cause).__name__}".replace("\n", " "))
             tqdm.write(f"minivae: mirror failed: {failures[-1]}", file=sys.stderr)
         else:
-            try:
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(destination, body, follow_link=False)
-            except OSError as cause:
-                reason = cause.strerror or cause
-                raise DataError(f"{destination}: cannot be written: {reason}") from cause
-            return destination
-    raise DataError(
-        f"{destination.name}: none of {len(urls)} mirrors delivered it\n  " + "\n  ".join(failures)
-    )
+            return body
+    raise DataError(f"{name}: none of {len(urls)} mirrors delivered it\n  " + "\n  ".join(failures))
 
 
 def https_opener() -> urllib.request.OpenerDirector:
@@ -80,7 +74,14 @@ def https_opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _transfer(url, name, opener, max_bytes, timeout, deadline) -> bytes:
+def _transfer(
+    url: str,
+    name: str,
+    opener: urllib.request.OpenerDirector,
+    max_bytes: int,
+    timeout: float,
+    deadline: float,
+) -> bytes:
     """The body of one response, whole, or an error."""
     start = time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "minivae"})
@@ -101,7 +102,7 @@ def _transfer(url, name, opener, max_bytes, timeout, deadline) -> bytes:
                 if time.monotonic() - start > deadline:
                     raise DataError(f"took more than {deadline:g} s")
     if length is not None and len(body) < length:
-        raise DataError(f"truncated transfer: {length} bytes announced, {len(body)} came")
+        raise DataError(f"truncated transfer: {length} bytes announced, got {len(body)}")
     return bytes(body)
 
 
@@ -109,9 +110,9 @@ def _check_md5(body: bytes, expected: str, max_bytes: int) -> None:
     if body.lstrip()[:1] == b"<":
         raise DataError("sent a web page (HTML or XML) in place of the file")
     with errors_named("the file it sent"):
-        came = _extracted_md5(io.BytesIO(body), max_bytes)
-    if came != expected:
-        raise DataError(f"wrong content: extracted md5 {came}, expected {expected}")
+        found = _extracted_md5(io.BytesIO(body), max_bytes)
+    if found != expected:
+        raise DataError(f"wrong content: expected extracted md5 {expected}, got {found}")
 
 
 def _extracted_md5(file: BinaryIO, max_bytes: int) -> str:

@@ -40,19 +40,29 @@ def read_idx(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> np.ndarray:
         DataError: the file cannot be read or is not one whole IDX file; nothing else is raised.
     """
     with errors_named(path), open_extracted(path) as stream:
-        dtype, shape = _read_header(stream)
-        if math.prod(max(n, 1) for n in shape) * dtype.itemsize > max_bytes:
-            raise DataError(f"absurd dimensions {shape}: the limit is {max_bytes} bytes in all")
-        size = math.prod(shape) * dtype.itemsize
-        elements = stream.read(size + 1)  # one more, to see the end of the file and gzip's checksum
-        if len(elements) < size:
-            raise DataError(f"truncated: {shape} needs {size} bytes, got {len(elements)}")
-        if len(elements) > size:
-            raise DataError(f"wrong length: more data follows the {size} bytes of {shape}")
-        found = np.frombuffer(elements, dtype).reshape(shape)
-        found = found.astype(dtype.newbyteorder("="), copy=False)
-        found.flags.writeable = False
-        return found
+        return parse_idx(stream, max_bytes)
+
+
+def parse_idx(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """Read the extracted bytes of an IDX file as ``read_idx`` does.
+
+    Raises:
+        DataError: they are not one whole IDX file.
+        EOFError, OSError, zlib.error: as the stream.
+    """
+    dtype, shape = _read_header(stream)
+    if math.prod(max(n, 1) for n in shape) * dtype.itemsize > max_bytes:
+        raise DataError(f"absurd dimensions {shape}: the limit is {max_bytes} bytes in all")
+    size = math.prod(shape) * dtype.itemsize
+    elements = stream.read(size + 1)  # one more, to see the end of the file and gzip's checksum
+    if len(elements) < size:
+        raise DataError(f"truncated: {shape} needs {size} bytes, got {len(elements)}")
+    if len(elements) > size:
+        raise DataError(f"wrong length: more data follows the {size} bytes of {shape}")
+    found = np.frombuffer(elements, dtype).reshape(shape)
+    found = found.astype(dtype.newbyteorder("="), copy=False)
+    found.flags.writeable = False
+    return found
 
 
 def idx_header(shape: tuple[int, ...]) -> bytes:

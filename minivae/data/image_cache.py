@@ -100,10 +100,11 @@ class ImageCache:
             return found
         for entry in os.scandir(self.folder):
             match = OURS.fullmatch(entry.name)
-            if match and entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                used, size = found.get(match["stem"], (0.0, 0))
-                found[match["stem"]] = max(used, status.st_mtime), size + status.st_size
+            with contextlib.suppress(FileNotFoundError):  # another process may remove it now
+                if match and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    used, size = found.get(match["stem"], (0.0, 0))
+                    found[match["stem"]] = max(used, status.st_mtime), size + status.st_size
         return found
 
     def _trim(self, keep: str) -> None:
@@ -116,6 +117,21 @@ class ImageCache:
                 for suffix in (".json", ".npy"):
                     (self.folder / f"{stem}{suffix}").unlink(missing_ok=True)
                 total -= sets[stem][1]
+
+
+def cache_summary() -> str:
+    """The user's cache folder and how much is in it, in one line."""
+    try:
+        folder = cache_folder()
+        sets = [size for _, size in ImageCache().sets().values()]
+        digits = [path.stat().st_size for path in (folder / "mnist").glob("*.gz")]
+    except (DataError, OSError) as error:
+        return f"no: {getattr(error, 'strerror', None) or error}"
+    return (
+        f"{folder}: {len(sets)} decoded image set{'s' * (len(sets) != 1)}, "
+        f"{sum(sets) / 1e9:.2f} GB of at most {MAX_BYTES / 1e9:.1f}; "
+        f"MNIST, {sum(digits) / 1e6:.1f} MB"
+    )
 
 
 def _header(shape: tuple[int, ...]) -> dict:

@@ -1,22 +1,24 @@
 """MNIST: found on disk, else downloaded, else replaced by drawn digits, and always said which."""
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.request import OpenerDirector
 
 import numpy as np
 
+from ..atomic_write import write_atomically
 from ..errors import DataError
 from .cache import cache_folder
 from .dataset import Dataset, Part, whole_number
-from .digit_files import IMAGE_SIZE, STEMS, read_digits
+from .digit_files import IMAGE_SIZE, STEMS, Digits, read_digits
 from .download import fetch
-from .idx import idx_header, read_idx
+from .idx import idx_header, parse_idx, read_idx
 from .synthetic import digits as synthetic_digits
+from .untrusted_file import errors_named, extracted
 
 # File name -> MD5 of the extracted bytes.
 FILES = dict(zip(STEMS, (
@@ -43,8 +45,8 @@ def load(
     """Load MNIST, or what can be had in its place.
 
     Looked for in ``folder``, else in ``$MINIVAE_DATA``, else in the user's cache folder, else
-    downloaded there; else the synthetic digits are drawn, which a line on stderr and the set's
-    name announce.
+    downloaded and kept there; else the synthetic digits are drawn, which a line on stderr and the
+    set's name announce.
 
     Args:
         folder: a folder or file as ``read_folder`` takes it.
@@ -59,16 +61,14 @@ def load(
     if named is not None:
         return read_folder(named)
     try:
-        cache = cache_folder()
-        try:
-            return read_folder(cache)
-        except DataError:
-            if not download:
-                raise
-        _fill(cache / "mnist", mirrors, opener)
-        return read_folder(cache)
+        return read_folder(cache_folder())
     except DataError as error:
         reason = error
+    if download:
+        try:
+            return _named(_fill(mirrors, opener))
+        except DataError as error:
+            reason = error
     print(
         f"minivae: no MNIST ({str(reason).splitlines()[0]}); using the built-in synthetic digits. "
         "For the real set point MINIVAE_DATA at a folder with mnist/*-ubyte.gz.",
@@ -86,7 +86,10 @@ def read_folder(folder: str | os.PathLike) -> Dataset:
     Raises:
         DataError: a file is missing, damaged or of another form.
     """
-    digits = read_digits(folder)
+    return _named(read_digits(folder))
+
+
+def _named(digits: Digits) -> Dataset:
     original = all(_md5(a) == md5 for a, md5 in zip(digits, FILES.values(), strict=True))
     return Dataset(
         "mnist" if original else "idx",
@@ -111,16 +114,35 @@ def load_again(
     return found.limited(whole_number(record, "limit", 0) or None)
 
 
-def _fill(folder: Path, mirrors: Sequence[str], opener: OpenerDirector | None) -> None:
-    """Download the files that are not there or not whole."""
+def _fill(mirrors: Sequence[str], opener: OpenerDirector | None) -> Digits:
+    """The four files: what the cache folder does not have whole is downloaded and kept there.
+
+    A line on stderr says where they cannot be kept.
+    """
+    found = []
     for stem, md5 in FILES.items():
-        path = folder / f"{stem}.gz"
         try:
-            whole = _md5(read_idx(path)) == md5
+            array = read_idx(cache_folder() / "mnist" / f"{stem}.gz")
+            whole = _md5(array) == md5
         except DataError:
             whole = False
         if not whole:
-            fetch([f"{mirror}{stem}.gz" for mirror in mirrors], path, md5, opener=opener)
+            body = fetch([f"{mirror}{stem}.gz" for mirror in mirrors], stem, md5, opener=opener)
+            with errors_named(stem), extracted(io.BytesIO(body)) as stream:
+                array = parse_idx(stream)
+            _keep(f"{stem}.gz", body)
+        found.append(array)
+    return Digits(*found)
+
+
+def _keep(name: str, body: bytes) -> None:
+    try:
+        path = cache_folder() / "mnist" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, body, follow_link=False)
+    except (DataError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        print(f"minivae: {name} is not kept for the next run: {reason}", file=sys.stderr)
 
 
 def _md5(array: np.ndarray) -> str:

@@ -36,6 +36,30 @@ def test_every_variant_kernel_and_reason_is_told(capsys):
         assert any(line.split()[:1] == [library] for line in lines)
 
 
+def test_the_cache_is_told_with_its_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "minivae"
+    (line,) = (line for line in info().splitlines() if line.startswith("cache"))
+    assert line.split(maxsplit=1)[1] == (
+        f"{cache}: 0 decoded image sets, 0.00 GB of at most 17.2; MNIST, 0.0 MB"
+    )
+    for folder in ("images", "mnist"):
+        (cache / folder).mkdir(parents=True)
+    (cache / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(bytes(300_000))
+    for name, size in ((f"a-8-{24 * '0'}.npy", 30_000_000), ("other.npy", 99_000_000)):
+        with open(cache / "images" / name, "wb") as file:
+            file.truncate(size)
+    assert f"{cache}: 1 decoded image set, 0.03 GB of at most 17.2; MNIST, 0.3 MB" in info()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert "no: no cache folder: this user has no home; set XDG_CACHE_HOME" in info()
+
+
 def test_a_missing_extension_is_explained(monkeypatch):
     monkeypatch.setattr(kernels, "reasons", lambda: {"cpu": "not built: no compiler\nfound"})
     monkeypatch.setattr(kernels, "available", lambda: ("reference", "composed"))

@@ -12,7 +12,6 @@ import urllib.request
 import pytest
 
 from minivae import DataError
-from minivae.data import download
 from minivae.data.download import fetch, https_opener
 from minivae.data.mnist import MIRRORS
 
@@ -109,28 +108,26 @@ def server():
 
 
 @pytest.fixture
-def get(server, tmp_path):
-    """Fetch one destination from these pages of the server; plain http, no proxy."""
+def get(server):
+    """Fetch one file from these pages of the server; plain http, no proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     server.asked.clear()
 
     def get(*pages, **options):
         urls = [f"http://127.0.0.1:{server.server_port}/{page}" for page in pages]
         options = {"max_bytes": 100_000, "timeout": 5, "opener": opener} | options
-        return fetch(urls, tmp_path / "new" / "file.gz", MD5, **options)
+        return fetch(urls, "file.gz", MD5, **options)
 
     return get
 
 
 @pytest.mark.parametrize(("page", "body"), [("good", PACKED), ("plain", CONTENT)])
-def test_good_mirror(get, tmp_path, page, body):
-    assert get(page) == tmp_path / "new" / "file.gz"
-    assert (tmp_path / "new" / "file.gz").read_bytes() == body
-    assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.gz"]
+def test_good_mirror(get, page, body):
+    assert get(page) == body
 
 
 def test_length_need_not_be_announced(get):
-    assert get("unannounced").read_bytes() == PACKED
+    assert get("unannounced") == PACKED
 
 
 FAULTS = {
@@ -138,7 +135,7 @@ FAULTS = {
     "missing": "HTTP Error 404",
     "truncated": "truncated transfer: .* bytes announced",
     "cut": "truncated gzip stream",
-    "other": "wrong content: extracted md5 .* expected " + MD5,
+    "other": f"wrong content: expected extracted md5 {MD5}, got ",
     "nonsense": "invalid literal",
     "huge": "announces .* the limit is 100000",
     "endless": "sends more than the limit",
@@ -149,7 +146,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("page", "fault"), FAULTS.items())
 def test_bad_mirror_is_passed_over(get, server, capsys, page, fault):
-    assert get(page, "good").read_bytes() == PACKED
+    assert get(page, "good") == PACKED
     assert server.asked == [f"/{page}", "/good"]
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -167,51 +164,21 @@ def test_slow_mirror_is_given_up(get, page, options, fault):
         get(page, **options)
 
 
-def test_all_mirrors_failed(get, tmp_path):
-    with pytest.raises(DataError, match="none of 3 mirrors") as caught:
+def test_all_mirrors_failed(get):
+    with pytest.raises(DataError, match=r"file\.gz: none of 3 mirrors") as caught:
         get("html", "missing", "other")
     for page in ("html", "missing", "other"):
         assert f"/{page}: " in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_good_file_is_never_replaced_by_a_bad_one(get, tmp_path):
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "file.gz").write_bytes(b"precious")
-    with pytest.raises(DataError):
-        get(*FAULTS)
-    assert [p.read_bytes() for p in (tmp_path / "new").iterdir()] == [b"precious"]
-    get("good")
-    assert [p.read_bytes() for p in (tmp_path / "new").iterdir()] == [PACKED]
-
-
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_interrupted_write_leaves_nothing(get, tmp_path, monkeypatch, failure):
-    def fail(descriptor):
-        raise failure
-
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "file.gz").write_bytes(b"precious")
-    monkeypatch.setattr(download.os, "fsync", fail)
-    with pytest.raises((DataError, KeyboardInterrupt), match=r"cannot be written: No space|^$"):
-        get("good")
-    assert [p.read_bytes() for p in (tmp_path / "new").iterdir()] == [b"precious"]
-
-
-def test_folder_that_cannot_be_made(get, tmp_path):
-    (tmp_path / "new").write_bytes(b"a file where the folder should be")
-    with pytest.raises(DataError, match="cannot be written"):
-        get("good")
 
 
 @pytest.mark.parametrize("scheme", ["http", "ftp", "file"])
-def test_default_opener_knows_only_tls(get, server, scheme, monkeypatch, tmp_path):
+def test_default_opener_knows_only_tls(get, server, scheme, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     url = f"{scheme}://127.0.0.1:{server.server_port}/good"
     with pytest.raises(DataError, match=f"unknown url type: {scheme}"):
-        fetch([url], tmp_path / "file", MD5, timeout=1)
+        fetch([url], "file", MD5, timeout=1)
     assert server.asked == []
     with pytest.raises(urllib.error.URLError, match=r"unknown url type|not allowed"):
         redirect_to(https_opener(), f"{scheme}://127.0.0.1/")

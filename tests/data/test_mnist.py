@@ -182,8 +182,61 @@ def test_download_replaces_only_what_is_damaged(mirror, tmp_path):
 def test_wrong_download_is_refused(mirror, tmp_path, capsys):
     write(mirror.folder, {STEMS[1]: np.zeros(7, np.uint8)})
     assert mirror().name == "synthetic-digits"
-    assert "wrong content: extracted md5" in capsys.readouterr().err
+    assert "wrong content: expected extracted md5" in capsys.readouterr().err
     assert not (tmp_path / "cache" / "minivae" / "mnist" / f"{STEMS[1]}.gz").exists()
+
+
+def cache_is_a_file(cache, monkeypatch):
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"a file where the folder should be")
+
+
+def cache_is_full(cache, monkeypatch):
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+def no_home(cache, monkeypatch):
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+@pytest.mark.parametrize("trouble", [cache_is_a_file, cache_is_full, no_home])
+def test_what_cannot_be_kept_is_used_all_the_same(mirror, tmp_path, capsys, monkeypatch, trouble):
+    trouble(tmp_path / "cache" / "minivae", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    dataset = mirror()
+    assert dataset.name == "mnist" and same(dataset, mirror.arrays)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and all("is not kept for the next run: " in line for line in lines)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".gz"]
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_good_file_is_never_replaced_by_a_bad_one(mirror, tmp_path):
+    mirror()
+    cache = tmp_path / "cache" / "minivae" / "mnist"
+    good = {path.name: path.read_bytes() for path in cache.iterdir()}
+    (cache / f"{STEMS[0]}.gz").unlink()
+    write(mirror.folder, small_set(seed=1))
+    assert mirror().name == "synthetic-digits"
+    del good[f"{STEMS[0]}.gz"]
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == good
+
+
+def test_a_link_in_the_cache_is_not_written_through(mirror, tmp_path):
+    cache = tmp_path / "cache" / "minivae" / "mnist"
+    cache.mkdir(parents=True)
+    (tmp_path / "precious").write_bytes(b"precious")
+    (cache / f"{STEMS[0]}.gz").symlink_to(tmp_path / "precious")
+    assert mirror().name == "mnist"
+    assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
 def test_synthetic_set_is_announced(mirror, capsys):

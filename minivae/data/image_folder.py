@@ -227,8 +227,8 @@ def _decoded(root, files, digests, size, max_pixels, strict):
             images[len(names)] = decode_image(data, size, max_pixels)
             names.append(name)
         except (OSError, DataError) as error:
-            if isinstance(error.__cause__, MemoryError):
-                raise  # says nothing of the picture
+            if isinstance(error.__cause__, MemoryError):  # which says nothing of the picture
+                raise DataError(f"{root / name}: {error}") from error.__cause__
             unreadable = isinstance(error, OSError)
             reason = f"unreadable: {error.strerror or error}" if unreadable else str(error)
             if strict:

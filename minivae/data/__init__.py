@@ -1,4 +1,4 @@
-"""Data sets: digits and faces, read whole into memory, and the batches drawn from them."""
+"""Data sets of digits and faces, read whole into memory, and batches of their images."""
 
 from . import mnist
 from .batches import Batches, DequantisedBatches, PixelBatches, permutation

@@ -1,4 +1,4 @@
-"""Tables of yes/no attributes of images: CelebA's list_attr_celeba.txt, and CSV.
+"""Read tables of yes/no attributes of images: CelebA's list_attr_celeba.txt, and CSV.
 
 CelebA's format (Z. Liu, P. Luo, X. Wang, X. Tang, ICCV 2015), fields separated by blanks:
 

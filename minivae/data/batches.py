@@ -1,8 +1,7 @@
 """Mini-batches whose order and noise are pure functions of (seed, epoch).
 
-So a resumed run sees exactly what an uninterrupted one would have seen.
-
-The draws come from the project's noise stream, at offsets of their own.
+So a resumed run sees the batches that an uninterrupted one would have seen. The draws come from
+the project's noise stream, at offsets of their own.
 """
 
 from collections.abc import Iterator
@@ -120,7 +119,9 @@ class PixelBatches(Batches):
 
     def noise(self, epoch: int, number: int) -> Noise | None:
         """What binarises a batch anew: a draw of its own for each; None when nothing does."""
-        return Noise(self.seed, DYNAMIC + epoch * len(self) + number) if self.dynamic else None
+        if self.seed is None or not self.dynamic:
+            return None
+        return Noise(self.seed, DYNAMIC + epoch * len(self) + number)
 
     def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
         """The images ``rows`` as float32 (B, C, H, W)."""

@@ -94,7 +94,7 @@ class Dataset:
         """SHA-256 in hex of all pixels, of the training part and then of the test part."""
         digest = hashlib.sha256()
         for part in (self.train, self.test):
-            digest.update(np.ascontiguousarray(part.images))
+            digest.update(np.ascontiguousarray(part.images).data)
         return digest.hexdigest()
 
     def limited(self, count: int | None) -> "Dataset":

@@ -116,7 +116,7 @@ def _check_md5(body: bytes, expected: str, max_bytes: int) -> None:
 
 
 def _extracted_md5(file: BinaryIO, max_bytes: int) -> str:
-    """MD5 of the extracted bytes of a binary file, which may not be more than `max_bytes`."""
+    """MD5 of the extracted bytes of a binary file, which may not be more than ``max_bytes``."""
     digest, count = hashlib.md5(usedforsecurity=False), 0
     stream = extracted(file)
     while chunk := stream.read(CHUNK):

@@ -1,4 +1,4 @@
-"""Faces with their attributes, from wherever they can be had."""
+"""Load faces with their attributes: an .npz file, a folder of pictures, or drawn ones."""
 
 import os
 import sys
@@ -121,11 +121,11 @@ class FaceDataset:
             raise ValueError(f"held_out: expected a share in (0, 1), got {held_out}")
         if by is None:
             member = np.arange(len(self))
-        elif by in self.groups or by in self.attributes:
-            _, member = np.unique(self.groups.get(by, self.attributes.get(by)), return_inverse=True)
         else:
-            known = ", ".join([*self.groups, *self.attributes]) or "none"
-            raise ValueError(f"by: no group {by!r}; there are {known}")
+            known = {**self.attributes, **self.groups}
+            if by not in known:
+                raise ValueError(f"by: no group {by!r}; there are {', '.join(known) or 'none'}")
+            _, member = np.unique(known[by], return_inverse=True)
         sizes = np.bincount(member)
         if len(sizes) < 2:
             raise DataError(
@@ -253,7 +253,7 @@ def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = No
 
 
 def _known_set(folder, size):
-    """The set in `folder` that suits the size best, or None."""
+    """The set in ``folder`` that suits the size best, or None."""
     names = SMALL if size <= 64 else LARGE
     return next((folder / name for name in names if (folder / name).exists()), None)
 

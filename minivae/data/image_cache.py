@@ -79,12 +79,12 @@ class ImageCache:
             # Plain writes, not a map: on a full disk they raise, where a map would kill the process
             with replacing(self.folder / f"{stem}.npy", follow_link=False) as file:
                 np.lib.format.write_array_header_1_0(file, _header(found.images.shape))
-                file.write(found.images)
+                file.write(found.images.data)
             contents = json.dumps([found.names, found.skipped])
             record = {"contents": contents, "crc32": _checksum(found.images, contents)}
             body = json.dumps(record).encode("ascii")
             write_atomically(self.folder / f"{stem}.json", body, follow_link=False)
-            self._trim(keep=stem)
+            self._trim(self.folder, keep=stem)
         except OSError as error:
             where = "" if self.folder is None else f"{self.folder}: "
             print(
@@ -107,7 +107,7 @@ class ImageCache:
                     found[match["stem"]] = max(used, status.st_mtime), size + status.st_size
         return found
 
-    def _trim(self, keep: str) -> None:
+    def _trim(self, folder: Path, keep: str) -> None:
         sets = self.sets()
         total = sum(size for _, size in sets.values())
         for stem in sorted(sets, key=lambda stem: sets[stem]):
@@ -115,7 +115,7 @@ class ImageCache:
                 return
             if stem != keep:
                 for suffix in (".json", ".npy"):
-                    (self.folder / f"{stem}{suffix}").unlink(missing_ok=True)
+                    (folder / f"{stem}{suffix}").unlink(missing_ok=True)
                 total -= sets[stem][1]
 
 
@@ -139,7 +139,7 @@ def _header(shape: tuple[int, ...]) -> dict:
 
 
 def _checksum(images: np.ndarray, contents: str) -> int:
-    return zlib.crc32(contents.encode(), zlib.crc32(images))
+    return zlib.crc32(contents.encode(), zlib.crc32(np.ascontiguousarray(images).data))
 
 
 def _read_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -156,6 +156,6 @@ def _read_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         if os.fstat(file.fileno()).st_size != file.tell() + count:
             raise DataError(f"{path}: of another length than expected")
         images = np.empty(shape, np.uint8)
-        if file.readinto(images.reshape(-1)) != count:  # type: ignore[attr-defined]
+        if file.readinto(images.reshape(-1).data) != count:
             raise DataError(f"{path}: cut short while it was read")
         return images

@@ -1,4 +1,4 @@
-"""Images with their attributes in one .npz file.
+"""Read images with their attributes from one .npz file.
 
     images             uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W)
     any yes/no (N,)    an attribute of that name
@@ -52,7 +52,7 @@ def read_npz(path: str | os.PathLike, size: int | None = None) -> ImageSet:
         _require_room(path, size)
         arrays = read_arrays(path)
         if "images" not in arrays:
-            raise DataError(f"{path}: no array `images`; there are {', '.join(arrays) or 'none'}")
+            raise DataError(f"{path}: no array images; there are {', '.join(arrays) or 'none'}")
         images = _channels_first(path, arrays.pop("images"))
         labels = path.with_name(f"{path.stem}_labels.npz")
         attributes, groups = _columns(path, arrays, len(images))

@@ -1,4 +1,4 @@
-"""MNIST: found on disk, else downloaded, else replaced by drawn digits, and always said which."""
+"""Load MNIST from disk, else download it, else draw digits in its place and say so."""
 
 import hashlib
 import io
@@ -150,5 +150,5 @@ def _md5(array: np.ndarray) -> str:
     if array.dtype != np.uint8:
         return ""
     digest = hashlib.md5(idx_header(array.shape), usedforsecurity=False)
-    digest.update(array)
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -5,7 +5,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _entries(path: str | os.PathLike, archive: zipfile.ZipFile) -> list[zipfile.
     return entries
 
 
-def _header(path: str | os.PathLike, name: str, file: BinaryIO) -> Header:
+def _header(path: str | os.PathLike, name: str, file: IO[bytes]) -> Header:
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise DataError(f"{path}: {name}: .npy version {version} is not read here")

@@ -143,7 +143,7 @@ def test_labels_beside_the_file_are_added(save):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"faces": pictures()}, "no array `images`; there are faces"),
+        ({"faces": pictures()}, "no array images; there are faces"),
         ({"images": pictures().astype(float)}, "images: expected uint8 .* got float64"),
         ({"images": pictures()[0, 0]}, r"images: expected .* got uint8 \(8, 3\)"),
         ({"images": pictures(channels=4)}, r"images: expected .* \(5, 8, 8, 4\)"),

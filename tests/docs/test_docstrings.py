@@ -114,6 +114,8 @@ def faults(name, thing):
     code = thing if inspect.isfunction(thing) else vars(thing).get("__init__")
     if not inspect.isfunction(code) or code.__code__.co_filename.startswith("<"):
         return result  # inherited, or written by dataclass
+    if code.__module__ == "typing":
+        return result  # a protocol's
     arguments = [a for a in inspect.signature(code).parameters if a not in ("self", "kwargs")]
     for argument in arguments[1:]:  # what it says, it says of the first
         named = re.search(rf"\b{re.escape(argument)}\b", said)

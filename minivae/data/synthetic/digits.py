@@ -1,4 +1,4 @@
-"""Ten classes of drawn digits in MNIST's form, for when MNIST cannot be had.
+"""Draw ten classes of digits in MNIST's form, for when MNIST cannot be had.
 
 A digit is a few strokes in the unit square. Each image bends them by smooth waves, changes their
 aspect, slant and angle, fits them to MNIST's 20 x 20 box and puts their centre of mass in the
@@ -31,11 +31,13 @@ TEST_START = BLOCK << 32  # number of the first test image; the training images 
 @functools.cache
 def load(train_count: int = 60_000, test_count: int = 10_000, seed: int = 0) -> Dataset:
     """The set in MNIST's sizes; image i of either part does not depend on the counts."""
-    parts = []
-    for count, start in ((train_count, 0), (test_count, TEST_START)):
+
+    def part(count: int, start: int) -> Part:
         images, labels = draw(count, seed, start)
-        parts.append(Part(images, {"digit": labels}))
-    return Dataset(NAME, *parts, split={"set": "digits"}, public=True)
+        return Part(images, {"digit": labels})
+
+    train, test = part(train_count, 0), part(test_count, TEST_START)
+    return Dataset(NAME, train, test, split={"set": "digits"}, public=True)
 
 
 def draw(count: int, seed: int = 0, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -69,8 +71,8 @@ def draw(count: int, seed: int = 0, start: int = 0) -> tuple[np.ndarray, np.ndar
 def _place(ends: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bend and place strokes, given as the ends of their pieces in the unit square.
 
-    `ends` is (N, P, 2, 2), the last two axes being the piece's two ends and (x, y); `u` is uniform
-    (N, 5 + 4 * WAVES). Returns the ends in pixels from the centre and the half widths (N,).
+    ``ends`` is (N, P, 2, 2), the last two axes being the piece's two ends and (x, y); ``u`` is
+    uniform (N, 5 + 4 * WAVES). Returns the ends in pixels from the centre and the half widths (N,).
     """
 
     def between(column, low, high):

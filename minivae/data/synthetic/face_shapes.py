@@ -61,7 +61,7 @@ def pixels(low, high, size):
 
 
 class Canvas:
-    """B pictures in the making; a layer draws in a `window` and can touch nothing else."""
+    """B pictures in the making; a layer draws in a ``window`` and can touch nothing else."""
 
     def __init__(self, faces, size):
         self.rgb = np.zeros((faces, 3, size, size), np.float32)
@@ -77,7 +77,7 @@ class Canvas:
         )
 
     def fill(self, d, soft=0.0):
-        """Coverage by the shape of distance d: a ramp one pixel wide, or `soft` if wider."""
+        """Coverage by the shape of distance d: a ramp one pixel wide, or ``soft`` if wider."""
         return np.clip(np.float32(0.5) - d * (1 / max(self.pixel, np.float32(soft))), 0, 1)
 
     def band(self, d, half_width, soft=0.0):
@@ -95,5 +95,5 @@ def paint(view, coverage, colour):
 
 
 def shade(view, coverage, factor):
-    """Darken (factor < 1) or lighten the view where covered; `factor` is one per channel."""
+    """Darken (factor < 1) or lighten the view where covered; ``factor`` is one per channel."""
     view.rgb *= 1 + coverage[:, None] * (rgb(*factor) - 1)

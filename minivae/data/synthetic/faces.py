@@ -1,4 +1,4 @@
-"""Built-in faces: portraits drawn in colour from named attributes, with no data file at all.
+"""Draw faces in colour from named attributes.
 
 A face is a pure function of its attributes, so any of them can be switched with all else held
 equal: an edit made in a model's latent space has a known right answer to be compared with.
@@ -7,12 +7,15 @@ equal: an edit made in a model's latent space has a known right answer to be com
     images = render(faces, size=64)                                     # uint8 (1000, 3, 64, 64)
     bare = render(faces | {"glasses": np.zeros(1000, bool)}, size=64)   # the same people without
 
-`sample_attributes` decides what a face is; `render` draws it, with the layers of face_layers.py.
+``sample_attributes`` decides what a face is; ``render`` draws it, with the layers of
+face_layers.py.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
-from . import face_layers
+from . import face_layers, face_measures
 from .face_shapes import pixels
 
 # Every continuous attribute lies in [0, 1]; the two ends are described here.
@@ -40,12 +43,17 @@ CONTINUOUS = {
 YES_NO = {"glasses": 0.4, "smile": 0.5, "male": 0.5, "hat": 0.1}
 
 
-def sample_attributes(n, seed=0):
-    """Attributes of faces 0..n-1 of the endless sequence that `seed` names.
+def sample_attributes(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Attributes of the first ``n`` faces of the endless sequence that ``seed`` names.
 
-    Returns a dict from name to array (n,): float32 in [0, 1] for `CONTINUOUS`, bool for `YES_NO`.
-    Face i is a pure function of (seed, i), whatever n is. Attributes are independent, except that
-    hair and eyes tend to be darker with darker skin. Raises ValueError for a negative n or seed.
+    Face i is a pure function of (seed, i), whatever ``n`` is. Attributes are independent, except
+    that hair and eyes tend to be darker with darker skin.
+
+    Returns:
+        Name -> array (n,): float32 in [0, 1] for ``CONTINUOUS``, bool for ``YES_NO``.
+
+    Raises:
+        ValueError: a negative ``n`` or ``seed``.
     """
     if n < 0 or seed < 0:
         raise ValueError(f"n and seed must be at least 0, got n={n}, seed={seed}")
@@ -58,13 +66,19 @@ def sample_attributes(n, seed=0):
     return faces | {name: columns[name] < share for name, share in YES_NO.items()}
 
 
-def render(attributes, size=64):
+def render(attributes: Mapping[str, np.ndarray], size: int = 64) -> np.ndarray:
     """Draw faces: uint8 (n, 3, size, size), red green blue.
 
-    `attributes` is a dict as `sample_attributes` returns it; `size` is 8 .. 256. Edges are filtered
-    to the pixel, so a small picture is the large one scaled down, up to a small error. Raises
-    ValueError naming the attribute that is missing, unknown, out of range or of the wrong type or
-    length.
+    Edges are filtered to the pixel, so a small picture is the large one scaled down, up to a small
+    error.
+
+    Args:
+        attributes: as ``sample_attributes`` returns them.
+        size: 8 .. 256.
+
+    Raises:
+        ValueError: another size, or an attribute that is missing, unknown, out of range or of
+            another type or length, which the message names.
     """
     if not 8 <= size <= 256:
         raise ValueError(f"size must be 8 .. 256, got {size}")
@@ -80,12 +94,13 @@ def render(attributes, size=64):
     return images
 
 
-def region(attribute, size):
-    """(rows, columns): the part of a picture that switching `attribute` can change, as two slices.
+def region(attribute: str, size: int) -> tuple[slice, slice]:
+    """The part of a picture that switching an attribute can change, as (rows, columns).
 
-    Known for glasses, smile and hat; KeyError for the others, which may touch any pixel.
+    Raises:
+        KeyError: an attribute other than glasses, smile and hat: it may touch any pixel.
     """
-    left, top, right, bottom = face_layers.REGIONS[attribute]
+    left, top, right, bottom = face_measures.REGIONS[attribute]
     return pixels(top, bottom, size), pixels(left, right, size)
 
 

@@ -365,12 +365,20 @@ const FORMULAS = {
   mean: { pull: 0.5 / 20, of: (s) => FORMULAS.right.of(s) / 20 }, // over 20 latents, not their sum
 };
 
-/** Where rec + beta times a formula is least: q's mean exactly, its sigma on a fine grid. */
-function optimum({ pull, of }, beta) {
-  let best = Infinity, sigma = 1;
-  for (let i = 0; i <= 8000; i++) {
-    const s = 10 ** (-4 + i / 1600), value = (0.5 * (W1 * s) ** 2) / S2 + beta * of(s);
-    if (value < best) [best, sigma] = [value, s];
+/** The sigma where a function is least: on a grid of 1e-4 to 10, then between its neighbours. */
+function leastSigma(f) {
+  const step = 5 / 500, values = Array.from({ length: 501 }, (_, i) => f(10 ** (i * step - 4)));
+  const best = values.indexOf(Math.min(...values));
+  let low = Math.max(0, best - 1) * step - 4, high = best === 0 ? low : (best + 1) * step - 4;
+  while (high - low > 1e-9) {
+    const [a, b] = [low + (high - low) / 3, high - (high - low) / 3];
+    if (f(10 ** a) < f(10 ** b)) high = b; else low = a;
   }
-  return { mu: (W1 * X1) / (W1 * W1 + 2 * pull * beta * S2), sigma };
+  return 10 ** low;
 }
+
+/** Where rec + beta times a formula is least; sigma 1e-4 where it wants none. */
+const optimum = ({ pull, of }, beta) => ({
+  mu: (W1 * X1) / (W1 * W1 + 2 * pull * beta * S2),
+  sigma: leastSigma((s) => (0.5 * (W1 * s) ** 2) / S2 + beta * of(s)),
+});

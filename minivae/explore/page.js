@@ -28,7 +28,7 @@ function element(name, attributes = {}, ...children) {
 }
 
 const fixed = (value, digits = 2) => (Number.isFinite(value) ? value.toFixed(digits) : "none");
-const nats = (value) => `${fixed(value)} nats`;
+const nats = (value) => `${fixed(value, Math.abs(value) < 1 ? 4 : 2)} nats`;
 
 function say(text) { // to screen readers, once it stays so for a while
   clearTimeout(say.timer);
@@ -190,11 +190,15 @@ function refresh() {
   }).catch((error) => { notice(String(error.message ?? error)); console.error(error); });
 }
 
-function setLatents(z, { eps = null } = {}) {
+function setLatents(z) {
+  takeCode(z, null);
+  refresh();
+}
+
+function takeCode(z, eps) {
   state.z = state.base = Float64Array.from(z);
   state.eps = eps;
   attributeSliders.forEach((one) => { one.strength = 0; one.show(0); });
-  refresh();
 }
 
 function setPicture(pixels, name) {
@@ -217,8 +221,7 @@ async function encodePicture() {
   if (state.sampling) {
     state.sampling = false;
     const eps = new Noise(run.seed, SAMPLING + state.draws).normal(run.latent_dim);
-    setLatents(reparameterizeKL(picture.mu, picture.logvar, eps).z, { eps });
-    queued = false; // z is drawn with the view that follows
+    takeCode(reparameterizeKL(picture.mu, picture.logvar, eps).z, eps);
     const { rec, kl } = await terms();
     state.history.push(-rec - kl);
   }
@@ -242,7 +245,7 @@ function buildSliders() {
   more.hidden = order.length <= 24;
   latentSliders = [];
   order.forEach(([kl, d], rank) => {
-    const options = { label: `z${d}`, note: nats(kl), min: -4, max: 4, step: 0.01, value: state.z[d], share: kl / most };
+    const options = { label: `z${d}`, note: `${fixed(kl)} nats`, min: -4, max: 4, step: 0.01, value: state.z[d], share: kl / most };
     latentSliders[d] = slider(places[+(rank >= 24)], options, (v) => setLatents(state.z.with(d, v)));
   });
 }
@@ -392,7 +395,7 @@ function buildPictures() {
     }));
   }
   buildChoices();
-  $("dim").replaceChildren(...run.kl_per_latent.map((kl, d) => element("option", { value: d }, `z${d} (${nats(kl)})`)));
+  $("dim").replaceChildren(...run.kl_per_latent.map((kl, d) => element("option", { value: d }, `z${d} (${fixed(kl)} nats)`)));
   $("dim").value = run.kl_per_latent.indexOf(Math.max(...run.kl_per_latent));
 }
 const pictureName = (i) => `picture ${i + 1}${run.pictures.names[i] ? `: ${run.pictures.names[i]}` : ""}`;
@@ -591,8 +594,7 @@ function lossView() {
   drawBar(elbo, bound, K);
   const formula = FORMULAS[q.formula], sigmas = grid(0.02, 3, 200);
   const curve = ({ of }) => sigmas.map((s) => [s, of(s)]);
-  const least = optimum({ pull: 0.5, of: (s) => formula.of(s) - 0.5 * (W1 * s) ** 2 / S2 }, 1).sigma; // of the formula alone
-  const best = optimum(formula, beta), vanishes = (s) => s < 2e-4;
+  const least = leastSigma(formula.of), best = optimum(formula, beta), vanishes = (s) => s < 2e-4;
   chart($("formula"), {
     lines: [{ points: curve(FORMULAS.right), class: "line2 dashed" }, { points: curve(formula), class: "line1" }],
     marks: vanishes(least) ? [] : [{ at: [least, formula.of(least)], class: "line1" }],
@@ -614,7 +616,7 @@ function drawBar(elbo, bound, K) {
   bar.setAttribute("aria-label", `evidence ${fixed(logEvidence)} nats, of which ELBO ${fixed(elbo)} and gap ${fixed(logEvidence - elbo)}`);
   bar.replaceChildren(
     element("svg:rect", { class: "bar-elbo", x: 10, y: 24, width: split - 10, height: 30 }),
-    element("svg:rect", { class: "bar-gap", x: split, y: 24, width: 410 - split, height: 30 }),
+    element("svg:rect", { class: "bar-gap", x: split, y: 24, width: Math.max(0, 410 - split), height: 30 }),
     ...(split > 80 ? [words(18, 44, "ELBO", { class: "bar-text" })] : []),
     ...(split < 360 ? [words(402, 44, "gap", { class: "bar-text", "text-anchor": "end" })] : []),
     ...ticks(low, logEvidence - 0.5, 4).map(([v, t]) => words(x(v), 72, t, { "text-anchor": "middle" })),

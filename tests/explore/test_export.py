@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -194,8 +195,8 @@ def test_the_same_run_gives_the_same_bytes(data, tmp_path):
     assert main([*command, str(folder)]) == 0
     other = subprocess.run(
         [sys.executable, "-m", "minivae", *command, str(copy), "--out", str(tmp_path / "b.html")],
-        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "TZ": "Asia/Tokyo",
-             "PYTHONHASHSEED": "5"},
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path), "TZ": "Asia/Tokyo",
+             "PYTHONHASHSEED": "5", "COLUMNS": "40"},
     )  # fmt: skip
     assert other.returncode == 0
     assert (folder / "explorer.html").read_bytes() == (tmp_path / "b.html").read_bytes()

@@ -234,6 +234,13 @@ def test_no_number_is_left_over():
 # Of the size of rounding errors, which differ between machines in their leading digit.
 ROUNDING = {"differences.forward_error", "differences.central_error", "differences.single_error",
             "differences.chosen_error", "differences.linear_narrow"}  # fmt: skip
+# What NumPy's float32 functions give is other for each instruction set, and is given as a spread: at
+# least what correctly rounded ones give, at most what is recorded, of AVX-512.
+SPREAD = {
+    f"gaussian_kl.{name}_numpy{what}": f"gaussian_kl.{name}{what}"
+    for name in ("naive", "expm1")
+    for what in ("_percent", "_negative_percent")
+}
 TRAINED = ("autoencoders", "depth", "portraits")  # topics that train networks
 STEPS = {"differences.forward_step", "differences.central_step", "differences.single_step"}
 
@@ -253,7 +260,9 @@ def test_numbers_can_be_measured_again(topic):
     assert wanted.keys() - measured.keys() <= {"blur.floor_mnist"}
     for key in wanted.keys() & measured.keys():
         factor = 30 if key in ROUNDING | STEPS else None
-        if factor:
+        if least := SPREAD.get(key):
+            assert 0.99 * wanted[least] <= measured[key] <= 1.01 * wanted[key], key
+        elif factor:
             assert wanted[key] / factor < measured[key] < wanted[key] * factor, key
         else:
             assert measured[key] == pytest.approx(wanted[key], rel=0.01, abs=1e-12), key

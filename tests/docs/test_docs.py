@@ -234,8 +234,8 @@ def test_no_number_is_left_over():
 # Of the size of rounding errors, which differ between machines in their leading digit.
 ROUNDING = {"differences.forward_error", "differences.central_error", "differences.single_error",
             "differences.chosen_error", "differences.linear_narrow"}  # fmt: skip
-# What NumPy's float32 functions give is other for each instruction set, and is given as a spread: at
-# least what correctly rounded ones give, at most what is recorded, of AVX-512.
+# NumPy has other float32 functions for each instruction set. Their figures are at least those of
+# correctly rounded functions and at most what is recorded, which AVX-512 gave.
 SPREAD = {
     f"gaussian_kl.{name}_numpy{what}": f"gaussian_kl.{name}{what}"
     for name in ("naive", "expm1")

@@ -58,7 +58,7 @@ def main(argv=None):
 
     live = explore.LiveRun([path, path.with_name(METRICS)], read)
     out = Path(args.out or path.parent / PAGE)
-    write(out, explore.page(live.contents))
+    write(out, explore.page(live.contents), follow_link=bool(args.out))
     print(f"wrote {out}")
     parameters = live.contents["about"]["parameters"]
     if live.contents["model"] is None and args.serve is None:
@@ -77,10 +77,13 @@ def loaded(path, data=None):
     return loaded_run.load(path, data), config
 
 
-def write(out, page):
-    """The page as a file, whole or not at all; OutputError when that fails."""
+def write(out, page, *, follow_link=True):
+    """The page as a file, whole or not at all; OutputError when that fails.
+
+    A link that somebody put into a run's folder is replaced, one that the user named is followed.
+    """
     try:
-        write_atomically(out, page)
+        write_atomically(out, page, follow_link=follow_link)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
 

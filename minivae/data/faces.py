@@ -122,7 +122,7 @@ class FaceDataset:
         if by is None:
             member = np.arange(len(self))
         else:
-            known = {**self.attributes, **self.groups}
+            known = {**self.groups, **self.attributes, **self.groups}
             if by not in known:
                 raise ValueError(f"by: no group {by!r}; there are {', '.join(known) or 'none'}")
             _, member = np.unique(known[by], return_inverse=True)
@@ -252,6 +252,12 @@ def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = No
     )
 
 
+def _printable(name):
+    """A file's name as any terminal and any picture's title can show it."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def _known_set(folder, size):
     """The set in ``folder`` that suits the size best, or None."""
     names = SMALL if size <= 64 else LARGE
@@ -266,8 +272,8 @@ def _read(path, size, options):
         images, attributes, report = read_folder(path, size, **options)
         if report.skipped:
             print(f"minivae: {report.told()}", file=sys.stderr)
-        return FaceDataset(path.resolve().name, images, attributes, report=report)
+        return FaceDataset(_printable(path.resolve().name), images, attributes, report=report)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     images, attributes, groups = read_npz(path, size)
-    return FaceDataset(path.stem, images, attributes, groups, Report(str(path)))
+    return FaceDataset(_printable(path.stem), images, attributes, groups, Report(str(path)))

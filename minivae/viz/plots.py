@@ -32,7 +32,7 @@ def losses(rows, title):
     scale and the sum does not show which of them changes.
     """
     figure = Figure(figsize=(11, 3.8), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a set's name may have $ in it
     epochs = [row["epoch"] for row in rows]
     panels = {"loss": "loss = rec + beta KL", "rec": "reconstruction", "kl": "KL(q(z|x) || p(z))"}
     for axes, (term, name) in zip(figure.subplots(1, 3), panels.items(), strict=True):
@@ -142,7 +142,7 @@ def latent_plane(codes, labels, title):
         low, high = np.percentile(values, [0.2, 99.8])
         margin = 0.05 * (high - low) or 1.0
         set_limits(low - margin, high + margin)
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     axes.set_xlabel("mean of the first latent")
     axes.set_ylabel("mean of the second latent")
     axes.grid(alpha=0.3)
@@ -201,7 +201,7 @@ def _picture(page, title, size=7.5):
     size = min(size, HEIGHT * width / height)  # a few images, one above the other
     figure = Figure(figsize=(size, size * height / width + 0.6), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, fontsize="medium", pad=10)
+    axes.set_title(title, fontsize="medium", pad=10, parse_math=False)
     axes.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -145,6 +145,25 @@ def test_named_sources_must_be_there(tmp_path):
         load_faces(tmp_path, cache_dir=tmp_path / "cache", progress=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xc3\xa9", "caf\xe9"),
+        (b"caf\xe9", "caf\N{REPLACEMENT CHARACTER}"),  # not UTF-8
+        (b"two\nlines", "two\N{REPLACEMENT CHARACTER}lines"),
+        (b"\x1b[31mred", "\N{REPLACEMENT CHARACTER}[31mred"),
+    ],
+)
+def test_a_set_s_name_can_be_shown_anywhere(tmp_path, name, shown):
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    root.mkdir()
+    Image.fromarray(noise(8, 8)).save(root / "a.png")
+    assert load_faces(root, 8, cache_dir=tmp_path / "cache", progress=False).name == shown
+    file = root.with_name(root.name + ".npz")
+    np.savez(file, images=noise(8, 8)[None])
+    assert load_faces(file, 8).name == shown
+
+
 def test_skipped_files_are_told(tmp_path, capsys):
     root = tmp_path / "folder"
     root.mkdir()

@@ -50,6 +50,18 @@ def test_a_run_becomes_a_page_and_is_opened(explore, folder):
     assert page.read_bytes() == body and len(opened) == 1
 
 
+def test_a_link_in_the_run_s_folder_is_replaced_and_one_that_is_named_followed(explore, folder):
+    """Nothing outside the folder is written that the user did not name."""
+    precious, page = folder.parent / "precious.html", folder / "explorer.html"
+    precious.write_bytes(b"precious")
+    page.symlink_to(precious)
+    assert explore(folder, "--no-browser")[0] == 0
+    assert precious.read_bytes() == b"precious" and not page.is_symlink()
+    (folder / "link.html").symlink_to(precious)
+    assert explore(folder, "--out", folder / "link.html", "--no-browser")[0] == 0
+    assert precious.read_bytes() == page.read_bytes()
+
+
 def test_out_and_images(explore, folder):
     """Another place, and pictures of a set of one's own on request."""
     out = folder / "elsewhere.html"

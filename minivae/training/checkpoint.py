@@ -91,20 +91,41 @@ def load(path, model=None, optimizer=None):
     return state | _part(tensors, "state")
 
 
-def _read(path):
-    """(tensors by full name, state from the header) of a file whose checksum is right."""
+def load_weights(path, model):
+    """Read a safetensors file of a bare ``state_dict``, as PyTorch's users write it, into a model.
+
+    Everything is checked before anything is assigned.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, its names, shapes or dtypes are not the
+            model's, or it holds NaN. The message names the tensor.
+    """
+    path = Path(path)
+    tensors, _ = _read_safetensors(path)
+    _require_same(path, "model", tensors, model.state_dict())
+    _require_finite(path, tensors)
+    model.load_state_dict(tensors)
+
+
+def _read_safetensors(path):
+    """(tensors by name, metadata) of a safetensors file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
             raise CheckpointError(f"{path}: not a regular file")
         with safetensors.safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            return tensors, file.metadata() or {}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except CheckpointError:
         raise
     except Exception as error:  # OSError, SafetensorError, and whatever odd dtypes and sizes raise
         raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def _read(path):
+    """(tensors by full name, state from the header) of a file whose checksum is right."""
+    tensors, metadata = _read_safetensors(path)
     if FORMAT not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of minivae")
     try:

@@ -109,21 +109,35 @@ def load_model(path):
     Raises:
         CheckpointError: the file is damaged, does not say what it holds, or it is no VAE.
     """
-    config = checkpoint.load(path).get("config")
+    model, config = untrained_model(path, path, checkpoint.load(path).get("config"))
+    checkpoint.load(path, model)
+    return model, config
+
+
+def untrained_model(path, weights, config):
+    """(model, completed configuration) of a run's configuration, found in the file ``path``.
+
+    Args:
+        path: for messages.
+        weights: the file that holds the model's weights, for its size.
+        config: what was found, of unknown origin.
+
+    Raises:
+        CheckpointError: it describes no VAE, or one that the weights cannot be of.
+    """
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
         raise CheckpointError(f"{path}: does not say which architecture it holds")
     config = {"seed": 0, "binarize": None, **config}
     seed, binarize = config["seed"], config["binarize"]
     if not (isinstance(seed, int) and seed >= 0 and binarize in (None, *BINARIZE)):
         raise CheckpointError(f"{path}: its configuration is none of a training run")
-    _require_plausible(path, config["architecture"])
+    _require_plausible(weights, config["architecture"])
     try:
         model = models.build(**config["architecture"])
     except (TypeError, ValueError, MemoryError, OverflowError) as error:
         raise CheckpointError(f"{path}: not an architecture of this version: {error}") from error
     if not isinstance(model, models.VAE):
         raise CheckpointError(f"{path}: expected a VAE, found {type(model).__name__}")
-    checkpoint.load(path, model)
     return model, config
 
 

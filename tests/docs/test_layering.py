@@ -46,8 +46,10 @@ ALLOWED = {
     "viz": {"tensor", "backend", "errors"},
     "evaluation": MODELS | {"viz"},
     "training": MODELS | {"evaluation", "atomic_write"},
+    "interop": MODELS | {"evaluation", "training", "atomic_write"},
     "explore": MODELS | {"evaluation", "viz", "training"},
-    "cli": MODELS | {"evaluation", "viz", "training", "explore", "atomic_write", "_cuda"},
+    "cli": MODELS
+    | {"evaluation", "viz", "training", "explore", "interop", "atomic_write", "_cuda"},
     "__init__": MODELS | {"gradcheck", "training", "viz"},
 }
 LEVELS = 9  # of parts that import one another

@@ -1,0 +1,77 @@
+"""``python -m minivae export``: a model for other programs, and their weights as a checkpoint."""
+
+from pathlib import Path
+
+from ..errors import DataError, MinivaeError
+from ..interop import onnx_model, weights
+from ..training import checkpoint, loaded_run
+from ..training.output_folder import OutputFolder
+from ..training.run_files import CHECKPOINT
+from .options import Parser, reported
+
+SUMMARY = "summary.json"
+
+
+def parser():
+    """The command line."""
+    p = Parser(
+        prog="python -m minivae export", description="Write a trained model for other programs."
+    )
+    add = p.add_argument
+    add("run", metavar="RUN", help=f"output folder of a training run, or its {CHECKPOINT}; for "
+        f"checkpoint, a folder with {weights.WEIGHTS} and {weights.CONFIG}")  # fmt: skip
+    add("--format", choices=list(FORMATS), required=True,
+        help="onnx: encoder and decoder, compared with the model by onnxruntime; pytorch: the "
+        "state_dict, its configuration and a card; checkpoint: back from those")  # fmt: skip
+    add("--out", metavar="FOLDER", required=True, help="where the files go; replaces none")
+    return p
+
+
+@reported
+def main(argv=None):
+    """Read, translate, write."""
+    args = parser().parse_args(argv)
+    run = Path(args.run)
+    if not run.exists():
+        raise DataError(f"{run}: no such folder or file; expected a run's output folder")
+    files = FORMATS[args.format](run)
+    with OutputFolder(args.out) as out:
+        for name in files:
+            if (out / name).exists():
+                raise DataError(f"{out / name}: is there already; choose another folder")
+        for name, body in files.items():
+            out.write(name, body)
+            print(f"wrote {out / name}")
+
+
+def trained(run):
+    """(model, configuration) of a run's folder or checkpoint."""
+    return loaded_run.load_model(run / CHECKPOINT if run.is_dir() else run)
+
+
+def to_onnx(run):
+    """Encoder and decoder, by file name."""
+    model, _ = trained(run)
+    try:
+        exported = onnx_model.export(model)
+    except TypeError as error:
+        raise MinivaeError(f"{run}: {error}") from error
+    difference = onnx_model.check(model, exported)
+    print(f"onnxruntime and the model differ by at most {difference:.0e}")
+    return {f"{name}.onnx": proto.SerializeToString() for name, proto in exported.items()}
+
+
+def to_pytorch(run):
+    """Weights, configuration and card, by file name."""
+    model, config = trained(run)
+    folder = run if run.is_dir() else run.parent
+    return weights.to_files(model, config, weights.read_results(folder / SUMMARY))
+
+
+def to_checkpoint(folder):
+    """A checkpoint that every command but ``--resume`` takes, by file name."""
+    model, config = weights.read(folder)
+    return {CHECKPOINT: checkpoint.to_bytes(CHECKPOINT, model, config=config)}
+
+
+FORMATS = {"onnx": to_onnx, "pytorch": to_pytorch, "checkpoint": to_checkpoint}

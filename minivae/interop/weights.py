@@ -1,0 +1,109 @@
+"""Weights as model hubs and PyTorch's users expect them: three files in a folder.
+
+``model.safetensors`` is the ``state_dict``, ``config.json`` the run's configuration, of which
+``architecture`` alone is needed, and ``README.md`` the model's card.
+"""
+
+import json
+from pathlib import Path
+
+import safetensors.numpy
+
+from ..errors import CheckpointError, DataError
+from ..models import VAE
+from ..training import checkpoint
+from ..training.loaded_run import untrained_model
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+LARGEST_CONFIG = 2**20  # bytes
+EXAMPLE = {"architecture": {"name": "MLPVAE", "latent_dim": 20}}
+
+
+def to_files(model: VAE, config: dict, results: dict | None = None) -> dict[str, bytes]:
+    """The three files by name.
+
+    Args:
+        model: the trained model.
+        config: its run's configuration, with ``architecture``.
+        results: the run's ``summary.json``, for the card.
+    """
+    config = config | {"architecture": {"name": type(model).__name__, **model.config()}}
+    return {
+        WEIGHTS: safetensors.numpy.save(model.state_dict(), {"format": "pt"}),
+        CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
+        CARD: card(model, config, results or {}).encode(),
+    }
+
+
+def read(folder: str | Path) -> tuple[VAE, dict]:
+    """(model, configuration of its run) from ``model.safetensors`` and ``config.json``.
+
+    Raises:
+        CheckpointError: one is missing or damaged, or they do not fit each other.
+    """
+    weights, path = Path(folder) / WEIGHTS, Path(folder) / CONFIG
+    for needed in (weights, path):
+        if not needed.is_file():
+            raise CheckpointError(f"{needed}: no such file")
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST_CONFIG + 1)
+        config = json.loads(text) if len(text) <= LARGEST_CONFIG else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
+        raise CheckpointError(f"{path}: expected an architecture, as in {json.dumps(EXAMPLE)}")
+    model, config = untrained_model(path, weights, config)
+    checkpoint.load_weights(weights, model)
+    return model, config
+
+
+def read_results(path: Path) -> dict:
+    """The contents of a ``summary.json``; empty where there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected a dict, got {type(found).__name__}")
+    return found
+
+
+def card(model: VAE, config: dict, results: dict) -> str:
+    """The model's card, Markdown: what it is, what it was trained on, how it is used."""
+    name, parameters = type(model).__name__, sum(p.size for p in model.parameters())
+    rows = [
+        ("model", f"`{name}`, {model.latent_dim} latents, {parameters:,} parameters"),
+        *((k, results[k]) for k in ("dataset", "epochs", "batch_size", "seed") if k in results),
+        ("likelihood", model.likelihood),
+        *(
+            (f"{k.replace('_', ' ')}, nats per image", f"{results[k]:.2f}")
+            for k in ("test_loss", "test_rec", "test_kl")
+            if isinstance(results.get(k), float)
+        ),
+    ]
+    table = "\n".join(f"| {left} | {right} |" for left, right in rows)
+    return f"""---
+library_name: minivae
+tags:
+- variational-autoencoder
+---
+# {name}
+
+A variational autoencoder trained with minivae.
+
+| | |
+|---|---|
+{table}
+
+`logvar` is the log variance; decoders return logits, whose sigmoid is the pixel.
+`python -m minivae export . --format checkpoint --out RUN` makes a checkpoint of these files. In
+PyTorch, a module of the same architecture and parameter names takes
+`safetensors.torch.load_file("{WEIGHTS}")` as its `state_dict`.
+"""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..errors import GradientError, MinivaeError
 from . import dot, svg
+from . import trace as _trace
 from .graph_text import argument_names, value_lines
 
 FORMATS = ("svg", "png", "pdf")
@@ -82,6 +83,24 @@ def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
             "brew install graphviz or https://graphviz.org/download/; to_svg draws without it"
         ) from error
     path.write_bytes(picture)
+    return path
+
+
+def trace(tensor, path, model=None, names=None, *, max_values=8):
+    """Write a page that goes through the computation behind ``tensor`` step by step.
+
+    Each operation with its inputs, its outputs, its formulas and its code; then backward, with what
+    each receives (dy) and gives (dx). The page needs no server, network or Graphviz. Runs
+    ``tensor.backward()``. Arguments and errors otherwise as ``to_dot``; returns the path.
+
+        mv.graph.trace(loss, "trace.html", model)
+    """
+    path = Path(path)
+    graph = tensor if isinstance(tensor, Graph) else capture(tensor, model, names)
+    drawing = svg.to_svg(graph, max_values)
+    found = _trace.steps(graph, max_values)
+    text = _trace.page("Forward and backward, step by step", drawing, {"the engine": found})
+    path.write_text(text, encoding="utf-8")
     return path
 
 

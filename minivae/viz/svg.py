@@ -1,11 +1,13 @@
 """A captured graph as SVG, laid out here, without Graphviz."""
 
 import html
+from collections import Counter
 
 from .dot import COLOURS, GRADIENT
 from .layered import layered
 
 CHARACTER, LINE, PADDING = 6.1, 13, 8  # pixels of a monospaced font of size 10
+BESIDE = 24  # pixels between edges that join the same boxes
 STYLE = (
     """
 text { font: 10px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #222; }
@@ -38,10 +40,12 @@ def to_svg(graph, max_values: int) -> str:
     edges = [(tensor if tensor.creator is None else tensor.creator, op) for tensor, op, _ in arrows]
     places, routes = layered(sizes, edges)
     number = {item: i for i, item in enumerate([*graph.ops, *graph.leaves])}
-    body = [
-        _edge(route, sizes[tail], sizes[head], role)
-        for route, (tail, head), (_, _, role) in zip(routes, edges, arrows, strict=True)
-    ]
+    body, drawn, alike = [], {}, Counter(edges)
+    for route, (tail, head), (_, _, role) in zip(routes, edges, arrows, strict=True):
+        beside = drawn[tail, head] = drawn.get((tail, head), -1) + 1
+        aside = (beside - (alike[tail, head] - 1) / 2) * BESIDE
+        route = [(x + aside, y) for x, y in route]  # edges between the same two boxes, apart
+        body.append(_edge(route, sizes[tail], sizes[head], role))
     for item, (x, y) in places.items():
         width, height = sizes[item]
         label = labels[item]

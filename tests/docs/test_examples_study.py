@@ -95,6 +95,13 @@ def test_backprop_by_hand(study):
     assert numbers["steps"] == ["Mul", "Sum", "Pow", "Sub", "Linear", "Tanh", "Linear"]
 
 
+def test_trace_backward(study):
+    numbers, pictures = study("trace_backward")
+    assert pictures == {"visits"}
+    assert numbers["gradients"] == {"engine": 4, "every path": 4, "each once": 2}
+    assert numbers["visits"] == [1, 3, 7, 15, 31]  # 2^n - 1
+
+
 def test_elbo_identity(study):
     numbers, pictures = study("elbo_identity")
     assert pictures == {"gap"}

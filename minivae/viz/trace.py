@@ -1,0 +1,246 @@
+"""A page that goes through a computation step by step: forward, then backward.
+
+No server, network or Graphviz: one HTML file with the drawing of the graph, the steps as JSON and
+a few lines of script. ``minivae.viz.graph.trace`` writes one.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..backend import to_numpy
+from .graph_text import argument_names, value_lines
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def steps(graph, max_values: int) -> list[dict]:
+    """Each operation's forward step, then, as ``graph.root.backward()`` comes to it, its backward.
+
+    Args:
+        graph: a ``minivae.viz.graph.Graph``; its graph is freed by this.
+        max_values: the largest number of elements to be written out.
+    """
+    made = [forward_step(graph, number, max_values) for number in range(len(graph.ops))]
+    watched = []
+    for number, op in enumerate(graph.ops):
+
+        def told(*dys, number=number, backward=op.backward):
+            dxs = backward(*dys)
+            watched.append(backward_step(graph, number, dys, dxs, max_values))
+            return dxs
+
+        op.backward = told  # this one operation only; its class is as it was
+    try:
+        graph.root.backward()
+    finally:
+        for op in graph.ops:
+            vars(op).pop("backward", None)
+    return made + watched
+
+
+def forward_step(graph, number: int, max_values: int) -> dict:
+    """What operation ``number`` of a graph takes and gives."""
+    op = graph.ops[number]
+    rows = []
+    for role, tensor in _arguments(graph, op):
+        if tensor is not None:
+            name = _name(graph, tensor)
+            rows.append(_row(f"{role} = {name}" if name else role, tensor.data, max_values))
+    for index, tensor in sorted(graph.outputs[op].items()):
+        name = graph.names.get(tensor)
+        y = _output(op, index)
+        rows.append(_row(f"{y} = {name}" if name else y, tensor.data, max_values, "output"))
+    return _step(graph, number, "forward", rows)
+
+
+def backward_step(graph, number: int, dys: tuple, dxs, max_values: int, whole=True) -> dict:
+    """What operation ``number`` receives for its outputs, and gives for its inputs.
+
+    ``whole`` says that ``dys`` are the whole gradients, as they are when the engine comes to it.
+    """
+    op = graph.ops[number]
+    rows = []
+    for index, dy in enumerate(dys):
+        name = graph.names.get(graph.outputs[op].get(index))
+        y = f"d{_output(op, index)}"
+        told = f"{y} {'=' if whole else 'is a part of'} dL/d({name})"
+        rows.append(_row(told if name else y, dy, max_values, "dy"))
+    dxs = dxs if isinstance(dxs, tuple) else (dxs,)
+    for (role, tensor), dx in zip(_arguments(graph, op), dxs, strict=True):
+        if tensor is not None and tensor.requires_grad and dx is not None:
+            name = _name(graph, tensor)
+            label = f"d{role}, added to dL/d({name})" if name else f"d{role}"
+            rows.append(_row(label, dx, max_values, "dx"))
+    return _step(graph, number, "backward", rows)
+
+
+def _arguments(graph, op):
+    """(name of the argument, tensor) of each input."""
+    inputs = graph.inputs[op]
+    return list(zip(argument_names(op.forward, len(inputs)), inputs, strict=True))
+
+
+def _name(graph, tensor):
+    """The name of a tensor with the module it belongs to; "" for one without."""
+    own = graph.names.get(tensor, "")
+    return ".".join([*graph.owner.get(tensor, ()), own]) if own else ""
+
+
+def _output(op, index):
+    """y, or with several outputs y0, y1, ..."""
+    return f"y{index}" if len(op.output_like) > 1 else "y"
+
+
+def _row(name, array, max_values, kind="input"):
+    """What the page shows of one array."""
+    array = to_numpy(array)
+    return {
+        "name": name, "kind": kind, "shape": str(np.shape(array)),
+        "value": "\n".join(value_lines(array, max_values)),
+    }  # fmt: skip
+
+
+def _step(graph, number, phase, rows):
+    """One step: which box, what happens there, and the code that does it."""
+    op = graph.ops[number]
+    cls = type(op)
+    code, where = _source(getattr(cls, phase))
+    return {
+        "node": number, "phase": phase, "title": cls.__name__, "rows": rows,
+        "module": ".".join(graph.owner.get(op, ())), "about": inspect.getdoc(cls) or "",
+        "code": code, "where": where,
+    }  # fmt: skip
+
+
+def _source(function):
+    """(text, "file:line") of a method; empty where Python no longer has its source."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        return "", ""
+    path = Path(inspect.getsourcefile(function))
+    inside = PACKAGE in path.parents
+    name = path.relative_to(PACKAGE.parent).as_posix() if inside else path.name
+    return inspect.cleandoc("".join(lines)) if len(lines) == 1 else _dedent(
+        lines
+    ), f"{name}:{first}"
+
+
+def _dedent(lines):
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return "".join(line[indent:] if line.strip() else "\n" for line in lines).rstrip()
+
+
+def page(title: str, drawing: str, tracks: dict, note: str = "") -> str:
+    """The page.
+
+    Args:
+        title: its heading.
+        drawing: SVG whose boxes have ids node0, node1, ...
+        tracks: dict from a name to a list of steps, as ``steps`` gives; one is shown at a time.
+        note: a paragraph above, plain text.
+    """
+    data = json.dumps(tracks, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        TEMPLATE.replace("@TITLE", html.escape(title))
+        .replace("@NOTE", html.escape(note))
+        .replace("@DRAWING", drawing)
+        .replace("@TRACKS", data)
+    )
+
+
+TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>@TITLE</title>
+<style>
+body { margin: 0; font: 15px/1.45 system-ui, sans-serif; color: #222; }
+header { padding: 10px 16px; border-bottom: 1px solid #ccc; }
+h1 { font-size: 18px; margin: 0 0 4px; } p { margin: 4px 0; max-width: 75em; }
+main { display: flex; height: calc(100vh - 110px); }
+#drawing { flex: 3; overflow: auto; padding: 12px; } #panel { flex: 2; overflow: auto;
+  padding: 12px 16px; border-left: 1px solid #ccc; min-width: 320px; }
+button, select { font: inherit; padding: 2px 10px; }
+.node.forward rect { stroke: #0072b2; stroke-width: 2.5; }
+.node.backward rect { stroke: #d55e00; stroke-width: 2.5; }
+.node.here rect { stroke-width: 5; } .node { cursor: pointer; }
+table { border-collapse: collapse; margin: 8px 0; } td { padding: 2px 10px 2px 0;
+  vertical-align: top; } td.value { white-space: pre; font-family: ui-monospace, monospace; }
+tr.dy, tr.dx { color: #b34a00; } tr.output { font-weight: bold; }
+pre { background: #f5f5f5; padding: 8px; white-space: pre-wrap; font-size: 13px; }
+@media (max-width: 800px) { main { flex-direction: column; height: auto; } }
+</style>
+<header><h1>@TITLE</h1><p>@NOTE</p>
+<select id="track" aria-label="which way through the graph"></select>
+<button id="previous">&larr; previous</button> <button id="next">next &rarr;</button>
+<span id="count" aria-live="polite"></span></header>
+<main><div id="drawing">@DRAWING</div><div id="panel" aria-live="polite"></div></main>
+<script>
+"use strict";
+const tracks = @TRACKS;
+const $ = id => document.getElementById(id);
+let track = Object.keys(tracks)[0], at = 0;
+for (const name of Object.keys(tracks)) $("track").add(new Option(name));
+$("track").hidden = Object.keys(tracks).length < 2;
+function element(tag, text, kind) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+function show() {
+  const steps = tracks[track], step = steps[at];
+  for (const box of document.querySelectorAll(".node")) box.classList.remove(
+    "forward", "backward", "here");
+  steps.slice(0, at + 1).forEach(s => {
+    const box = $("node" + s.node).classList;
+    box.remove("forward", "backward");
+    box.add(s.phase);
+  });
+  $("node" + step.node).classList.add("here");
+  $("node" + step.node).scrollIntoView({block: "nearest", inline: "nearest"});
+  $("count").textContent = `step ${at + 1} of ${steps.length}, ${step.phase}`;
+  const panel = $("panel");
+  panel.replaceChildren(element("h2", `${step.title}: ${step.phase}`));
+  if (step.module) panel.append(element("p", "in " + step.module));
+  if (step.said) panel.append(element("p", step.said));
+  const table = document.createElement("table");
+  for (const row of step.rows) {
+    const line = element("tr", "", row.kind);
+    line.append(element("td", row.name), element("td", row.shape),
+                element("td", row.value, "value"));
+    table.append(line);
+  }
+  panel.append(table, element("p", "The operation, forward and backward:"),
+               element("pre", step.about));
+  if (step.code) panel.append(element("p", step.where), element("pre", step.code));
+}
+function go(to) {
+  at = Math.max(0, Math.min(tracks[track].length - 1, to));
+  show();
+}
+$("previous").onclick = () => go(at - 1);
+$("next").onclick = () => go(at + 1);
+$("track").onchange = () => { track = $("track").value; go(0); };
+document.onkeydown = event => {
+  if (event.target.tagName === "SELECT") return;
+  if (event.key === "ArrowRight") go(at + 1);
+  if (event.key === "ArrowLeft") go(at - 1);
+};
+document.querySelectorAll(".node").forEach(box => box.onclick = () => {
+  const number = Number(box.id.slice(4));
+  const found = tracks[track].findIndex((s, i) => s.node === number && i > at);
+  const first = tracks[track].findIndex(s => s.node === number);
+  if (found >= 0 || first >= 0) go(found >= 0 ? found : first);
+});
+show();
+</script>
+</html>
+"""

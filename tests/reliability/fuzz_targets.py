@@ -219,7 +219,7 @@ class Evaluated(Target):
 
 
 class ImageFile(Target):
-    """The image decoder: Pillow's JPEG and PNG, and what is made of their modes."""
+    """The image decoder: Pillow's JPEG, PNG and PNM, and what is made of their modes."""
 
     def seeds(self):
         rng = np.random.default_rng(0)
@@ -234,6 +234,11 @@ class ImageFile(Target):
                 with contextlib.suppress(OSError):  # a mode that the format has not
                     image.save(body, format, exif=exif)
                     found.append(body.getvalue())
+        grey = rng.integers(0, 256, (9, 7), dtype=np.uint8)
+        text = b" ".join(b"%d" % value for value in grey.ravel())
+        found.append(b"P5\n7 9\n255\n" + grey.tobytes())
+        found.append(b"P5 7 9 65535\n" + grey.astype(">u2").tobytes())
+        found.append(b"P2\n# text\n7 9\n255\n" + text)
         return found
 
     def use(self, data):
@@ -329,6 +334,7 @@ class Npz(Target):
             ({"images": images}, np.savez),
             ({"images": images[..., 0], **extra}, np.savez_compressed),
             ({"images": np.asfortranarray(images), **table}, np.savez),
+            ({"images": images, "smile": np.array([1, -1], np.int8)}, np.savez),
         ):
             body = io.BytesIO()
             save(body, **arrays)

@@ -9,10 +9,15 @@ MINIVAE_CUDA=1 needs no GPU and compiles for all architectures, MINIVAE_CUDA_ARC
 compute capabilities alone. The last one is also kept as PTX for whatever comes after it.
 """
 
+import hashlib
+import itertools
+import logging
 import os
 import re
 import shutil
 import sys
+import time
+from functools import partial
 from glob import glob
 from pathlib import Path
 from subprocess import TimeoutExpired, run
@@ -56,6 +61,8 @@ cuda = Pybind11Extension(
 EXTENSIONS = [cpu, cuda]
 RELATIVE_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 SWITCHES = {"minivae._cpu": "MINIVAE_CPU", "minivae._cuda": "MINIVAE_CUDA"}
+TOOLS = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")  # of the environment
+KEPT = Path("build", "kept")
 ALL_ARCHITECTURES = ["75", "80", "86", "89", "90"]
 
 
@@ -123,6 +130,19 @@ def hand_to_nvcc(compiler, command):
     compiler.src_extensions = [*compiler.src_extensions, ".cu"]
 
 
+def tell_progress(compiler, count, announce):
+    """Let a compiler of distutils tell each of ``count`` files that it is done with."""
+    compile_file, done = compiler._compile, itertools.count(1)
+
+    def compile_and_tell(obj, src, *options):
+        start = time.monotonic()
+        compile_file(obj, src, *options)
+        announce(f"minivae: {next(done)}/{count} {src}, {time.monotonic() - start:.1f} s")
+
+    compiler._compile = compile_and_tell
+    return compile_file
+
+
 def say(line):
     """Print a line, also to the terminal itself: pip shows a build's output only with -v."""
     print(line, file=sys.stderr, flush=True)
@@ -157,8 +177,23 @@ def repository():
     return found and found[1].rstrip("/")
 
 
+def fingerprint(ext, command):
+    """SHA-256 in hex over all that an extension is made from: sources, flags and tools."""
+    digest = hashlib.sha256()
+    for name in sorted({*ext.sources, *ext.depends, "setup.py"}):
+        body = Path(name).read_bytes()
+        digest.update(f"{name} {len(body)}\n".encode() + body)
+    tools = {name: os.environ.get(name) for name in TOOLS}
+    digest.update(repr((sys.version, ext.extra_compile_args, command, tools)).encode())
+    return digest.hexdigest()
+
+
 class OptionalBuild(build_ext):
-    """build_ext that survives a missing or broken compiler and leaves a note in its stead."""
+    """build_ext that survives a missing or broken compiler and leaves a note in its stead.
+
+    What was built is kept in build/ under the hash of what it was made from: a second install of
+    the same sources copies it.
+    """
 
     def build_extension(self, ext):
         """Build one extension, or remember why not."""
@@ -171,17 +206,40 @@ class OptionalBuild(build_ext):
         try:
             if wanted == "0":
                 raise RuntimeError(f"{switch}=0")
+            command = []
             if ext is cuda:
                 nvcc, capabilities = find_nvcc(), architectures()
                 ext.library_dirs = library_folders(nvcc)
-                hand_to_nvcc(self.compiler, nvcc_command(nvcc, capabilities))
-            super().build_extension(ext)
+                command = nvcc_command(nvcc, capabilities)
+                hand_to_nvcc(self.compiler, command)
+            self.build_or_copy(ext, fingerprint(ext, command))
         except Exception as error:
             if wanted == "1":
                 raise
             ext.reason = shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
             say(f"minivae: {ext.name} was not built ({ext.reason}); the reference kernels serve.")
         self.leave_note(ext)
+
+    def build_or_copy(self, ext, mark):
+        """Build an extension, or take the one that was built from the same."""
+        binary = Path(self.get_ext_fullpath(ext.name))
+        kept = KEPT / f"{mark[:16]}-{binary.name}"
+        if kept.is_file() and not self.force:
+            self.announce(f"minivae: {ext.name} is as it was built before", logging.INFO)
+            binary.parent.mkdir(parents=True, exist_ok=True)
+            self.copy_file(str(kept), str(binary))
+            return
+        announce = partial(self.announce, level=logging.INFO)
+        untold = tell_progress(self.compiler, len(ext.sources), announce)
+        asked, self.force = self.force, True  # a binary that is there is of other sources or flags
+        try:
+            super().build_extension(ext)
+        finally:
+            self.force, self.compiler._compile = asked, untold
+        for older in KEPT.glob(f"*-{binary.name}"):
+            older.unlink(missing_ok=True)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        self.copy_file(str(binary), str(kept))
 
     def copy_file(self, infile, outfile, *args, **kwargs):
         """Copy under another name and rename: who has the old file mapped keeps it, whole."""

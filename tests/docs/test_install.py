@@ -71,6 +71,71 @@ def test_a_switch_with_another_value_is_refused(tmp_path):
     assert "MINIVAE_CPU must be auto, 0 or 1, not 'yes'" in process.stdout
 
 
+@pytest.fixture
+def counted(tmp_path):
+    """(build, calls): build a copy of the source with a compiler that only counts its calls."""
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copytree(ROOT / "csrc", source / "csrc")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    log = tmp_path / "calls"
+    fake_command(
+        tmp_path / "bin", "c++",
+        f'echo "$@" >> {log}\n'
+        'while [ $# -gt 0 ]; do [ "$1" = -o ] && echo "$CXXFLAGS" > "$2"; shift; done; exit 0',
+    )  # fmt: skip
+    compiler = str(tmp_path / "bin" / "c++")
+
+    def build_again(folder, *options, **environment):
+        log.write_text("")
+        process = run(
+            "setup.py", "build_ext", "-b", tmp_path / folder, "-t", tmp_path / "tmp", *options,
+            cwd=source, MINIVAE_CPU="1", MINIVAE_CUDA="0", CC=compiler, CXX=compiler,
+            **environment,
+        )  # fmt: skip
+        assert process.returncode == 0, process.stdout
+        assert list((tmp_path / folder / "minivae").glob("_cpu*.so"))
+        return process.stdout, len(log.read_text().splitlines())
+
+    return source, build_again
+
+
+def test_a_second_build_of_the_same_sources_compiles_nothing(counted):
+    _, build_again = counted
+    assert build_again("first")[1] > 5
+    assert build_again("second")[1] == build_again("first")[1] == 0
+    assert build_again("first", "--force")[1] > 5
+
+
+@pytest.mark.parametrize("changed", ["csrc/cpu/heap.cpp", "csrc/math/relu.h", "csrc/cpu/dot.inl"])
+def test_any_changed_source_is_compiled_again(counted, changed):
+    """Also where its time is older than the extension's."""
+    source, build_again = counted
+    build_again("first")
+    with (source / changed).open("a") as file:
+        file.write("// changed\n")
+    os.utime(source / changed, (1, 1))
+    assert build_again("first")[1] > 5
+
+
+def test_other_flags_compile_again(counted):
+    _, build_again = counted
+    build_again("first")
+    assert build_again("first", CXXFLAGS="-g")[1] > 5
+
+
+def test_each_file_has_a_line_of_progress(counted):
+    source, build_again = counted
+    told, _ = build_again("first")
+    files = re.findall(r"^minivae: (\d+)/(\d+) (\S+), [\d.]+ s$", told, re.MULTILINE)
+    there = sorted(str(p.relative_to(source)) for p in source.glob("csrc/**/*.cpp"))
+    there = [name for name in there if "cuda" not in name]
+    assert sorted(name for _, _, name in files) == there
+    assert sorted(int(n) for n, _, _ in files) == [*range(1, len(there) + 1)]
+    assert {count for _, count, _ in files} == {str(len(there))}
+
+
 # ---- CUDA ----------------------------------------------------------------------------------------
 
 NO_NVCC = {"CUDA_HOME": "", "CUDA_PATH": "", "PATH": "/nonexistent"}

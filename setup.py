@@ -29,7 +29,8 @@ from setuptools.command.build_ext import build_ext
 
 FLAGS = [
     "-O3",
-    # No contraction and no fast-math: every instruction set gives the same bytes. The other two
+    # No contraction and no fast-math: elementwise kernels and sums give the same bytes with every
+    # instruction set (products and convolutions do not: see docs/reliability.md). The other two
     # change no value; without them a loop that holds a square root or a choice is not vectorised.
     "-ffp-contract=off",
     "-fno-math-errno",

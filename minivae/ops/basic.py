@@ -116,13 +116,18 @@ class MatMul(Function):
                 f"got {a.shape} and {b.shape}; reshape a vector to a row or a column"
             )
         self.save(a, b)
-        return a @ b
+        return _product(a, b)
 
     def backward(self, dy):
         a, b = self.saved
-        da = dy @ b.swapaxes(-1, -2) if self.needs[0] else None
-        db = a.swapaxes(-1, -2) @ dy if self.needs[1] else None
+        da = _product(dy, b.swapaxes(-1, -2)) if self.needs[0] else None
+        db = _product(a.swapaxes(-1, -2), dy) if self.needs[1] else None
         return da, db
+
+
+def _product(a, b):
+    """a @ b: of matrices by a kernel, of stacks of matrices by the array module's BLAS."""
+    return kernels.get("matmul", a, b)(a, b) if a.ndim == b.ndim == 2 else a @ b
 
 
 class Exp(Function):
@@ -331,7 +336,11 @@ def pow(x, exponent):
 
 
 def matmul(a, b):
-    """Matrix product over the last two axes: a (..., n, k), b (..., k, m) -> (..., n, m)."""
+    """Matrix product over the last two axes: a (..., n, k), b (..., k, m) -> (..., n, m).
+
+    That of two matrices does not depend on the number of threads; with more axes NumPy's BLAS
+    multiplies, whose results may.
+    """
     return MatMul.apply(a, b)
 
 

@@ -46,8 +46,9 @@ class OnDevice:
 
     GUARD = 8  # elements on either side
 
-    def __init__(self, module):
+    def __init__(self, module, contracts=False):
         self.module, self.__name__ = module, module.__name__
+        self.contracts = contracts  # products and sums to one operation, where its compiler likes
 
     def __getattr__(self, name):
         if not hasattr(self.module, name):
@@ -120,7 +121,7 @@ def variant(name):
 
         yield numba_cpu
     elif base in ("cupy", "cuda"):
-        yield OnDevice(kernels._load(base)[0])
+        yield OnDevice(kernels._load(base)[0], contracts=base == "cuda")
     else:
         from minivae import _cpu
         from minivae.kernels import cpu

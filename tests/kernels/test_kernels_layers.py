@@ -279,45 +279,6 @@ def test_convolution_keeps_what_is_not_finite(kernels, special):
     assert not np.isfinite(dw[2, :, :2, :2]).any() and np.isfinite(dw[[0, 1, 3, 4]]).all()
 
 
-def _layer_results(kernels, dtype):
-    """Results of all that divides its work among threads, on sizes worth dividing."""
-    rest = (2, 2), (1, 1), (1, 1)
-    x, w, dy = (
-        normal(1, (17, 6, 30, 31), dtype),
-        normal(2, (9, 6, 3, 3), dtype),
-        normal(3, (17, 9, 15, 16), dtype),
-    )
-    x3 = x.reshape(17, 6, -1)
-    ones, zeros = np.ones(6, dtype), np.zeros(6, dtype)
-    return [
-        kernels.matmul(normal(4, (130, 300), dtype), normal(5, (300, 170), dtype)),
-        kernels.matmul(normal(4, (10, 700), dtype), normal(5, (200, 700), dtype).T),
-        kernels.matmul(normal(4, (10, 300), dtype), normal(5, (300, 170), dtype)),
-        kernels.matmul(normal(4, (3, 9000), dtype), normal(5, (9000, 5), dtype)),
-        kernels.conv2d(x, w, None, *rest),
-        kernels.conv2d_grad_input(dy, w, None, (30, 31), *rest),
-        kernels.conv2d_grad_weight(x, dy, (3, 3), *rest),
-        *kernels.batch_norm_forward(x3, ones, zeros, None, None, 1e-5),
-        *kernels.batch_norm_backward(x3, ones, zeros, ones, 1e-5, x3, True),
-        kernels.channel_sum(x3),
-        kernels.relu(x),
-        *kernels.bias_relu_backward(x3, x3[::-1]),
-        *kernels.bias_relu_backward(x.reshape(17 * 9, -1, 1), x[::-1].reshape(17 * 9, -1, 1)),
-    ]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_results_do_not_depend_on_the_number_of_threads(kernels, many_threads, dtype):
-    if kernels is reference:
-        pytest.skip("array code leaves the order of its sums to NumPy's BLAS")
-    many_threads(1)
-    alone = _layer_results(kernels, dtype)
-    for count in (2, 3, 7):
-        many_threads(count)
-        for a, b in zip(_layer_results(kernels, dtype), alone, strict=True):
-            assert a.tobytes() == b.tobytes()
-
-
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_nothing_of_an_earlier_call_shows(kernels, many_threads, layer):

@@ -4,12 +4,16 @@
 """
 
 import functools
+from typing import Any, TypeAlias
 
 import numpy as np
 
+# An array of either; CuPy's have the methods of NumPy's, and type checkers know NumPy's alone.
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
 
 @functools.cache
-def _probe_cupy():
+def _probe_cupy() -> tuple[Any, str | None]:
     """(cupy, None) when a device answered, else (None, reason)."""
     try:
         import cupy
@@ -22,12 +26,12 @@ def _probe_cupy():
     return cupy, None
 
 
-def cuda_unavailable():
+def cuda_unavailable() -> str | None:
     """Why arrays cannot live on a GPU here, or None when they can."""
     return _probe_cupy()[1]
 
 
-def device_module():
+def device_module() -> Any:
     """The module of device arrays, CuPy; RuntimeError with the reason when no GPU answers."""
     cupy, reason = _probe_cupy()
     if cupy is None:
@@ -35,12 +39,12 @@ def device_module():
     return cupy
 
 
-def current_stream():
+def current_stream() -> int:
     """The address of CuPy's current stream, which kernels are launched on."""
-    return device_module().cuda.get_current_stream().ptr
+    return int(device_module().cuda.get_current_stream().ptr)
 
 
-def device_description():
+def device_description() -> dict[str, str]:
     """Name, compute capability, driver and runtime of the GPU in use, a dict of texts."""
     cupy = device_module()
     runtime, index = cupy.cuda.runtime, cupy.cuda.Device().id
@@ -56,27 +60,27 @@ def device_description():
     }
 
 
-def _cuda_version(number):
+def _cuda_version(number: int) -> str:
     """13000 as "13.0"."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def is_device_array(x):
+def is_device_array(x: object) -> bool:
     """True for an array in GPU memory (it speaks the CUDA array interface)."""
     return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")
 
 
-def array_module(*arrays):
+def array_module(*arrays: object) -> Any:
     """The module (numpy or cupy) that the arrays belong to."""
     return _probe_cupy()[0] if any(map(is_device_array, arrays)) else np
 
 
-def device_of(x):
+def device_of(x: object) -> str:
     """``"cuda"`` or ``"cpu"``."""
     return "cuda" if is_device_array(x) else "cpu"
 
 
-def to_device(x, device):
+def to_device(x: Any, device: str) -> Any:
     """The array on ``device`` ("cpu" or "cuda"); no copy when it is there already.
 
     Raises ValueError for an unknown device, RuntimeError with the reason when no GPU answers.
@@ -88,6 +92,7 @@ def to_device(x, device):
     return x.get() if device == "cpu" else device_module().asarray(x)
 
 
-def to_numpy(x):
+def to_numpy(x: Any) -> Array:
     """The values as a NumPy array (a copy from the GPU, the array itself on the CPU)."""
-    return to_device(x, "cpu")
+    values: Array = to_device(x, "cpu")
+    return values

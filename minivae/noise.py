@@ -3,11 +3,16 @@
 Why: docs/noise.md.
 """
 
+from typing import Any, NoReturn
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import kernels
-from .backend import to_device
+from .backend import Array, to_device
 from .kernels.philox import NoiseKey
+
+Shape = int | tuple[int, ...]
 
 
 class Noise(NoiseKey):
@@ -27,21 +32,22 @@ class Noise(NoiseKey):
 
     __slots__ = ()
 
-    def normal(self, shape, dtype=np.float32, device="cpu"):
+    def normal(self, shape: Shape, dtype: DTypeLike = np.float32, device: str = "cpu") -> Array:
         """Standard normal numbers, an array of ``shape`` and float ``dtype`` on ``device``."""
         return self._draw("normal", shape, dtype, device)
 
-    def uniform(self, shape, dtype=np.float32, device="cpu"):
+    def uniform(self, shape: Shape, dtype: DTypeLike = np.float32, device: str = "cpu") -> Array:
         """Uniform numbers in (0, 1], an array of ``shape`` and float ``dtype`` on ``device``."""
         return self._draw("uniform", shape, dtype, device)
 
-    def _draw(self, kernel, shape, dtype, device):
+    def _draw(self, kernel: str, shape: Shape, dtype: DTypeLike, device: str) -> Array:
         like = np.empty(0, dtype)  # stands for what will be drawn, in the choice of a variant
         if like.dtype.kind != "f":
             raise TypeError(f"dtype: expected a floating-point dtype, got {like.dtype}")
         like = to_device(like, device)
         # A variant without a generator leaves the draw to the reference, on the host.
-        return to_device(kernels.get(kernel, like)(self, shape, dtype), device)
+        drawn: Array = to_device(kernels.get(kernel, like)(self, shape, dtype), device)
+        return drawn
 
 
 class CountedNoise(Noise):
@@ -53,16 +59,18 @@ class CountedNoise(Noise):
         counter: a uint64 array of one element on the GPU, the offset.
     """
 
-    def __new__(cls, seed, counter):
+    counter: Array
+
+    def __new__(cls, seed: int, counter: Array) -> "CountedNoise":
         noise = super().__new__(cls, seed, 0)
         noise.counter = counter
         return noise
 
     @property
-    def address(self):
+    def address(self) -> tuple[Any, ...]:
         return self[0], 0, self.counter
 
-    def __iter__(self):
+    def __iter__(self) -> NoReturn:
         raise RuntimeError("the offset of a captured step's noise is not known on the host")
 
     seed = offset = property(__iter__)
@@ -79,13 +87,13 @@ class NoiseStream:
     (Noise(seed=7, offset=0), Noise(seed=7, offset=1))
     """
 
-    def __init__(self, seed, offset=0):
+    def __init__(self, seed: int, offset: int = 0) -> None:
         self.seed, self.offset = Noise(seed, offset)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"NoiseStream(seed={self.seed}, offset={self.offset})"
 
-    def draw(self):
+    def draw(self) -> Noise:
         """The next ``Noise``; after offset 2**64 - 1 comes 0."""
         noise = Noise(self.seed, self.offset)
         self.offset = (self.offset + 1) % 2**64
@@ -99,6 +107,6 @@ TRAINING, INITIALISATION, EVALUATION, BINARISATION, SAMPLING, SHUFFLE, DRAWING =
 )
 
 
-def init_stream(seed):
+def init_stream(seed: int) -> NoiseStream:
     """The stream that a model's initial weights come from."""
     return NoiseStream(seed, INITIALISATION)

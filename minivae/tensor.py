@@ -11,10 +11,13 @@ import itertools
 import threading
 import weakref
 import zlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
-from .backend import array_module, device_of, is_device_array, to_numpy
+from .backend import Array, array_module, device_of, is_device_array, to_numpy
 from .errors import GradientError
 
 _serial = itertools.count()
@@ -31,18 +34,18 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801  PyTorch's name
     False
     """
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> "no_grad":
         return no_grad()  # a decorated function may run in several threads at once
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._outer = is_recording()
         _mode.recording = False
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         _mode.recording = self._outer
 
 
-def is_recording():
+def is_recording() -> bool:
     """True unless inside ``no_grad``."""
     return getattr(_mode, "recording", True)
 
@@ -66,10 +69,10 @@ class Tensor:
     __slots__ = ("__weakref__", "creator", "data", "grad", "index", "requires_grad")
     __array_ufunc__ = None  # ndarray * Tensor is handed to Tensor.__rmul__
 
-    def __init__(self, array, requires_grad=False):
+    def __init__(self, array: ArrayLike, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             raise TypeError("array: expected an array, got a Tensor; use .data or .detach()")
-        self.data = array if is_device_array(array) else np.asarray(array)
+        self.data: Array = array if is_device_array(array) else np.asarray(array)  # type: ignore[assignment]
         if self.data.dtype.kind not in "fiub":
             raise TypeError(f"array: expected real numbers, got dtype {self.data.dtype}")
         if requires_grad and self.data.dtype.kind != "f":
@@ -77,46 +80,46 @@ class Tensor:
                 f"requires_grad: expected a floating-point array, got dtype {self.data.dtype}"
             )
         self.requires_grad = bool(requires_grad)
-        self.grad = None
-        self.creator = None  # the Function that computed this tensor; None for a leaf
+        self.grad: Array | None = None
+        self.creator: Function | None = None  # what computed this tensor; None for a leaf
         self.index = 0  # which of the creator's outputs this is
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Tuple of sizes."""
         return self.data.shape
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """Number of axes."""
         return self.data.ndim
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of elements."""
         return self.data.size
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """NumPy dtype of the elements."""
         return self.data.dtype
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.data)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         body = np.array2string(to_numpy(self.data), precision=4, separator=", ", prefix="Tensor(")
         made_by = f", creator={type(self.creator).__name__}" if self.creator else ""
         wants = ", requires_grad=True" if self.requires_grad and not self.creator else ""
         return f"Tensor({body}, dtype={self.dtype}{made_by}{wants})"
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """The values, for NumPy's functions; without it they would see an array of Tensors."""
         values = to_numpy(self.data)
         values = values if dtype is None else values.astype(dtype, copy=False)
         return values.copy() if copy else values
 
-    def __dlpack__(self, **request):
+    def __dlpack__(self, **request: Any) -> Any:
         """The array for another library, which shares its memory: ``torch.from_dlpack(x)``.
 
         Raises:
@@ -124,11 +127,11 @@ class Tensor:
         """
         return self._without_graph().__dlpack__(**request)
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
 
     @property
-    def __cuda_array_interface__(self):
+    def __cuda_array_interface__(self) -> dict[str, Any]:
         """Address and layout in GPU memory; there is no such attribute on the CPU.
 
         Raises:
@@ -136,9 +139,10 @@ class Tensor:
         """
         if not is_device_array(self.data):
             raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
-        return self._without_graph().__cuda_array_interface__
+        array: Any = self._without_graph()
+        return array.__cuda_array_interface__
 
-    def _without_graph(self):
+    def _without_graph(self) -> Array:
         """The array; BufferError where what happens to it elsewhere would miss in a gradient."""
         if self.requires_grad:
             raise BufferError(
@@ -147,27 +151,27 @@ class Tensor:
             )
         return self.data
 
-    def numpy(self):
+    def numpy(self) -> Array:
         """The values as a NumPy array, sharing memory when they live on the CPU."""
         return to_numpy(self.data)
 
-    def item(self):
+    def item(self) -> Any:
         """The single element as a Python number; ValueError when there is more than one."""
         if self.size != 1:
             raise ValueError(f"item(): expected one element, got shape {self.shape}")
         return self.data.item()
 
-    def detach(self):
+    def detach(self) -> "Tensor":
         """A new leaf over the same array, cut off from the graph."""
         return Tensor(self.data)
 
-    def retain_grad(self):
+    def retain_grad(self) -> "Tensor":
         """Keep the gradient of this intermediate tensor in ``.grad`` too; returns the tensor."""
         if self.creator is not None:
             self.creator.retained[self.index] = weakref.ref(self)
         return self
 
-    def backward(self, grad=None):
+    def backward(self, grad: "TensorLike | None" = None) -> None:
         """Accumulate d(sum(self * grad))/d(leaf) into ``.grad`` of every leaf it depends on.
 
         Args:
@@ -188,18 +192,18 @@ class Tensor:
                     f"backward(): a tensor of shape {self.shape} needs a grad of that shape; "
                     "only a single element has the default 1"
                 )
-            grad = xp.ones_like(self.data)
+            cotangent: Array = xp.ones_like(self.data)
         else:
-            grad = grad.data if isinstance(grad, Tensor) else grad
-            if np.shape(grad) != self.shape:
-                raise ValueError(f"grad: expected shape {self.shape}, got {np.shape(grad)}")
-            grad = _coerce(grad, self.data, "grad")
+            given = grad.data if isinstance(grad, Tensor) else grad
+            if np.shape(given) != self.shape:
+                raise ValueError(f"grad: expected shape {self.shape}, got {np.shape(given)}")
+            cotangent = _coerce(given, self.data, "grad")
         if self.creator is None:
-            self._accumulate(grad)
+            self._accumulate(cotangent)
         else:
-            _backpropagate(self, grad)
+            _backpropagate(self.creator, self.index, cotangent)
 
-    def _accumulate(self, grad, fresh=False):
+    def _accumulate(self, grad: Array, fresh: bool = False) -> None:
         """Add to ``.grad``. The first gradient becomes it where it is ``fresh``, held by nobody
         else, and is copied otherwise: a leaf's gradient shares memory with nothing.
         """
@@ -209,6 +213,33 @@ class Tensor:
             self.grad = grad
         else:
             self.grad = array_module(self.data).array(grad, order="C")
+
+    if TYPE_CHECKING:  # what ops.basic attaches
+
+        def __add__(self, other: "TensorLike") -> "Tensor": ...
+        def __radd__(self, other: "TensorLike") -> "Tensor": ...
+        def __sub__(self, other: "TensorLike") -> "Tensor": ...
+        def __rsub__(self, other: "TensorLike") -> "Tensor": ...
+        def __mul__(self, other: "TensorLike") -> "Tensor": ...
+        def __rmul__(self, other: "TensorLike") -> "Tensor": ...
+        def __truediv__(self, other: "TensorLike") -> "Tensor": ...
+        def __rtruediv__(self, other: "TensorLike") -> "Tensor": ...
+        def __neg__(self) -> "Tensor": ...
+        def __pow__(self, exponent: float) -> "Tensor": ...
+        def __matmul__(self, other: "TensorLike") -> "Tensor": ...
+        def __rmatmul__(self, other: "TensorLike") -> "Tensor": ...
+        def __getitem__(self, key: Any) -> "Tensor": ...
+        def sum(self, axis: "Axis" = None, keepdims: bool = False) -> "Tensor": ...
+        def mean(self, axis: "Axis" = None, keepdims: bool = False) -> "Tensor": ...
+        def max(self, axis: "Axis" = None, keepdims: bool = False) -> "Tensor": ...
+        def reshape(self, *shape: "int | Sequence[int]") -> "Tensor": ...
+        def transpose(self, axes: Sequence[int] | None = None) -> "Tensor": ...
+        @property
+        def T(self) -> "Tensor": ...  # noqa: N802
+
+
+TensorLike: TypeAlias = Union[Tensor, ArrayLike]  # noqa: UP007  what operations take
+Axis: TypeAlias = Union[int, Sequence[int], None]  # noqa: UP007  all axes for None
 
 
 class Function:
@@ -224,22 +255,28 @@ class Function:
     # A leaf then keeps it as its gradient; otherwise it keeps a copy.
     fresh_gradients = False
 
-    def __init__(self, inputs):
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    inputs: tuple[Any, ...]  # tensors, or None
+    output_like: list[tuple[tuple[int, ...], np.dtype[Any]]]  # of a recorded function
+
+    def __init__(self, inputs: tuple[Tensor | None, ...]) -> None:
         self.serial = next(_serial)
         self.inputs = inputs
         recording = is_recording()
         self.needs = tuple([recording and t is not None and t.requires_grad for t in inputs])
         self.xp = array_module(next(t.data for t in inputs if t is not None))  # all are alike
-        self.retained = {}  # output index -> weak reference to a tensor that keeps its gradient
-        self._saved = ()
+        # output index -> weak reference to a tensor that keeps its gradient
+        self.retained: dict[int, weakref.ref[Tensor]] = {}
+        self._saved: Sequence[tuple[Array, int | None]] = ()
 
-    def save(self, *arrays):
+    def save(self, *arrays: Any) -> None:
         """Keep arrays for backward, with a fingerprint that shows a change in place."""
         if True in self.needs:
             self._saved = [(a, fingerprint(a)) for a in arrays]
 
     @property
-    def saved(self):
+    def saved(self) -> list[Any]:
         """The arrays given to ``save``; GradientError when one was changed since."""
         for position, (array, mark) in enumerate(self._saved):
             if fingerprint(array) != mark:
@@ -251,7 +288,7 @@ class Function:
         return [array for array, _ in self._saved]
 
     @classmethod
-    def apply(cls, *inputs, **params):
+    def apply(cls, *inputs: Any, **params: Any) -> Any:
         """Run ``forward`` on tensors, arrays, numbers or None, and record it when needed."""
         op = cls(inputs if _alike(inputs) else _as_tensors(inputs, cls.__name__))
         result = op.forward(*[None if t is None else t.data for t in op.inputs], **params)
@@ -263,20 +300,20 @@ class Function:
                 tensor.requires_grad, tensor.creator, tensor.index = True, op, index
         return tensors if isinstance(result, tuple) else tensors[0]
 
-    def release(self):
+    def release(self) -> None:
         """Forget inputs and saved arrays: their memory is free as soon as backward passed."""
         self.inputs, self._saved, self.released = (), (), True
 
     released = False
 
 
-def _backpropagate(root, grad):
+def _backpropagate(creator: Function, index: int, grad: Array) -> None:
     """The backward pass. Functions were created in an order in which each follows its inputs, so
     descending serial numbers are a topological order: when a function's turn comes, everything
     that used its outputs has already added its share to ``pending``.
     """
-    pending = {root.creator: {root.index: grad}}
-    for op in sorted(_functions_behind(root.creator), key=lambda op: op.serial, reverse=True):
+    pending = {creator: {index: grad}}
+    for op in sorted(_functions_behind(creator), key=lambda op: op.serial, reverse=True):
         received = pending.pop(op)
         for index, reference in op.retained.items():
             tensor = reference()
@@ -305,7 +342,7 @@ def _backpropagate(root, grad):
         op.release()
 
 
-def _functions_behind(op):
+def _functions_behind(op: Function) -> set[Function]:
     """Every function that ``op`` depends on through tensors that need a gradient, and itself."""
     seen, stack = {op}, [op]
     while stack:
@@ -322,12 +359,12 @@ def _functions_behind(op):
     return seen
 
 
-def as_tensor(x):
+def as_tensor(x: TensorLike) -> Tensor:
     """x itself, or a tensor over the array."""
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-def unbroadcast(grad, shape):
+def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats.
 
     >>> unbroadcast(np.ones((3, 2)), (1, 2))
@@ -348,7 +385,7 @@ def unbroadcast(grad, shape):
     return summed.reshape(shape)
 
 
-def fingerprint(array, whole=1024, samples=64):
+def fingerprint(array: Any, whole: int = 1024, samples: int = 64) -> int | None:
     """A checksum that changes when the array is written to; None on a GPU, where it would have
     to wait for the device. Up to ``whole`` elements every one counts; in a larger array
     ``samples`` evenly spaced ones do, so that the check costs microseconds: a change of
@@ -361,7 +398,7 @@ def fingerprint(array, whole=1024, samples=64):
     return zlib.crc32(array.tobytes())
 
 
-def _alike(inputs):
+def _alike(inputs: Sequence[Any]) -> bool:
     """Whether all inputs are tensors of one float dtype and device, or None: the common case."""
     first = inputs[0] if inputs else None
     if not isinstance(first, Tensor) or first.data.dtype.kind != "f":
@@ -375,7 +412,7 @@ def _alike(inputs):
     return True
 
 
-def _as_tensors(inputs, name):
+def _as_tensors(inputs: Sequence[Any], name: str) -> tuple[Tensor | None, ...]:
     """Tensors for an op's inputs, all of one dtype and device; numbers take the arrays' dtype."""
     arrays = [x.data for x in inputs if isinstance(x, Tensor)]
     like = next((a for a in arrays if a.dtype.kind == "f"), arrays[0] if arrays else None)
@@ -399,7 +436,7 @@ def _as_tensors(inputs, name):
     return tuple(tensors)
 
 
-def _coerce(x, like, name):
+def _coerce(x: Any, like: Array, name: str) -> Array:
     """``x`` as an array of ``like``'s dtype: numbers, integers and booleans are converted; another
     float dtype or another device is a TypeError, never a silent up-cast or transfer.
     """

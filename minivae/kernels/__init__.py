@@ -18,7 +18,9 @@ import functools
 import importlib
 import os
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -42,10 +44,11 @@ _DEFAULTS = {"cpu": ("cpu",), "cuda": ("cuda", "cupy")}  # what serves whose arr
 _COMPILED_DTYPES = np.dtype("f"), np.dtype("d"), np.dtype("B")  # the last one is of images
 
 _forced = threading.local()
+Way = TypeVar("Way")
 
 
 @functools.cache
-def _load(name):
+def _load(name: str) -> tuple[Any, str | None]:
     """(module, None) of a variant that ran a tiny kernel, else (None, reason)."""
     if name == "composed":
         return None, None
@@ -71,41 +74,41 @@ def _load(name):
     return module, None
 
 
-def why_not_built(extension):
+def why_not_built(extension: str) -> str | None:
     """What the build wrote down when it could not make the extension, or None."""
     note = Path(__file__).parent.parent / f"{extension}_not_built.txt"
     return f"not built: {note.read_text().strip()}" if note.exists() else None
 
 
-def reasons():
+def reasons() -> dict[str, str]:
     """Why each unavailable variant is unavailable: a dict from name to text."""
     return {name: why for name in VARIANTS if (why := _load(name)[1])}
 
 
-def available():
+def available() -> tuple[str, ...]:
     """The names of the variants that can run here, a tuple."""
     missing = reasons()
     return tuple(name for name in VARIANTS if name not in missing)
 
 
-def active():
+def active() -> str | None:
     """The name of the variant that ``use`` forces in this thread, or None."""
     stack = getattr(_forced, "stack", None)
-    return stack[-1].partition(":")[0] if stack else None
+    return str(stack[-1]).partition(":")[0] if stack else None
 
 
-def fused_or_composed(fused, composed):
+def fused_or_composed(fused: Way, composed: Way) -> Way:
     """Which of two ways to run an operation serves now: ``composed`` where ``use`` forces it."""
     return composed if active() == "composed" else fused
 
 
-def default(device):
+def default(device: str) -> str:
     """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") unforced."""
     return next((name for name in _DEFAULTS[device] if name in available()), "reference")
 
 
 @contextlib.contextmanager
-def use(name):
+def use(name: str) -> Iterator[None]:
     """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.
 
     A kernel that the variant does not have is run by the default one. "cuda:3" names version 3 of
@@ -133,7 +136,7 @@ def use(name):
         _forced.stack.pop()
 
 
-def _unfit(a, variant):
+def _unfit(a: Any, variant: str) -> str | None:
     """Why a variant's kernels do not take the array, or None."""
     if variant not in _MEMORY:
         return None
@@ -146,7 +149,7 @@ def _unfit(a, variant):
     return None
 
 
-def _all_plain(arrays):
+def _all_plain(arrays: Sequence[Any]) -> bool:
     """Whether all are NumPy arrays that the compiled kernels take, or None."""
     for a in arrays:
         if a is not None and not (
@@ -156,7 +159,7 @@ def _all_plain(arrays):
     return True
 
 
-def get(kernel, *arrays):
+def get(kernel: str, *arrays: Any) -> Callable[..., Any]:
     """The function that runs ``kernel`` (a name of ``reference``) on these arrays now.
 
     Raises:
@@ -167,11 +170,11 @@ def get(kernel, *arrays):
     """
     name = active()
     if name is None and _all_plain(arrays):  # the common case, without the search below
-        function = getattr(_load("cpu")[0], kernel, None)
-        if function is not None:
-            return function
-    arrays = [a for a in arrays if a is not None]
-    places = {device_of(a) for a in arrays} or {_MEMORY.get(name, "cpu")}
+        fast: Callable[..., Any] | None = getattr(_load("cpu")[0], kernel, None)
+        if fast is not None:
+            return fast
+    given = [a for a in arrays if a is not None]
+    places = {device_of(a) for a in given} or {_MEMORY.get(name or "", "cpu")}
     if len(places) > 1:
         raise TypeError(f"{kernel}: arrays on cpu and cuda do not mix; move one with .to")
     for variant in (name, *_DEFAULTS[places.pop()], "reference"):
@@ -179,7 +182,7 @@ def get(kernel, *arrays):
         if function is None:
             continue
         unfit = variant in _MEMORY and next(
-            (why for a in arrays if (why := _unfit(a, variant))), None
+            (why for a in given if (why := _unfit(a, variant))), None
         )
         if not unfit:
             return _version(function, kernel) if variant == name == "cuda" else function
@@ -190,7 +193,7 @@ def get(kernel, *arrays):
     )
 
 
-def _version(function, kernel):
+def _version(function: Callable[..., Any], kernel: str) -> Callable[..., Any]:
     """The function, at the version that ``use("cuda:VERSION")`` asks for."""
     version = _forced.stack[-1].partition(":")[2]
     highest = _load("cuda")[0].VERSIONS.get(kernel)
@@ -201,7 +204,7 @@ def _version(function, kernel):
     return functools.partial(function, version=int(version))
 
 
-def table():
+def table() -> dict[str, dict[str, bool]]:
     """Which variant has which kernel: a dict from kernel to a dict from variant to bool."""
     modules = {name: _load(name)[0] for name in VARIANTS}
     return {
@@ -210,13 +213,13 @@ def table():
     }
 
 
-def threads():
+def threads() -> int:
     """The number of threads a compiled kernel may use; 1 when none is built."""
     cpu = _load("cpu")[0]
-    return cpu.threads() if cpu else 1
+    return int(cpu.threads()) if cpu else 1
 
 
-def set_threads(count):
+def set_threads(count: int) -> None:
     """Let compiled kernels use ``count`` threads, and NumPy's BLAS, which reference kernels use.
 
     No result of a compiled kernel depends on it. At first compiled kernels have

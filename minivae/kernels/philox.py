@@ -15,15 +15,22 @@ float32 uniform number can be 1, but no logarithm sees it.
 
 import math
 import operator
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ..backend import Array
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 CHUNK = 1 << 14  # blocks made at a time: temporaries stay in cache and memory stays bounded
+
+
+Key = TypeVar("Key", bound="NoiseKey")
 
 
 class _Pair(NamedTuple):
@@ -40,26 +47,26 @@ class NoiseKey(_Pair):
 
     __slots__ = ()
 
-    def __new__(cls, seed: int, offset: int):
+    def __new__(cls: type[Key], seed: int, offset: int) -> Key:
         return super().__new__(cls, _word("seed", seed), _word("offset", offset))
 
     @property
-    def address(self) -> tuple:
+    def address(self) -> tuple[Any, ...]:
         """What the CUDA kernels are given: (seed, offset), and a counter where there is one."""
         return self.seed, self.offset
 
 
-def _word(name, value):
+def _word(name: str, value: Any) -> int:
     try:
-        value = operator.index(value)
+        word = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
-    if not 0 <= value < 2**64:
-        raise ValueError(f"{name}: expected 0 <= {name} < 2**64, got {value}")
-    return value
+    if not 0 <= word < 2**64:
+        raise ValueError(f"{name}: expected 0 <= {name} < 2**64, got {word}")
+    return word
 
 
-def resolved(noise, draw):
+def resolved(noise: Any, draw: Callable[["NoiseKey"], Any]) -> Any:
     """What ``draw`` makes of a ``NoiseKey``; an array as it is.
 
     Raises:
@@ -72,7 +79,7 @@ def resolved(noise, draw):
     return noise
 
 
-def philox4x32(counter, key):
+def philox4x32(counter: Sequence[Any], key: Sequence[int]) -> tuple[Any, Any, Any, Any]:
     """Ten rounds of Philox on four counter words and two key words (uint64 arrays below 2**32).
 
     >>> [f"{word:08x}" for word in philox4x32((0, 0, 0, 0), (0, 0))]
@@ -89,7 +96,7 @@ def philox4x32(counter, key):
     return x0, x1, x2, x3
 
 
-def _words(seed, offset, first, count):
+def _words(seed: int, offset: int, first: int, count: int) -> Array:
     """The words of blocks first .. first + count - 1, shape (count, 4)."""
     b = np.arange(first, first + count, dtype=np.uint64)
     low = np.uint64(MASK)
@@ -98,7 +105,9 @@ def _words(seed, offset, first, count):
     return np.stack(x, axis=1)
 
 
-def _fill(noise, shape, dtype, of_words):
+def _fill(
+    noise: NoiseKey, shape: Any, dtype: DTypeLike, of_words: Callable[[Array], Array]
+) -> Array:
     """Elements of the stream: of_words turns words (blocks, 4) into as many numbers."""
     seed, offset = noise.seed, noise.offset
     out = np.empty(shape, dtype)
@@ -110,27 +119,27 @@ def _fill(noise, shape, dtype, of_words):
     return out
 
 
-def words(noise, shape):
+def words(noise: NoiseKey, shape: Any) -> Array:
     """The words w themselves, uint32."""
     return _fill(noise, shape, np.uint32, lambda w: w)
 
 
-def _uniform(w):
+def _uniform(w: Array) -> Array:
     return w * 2.0**-32 + 2.0**-33
 
 
-def _normal(w):
+def _normal(w: Array) -> Array:
     u = _uniform(w)
     radius = np.sqrt(-2 * np.log(u[:, 0::2]))
     angle = math.tau * u[:, 1::2]
     return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
 
 
-def uniform(noise, shape, dtype):
+def uniform(noise: NoiseKey, shape: Any, dtype: DTypeLike) -> Array:
     """Uniform numbers in (0, 1), rounded to dtype."""
     return _fill(noise, shape, dtype, _uniform)
 
 
-def normal(noise, shape, dtype):
+def normal(noise: NoiseKey, shape: Any, dtype: DTypeLike) -> Array:
     """Standard normal numbers, rounded to dtype."""
     return _fill(noise, shape, dtype, _normal)

@@ -33,7 +33,7 @@ def initial_threads() -> int:
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
-def _is_count(text):
+def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and 1 <= int(text) < 2**31
 
 
@@ -58,7 +58,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     return min(limits, default=None)
 
 
-def _groups(root):
+def _groups(root: Path) -> Iterator[tuple[Path, Path]]:
     """(mount point, group) of this process for each hierarchy that may limit CPU time."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -79,7 +79,7 @@ def _groups(root):
             yield mounts / name, Path(path)
 
 
-def _limit(group):
+def _limit(group: Path) -> list[float]:
     """The limit that one group sets, a list of at most one number."""
     try:
         if (group / "cpu.max").exists():

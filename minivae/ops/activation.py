@@ -5,7 +5,7 @@ Derivations: docs/elementwise.md.
 
 from .. import kernels
 from ..kernels import reference
-from ..tensor import Function
+from ..tensor import Function, Tensor, TensorLike
 
 __all__ = ["leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
 
@@ -79,26 +79,26 @@ class Softplus(Function):
         return dy * logistic(x, self.xp)
 
 
-def relu(x):
+def relu(x: TensorLike) -> Tensor:
     """max(x, 0), elementwise; gradient 0 at the kink. A NaN stays NaN and its gradient passes."""
     return ReLU.apply(x)
 
 
-def leaky_relu(x, negative_slope=0.01):
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """x where positive, ``negative_slope * x`` elsewhere, elementwise."""
     return LeakyReLU.apply(x, slope=negative_slope)
 
 
-def sigmoid(x):
+def sigmoid(x: TensorLike) -> Tensor:
     """The logistic function 1 / (1 + exp(-x)), elementwise, without overflow."""
     return Sigmoid.apply(x)
 
 
-def tanh(x):
+def tanh(x: TensorLike) -> Tensor:
     """Hyperbolic tangent, elementwise."""
     return Tanh.apply(x)
 
 
-def softplus(x):
+def softplus(x: TensorLike) -> Tensor:
     """ln(1 + exp(x)), elementwise, without overflow."""
     return Softplus.apply(x)

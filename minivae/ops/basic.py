@@ -6,11 +6,13 @@ Derivations: docs/elementwise.md; of the matrix product, docs/linear-and-convolu
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..tensor import Function, Tensor, as_tensor
+from ..tensor import Axis, Function, Tensor, TensorLike, as_tensor
 
 __all__ = [
     "add",
@@ -293,7 +295,7 @@ class Concatenate(Function):
         return tuple(self.xp.split(dy, self.ends[:-1], axis=self.axis))
 
 
-def _kept_shape(shape, axis):
+def _kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """``shape`` with the reduced axes kept as 1; ValueError for an axis that is not there."""
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     for i in axes:
@@ -303,39 +305,39 @@ def _kept_shape(shape, axis):
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
-def add(a, b):
+def add(a: TensorLike, b: TensorLike) -> Tensor:
     """a + b, broadcast."""
     return Add.apply(a, b)
 
 
-def sub(a, b):
+def sub(a: TensorLike, b: TensorLike) -> Tensor:
     """a - b, broadcast."""
     return Sub.apply(a, b)
 
 
-def mul(a, b):
+def mul(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise product a b, broadcast."""
     return Mul.apply(a, b)
 
 
-def div(a, b):
+def div(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise quotient a / b, broadcast."""
     return Div.apply(a, b)
 
 
-def neg(x):
+def neg(x: TensorLike) -> Tensor:
     """-x."""
     return Neg.apply(x)
 
 
-def pow(x, exponent):
+def pow(x: TensorLike, exponent: float) -> Tensor:
     """x ** exponent, elementwise, for a Python number; TypeError for anything else."""
     if not isinstance(exponent, (int, float)):
         raise TypeError(f"exponent: expected a Python number, got {type(exponent).__name__}")
     return Pow.apply(x, exponent=exponent)
 
 
-def matmul(a, b):
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """Matrix product over the last two axes: a (..., n, k), b (..., k, m) -> (..., n, m).
 
     That of two matrices does not depend on the number of threads; with more axes NumPy's BLAS
@@ -344,42 +346,42 @@ def matmul(a, b):
     return MatMul.apply(a, b)
 
 
-def exp(x):
+def exp(x: TensorLike) -> Tensor:
     """Exponential, elementwise."""
     return Exp.apply(x)
 
 
-def expm1(x):
+def expm1(x: TensorLike) -> Tensor:
     """exp(x) - 1 without cancellation near 0, elementwise."""
     return Expm1.apply(x)
 
 
-def log(x):
+def log(x: TensorLike) -> Tensor:
     """Natural logarithm, elementwise."""
     return Log.apply(x)
 
 
-def sqrt(x):
+def sqrt(x: TensorLike) -> Tensor:
     """Square root, elementwise."""
     return Sqrt.apply(x)
 
 
-def sum(x, axis=None, keepdims=False):
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Sum over ``axis`` (int, tuple, or None for all); ``keepdims`` keeps them with size 1."""
     return Sum.apply(x, axis=axis, keepdims=keepdims)
 
 
-def mean(x, axis=None, keepdims=False):
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Mean over ``axis`` and ``keepdims`` as in ``sum``; ValueError when there is no element."""
     return Mean.apply(x, axis=axis, keepdims=keepdims)
 
 
-def max(x, axis=None, keepdims=False):
+def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Largest element over ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient."""
     return Max.apply(x, axis=axis, keepdims=keepdims)
 
 
-def log_mean_exp(x, axis=-1):
+def log_mean_exp(x: TensorLike, axis: int = -1) -> Tensor:
     """ln( mean( exp(x) ) ) along one axis, without overflow; ValueError when it has no element.
 
     >>> log_mean_exp(Tensor([1000.0, 1000.0])).item()
@@ -388,24 +390,24 @@ def log_mean_exp(x, axis=-1):
     return LogMeanExp.apply(x, axis=axis)
 
 
-def reshape(x, *shape):
+def reshape(x: TensorLike, *shape: int | Sequence[int]) -> Tensor:
     """``x`` in another shape with the same elements in row-major order; one size may be -1."""
     return Reshape.apply(x, shape=shape[0] if len(shape) == 1 else shape)
 
 
-def flatten(x, start_dim=1):
+def flatten(x: TensorLike, start_dim: int = 1) -> Tensor:
     """Join all axes from ``start_dim`` on: (N, C, H, W) to (N, C*H*W)."""
     x = as_tensor(x)
     kept = x.shape[:start_dim]
     return reshape(x, (*kept, math.prod(x.shape[start_dim:])))
 
 
-def transpose(x, axes=None):
+def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """``x`` with its axes permuted (reversed by default)."""
     return Transpose.apply(x, axes=axes)
 
 
-def index(x, key):
+def index(x: TensorLike, key: Any) -> Tensor:
     """``x[key]`` along the leading axes: slices, integers, masks, integer arrays.
 
     An element picked twice gets the gradient of both:
@@ -418,34 +420,37 @@ def index(x, key):
     return Index.apply(x, index=key)
 
 
-def concatenate(tensors, axis=0):
+def concatenate(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Join tensors along an axis; ValueError when there is none."""
     if not tensors:
         raise ValueError("tensors: expected at least one, got none")
     return Concatenate.apply(*tensors, axis=axis)
 
 
-def _reversed(op):
+def _reversed(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda self, other: op(other, self)
 
 
-# Every operator of Tensor, in one place.
-Tensor.__add__ = add
-Tensor.__radd__ = _reversed(add)
-Tensor.__sub__ = sub
-Tensor.__rsub__ = _reversed(sub)
-Tensor.__mul__ = mul
-Tensor.__rmul__ = _reversed(mul)
-Tensor.__truediv__ = div
-Tensor.__rtruediv__ = _reversed(div)
-Tensor.__neg__ = neg
-Tensor.__pow__ = pow
-Tensor.__matmul__ = matmul
-Tensor.__rmatmul__ = _reversed(matmul)
-Tensor.__getitem__ = index
-Tensor.sum = sum
-Tensor.mean = mean
-Tensor.max = max
-Tensor.reshape = reshape
-Tensor.transpose = transpose
-Tensor.T = property(transpose)
+OPERATORS = {  # every one of Tensor; tensor.py declares them for type checkers
+    "__add__": add,
+    "__radd__": _reversed(add),
+    "__sub__": sub,
+    "__rsub__": _reversed(sub),
+    "__mul__": mul,
+    "__rmul__": _reversed(mul),
+    "__truediv__": div,
+    "__rtruediv__": _reversed(div),
+    "__neg__": neg,
+    "__pow__": pow,
+    "__matmul__": matmul,
+    "__rmatmul__": _reversed(matmul),
+    "__getitem__": index,
+    "sum": sum,
+    "mean": mean,
+    "max": max,
+    "reshape": reshape,
+    "transpose": transpose,
+    "T": property(transpose),
+}
+for _name, _operator in OPERATORS.items():
+    setattr(Tensor, _name, _operator)

@@ -3,8 +3,11 @@
 Derivation: docs/batch-norm.md.
 """
 
+from typing import Any
+
 from .. import kernels
-from ..tensor import Function, as_tensor
+from ..backend import Array
+from ..tensor import Function, Tensor, TensorLike, as_tensor
 
 __all__ = ["batch_norm"]
 
@@ -41,7 +44,16 @@ class BatchNorm(Function):
         return dx.reshape(self.shape), dw, db
 
 
-def batch_norm(x, running_mean, running_var, w, b, training, momentum=0.1, eps=1e-5):
+def batch_norm(
+    x: TensorLike,
+    running_mean: Array,
+    running_var: Array,
+    w: TensorLike,
+    b: TensorLike,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalise each channel to mean b and standard deviation w, as PyTorch's batch_norm.
 
     Args:
@@ -60,12 +72,8 @@ def batch_norm(x, running_mean, running_var, w, b, training, momentum=0.1, eps=1
     if x.ndim not in (2, 4):
         raise ValueError(f"batch_norm: expected x (N, C) or (N, C, H, W), got {x.shape}")
     channels = x.shape[1]
-    for name, a in [
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("w", w),
-        ("b", b),
-    ]:
+    running: dict[str, Any] = {"running_mean": running_mean, "running_var": running_var}
+    for name, a in {**running, "w": w, "b": b}.items():
         if a.shape != (channels,):
             raise ValueError(f"batch_norm: expected {name} ({channels},), got {a.shape}")
     if not training:

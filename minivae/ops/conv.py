@@ -12,14 +12,17 @@ Derivation: docs/linear-and-convolution.md.
 """
 
 import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from .. import kernels
 from ..backend import array_module
 from ..kernels.conv_shape import output_size
-from ..tensor import Function, as_tensor
+from ..tensor import Function, Tensor, TensorLike, as_tensor
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
+Pair: TypeAlias = int | Sequence[int]  # one number for both axes, or (height, width)
 LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflows 64 bits
 
 
@@ -75,7 +78,14 @@ def bias_gradient(dy):
     return kernels.get("channel_sum", dy)(dy)
 
 
-def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
+def conv2d(
+    x: TensorLike,
+    w: TensorLike,
+    b: TensorLike | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> Tensor:
     """Cross-correlate images with filters, as PyTorch's conv2d with one group.
 
     Args:
@@ -96,7 +106,15 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
     return Conv2d.apply(x, w, b, **geometry)
 
 
-def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1):
+def conv_transpose2d(
+    x: TensorLike,
+    w: TensorLike,
+    b: TensorLike | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+) -> Tensor:
     """The adjoint of ``conv2d`` in its input, as PyTorch's conv_transpose2d with one group.
 
     Args:
@@ -123,7 +141,14 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     return ConvTranspose2d.apply(x, w, b, output_size=size, **geometry)
 
 
-def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
+def conv_output_size(
+    n: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    name: str = "size",
+) -> int:
     """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1; ValueError when below 1.
 
     ``name`` is what the message calls n. Several sizes give the same one:
@@ -143,8 +168,14 @@ def conv_output_size(n, kernel, stride=1, padding=0, dilation=1, name="size"):
 
 
 def conv_transpose_output_size(
-    n, kernel, stride=1, padding=0, output_padding=0, dilation=1, name="size"
-):
+    n: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    dilation: int = 1,
+    name: str = "size",
+) -> int:
     """(n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
 
     >>> conv_transpose_output_size(14, kernel=3, stride=2, padding=1)
@@ -170,12 +201,20 @@ def conv_transpose_output_size(
     return size
 
 
-def _smallest_input(n, kernel, stride, padding, dilation):
+def _smallest_input(n: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     """The smallest size that a convolution maps to n."""
     return (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
 
 
-def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="size"):
+def output_padding_for(
+    n: int,
+    size: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    name: str = "size",
+) -> int:
     """The ``output_padding`` with which a transposed convolution makes ``size`` from ``n``.
 
     >>> output_padding_for(31, 64, kernel=3, stride=2)
@@ -194,7 +233,7 @@ def output_padding_for(n, size, kernel, stride=1, padding=0, dilation=1, name="s
     return extra
 
 
-def _geometry(stride, padding, dilation):
+def _geometry(stride: Pair, padding: Pair, dilation: Pair) -> dict[str, tuple[int, ...]]:
     return {
         "stride": _pair("stride", stride, 1),
         "padding": _pair("padding", padding, 0),
@@ -202,7 +241,7 @@ def _geometry(stride, padding, dilation):
     }
 
 
-def _pair(name, value, least):
+def _pair(name: str, value: Any, least: int) -> tuple[int, ...]:
     try:
         pair = tuple(
             map(operator.index, value if isinstance(value, (tuple, list)) else [value] * 2)

@@ -6,7 +6,7 @@ Derivation: docs/linear-and-convolution.md.
 import math
 
 from .. import kernels
-from ..tensor import Function, as_tensor
+from ..tensor import Function, Tensor, TensorLike, as_tensor
 from . import composed
 
 __all__ = ["linear"]
@@ -55,7 +55,9 @@ class LinearReLU(Linear):
         return *self.products(x, w, d[:, :, 0]), db if self.needs[2] else None
 
 
-def linear(x, w, b=None, activation=None):
+def linear(
+    x: TensorLike, w: TensorLike, b: TensorLike | None = None, activation: str | None = None
+) -> Tensor:
     """x W^T + b, as in PyTorch; max(x W^T + b, 0) with ``activation="relu"``, in one pass.
 
     Args:

@@ -8,7 +8,7 @@ Derivations: docs/losses.md; of the sum of two of them, docs/elbo.md.
 import math
 
 from .. import kernels
-from ..tensor import Function, as_tensor
+from ..tensor import Function, Tensor, TensorLike, as_tensor
 from . import basic, composed
 from .activation import logistic
 
@@ -122,7 +122,7 @@ class GaussianNLL(Function):
         return dx, -dx, 0.5 * dy * (1 - difference * scaled)
 
 
-def bce_with_logits(logits, target, reduction="sum"):
+def bce_with_logits(logits: TensorLike, target: TensorLike, reduction: str = "sum") -> Tensor:
     """Bernoulli negative log-likelihood of ``target`` in [0, 1] given logits, in nats.
 
     Args:
@@ -141,7 +141,9 @@ def bce_with_logits(logits, target, reduction="sum"):
     return _with_logits(BCEWithLogits, composed.bce_with_logits, logits, target, reduction)
 
 
-def squared_error_with_logits(logits, target, reduction="sum"):
+def squared_error_with_logits(
+    logits: TensorLike, target: TensorLike, reduction: str = "sum"
+) -> Tensor:
     """(sigma(logits) - target)^2: the face VAE's reconstruction term. Not a likelihood.
 
     Arguments, reductions and errors as ``bce_with_logits``.
@@ -151,7 +153,9 @@ def squared_error_with_logits(logits, target, reduction="sum"):
     return _with_logits(SquaredErrorWithLogits, by_element, logits, target, reduction)
 
 
-def negative_elbo(rec, kl, beta=1.0):
+def negative_elbo(
+    rec: TensorLike, kl: TensorLike, beta: float | Tensor = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """The means of two losses over all images, and their sum with a weight.
 
     Args:
@@ -171,18 +175,20 @@ def negative_elbo(rec, kl, beta=1.0):
     rec, kl = as_tensor(rec), as_tensor(kl)
     if rec.size == 0 or kl.size == 0:
         raise ValueError(f"negative_elbo: expected losses of images, got {rec.shape}, {kl.shape}")
-    if getattr(beta, "shape", ()) != ():
-        raise ValueError(f"beta: expected one number, got shape {beta.shape}")
+    if (shape := getattr(beta, "shape", ())) != ():
+        raise ValueError(f"beta: expected one number, got shape {shape}")
     return NegativeELBO.apply(rec, kl, beta)
 
 
-def mse(x, target, reduction="sum"):
+def mse(x: TensorLike, target: TensorLike, reduction: str = "sum") -> Tensor:
     """(x - target)^2, one shape, ``reduction`` as above; "mean" gives the mean squared error."""
     x, target = _same_shape("mse", x, target)
     return reduce(MSE.apply(x, target), reduction)
 
 
-def gaussian_nll(x, mean, logvar, reduction="sum"):
+def gaussian_nll(
+    x: TensorLike, mean: TensorLike, logvar: TensorLike, reduction: str = "sum"
+) -> Tensor:
     """-ln N(x; mean, exp(logvar)) in nats, constant included; the three arguments broadcast.
 
     ``reduction`` as above, over the broadcast shape. Kingma & Welling 2014 (arXiv:1312.6114),
@@ -191,7 +197,7 @@ def gaussian_nll(x, mean, logvar, reduction="sum"):
     return reduce(GaussianNLL.apply(x, mean, logvar), reduction)
 
 
-def reduce(loss, reduction):
+def reduce(loss: Tensor, reduction: str) -> Tensor:
     """Apply a reduction to elementwise losses."""
     if reduction == "none":
         return loss
@@ -232,7 +238,7 @@ def _reduce_rows(op, logits, target, reduction):
     return rows if reduction == "rows" else reduce(rows, reduction)
 
 
-def _same_shape(name, a, b):
+def _same_shape(name: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor]:
     a, b = as_tensor(a), as_tensor(b)
     if a.shape != b.shape:
         raise ValueError(f"{name}: expected target of shape {a.shape}, got {b.shape}")

@@ -6,8 +6,9 @@ Derivation: docs/gaussian-kl.md and docs/reparameterisation.md.
 import math
 
 from .. import kernels
+from ..backend import Array
 from ..kernels.philox import NoiseKey
-from ..tensor import Function, Tensor, as_tensor
+from ..tensor import Function, Tensor, TensorLike, as_tensor
 from . import composed
 
 __all__ = ["reparameterize_kl"]
@@ -45,7 +46,9 @@ class ReparameterizeKL(Function):
         return mu, logvar, eps[0] if eps else self.noise
 
 
-def reparameterize_kl(mu, logvar, noise):
+def reparameterize_kl(
+    mu: TensorLike, logvar: TensorLike, noise: NoiseKey | Array | Tensor
+) -> tuple[Tensor, Tensor]:
     """Draw z ~ N(mu, exp(logvar)) and give KL(N(mu, exp(logvar)) || N(0, I)) in nats.
 
     Kingma & Welling 2014 (arXiv:1312.6114): section 2.4 (the trick), appendix B (the KL).

@@ -17,11 +17,13 @@ Optimization, section 8.1). The one-sided slopes [f(x + h v) - f(x)] / h and
 for every h, and near one the central slope changes with h. More: docs/gradient-checking.md.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from .backend import device_of, is_device_array, to_device, to_numpy
 from .errors import GradientError
-from .tensor import Function, Tensor, no_grad
+from .tensor import Function, Tensor, TensorLike, no_grad
 
 FULL_JACOBIAN = 2000  # entries up to which J is compared one by one
 LINEAR_STEPS = 1.0, 0.6180339887  # their ratio is irrational: no wave repeats after both
@@ -29,7 +31,16 @@ SMOOTH_STEP = 1e-5
 ROUNDING = 64 * np.finfo(np.float64).eps  # what a sum may lose, relative to the largest output
 
 
-def gradcheck(fn, inputs, *, step=None, atol=1e-7, rtol=1e-5, directions=3, seed=0):
+def gradcheck(
+    fn: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[TensorLike],
+    *,
+    step: float | None = None,
+    atol: float = 1e-7,
+    rtol: float = 1e-5,
+    directions: int = 3,
+    seed: int = 0,
+) -> bool:
     """Check the gradients of ``fn`` at ``inputs``: True, or an error that says where they fail.
 
     To pass, everything must also be finite, fn must leave its inputs alone, a second call must

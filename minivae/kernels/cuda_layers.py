@@ -103,7 +103,8 @@ def batch_norm_forward(x, w, b, mean, var, eps):
 def batch_norm_backward(x, w, mean, var, eps, dy, training):
     """Its gradients; see ``reference_layers.batch_norm_backward``."""
     x, w, mean, var, dy = map(_packed, (x, w, mean, var, dy))
-    dx, dw, db = _cupy.empty(x.shape, x.dtype), *(_cupy.empty(x.shape[1], x.dtype) for _ in "wb")
+    dx = _cupy.empty(x.shape, x.dtype)
+    dw, db = (_cupy.empty(x.shape[1], x.dtype) for _ in "wb")
     room = scratch(_cuda.channel_scratch(*x.shape, 2))
     _cuda.batch_norm_backward(
         x, w, mean, var, eps, dy, training, dx, dw, db, room, current_stream()

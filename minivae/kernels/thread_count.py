@@ -7,6 +7,7 @@ how a container is limited. More threads than that only take turns, and each spi
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import KernelUnavailable
@@ -51,7 +52,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     ``cpu.max`` ("quota period" or "max period"), version 1 ``cpu.cfs_quota_us`` (-1 for no limit)
     and ``cpu.cfs_period_us``. A container sees its own group as the root of the mount.
     """
-    limits = []
+    limits: list[float] = []
     for mount, path in _groups(root):
         for group in (path, *path.parents):
             limits += _limit(mount / group.relative_to("/"))
@@ -70,7 +71,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, Path]]:
         controllers, _, path = rest.partition(":")
         if not path.startswith("/"):
             continue
-        names = ()
+        names: tuple[str, ...] = ()
         if not controllers:  # version 2, alone or beside version 1
             names = "", "unified"
         elif "cpu" in controllers.split(","):

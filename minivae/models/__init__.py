@@ -30,4 +30,4 @@ def build(name, **config):
 
 def completed(architecture: dict) -> dict:
     """A recorded architecture, ``{"name": ..., **config}``, with what older versions left out."""
-    return BEFORE.get(architecture.get("name"), {}) | architecture
+    return BEFORE.get(architecture.get("name", ""), {}) | architecture

@@ -7,7 +7,7 @@ Derivation: docs/elbo.md.
 
 import contextlib
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,9 +36,9 @@ class ELBO(NamedTuple):
     Scalar tensors of a batch, or plain numbers of a set of images.
     """
 
-    loss: Tensor | float
-    rec: Tensor | float
-    kl: Tensor | float
+    loss: Any
+    rec: Any
+    kl: Any
 
 
 class VAE(nn.Module):
@@ -49,7 +49,8 @@ class VAE(nn.Module):
 
     likelihood = "bernoulli"
     sigma = None  # a number fixes the Gaussian's; None: learned, in ``pixel_logvar``
-    image_shapes = ()
+    image_shapes: tuple[tuple[int, ...], ...] = ()
+    latent_dim: int
 
     def encode(self, x):
         """x -> (mu, logvar), each (N, D)."""

@@ -140,7 +140,9 @@ class Optimizer:
         """
         state = self._of_this_version({name: np.asarray(a) for name, a in state.items()})
         own = self.state_dict()
-        options = {name: state.get(name) for name in own if name.startswith("group")}
+        options: dict[str, Any] = {
+            name: state.get(name) for name in own if name.startswith("group")
+        }
         for name, a in options.items():
             _require_like(name, a, own[name])
         if options["group_sizes"].tolist() != own["group_sizes"].tolist():
@@ -157,7 +159,7 @@ class Optimizer:
             names = {name: f"{i}.{name}" for name in self.remembered}
             if unknown.isdisjoint(names.values()):
                 continue
-            values = {name: state.get(full) for name, full in names.items()}
+            values: dict[str, Any] = {name: state.get(full) for name, full in names.items()}
             for name, like in self.fresh_state(p).items():
                 _require_like(names[name], values[name], like)
             if values.get("step", 0) < 0:

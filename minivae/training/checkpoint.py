@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import safetensors
@@ -18,10 +19,21 @@ import safetensors.numpy
 from ..atomic_write import write_atomically
 from ..errors import CheckpointError
 
+AnyPath: TypeAlias = str | os.PathLike[str]
 FORMAT = "minivae-1"  # the one key of the header's metadata: one, because a map has no order
 
 
-def save(path, model, optimizer=None, **state):
+class Stateful(Protocol):
+    """A model or an optimiser."""
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Its arrays by name."""
+
+    def load_state_dict(self, state: dict[str, np.ndarray], /) -> None:
+        """Take over such arrays."""
+
+
+def save(path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **state: Any) -> None:
     """Write a checkpoint: whole, or not at all.
 
     Args:
@@ -41,7 +53,9 @@ def save(path, model, optimizer=None, **state):
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def to_bytes(path, model, optimizer=None, **state):
+def to_bytes(
+    path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **state: Any
+) -> bytes:
     """The bytes of a checkpoint that ``save`` would write; errors begin with ``path``."""
     tensors = {f"model.{name}": a for name, a in model.state_dict().items()}
     if optimizer is not None:
@@ -55,7 +69,9 @@ def to_bytes(path, model, optimizer=None, **state):
     return safetensors.numpy.save(tensors, {FORMAT: header})
 
 
-def load(path, model=None, optimizer=None):
+def load(
+    path: AnyPath, model: Stateful | None = None, optimizer: Stateful | None = None
+) -> dict[str, Any]:
     """Read a checkpoint into a model and an optimiser, and return the rest of its state.
 
     Everything is checked before anything is assigned: after an error both are as they were.
@@ -75,8 +91,8 @@ def load(path, model=None, optimizer=None):
     """
     path = Path(path)
     tensors, state = _read(path)
-    targets = {"model": model, "optimizer": optimizer}
-    targets = {kind: target for kind, target in targets.items() if target is not None}
+    pair = {"model": model, "optimizer": optimizer}
+    targets = {kind: target for kind, target in pair.items() if target is not None}
     parts = {kind: _part(tensors, kind) for kind in targets}
     for kind in targets:
         _require_finite(path, {f"{kind}.{name}": a for name, a in parts[kind].items()})
@@ -91,7 +107,7 @@ def load(path, model=None, optimizer=None):
     return state | _part(tensors, "state")
 
 
-def load_weights(path, model):
+def load_weights(path: AnyPath, model: Stateful) -> None:
     """Read a safetensors file of a bare ``state_dict``, as PyTorch's users write it, into a model.
 
     Everything is checked before anything is assigned.

@@ -51,7 +51,7 @@ class EpochLosses:
         if not pairs or not is_device_array(pairs[0][0]):
             return [(rec.item(), kl.item()) for rec, kl in pairs]
         flat = array_module(pairs[0][0]).stack([number for pair in pairs for number in pair])
-        return to_numpy(flat).reshape(-1, 2).tolist()
+        return [(rec, kl) for rec, kl in to_numpy(flat).reshape(-1, 2).tolist()]
 
     def mean(self, beta: float) -> ELBO | None:
         """The terms' means over the images; None while some steps are unread or there are none."""

@@ -72,9 +72,9 @@ class Trainer:
         for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}, got {value}")
-        for name, value in (("beta", beta), ("warmup", warmup)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
+        for name, number in (("beta", beta), ("warmup", warmup)):
+            if not 0 <= number < math.inf:
+                raise ValueError(f"{name}: expected a finite number >= 0, got {number}")
         for name, batches in (("train", train), ("test", test)):
             if len(batches) == 0:
                 raise ValueError(f"{name}: expected at least one image, got none")
@@ -137,7 +137,9 @@ class Trainer:
                 bar.step(len(x), losses.mean(self.beta))
             losses.read()
         tested = self._tested()
-        terms = {"train": losses.mean(self.beta), "test": tested.terms}
+        trained = losses.mean(self.beta)
+        assert trained is not None, "an epoch has images, and all are read"
+        terms = {"train": trained, "test": tested.terms}
         row = {
             f"{part}_{k}": v for part, means in terms.items() for k, v in means._asdict().items()
         }

@@ -1,6 +1,7 @@
 """A captured graph in DOT, the language of Graphviz (https://graphviz.org/doc/info/lang.html)."""
 
 import html
+from typing import Any
 
 COLOURS = {"parameter": "#fff2cc", "input": "#eeeeee", "operation": "#dae8fc"}
 GRADIENT = "#b85450"
@@ -15,7 +16,7 @@ def to_dot(graph, max_values: int) -> str:
     """
     node = {op: f"op{i}" for i, op in enumerate(graph.ops)}
     node |= {leaf: f"leaf{i}" for i, leaf in enumerate(graph.leaves)}
-    clusters = {"children": {}, "lines": []}  # a tree of modules
+    clusters: dict[str, Any] = {"children": {}, "lines": []}  # a tree of modules
     for item, name in node.items():
         place = clusters
         for part in graph.owner.get(item, ()):

@@ -10,10 +10,13 @@ the graph out itself, and ``to_dot`` gives the text that Graphviz reads.
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import GradientError, MinivaeError
+from ..tensor import Function, Tensor
 from . import dot, svg
 from . import trace as _trace
 from .graph_text import argument_names, value_lines
@@ -21,7 +24,21 @@ from .graph_text import argument_names, value_lines
 FORMATS = ("svg", "png", "pdf")
 
 
-def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
+class Named(Protocol):
+    """A module: what has parameters by name."""
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]:
+        """Pairs of a name and a parameter."""
+
+
+def to_dot(
+    tensor: Tensor | Graph,
+    model: Named | None = None,
+    names: Mapping[str, Any] | None = None,
+    *,
+    backward: bool = False,
+    max_values: int = 6,
+) -> str:
     """The computation behind ``tensor`` as DOT text.
 
     Args:
@@ -41,7 +58,14 @@ def to_dot(tensor, model=None, names=None, *, backward=False, max_values=6):
     return dot.to_dot(graph, max_values)
 
 
-def to_svg(tensor, model=None, names=None, *, backward=False, max_values=6):
+def to_svg(
+    tensor: Tensor | Graph,
+    model: Named | None = None,
+    names: Mapping[str, Any] | None = None,
+    *,
+    backward: bool = False,
+    max_values: int = 6,
+) -> str:
     """The computation behind ``tensor`` as an SVG drawing, laid out here, without Graphviz.
 
     Plainer than ``draw``: modules are named in the boxes, not drawn around them.
@@ -53,7 +77,15 @@ def to_svg(tensor, model=None, names=None, *, backward=False, max_values=6):
     return svg.to_svg(graph, max_values)
 
 
-def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
+def draw(
+    tensor: Tensor | Graph,
+    path: str | os.PathLike[str],
+    model: Named | None = None,
+    names: Mapping[str, Any] | None = None,
+    *,
+    backward: bool = False,
+    max_values: int = 6,
+) -> Path:
     """Lay the graph out with Graphviz and write it to ``path``: .svg, .png or .pdf.
 
     Arguments and errors otherwise as ``to_dot``; in an SVG the formulas of an operation show when
@@ -86,7 +118,14 @@ def draw(tensor, path, model=None, names=None, *, backward=False, max_values=6):
     return path
 
 
-def trace(tensor, path, model=None, names=None, *, max_values=8):
+def trace(
+    tensor: Tensor | Graph,
+    path: str | os.PathLike[str],
+    model: Named | None = None,
+    names: Mapping[str, Any] | None = None,
+    *,
+    max_values: int = 8,
+) -> Path:
     """Write a page that goes through the computation behind ``tensor`` step by step.
 
     Each operation with its inputs, its outputs, its formulas and its code; then backward, with what
@@ -104,7 +143,9 @@ def trace(tensor, path, model=None, names=None, *, max_values=8):
     return path
 
 
-def capture(tensor, model=None, names=None):
+def capture(
+    tensor: Tensor, model: Named | None = None, names: Mapping[str, Any] | None = None
+) -> Graph:
     """Keep the graph behind ``tensor``, so that it can be drawn after ``backward`` has freed it.
 
         graph = mv.graph.capture(loss, model)
@@ -128,10 +169,14 @@ class Graph:
         leaves: tensors no operation made, in the order of their first use.
     """
 
-    def __init__(self, root, model=None, names=None):
+    def __init__(
+        self, root: Tensor, model: Named | None = None, names: Mapping[str, Any] | None = None
+    ) -> None:
         self.root = root
-        self.inputs, self.outputs = {}, {}
-        found, stack = {}, [root]  # a dict keeps the order of discovery
+        self.inputs: dict[Function, tuple[Any, ...]] = {}
+        self.outputs: dict[Function, dict[int, Tensor]] = {}
+        found: dict[Tensor, None] = {}  # keeps the order of discovery
+        stack = [root]
         while stack:
             tensor = stack.pop()
             if tensor in found:
@@ -153,8 +198,10 @@ class Graph:
         self.ops = sorted(self.inputs, key=lambda op: op.serial)
         used = dict.fromkeys(t for op in self.ops for t in self.inputs[op] if t is not None)
         self.leaves = [t for t in used if t.creator is None] or [root]
-        self.names = {}  # tensor -> name; the first name of a shared parameter counts
-        self.owner = {}  # parameter or function -> path of the module it belongs to
+        # tensor -> name; the first name of a shared parameter counts
+        self.names: dict[Any, str] = {}
+        # parameter or function -> path of the module it belongs to
+        self.owner: dict[Any, list[str]] = {}
         for name, parameter in model.named_parameters() if model is not None else ():
             if parameter in found and parameter not in self.names:
                 *self.owner[parameter], self.names[parameter] = name.split(".")
@@ -193,7 +240,7 @@ class Graph:
             if op not in self.owner and before[op] and after[op]:
                 self.owner[op] = _common(before[op] + after[op])
 
-    def edges(self):
+    def edges(self) -> list[tuple[Tensor, Function, str]]:
         """(tensor, function that takes it, name of that argument), "" for an only one."""
         found = []
         for op in self.ops:
@@ -203,7 +250,7 @@ class Graph:
             found += [(tensor, op, role) for tensor, role in pairs if tensor is not None]
         return found
 
-    def label(self, item, max_values: int = 6) -> Label:
+    def label(self, item: Any, max_values: int = 6) -> Label:
         """The text of a function's or a leaf's box; ``max_values`` as in ``to_dot``."""
         if item not in self.inputs:
             name = self.names.get(item, "")

@@ -7,9 +7,12 @@ fit one another, are refused with a ValueError that names the argument.
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from ..backend import Array
 
 
-def mean_code(codes, mask):
+def mean_code(codes: ArrayLike, mask: ArrayLike) -> Array:
     """Mean of the codes in a group: codes (N, D), mask bool (N,) with at least one True -> (D,)."""
     codes, mask = _codes("codes", codes), np.asarray(mask)
     if mask.dtype != bool or mask.shape != (len(codes),):
@@ -19,7 +22,7 @@ def mean_code(codes, mask):
     return codes[mask].mean(axis=0)
 
 
-def exemplars(codes, mask, count):
+def exemplars(codes: Array, mask: Array, count: int) -> Array:
     """The ``count`` most typical codes of a group: those whose direction from the mean of all codes
     is nearest that of the group's mean (largest cosine), best first.
 
@@ -43,7 +46,7 @@ def exemplars(codes, mask, count):
     return members[np.argsort(-cosines, kind="stable")[:count]]
 
 
-def attribute_vector(codes, mask):
+def attribute_vector(codes: Array, mask: Array) -> Array:
     """Mean code with an attribute minus mean code without: codes (N, D), mask bool (N,) -> (D,).
 
     Adding it to a code adds the attribute: the "visual attribute vector" of A. Larsen, S. Sønderby,
@@ -52,7 +55,7 @@ def attribute_vector(codes, mask):
     return mean_code(codes, mask) - mean_code(codes, ~np.asarray(mask))
 
 
-def arithmetic(a, b, c):
+def arithmetic(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Array:
     """a - b + c of one shape: man with glasses - woman with glasses + woman without."""
     a, b, c = (_finite(name, value) for name, value in (("a", a), ("b", b), ("c", c)))
     _same_shape("b", b, "a", a)
@@ -60,14 +63,14 @@ def arithmetic(a, b, c):
     return a - b + c
 
 
-def lerp(a, b, steps):
+def lerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
     """Straight line from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2."""
     a, b = _pair(a, b)
     t = _fractions(steps, a.dtype)
     return (1 - t) * a + t * b
 
 
-def slerp(a, b, steps):
+def slerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
     """Great circle from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2.
 
     K. Shoemake, "Animating rotation with quaternion curves", 1985: with theta the angle between a
@@ -95,7 +98,7 @@ def slerp(a, b, steps):
     return arc
 
 
-def morph(a, b, steps, path="linear"):
+def morph(a: ArrayLike, b: ArrayLike, steps: int, path: str = "linear") -> Array:
     """Codes from face a to face b, both included: (D,), (D,) -> (steps, D), steps >= 2.
 
     ``path`` is "linear" or "spherical".
@@ -106,7 +109,7 @@ def morph(a, b, steps, path="linear"):
     return paths[path](a, b, steps)
 
 
-def traverse(code, dim, values):
+def traverse(code: ArrayLike, dim: int, values: ArrayLike) -> Array:
     """The code with latent ``dim`` set to each value in turn: (D,), values (K,) -> (K, D)."""
     code, values = _code("code", code), _finite("values", values)
     if values.ndim != 1 or len(values) == 0:
@@ -118,7 +121,7 @@ def traverse(code, dim, values):
     return strip
 
 
-def manifold_grid(n=20, lo=0.01, hi=0.99):
+def manifold_grid(n: int = 20, lo: float = 0.01, hi: float = 0.99) -> Array:
     """Codes (n*n, 2) that cover the prior of two latents evenly: float32, n >= 2.
 
     Coordinates are quantiles of the standard normal at n equally spaced probabilities lo .. hi (D.
@@ -136,7 +139,7 @@ def manifold_grid(n=20, lo=0.01, hi=0.99):
 
 
 # ---------------------------------------------------------------- checks
-def _finite(name, values):
+def _finite(name: str, values: ArrayLike) -> Array:
     """As a float array; float32 stays float32."""
     values = np.asarray(values)
     if values.dtype not in (np.float32, np.float64):
@@ -148,33 +151,33 @@ def _finite(name, values):
     return values
 
 
-def _codes(name, codes):
+def _codes(name: str, codes: ArrayLike) -> Array:
     codes = _finite(name, codes)
     if codes.ndim != 2 or codes.shape[1] == 0:
         raise ValueError(f"{name}: expected codes (N, D), got {codes.shape}")
     return codes
 
 
-def _code(name, code):
+def _code(name: str, code: ArrayLike) -> Array:
     code = _finite(name, code)
     if code.ndim != 1 or code.size == 0:
         raise ValueError(f"{name}: expected one code (D,), got {code.shape}")
     return code
 
 
-def _same_shape(name, value, other_name, other):
+def _same_shape(name: str, value: Array, other_name: str, other: Array) -> None:
     if value.shape != other.shape:
         raise ValueError(f"{name}: expected {other.shape} as {other_name}, got {value.shape}")
 
 
-def _pair(a, b):
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     a, b = _code("a", a), _code("b", b)
     _same_shape("b", b, "a", a)
     dtype = np.result_type(a, b)
     return a.astype(dtype), b.astype(dtype)
 
 
-def _fractions(steps, dtype):
+def _fractions(steps: int, dtype: DTypeLike) -> Array:
     """0 .. 1 in ``steps`` equal steps, as a column."""
     if steps < 2:
         raise ValueError(f"steps: expected at least 2, got {steps}")

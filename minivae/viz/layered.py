@@ -6,6 +6,7 @@ place of its neighbours, and then coordinates that bring neighbours above one an
 """
 
 import itertools
+from typing import Any
 
 SWEEPS = 12
 
@@ -23,11 +24,13 @@ def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
         coordinates at least 0, y downwards.
     """
     layer = _layers(sizes, edges)
-    rows = [[] for _ in range(max(layer.values(), default=-1) + 1)]
+    rows: list[list[Any]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
     for node in sizes:
         rows[layer[node]].append(node)
     widths = {node: width for node, (width, _) in sizes.items()}
-    chains, above, below = [], {n: [] for n in sizes}, {n: [] for n in sizes}
+    chains: list[list[Any]] = []
+    above: dict[Any, list[Any]] = {n: [] for n in sizes}
+    below: dict[Any, list[Any]] = {n: [] for n in sizes}
     for number, (tail, head) in enumerate(edges):
         chain = [tail]
         for level in range(layer[tail] + 1, layer[head]):
@@ -42,7 +45,8 @@ def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
             above[lower].append(upper)
     _order(rows, above, below)
     x = _columns(rows, widths, above, below, gap[0])
-    y, top = {}, 0
+    y: dict[Any, float] = {}
+    top = 0
     for row in rows:
         height = max((sizes[n][1] for n in row if n in sizes), default=0)
         y |= dict.fromkeys(row, top + height / 2)

@@ -2,6 +2,7 @@
 
 import html
 from collections import Counter
+from typing import Any
 
 from .dot import COLOURS, GRADIENT
 from .layered import layered
@@ -40,7 +41,8 @@ def to_svg(graph, max_values: int) -> str:
     edges = [(tensor if tensor.creator is None else tensor.creator, op) for tensor, op, _ in arrows]
     places, routes = layered(sizes, edges)
     number = {item: i for i, item in enumerate([*graph.ops, *graph.leaves])}
-    body, drawn, alike = [], {}, Counter(edges)
+    body, alike = [], Counter(edges)
+    drawn: dict[Any, int] = {}
     for route, (tail, head), (_, _, role) in zip(routes, edges, arrows, strict=True):
         beside = drawn[tail, head] = drawn.get((tail, head), -1) + 1
         aside = (beside - (alike[tail, head] - 1) / 2) * BESIDE

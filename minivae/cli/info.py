@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import kernels
 from ..backend import cuda_unavailable, device_description
 from ..data.image_cache import cache_summary
+from ..kernels.interface import OtherSourcesError, extension
 
 LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "Pillow", "threadpoolctl")
 OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
@@ -32,8 +33,10 @@ def cuda_extension():
     Loading it takes no driver; finding cuBLASLt takes the library alone.
     """
     try:
-        from .. import _cuda
+        _cuda = extension("cuda")
         from ..kernels import cublaslt
+    except OtherSourcesError as error:
+        return [("extension", _why(str(error)))]
     except ImportError as error:
         return [("extension", _why(kernels.why_not_built("_cuda") or f"not built ({error})"))]
     library = cublaslt.found()

@@ -18,6 +18,7 @@ import functools
 import importlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from threadpoolctl import threadpool_limits
 from ..backend import cuda_unavailable, device_module, device_of
 from ..errors import KernelUnavailable
 from . import reference
+from .interface import OtherSourcesError, extension
 from .philox import NoiseKey
 from .thread_count import initial_threads
 
@@ -59,6 +61,8 @@ def _load(name: str) -> tuple[Any, str | None]:
     try:
         if no_gpu and name == "cupy":
             return None, no_gpu
+        if name in ("cpu", "cuda"):
+            extension(name)
         module = importlib.import_module("." + _MODULES[name], __name__)
         if on_gpu:
             module.relu(device_module().zeros((1,), np.float32))
@@ -66,7 +70,10 @@ def _load(name: str) -> tuple[Any, str | None]:
             module.uniform(NoiseKey(0, 0), (1,), np.float32)
     except Exception as error:  # a broken compiler or library raises more than ImportError
         reason = f"{type(error).__name__}: {error}"
-        if name in ("cpu", "cuda"):
+        if isinstance(error, OtherSourcesError):
+            reason = str(error)
+            warnings.warn(f"{reason}; other kernels serve until then", stacklevel=2)
+        elif name in ("cpu", "cuda"):
             reason = why_not_built(f"_{name}") or reason
         if name == "cpu" and os.environ.get("MINIVAE_ISA"):  # asked for by name: no quiet fall-back
             raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error

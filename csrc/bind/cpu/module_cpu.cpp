@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bind/cpu/modules.h"
+#include "bind/interface.h"
 #include "cpu/heap.h"
 #include "cpu/table.h"
 
@@ -14,6 +15,7 @@ namespace py = pybind11;
 PYBIND11_MODULE(_cpu, module) {
   using namespace minivae;
   module.doc() = "Compiled CPU kernels. minivae.kernels.cpu is their Python face.";
+  module.attr("INTERFACE") = kInterface;
   module.attr("compiler") = __VERSION__;
   keep_freed_memory();
   table();  // a MINIVAE_ISA that cannot be honoured fails the import

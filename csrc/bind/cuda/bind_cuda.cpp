@@ -1,5 +1,6 @@
 // Everything that the CUDA extension has.
 #include "bind/cuda/modules.h"
+#include "bind/interface.h"
 #include "cuda/device.h"
 
 namespace py = pybind11;
@@ -8,6 +9,7 @@ namespace minivae {
 
 void bind_cuda(py::module_& module) {
   module.doc() = "Compiled CUDA kernels. minivae.kernels.cuda is their Python face.";
+  module.attr("INTERFACE") = kInterface;
   module.attr("compiler") = compiler();
   module.attr("architectures") = architectures();
   module.attr("VERSIONS") = py::dict();  // the highest version of each kernel that has several

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ("csrc", "examples", "minivae", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-COMMON = ("--epochs", "2", "--no-plots", "--seed", "7")
+COMMON = ("--epochs", "2", "--no-plots", "--seed", "7", "--lr", "1e-3")
 RUNS = {  # the examples as they stand, on a few images
     "mlp": ("mnist_vae.py", "--limit", "1000", "--binarize", "dynamic"),
     "conv": ("mnist_vae.py", "--model", "conv", "--limit", "500"),

@@ -1,0 +1,59 @@
+"""CONTRIBUTING.md and CHANGELOG.md say what is there."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHANGES = ROOT / "CHANGELOG.md"
+pytestmark = pytest.mark.skipif(not CHANGES.exists(), reason="the pages are not beside the tests")
+
+
+def test_the_table_of_lines_names_parts_that_exist():
+    """It is counted anew for a release, not for every commit; a part that is gone is noticed."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (table,) = re.findall(r"<!-- lines:begin -->\n(.*)<!-- lines:end -->", text, re.DOTALL)
+    parts = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(parts) > 20
+    assert [part for part in parts if not (ROOT / part).exists()] == []
+
+
+def test_the_lines_are_counted():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a repository of git")
+    command = [sys.executable, ROOT / "benchmarks" / "lines.py"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    counted = {
+        part: int(lines)
+        for part, lines in re.findall(r"^\| `?([\w./]+)`? \| \d+ \| (\d+) \|$", table, re.MULTILINE)
+    }
+    source = (ROOT / "minivae" / "tensor.py").read_text()
+    assert counted["minivae/tensor.py"] == len(source.splitlines())
+    parts = [part for part in counted if part.startswith(("minivae/", "csrc/"))]
+    assert counted["together"] == sum(counted[part] for part in parts)
+
+
+def moved():
+    """(old, new) module of every row of the changelog's table, new as a list."""
+    rows = re.findall(r"^ *\| (`minivae\..*?) \| (.*?) \|$", CHANGES.read_text(), re.MULTILINE)
+    return [(old.split("`")[1], re.findall(r"`(minivae\.[\w.]+)`", new)) for old, new in rows]
+
+
+def found(module):
+    """Whether there is such a module."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_modules_moved_to_where_the_changelog_says():
+    rows = moved() if CHANGES.exists() else []
+    assert len(rows) > 20
+    for old, new in rows:
+        assert all(map(found, new)), new
+        assert not found(old), old

@@ -18,6 +18,7 @@ MODELS = {
     "ConvVAE": ({}, (1, 28, 28)),
     "FaceVAE": ({"image_size": 64}, (3, 64, 64)),
 }
+OURS = {"FaceVAE": {"paddings": (1, 1, 0)}}  # the published network's, at 64 too
 
 
 def pair(name, dtype, seed=0):
@@ -25,7 +26,7 @@ def pair(name, dtype, seed=0):
     torch.manual_seed(seed)
     config, shape = MODELS[name]
     theirs = getattr(torch_models, name)(**config).to(getattr(torch, np.dtype(dtype).name))
-    ours = getattr(models, name)(**config, seed=seed + 1).to(dtype=dtype)
+    ours = getattr(models, name)(**config, **OURS.get(name, {}), seed=seed + 1).to(dtype=dtype)
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     return ours, theirs, shape
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 from _study import tiles
-from matplotlib.figure import Figure
 
 import minivae as mv
+from minivae.viz.without_backend import Figure
 
 SIDE = 20
 

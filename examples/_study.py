@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import minivae as mv
 from minivae import data
 from minivae.cli.options import Parser, seed
 from minivae.viz import plots
+from minivae.viz.without_backend import Figure
 
 
 def options(doc, name, argv):

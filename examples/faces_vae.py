@@ -23,12 +23,11 @@ from minivae.cli.options import (
 from minivae.data import PixelBatches, load_faces, split_faces
 from minivae.data.dataset import difference
 from minivae.data.synthetic import faces as synthetic_faces
-from minivae.evaluation import face_edits
+from minivae.evaluation import TrainedModel, face_edits
 from minivae.explore import explorer_page
 from minivae.models.face_vae import UPSAMPLINGS
 from minivae.noise import EVALUATION, SAMPLING
 from minivae.training import checkpoint
-from minivae.training.loaded_run import Subject
 from minivae.training.output_folder import OutputFolder
 from minivae.training.run_files import BACKUP, CHECKPOINT
 from minivae.training.trainer import Trainer
@@ -157,10 +156,10 @@ def main(argv=None):
         }, indent=2) + "\n")  # fmt: skip
         if not args.no_plots:
             draw(model, train_faces, test_faces, rows, args, out)
-            subject = Subject(
+            trained = TrainedModel(
                 model, split.name, split.train, split.test, "none", None, public=split.public
             )
-            out.write("explorer.html", explorer_page(subject, config, rows))
+            out.write("explorer.html", explorer_page(trained, config, rows))
     print(f"results in {out.path}")
 
 

@@ -20,11 +20,10 @@ from minivae.cli.options import (
     resume,
 )
 from minivae.data import PixelBatches, mnist
-from minivae.evaluation import posteriors
+from minivae.evaluation import TrainedModel, posteriors
 from minivae.explore import explorer_page
 from minivae.noise import SAMPLING
 from minivae.training import objectives
-from minivae.training.loaded_run import Subject
 from minivae.training.output_folder import OutputFolder
 from minivae.training.step import EagerStep
 from minivae.training.trainer import Trainer
@@ -113,10 +112,10 @@ def main(argv=None):
         if not args.no_plots:
             draw(model, test, digits, rows, args, out)
             pixels = args.binarize, args.binarize
-            subject = Subject(
+            trained = TrainedModel(
                 model, digits.name, digits.train, digits.test, *pixels, public=digits.public
             )
-            out.write("explorer.html", explorer_page(subject, trainer.state.config, rows))
+            out.write("explorer.html", explorer_page(trained, trainer.state.config, rows))
     print(f"results in {out.path}")
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minivae import functional as F
 from minivae import models, optim
@@ -14,6 +13,7 @@ from minivae.data import PixelBatches, mnist
 from minivae.models.vae import ELBO
 from minivae.noise import NoiseStream
 from minivae.viz import plots
+from minivae.viz.without_backend import Figure
 
 RECORDED = Path(__file__).parent / "loss_curves.json"
 STEPS, BATCH = 200, 64

@@ -4,23 +4,13 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
-
-from .. import evaluation
-from ..atomic_write import write_atomically
-from ..backend import to_numpy
-from ..data import PixelBatches
-from ..errors import DataError, NonFiniteError
-from ..evaluation import classify
-from ..evaluation.grouping import at_a_time
-from ..noise import EVALUATION, SAMPLING, Noise, NoiseStream
-from ..training.loaded_run import BINARIZE, load
+from ..errors import DataError
+from ..evaluation import BINARIZE, measure
+from ..training.loaded_run import load
 from ..training.run_files import CHECKPOINT
 from .info import kernels_used
-from .options import Parser, parse, positive_int, reported, seed
+from .options import Parser, parse, positive_int, reported, require_writable, seed, write_result
 
-AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw that tells the aggregate posterior
-ELBO_SAMPLES = 10
 WHOSE_IMAGES = {
     True: (),
     False: ("not the images of its run",),
@@ -54,81 +44,25 @@ def parser():
 
 @reported
 def main(argv=None):
-    """Measure, print, write."""
+    """Measure, write, print."""
     args = parse(parser(), argv)
-    if args.json and not Path(args.json).absolute().parent.is_dir():  # before hours of work
-        raise DataError(f"{args.json}: cannot be written: there is no such folder")
+    if args.json:
+        require_writable(args.json)  # before hours of work
     if Path(args.checkpoint).is_dir():
         raise DataError(f"{args.checkpoint}: a folder; name the {CHECKPOINT} in it")
-    subject = load(
+    trained = load(
         args.checkpoint, args.data, binarize=args.binarize, limit=args.limit, device=args.device,
         other_data=args.other_data,
     )  # fmt: skip
-    result = measure(subject, args.samples, args.seed, args.device, args.frechet)
-    result = {"checkpoint": args.checkpoint, **result}
-    print(table(result))
-    if args.json:
-        try:
-            write_atomically(args.json, json.dumps(result, indent=2).encode() + b"\n")
-        except OSError as error:
-            raise DataError(f"{args.json}: cannot be written: {error.strerror}") from error
-
-
-def measure(subject, samples=1000, seed=0, device="cpu", frechet=False):
-    """Everything that can be said of a ``Subject``, as a dict for JSON. Losses in nats per image.
-
-    Args:
-        subject: model and images.
-        samples: K of the importance-weighted bound.
-        seed: of the noise.
-        device: where the model is, for the record.
-        frechet: also the classifier Fréchet distance.
-
-    Raises:
-        NonFiniteError: the loss is NaN or infinite. DataError: as ``frechet_scores``.
-    """
-    model, count = subject.model, len(subject.test.images)
-    dimensions = math.prod(subject.test.images.shape[1:])
-    meaning, is_likelihood = subject.meaning()
-    noise = seed, evaluation.IMPORTANCE
-
-    def test():
-        return subject.batches(subject.test)
-
-    bound = evaluation.elbo(model, test(), NoiseStream(*noise), ELBO_SAMPLES)
-    if not math.isfinite(bound.terms.loss):
-        raise NonFiniteError("the loss on the test images is NaN or infinite")
     result = {
-        "model": type(model).__name__,
-        "parameters": sum(p.size for p in model.parameters()),
-        "dataset": subject.dataset, "images": count, "images_of_the_run": subject.own,
-        "binarize": subject.binarize, "trained_binarize": subject.trained_binarize,
-        "likelihood": model.likelihood, "meaning": meaning, "is_likelihood": is_likelihood,
-        "seed": seed, "device": device, "kernels": kernels_used(device),
-        "elbo": {
-            **bound.terms._asdict(), "standard_error": bound.standard_error,
-            "samples": ELBO_SAMPLES,
-        },
-    }  # fmt: skip
-    if model.likelihood != "squared-error":
-        found = evaluation.importance_weighted_nll(
-            model, test(), NoiseStream(*noise), samples, total=count
-        )
-        result["importance_weighted"] = {
-            "nats": float(found.nll), "samples": samples,
-            "standard_error": found.standard_error,
-            "standard_error_of_images": float(found.per_image.std() / math.sqrt(count)),
-            "effective_samples_median": float(np.median(found.effective_samples)),
-            "effective_samples_least": float(found.effective_samples.min()),
-        }  # fmt: skip
-        if is_likelihood:
-            result["importance_weighted"]["bits_per_dimension"] = evaluation.bits_per_dimension(
-                float(found.nll), dimensions, dequantised=model.likelihood != "bernoulli"
-            )
-    result |= about_codes(subject, seed)
-    if frechet:
-        result["classifier_frechet"] = frechet_scores(subject, seed)
-    return result
+        "checkpoint": args.checkpoint,
+        **measure(trained, args.samples, args.seed, args.frechet),
+        "device": args.device,
+        "kernels": kernels_used(args.device),
+    }
+    if args.json:
+        write_result(args.json, json.dumps(result, indent=2) + "\n")
+    print(table(result))
 
 
 def choice_of_pixels(result):
@@ -137,70 +71,6 @@ def choice_of_pixels(result):
     if trained is None:
         return f"binarize {used}; the checkpoint does not say how it was trained"
     return f"binarize {used}, {'as in training' if used == trained else f'trained with {trained}'}"
-
-
-def about_codes(subject, seed):
-    """What the codes hold: a dict of results."""
-    model = subject.model
-    mu, logvar = evaluation.posteriors(model, subject.batches(subject.test))
-    result = {"latent_dim": model.latent_dim, "active_units": evaluation.active_units(mu)}
-    if model.noise_dim == model.latent_dim:  # else the prior of these latents is no N(0, I)
-        aggregate = evaluation.aggregate_posterior(mu, logvar, Noise(seed, AGGREGATE))
-        result |= {
-            "kl_per_latent": evaluation.kl_per_latent(mu, logvar).tolist(),
-            "mutual_information": aggregate.mutual_information,
-            "marginal_kl": aggregate.marginal_kl,
-            "aggregate_standard_error": aggregate.standard_error,
-            "aggregate_mean": aggregate.mean.tolist(),
-            "aggregate_variance": np.diag(aggregate.covariance).tolist(),
-        }
-    train, _ = evaluation.posteriors(model, subject.batches(subject.train))
-    probes = {}
-    for name, labels in subject.train.labels.items():
-        codes = train, labels, mu, subject.test.labels[name]
-        probes[name] = {
-            "linear": evaluation.linear_probe(*codes),
-            "nearest_neighbours": evaluation.nearest_neighbour_accuracy(*codes, min(5, len(train))),
-            "commonest": float((codes[3] == np.bincount(labels).argmax()).mean()),
-        }
-    return result | {"probes": probes}
-
-
-def frechet_scores(subject, seed):
-    """Distances of the test images from decoded draws from the prior, and from training images.
-
-    Raises:
-        DataError: the images have no labels to train a classifier on, or are fewer than two.
-    """
-    train, test = subject.train, subject.test
-    if min(len(train.images), len(test.images)) < 2:
-        raise DataError(f"{subject.dataset}: --frechet compares at least two images of each part")
-    if not train.labels:
-        raise DataError(f"{subject.dataset}: no labels to train the classifier of --frechet on")
-    if "digit" in train.labels:
-        labels = train.labels["digit"]
-        classes = max(10, int(labels.max()) + 1)  # letters and the like have more
-        classifier = classify.fit_digit_classifier(train.images, labels, seed=seed, classes=classes)
-    else:
-        names = list(train.labels)
-        targets = np.stack([train.labels[n] for n in names], axis=1).astype(np.float32)
-        classifier = classify.fit_classifier(train.images, targets, names, seed=seed)
-    shape = (classifier.channels, classifier.image_size, classifier.image_size)
-    noise = NoiseStream(seed, SAMPLING)
-    most = at_a_time(shape)
-    sizes = [min(most, len(test.images) - i) for i in range(0, len(test.images), most)]
-    drawn = (
-        to_numpy(subject.model.sample(n, noise).data).reshape(n, *shape) for n in sizes
-    )  # fmt: skip
-    grey, others = (
-        PixelBatches(images, most, train=False)
-        for images in (test.images, train.images[: len(test.images)])
-    )
-    distance = evaluation.classifier_frechet_distance
-    return {
-        "samples": distance(classifier, grey.epoch(0), drawn),
-        "training_images": distance(classifier, grey.epoch(0), others.epoch(0)),
-    }
 
 
 def table(result):

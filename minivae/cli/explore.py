@@ -5,12 +5,11 @@ import webbrowser
 from pathlib import Path
 
 from .. import explore
-from ..atomic_write import write_atomically
 from ..errors import DataError, OutputError
 from ..training import loaded_run
 from ..training.metrics import METRICS
 from ..training.run_files import CHECKPOINT
-from .options import Parser, reported, whole_number
+from .options import Parser, reported, whole_number, write_result
 
 PAGE = "explorer.html"
 
@@ -58,7 +57,8 @@ def main(argv=None):
 
     live = explore.LiveRun([path, path.with_name(METRICS)], read)
     out = Path(args.out or path.parent / PAGE)
-    write(out, explore.page(live.contents), follow_link=bool(args.out))
+    # A link that somebody put into a run's folder is replaced, one that the user named is followed.
+    write_result(out, explore.page(live.contents), follow_link=bool(args.out))
     print(f"wrote {out}")
     parameters = live.contents["about"]["parameters"]
     if live.contents["model"] is None and args.serve is None:
@@ -75,17 +75,6 @@ def loaded(path, data=None):
     """(subject, configuration) of a checkpoint, with the images that its run was given."""
     _, config = loaded_run.load_model(path)
     return loaded_run.load(path, data), config
-
-
-def write(out, page, *, follow_link=True):
-    """The page as a file, whole or not at all; OutputError when that fails.
-
-    A link that somebody put into a run's folder is replaced, one that the user named is followed.
-    """
-    try:
-        write_atomically(out, page, follow_link=follow_link)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def serve(live, port, *, browser):

@@ -4,11 +4,15 @@ import argparse
 import difflib
 import functools
 import math
+import os
 import sys
+from pathlib import Path
 
+from ..atomic_write import write_atomically
 from ..backend import cuda_unavailable
-from ..errors import MinivaeError, NonFiniteError
+from ..errors import MinivaeError, NonFiniteError, OutputError
 from ..training.trainer import Interrupted
+from .streams import lenient_streams
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,28 +91,60 @@ def resume(trainer):
               f"{trainer.state.epoch} of {trainer.epochs} epochs done")  # fmt: skip
 
 
+def require_writable(path):
+    """OutputError when a file that is to be written after long work could not be."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: cannot be written: this is a folder")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no such folder")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OutputError(f"{path}: cannot be written: its folder is not writable")
+
+
+def write_result(path, body, *, follow_link=True):
+    """Write a file, text or bytes, whole or not at all; OutputError when that fails."""
+    body = body.encode() if isinstance(body, str) else body
+    try:
+        write_atomically(path, body, follow_link=follow_link)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def reported(main):
     """Make ``main(argv)`` return an exit code and print the library's errors in one line.
 
-    0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C.
+    0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C. What is printed
+    never stops the work; where stdout could not take it, that is told on stderr, and the code is 2.
+    A reader that closed its pipe has read what it wanted: no error.
     """
 
     @functools.wraps(main)
     def wrapped(argv=None):
-        try:
-            main(argv)
-        except Interrupted as error:
-            message, code = str(error), 130
-        except KeyboardInterrupt:
-            message, code = "stopped", 130
-        except MinivaeError as error:
-            message, code = f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
-        else:
-            return 0
-        print(message, file=sys.stderr)
+        with lenient_streams() as stdout:
+            message, code = _outcome(main, argv)
+            stdout.flush()
+            failed = stdout.error
+            if not message and failed and not isinstance(failed, BrokenPipeError):
+                message, code = f"error: stdout: cannot be written: {failed.strerror}", 2
+            if message:
+                print(message, file=sys.stderr)
         return code
 
     return wrapped
+
+
+def _outcome(main, argv):
+    """(what to tell, exit code) of ``main(argv)``."""
+    try:
+        main(argv)
+    except Interrupted as error:
+        return str(error), 130
+    except KeyboardInterrupt:
+        return "stopped", 130
+    except MinivaeError as error:
+        return f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
+    return "", 0
 
 
 def _number(convert, accept, expected):

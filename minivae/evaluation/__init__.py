@@ -16,15 +16,19 @@ from .latents import (
     kl_per_latent,
     posteriors,
 )
+from .measures import measure
 from .neighbours import nearest_images
 from .probes import linear_probe, nearest_neighbour_accuracy
+from .trained_model import BINARIZE, TrainedModel
 from .units import bits_per_dimension
 
 __all__ = [
+    "BINARIZE",
     "IMPORTANCE",
     "NLL",
     "AggregatePosterior",
     "Evaluation",
+    "TrainedModel",
     "active_units",
     "aggregate_posterior",
     "bits_per_dimension",
@@ -35,6 +39,7 @@ __all__ = [
     "importance_weighted_nll",
     "kl_per_latent",
     "linear_probe",
+    "measure",
     "nearest_images",
     "nearest_neighbour_accuracy",
     "posteriors",

@@ -35,7 +35,7 @@ def explorer_page(subject, config, rows, *, images=None, served=False):
     """The page as bytes.
 
     Args:
-        subject: a ``Subject``: the model and the images it was trained and tested on.
+        subject: a ``TrainedModel``: the model and the images it was trained and tested on.
         config: the run's configuration, as its checkpoint has it.
         rows: of ``metrics.csv``, or none; ``read_metrics`` reads them.
         images: how many test pictures to embed. None embeds some of MNIST and of drawn images, and
@@ -237,7 +237,7 @@ def page(found, *, served=False):
         title=html.escape(f"{about['model']} on {about['dataset']}: minivae explorer"),
         style=style, script=script, data=data.replace("<", "\\u003c"),
         served=json.dumps(served),
-    ).encode()  # fmt: skip
+    ).encode("utf-8", "backslashreplace")  # fmt: skip
 
 
 def policy(script, style, served):

@@ -46,6 +46,11 @@ class ConditionalVAE(VAE):
         self.fc3 = nn.Linear(latent_dim + classes, hidden, rng=rng)
         self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
 
+    @property
+    def picture_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of one image without its label."""
+        return ((self.pixels_per_image,),)
+
     def config(self):
         """Constructor arguments."""
         return {"latent_dim": self.latent_dim, "hidden": self.hidden, "classes": self.classes}

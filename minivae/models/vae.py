@@ -44,13 +44,20 @@ class ELBO(NamedTuple):
 class VAE(nn.Module):
     """Base class: a subclass has ``latent_dim``, ``encode`` and ``decode``.
 
-    ``image_shapes`` are the shapes of one image that ``encode`` takes; empty for any.
+    ``image_shapes`` are the shapes of one image that ``encode`` takes; empty for any. ``classes``
+    is the number of labels, one of which stands beside each image; None where none does.
     """
 
     likelihood = "bernoulli"
     sigma = None  # a number fixes the Gaussian's; None: learned, in ``pixel_logvar``
     image_shapes: tuple[tuple[int, ...], ...] = ()
+    classes: int | None = None
     latent_dim: int
+
+    @property
+    def picture_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of one image without its label."""
+        return self.image_shapes
 
     def encode(self, x):
         """x -> (mu, logvar), each (N, D)."""

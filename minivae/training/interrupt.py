@@ -18,7 +18,8 @@ def interruptible():
         signalled.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # A signal can come in the middle of a print, where another print is not allowed.
-        os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield signalled

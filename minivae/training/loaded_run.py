@@ -1,62 +1,16 @@
-"""What is evaluated: the model of a checkpoint, and the images it was trained and tested on."""
+"""The model of a checkpoint, and the very images that it was trained and tested on."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from .. import models
-from ..data import (
-    DequantisedBatches,
-    LabelledBatches,
-    LabelledImages,
-    PixelBatches,
-    dataset,
-    reload,
-)
+from ..data import dataset, reload
 from ..errors import CheckpointError, DataError
-from ..evaluation.grouping import at_a_time
+from ..evaluation import BINARIZE, TrainedModel
 from . import checkpoint
-
-BINARIZE = ("none", "static", "dynamic")
-
-
-class Subject(NamedTuple):
-    """A model and the images that it is measured on."""
-
-    model: models.VAE
-    dataset: str
-    train: LabelledImages
-    test: LabelledImages
-    binarize: str
-    trained_binarize: str | None  # None where the checkpoint does not say
-    public: bool = False  # MNIST or drawn: no pictures of a user's own set, perhaps of people
-    own: bool | None = None  # the run's very images; None where the checkpoint does not say
-
-    def batches(self, part):
-        """The batches of a part as the model takes them."""
-        size = at_a_time(part.images.shape[1:])
-        if self.model.likelihood.startswith("gaussian"):
-            batches = DequantisedBatches(part.images, size)
-        else:
-            # Static and dynamic draw a test set alike, once; the other images follow its order.
-            batches = PixelBatches(part.images, size, binarize=self.binarize, train=False)
-        if isinstance(self.model, models.ConditionalVAE):
-            (labels,) = part.labels.values()
-            batches = LabelledBatches(batches, labels, self.model.classes)
-        return batches.epoch(0)
-
-    def meaning(self):
-        """What the model's ``rec`` is, in words, and whether it is a likelihood."""
-        if self.model.likelihood == "squared-error":
-            return "squared error of pixels: not a likelihood", False
-        if self.model.likelihood.startswith("gaussian"):
-            return "Gaussian density of dequantised pixels", True
-        if self.binarize == "none":
-            return "Bernoulli cross-entropy of grey pixels: not a likelihood", False
-        return "Bernoulli probability of pixels that are 0 or 1, drawn once", True
 
 
 def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data=False):
-    """The ``Subject`` of a checkpoint.
+    """The ``TrainedModel`` of a checkpoint.
 
     Args:
         path: the checkpoint.
@@ -76,11 +30,8 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
         if binarize not in (None, "none"):
             raise DataError(f"{path}: a density of grey pixels, which {binarize} pixels are not")
         binarize = "none"
-    shapes = model.image_shapes
-    if isinstance(model, models.ConditionalVAE):
-        shapes = [(model.pixels_per_image,)]
     try:
-        found = reload(config, data, shapes=shapes, other=other_data)
+        found = reload(config, data, shapes=model.picture_shapes, other=other_data)
     except DataError as error:
         raise DataError(
             f"{path}: {error}; name its data with --data, or allow others with --other-data"
@@ -89,7 +40,7 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
     if "data" in config:
         own = dataset.difference(config, found.record()) is None
         own = own and ("pixels" in config or found.public)
-    if isinstance(model, models.ConditionalVAE):
+    if model.classes is not None:
         for part in (found.train, found.test):
             (labels,) = part.labels.values()
             if labels.max() >= model.classes:
@@ -97,7 +48,7 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
     found = found.limited(limit)
     trained = config["binarize"]
     binarize = binarize or trained or "none"
-    return Subject(
+    return TrainedModel(
         model.to(device), found.name, found.train, found.test, binarize, trained, found.public,
         own,
     )  # fmt: skip

@@ -4,12 +4,12 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 """
 
 import io
+import warnings
 from statistics import NormalDist
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+from .without_backend import Figure, MaxNLocator, colormaps
 
 DPI = 150
 COLOURS = 10  # of matplotlib's cycle
@@ -21,8 +21,23 @@ TRAIN, TEST = "#0072b2", "#d55e00"  # a pair that colour-blind readers can tell 
 def png(figure):
     """A figure as PNG bytes, without date or version, so that equal pictures are equal files."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a set's name: shown as a box
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # another drawing would not move anything
+        figure.savefig(
+            buffer, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight"
+        )
     return buffer.getvalue()
+
+
+def write(set_text, text, **options):
+    """Hand matplotlib a text that a user may have chosen, such as the name of a set.
+
+    Dollars in it do not enclose mathematics, and what is no character of Unicode is escaped.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
+    set_text(text, parse_math=False, **options)
 
 
 def losses(rows, title):
@@ -32,7 +47,7 @@ def losses(rows, title):
     scale and the sum does not show which of them changes.
     """
     figure = Figure(figsize=(11, 3.8), layout="constrained")
-    figure.suptitle(title, parse_math=False)  # a set's name may have $ in it
+    write(figure.suptitle, title)
     epochs = [row["epoch"] for row in rows]
     panels = {"loss": "loss = rec + beta KL", "rec": "reconstruction", "kl": "KL(q(z|x) || p(z))"}
     for axes, (term, name) in zip(figure.subplots(1, 3), panels.items(), strict=True):
@@ -88,7 +103,7 @@ def attribute_walks(walks, strengths, attribute, title):
     """One row per face, edited along an attribute's vector; ``walks`` (rows, strengths, ...)."""
     names = ["as encoded" if s == 0 else f"{s:+.2g}" for s in strengths]
     figure, axes = _walks(walks, names, title)
-    axes.set_xlabel(f"times the {attribute} vector")
+    write(axes.set_xlabel, f"times the {attribute} vector")
     return figure
 
 
@@ -142,7 +157,7 @@ def latent_plane(codes, labels, title):
         low, high = np.percentile(values, [0.2, 99.8])
         margin = 0.05 * (high - low) or 1.0
         set_limits(low - margin, high + margin)
-    axes.set_title(title, parse_math=False)
+    write(axes.set_title, title)
     axes.set_xlabel("mean of the first latent")
     axes.set_ylabel("mean of the second latent")
     axes.grid(alpha=0.3)
@@ -201,7 +216,7 @@ def _picture(page, title, size=7.5):
     size = min(size, HEIGHT * width / height)  # a few images, one above the other
     figure = Figure(figsize=(size, size * height / width + 0.6), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, fontsize="medium", pad=10, parse_math=False)
+    write(axes.set_title, title, fontsize="medium", pad=10)
     axes.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -14,10 +14,10 @@ import digit_sets
 import minivae as mv
 from minivae import evaluation, models
 from minivae.__main__ import main
-from minivae.cli import evaluate as command
 from minivae.data import DequantisedBatches, PixelBatches, draw_faces, mnist, split_faces
 from minivae.data.idx import idx_header
 from minivae.data.synthetic import digits as synthetic_digits
+from minivae.evaluation.measures import ELBO_SAMPLES
 from minivae.noise import NoiseStream
 from minivae.training import loaded_run
 
@@ -113,7 +113,7 @@ def test_the_numbers_are_those_of_the_estimators(tmp_path, data, evaluate):
     test = PixelBatches(digits.test.images, 20, binarize="static", train=False)
     noise = 5, evaluation.IMPORTANCE
     nll = evaluation.importance_weighted_nll(model, test.epoch(0), NoiseStream(*noise), 4)
-    elbo = evaluation.elbo(model, test.epoch(0), NoiseStream(*noise), command.ELBO_SAMPLES)
+    elbo = evaluation.elbo(model, test.epoch(0), NoiseStream(*noise), ELBO_SAMPLES)
     mu, _ = evaluation.posteriors(model, test.epoch(0))
     train = PixelBatches(digits.train.images, 9, binarize="static", train=False)
     codes, _ = evaluation.posteriors(model, train.epoch(0))

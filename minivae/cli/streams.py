@@ -1,0 +1,82 @@
+"""stdout and stderr that no character and no reader can make a run fail."""
+
+import codecs
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+PLAIN = {"±": "+-", "é": "e", "×": "x", "\N{MINUS SIGN}": "-"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that an encoding lacks, as ``codecs.register_error`` has it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    escaped = (PLAIN.get(c, c.encode("ascii", "backslashreplace").decode()) for c in lacking)
+    return "".join(escaped), error.end
+
+
+codecs.register_error("minivae.plain", _plain)
+
+
+class LenientStream:
+    """A text stream that takes every text, and goes on when its reader does not.
+
+    A character that the stream's encoding lacks is written in a plain form or as an escape. After
+    an error, such as a full disk or a closed pipe, everything is dropped: what was being done is
+    worth more than what is told of it.
+
+    Attributes:
+        error: the first OSError, None before it.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        self._attempt(lambda: self._stream.write(self._encodable(text)))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, or drop it."""
+        self._attempt(self._stream.flush)
+
+    def _encodable(self, text: str) -> str:
+        encoding = self._stream.encoding or "utf-8"
+        return text.encode(encoding, "minivae.plain").decode(encoding)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self.error is not None:
+            return
+        try:
+            action()
+        except OSError as error:
+            self.error = error
+            # Python flushes once more at its end: what is left in the buffer goes nowhere then.
+            with contextlib.suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self._stream.fileno())
+                os.close(null)
+
+
+@contextlib.contextmanager
+def lenient_streams() -> Iterator[LenientStream]:
+    """Make stdout and stderr lenient inside the block; gives the former. A closed one drops all."""
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as null:
+        lenient = [LenientStream(null if stream is None else stream) for stream in before]
+        sys.stdout, sys.stderr = lenient
+        try:
+            yield lenient[0]
+        finally:
+            for stream in lenient:
+                stream.flush()
+            sys.stdout, sys.stderr = before

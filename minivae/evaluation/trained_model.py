@@ -1,0 +1,49 @@
+"""A trained model and the images that it is measured on."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data import Batches, DequantisedBatches, LabelledBatches, LabelledImages, PixelBatches
+from ..models import VAE
+from .grouping import at_a_time
+
+BINARIZE = ("none", "static", "dynamic")
+
+
+class TrainedModel(NamedTuple):
+    """A model and the images that it was trained and tested on."""
+
+    model: VAE
+    dataset: str
+    train: LabelledImages
+    test: LabelledImages
+    binarize: str
+    trained_binarize: str | None  # None where the checkpoint does not say
+    public: bool = False  # MNIST or drawn: no pictures of a user's own set, perhaps of people
+    own: bool | None = None  # the run's very images; None where the checkpoint does not say
+
+    def batches(self, part: LabelledImages) -> Iterator[np.ndarray]:
+        """The batches of a part as the model takes them."""
+        size = at_a_time(part.images.shape[1:])
+        batches: Batches
+        if self.model.likelihood.startswith("gaussian"):
+            batches = DequantisedBatches(part.images, size)
+        else:
+            # Static and dynamic draw a test set alike, once; the other images follow its order.
+            batches = PixelBatches(part.images, size, binarize=self.binarize, train=False)
+        if self.model.classes is not None:
+            (labels,) = part.labels.values()
+            batches = LabelledBatches(batches, labels, self.model.classes)
+        return batches.epoch(0)
+
+    def meaning(self) -> tuple[str, bool]:
+        """What the model's ``rec`` is, in words, and whether it is a likelihood."""
+        if self.model.likelihood == "squared-error":
+            return "squared error of pixels: not a likelihood", False
+        if self.model.likelihood.startswith("gaussian"):
+            return "Gaussian density of dequantised pixels", True
+        if self.binarize == "none":
+            return "Bernoulli cross-entropy of grey pixels: not a likelihood", False
+        return "Bernoulli probability of pixels that are 0 or 1, drawn once", True

@@ -1,0 +1,24 @@
+"""matplotlib without pyplot: it needs no backend, so a wrong choice of one does no harm.
+
+Jupyter names its own in MPLBACKEND, which its children inherit. Where that package is missing, such
+as in another environment, matplotlib refuses to be imported at all.
+"""
+
+import contextlib
+import os
+
+backend = os.environ.pop("MPLBACKEND", None)
+try:
+    import matplotlib
+finally:
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+if backend is not None:
+    with contextlib.suppress(ValueError):  # a right choice is for pyplot, should anybody use it
+        matplotlib.rcParams["backend"] = backend
+
+from matplotlib import colormaps  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+__all__ = ["Figure", "MaxNLocator", "colormaps"]

@@ -39,6 +39,7 @@ struct CublasLtInfo {
   std::string path, reason;  // where it is, or why it is not
   std::size_t version;
   bool tf32;
+  int refused;  // kinds of products so far that it has no algorithm for
 };
 
 // Opens the library if nobody has; `path` is then tried first.

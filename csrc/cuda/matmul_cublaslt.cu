@@ -6,8 +6,10 @@
 // copied. The bias is the library's epilogue in float32; in double it has none, and bias_activation.cu
 // follows. The rectifier is relu.cu always: the library does not promise that its own keeps NaN.
 //
-// The first product of a kind asks the library which algorithm it would take; the answer is kept, so a
-// repeated product costs the host one look-up, and a captured one always runs the same kernel.
+// The first product of a kind asks the library which algorithm it would take, the bias included, whose
+// alignment the choice may depend on; the answer is kept, so a repeated product costs the host one look-up,
+// and a captured one always runs the same kernel. Kinds without an algorithm are counted: they fall to
+// matmul.cu, and nobody would notice.
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -28,6 +30,7 @@ using namespace cublaslt;
 
 std::mutex mutex;  // of everything below
 bool tf32 = false;
+int refused = 0;  // kinds of products that the library has no algorithm for
 
 void check(Status status, const char* what) {
   if (status == 0) return;
@@ -77,7 +80,7 @@ std::uint32_t alignment_of(const void* p) {
 
 // What a product is, as far as the choice of an algorithm goes.
 using Kind = std::tuple<int, int, int, int, Index, Index, Index, bool, Index, bool, Index, std::uint32_t,
-                        std::uint32_t, std::uint32_t>;
+                        std::uint32_t, std::uint32_t, std::uint32_t>;
 
 struct Plan {
   MatmulDesc desc = nullptr;
@@ -96,15 +99,21 @@ void set(Preference preference, int attribute, Number value) {
         "setting a preference");
 }
 
-// The library's left operand is our b, its right one our a.
-Plan make_plan(Handle handle, int type, int compute, int epilogue, Index M, Index N, Index K, const Seen& a,
-               const Seen& b, std::uint32_t align_a, std::uint32_t align_b, std::uint32_t align_out) {
+void set_bias(MatmulDesc desc, const void* bias) {
+  check(library().api.MatmulDescSetAttribute(desc, kBiasPointer, &bias, sizeof bias), "naming the bias");
+}
+
+// The library's left operand is our b, its right one our a. `bias` is null where the epilogue has none.
+Plan make_plan(Handle handle, int type, int compute, const void* bias, Index M, Index N, Index K,
+               const Seen& a, const Seen& b, std::uint32_t align_a, std::uint32_t align_b,
+               std::uint32_t align_out) {
   const Api& api = library().api;
   Plan plan;
   check(api.MatmulDescCreate(&plan.desc, compute, type), "describing a product");
   set(plan.desc, kTransposeA, b.turned ? kTransposed : kPlain);
   set(plan.desc, kTransposeB, a.turned ? kTransposed : kPlain);
-  set(plan.desc, kEpilogue, epilogue);
+  set(plan.desc, kEpilogue, bias ? kBias : kDefault);
+  if (bias) set_bias(plan.desc, bias);
   const auto layout = [&](MatrixLayout& made, const Seen& m, Index rows, Index cols) {
     // Our rows are its columns.
     check(api.MatrixLayoutCreate(&made, type, static_cast<std::uint64_t>(m.turned ? rows : cols),
@@ -136,8 +145,12 @@ Plan make_plan(Handle handle, int type, int compute, int epilogue, Index M, Inde
 CublasLtInfo cublaslt_info(const std::string& path) {
   const Library& found = library(path);
   const std::lock_guard<std::mutex> lock(mutex);
-  return {!found.path.empty(), found.path, found.reason, found.path.empty() ? 0 : found.api.GetVersion(),
-          tf32};
+  return {!found.path.empty(),
+          found.path,
+          found.reason,
+          found.path.empty() ? 0 : found.api.GetVersion(),
+          tf32,
+          refused};
 }
 
 void set_tf32(bool allow) {
@@ -154,25 +167,37 @@ bool matmul_cublaslt(const Product<T>& p, Stream stream) {
   const std::lock_guard<std::mutex> lock(mutex);
   const int device = current_device(), type = kSingle ? kReal32 : kReal64;
   const int compute = kSingle ? (tf32 ? kComputeTf32 : kCompute32) : kCompute64;
-  const int epilogue = kSingle && p.bias ? kBias : kDefault;
+  const void* const bias = kSingle ? p.bias : nullptr;  // of the library's epilogue
   const std::uint32_t align_a = alignment_of(p.a.p), align_b = alignment_of(p.b.p),
                       align_out = alignment_of(p.out);
   static std::map<Kind, Plan> plans;
   const Handle handle = handle_of(device);
-  const Kind kind{device,   type, compute,  epilogue, p.M,     p.N,     p.K,
-                  a.turned, a.ld, b.turned, b.ld,     align_a, align_b, align_out};
+  const Kind kind{device,
+                  type,
+                  compute,
+                  bias ? kBias : kDefault,
+                  p.M,
+                  p.N,
+                  p.K,
+                  a.turned,
+                  a.ld,
+                  b.turned,
+                  b.ld,
+                  align_a,
+                  align_b,
+                  align_out,
+                  bias ? alignment_of(bias) : 0};
   auto known = plans.find(kind);
   if (known == plans.end()) {
     const Plan plan =
-        make_plan(handle, type, compute, epilogue, p.M, p.N, p.K, a, b, align_a, align_b, align_out);
+        make_plan(handle, type, compute, bias, p.M, p.N, p.K, a, b, align_a, align_b, align_out);
+    refused += !plan.possible;
     known = plans.emplace(kind, plan).first;
   }
   const Plan& plan = known->second;
   if (!plan.possible) return false;
   const Api& api = library().api;
-  if (epilogue & kBias) {
-    check(api.MatmulDescSetAttribute(plan.desc, kBiasPointer, &p.bias, sizeof p.bias), "naming the bias");
-  }
+  if (bias) set_bias(plan.desc, bias);
   const T one = 1, zero = 0;
   check(
       api.Matmul(handle, plan.desc, &one, p.b.p, plan.left, p.a.p, plan.right, &zero, p.out, plan.out, p.out,

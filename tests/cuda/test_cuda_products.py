@@ -84,6 +84,7 @@ def test_product_of_transposed_matrices(gpu, version, a, b):
 def test_product_of_any_strides(gpu, size, version, layouts, shift, seed):
     for dtype in DTYPES[1]:
         check_matmul(gpu, *size, version, dtype, layouts, shift, seed)
+    assert gpu.module.cublaslt()["refused"] == 0
 
 
 def test_large_tiles(gpu):

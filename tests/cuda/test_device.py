@@ -65,6 +65,17 @@ def built():
         yield cupy
 
 
+def test_the_newest_cublaslt_is_opened(built):
+    """By the version that the name ends with: "cu13" comes before "cublas" in the alphabet."""
+    from minivae.kernels import cublaslt
+
+    old, new = "/a/nvidia/cublas/lib/libcublasLt.so.12", "/a/nvidia/cu13/lib/libcublasLt.so.13"
+    assert cublaslt.newest([new, old]) == cublaslt.newest([old, new]) == new
+    assert cublaslt.newest(["/a/libcublasLt.so.9", "/a/libcublasLt.so.10"]).endswith("10")
+    assert cublaslt.newest([]) == ""
+    assert cublaslt.found()["found"]
+
+
 def serving(kernel, *arrays):
     """The last part of the name of the module whose function serves."""
     return kernels.get(kernel, *arrays).__module__.rpartition(".")[2]

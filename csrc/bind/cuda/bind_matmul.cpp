@@ -67,6 +67,7 @@ py::dict library_info(const std::string& path) {
   result["reason"] = info.reason;
   result["version"] = info.version;
   result["tf32"] = info.tf32;
+  result["refused"] = info.refused;
   result["workspace"] = kCublasLtWorkspace;
   return result;
 }

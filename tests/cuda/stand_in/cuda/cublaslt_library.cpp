@@ -113,6 +113,7 @@ Status heuristic(Handle, MatmulDesc desc, MatrixLayout a, MatrixLayout b, Matrix
   *found = 0;
   if (wanted < 1 || !consistent(desc, a, b, c, d)) return kInvalid;
   if (desc->scale == kReal64 && desc->epilogue != kDefault) return kUnsupported;
+  if ((desc->epilogue & kBias) && !desc->bias) return kUnsupported;  // the choice depends on the pointer
   Chosen chosen{};
   chosen.workspace = std::min<std::uint64_t>(preference->workspace, 1 << 20);
   std::copy_n(preference->alignment, 4, chosen.alignment);

@@ -59,6 +59,32 @@ def fetch(
     raise DataError(f"{name}: none of {len(urls)} mirrors delivered it\n  " + "\n  ".join(failures))
 
 
+def fetch_exactly(
+    url: str,
+    name: str,
+    sha256: str,
+    *,
+    max_bytes: int = MAX_BYTES,
+    timeout: float = 10.0,
+    deadline: float = 300.0,
+    opener: urllib.request.OpenerDirector | None = None,
+) -> bytes:
+    """Download the one file that has this hash of its very bytes; arguments as ``fetch``.
+
+    Raises:
+        DataError: it cannot be had, or is another one.
+    """
+    try:
+        opener = opener or https_opener()
+        body = _transfer(url, name, opener, max_bytes, timeout, deadline)
+    except (DataError, OSError, http.client.HTTPException, MemoryError, ValueError) as cause:
+        raise DataError(f"{name}: {url}: {cause or type(cause).__name__}") from cause
+    found = hashlib.sha256(body).hexdigest()
+    if found != sha256:
+        raise DataError(f"{name}: {url}: wrong content: expected sha256 {sha256}, got {found}")
+    return body
+
+
 def https_opener() -> urllib.request.OpenerDirector:
     """An opener that knows no scheme but https, so that a redirect cannot leave TLS either."""
     opener = urllib.request.OpenerDirector()

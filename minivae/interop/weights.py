@@ -19,19 +19,22 @@ LARGEST_CONFIG = 2**20  # bytes
 EXAMPLE = {"architecture": {"name": "MLPVAE", "latent_dim": 20}}
 
 
-def to_files(model: VAE, config: dict, results: dict | None = None) -> dict[str, bytes]:
+def to_files(
+    model: VAE, config: dict, results: dict | None = None, license: str | None = None
+) -> dict[str, bytes]:
     """The three files by name.
 
     Args:
         model: the trained model.
         config: its run's configuration, with ``architecture``.
         results: the run's ``summary.json``, for the card.
+        license: of the weights, by its SPDX identifier in small letters, for the card.
     """
     config = config | {"architecture": {"name": type(model).__name__, **model.config()}}
     return {
         WEIGHTS: safetensors.numpy.save(model.state_dict(), {"format": "pt"}),
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
-        CARD: card(model, config, results or {}).encode(),
+        CARD: card(model, results or {}, license).encode(),
     }
 
 
@@ -75,8 +78,11 @@ def read_results(path: Path) -> dict:
     return found
 
 
-def card(model: VAE, config: dict, results: dict) -> str:
-    """The model's card, Markdown: what it is, what it was trained on, how it is used."""
+def card(model: VAE, results: dict, license: str | None = None) -> str:
+    """The model's card, Markdown: what it is, what it was trained on, how it is used.
+
+    Arguments as ``to_files``.
+    """
     name, parameters = type(model).__name__, sum(p.size for p in model.parameters())
     rows = [
         ("model", f"`{name}`, {model.latent_dim} latents, {parameters:,} parameters"),
@@ -89,8 +95,9 @@ def card(model: VAE, config: dict, results: dict) -> str:
         ),
     ]
     table = "\n".join(f"| {left} | {right} |" for left, right in rows)
+    licensed = f"license: {license}\n" if license else ""
     return f"""---
-library_name: minivae
+{licensed}library_name: minivae
 tags:
 - variational-autoencoder
 ---

@@ -1,0 +1,33 @@
+"""``python -m minivae fetch``: download a trained model."""
+
+from ..errors import DataError
+from ..interop import pretrained, weights
+from ..training import checkpoint
+from ..training.output_folder import OutputFolder
+from ..training.run_files import CHECKPOINT
+from .options import Parser, reported
+
+
+def parser():
+    """The command line."""
+    p = Parser(prog="python -m minivae fetch", description="Download a trained model.")
+    about = "; ".join(f"{name}: {what}" for name, what in pretrained.MODELS.items())
+    p.add_argument("name", choices=list(pretrained.MODELS), help=about)
+    p.add_argument("--out", metavar="FOLDER",
+                   help="where its files go; if not given, runs/NAME; replaces none")  # fmt: skip
+    return p
+
+
+@reported
+def main(argv=None):
+    """Download, check, and write with a checkpoint that ``evaluate`` and ``explore`` take."""
+    args = parser().parse_args(argv)
+    with OutputFolder(args.out or f"runs/{args.name}") as out:
+        for file in (*pretrained.FILES, CHECKPOINT):
+            if (out / file).exists():
+                raise DataError(f"{out / file}: is there already; choose another folder")
+        for file, body in pretrained.download(args.name).items():
+            out.write(file, body)
+        model, config = weights.read(out.path)
+        out.write(CHECKPOINT, checkpoint.to_bytes(CHECKPOINT, model, config=config))
+        print(f"{args.name}, {pretrained.MODELS[args.name]}: in {out.path}")

@@ -1,0 +1,57 @@
+"""Trained models that can be downloaded: names, and the hashes that their files must have.
+
+``pretrained.json`` holds the hashes, and the address with ``{name}`` and ``{file}`` in it. A
+release trains the models, writes both and builds the package then (examples/pretrained.py); where
+the address is null, no models are hosted.
+"""
+
+import json
+import urllib.request
+from pathlib import Path
+
+from ..data.download import fetch_exactly
+from ..errors import DataError
+from .weights import CARD, CONFIG, WEIGHTS
+
+MODELS = {
+    "mnist-mlp": "MLPVAE, 20 latents, on MNIST",
+    "mnist-conv": "ConvVAE, two latents, on MNIST",
+    "faces-64": "FaceVAE at 64 x 64, on drawn faces: no real person",
+}
+FILES = (WEIGHTS, CONFIG, CARD)
+PINNED = Path(__file__).with_name("pretrained.json")
+LARGEST = 2**28  # bytes of a file
+BUILD = "python examples/pretrained.py"
+
+
+def pinned() -> dict:
+    """``address`` of the files, or None, and ``sha256`` in hex by name and file."""
+    return json.loads(PINNED.read_bytes())
+
+
+def download(name: str, opener: urllib.request.OpenerDirector | None = None) -> dict[str, bytes]:
+    """The three files of a model by their names, each checked against its hash.
+
+    Args:
+        name: one of ``MODELS``.
+        opener: opens the addresses; by default one that knows https only.
+
+    Raises:
+        ValueError: an unknown name.
+        DataError: no models are hosted, or a file cannot be had, or is another one.
+    """
+    if name not in MODELS:
+        raise ValueError(f"name: expected one of {sorted(MODELS)}, got {name!r}")
+    known = pinned()
+    if known["address"] is None or name not in known["sha256"]:
+        raise DataError(
+            f"{name}: no trained models are hosted for this version; "
+            f"`{BUILD}` in a clone trains them"
+        )
+    return {
+        file: fetch_exactly(
+            known["address"].format(name=name, file=file), f"{name}/{file}",
+            known["sha256"][name][file], max_bytes=LARGEST, opener=opener,
+        )
+        for file in FILES
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """CONTRIBUTING.md and CHANGELOG.md say what is there."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,22 @@ def test_the_lines_are_counted():
     assert counted["minivae/tensor.py"] == len(source.splitlines())
     parts = [part for part in counted if part.startswith(("minivae/", "csrc/"))]
     assert counted["together"] == sum(counted[part] for part in parts)
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [(["-m", "not slow"], "deselected"), ([], "1 takes minutes"), (["--everything"], "1 passed")],
+)
+def test_tests_of_minutes_run_when_everything_is_asked_for(tmp_path, options, expected):
+    test = tmp_path / "test_planted.py"
+    test.write_text("import pytest\n@pytest.mark.minutes\ndef test_it(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    settings = ["-c", ROOT / "pyproject.toml", "--confcutdir", ROOT, "-p", "conftest"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))}
+    done = subprocess.run(
+        [*command, *settings, test], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert expected in done.stdout, done.stdout + done.stderr
 
 
 def moved():

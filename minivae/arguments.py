@@ -1,4 +1,4 @@
-"""Checks of arguments that several parts share: expected X, got Y, with the argument's name.
+"""Arguments that several parts check alike: expected X, got Y, with the argument's name.
 
 Whole numbers are whatever ``operator.index`` takes, numbers whatever ``float`` takes, so NumPy's
 serve as well as Python's; texts do not, nor do booleans as whole numbers.
@@ -7,6 +7,8 @@ serve as well as Python's; texts do not, nor do booleans as whole numbers.
 import math
 import operator
 from typing import Any
+
+import numpy as np
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
@@ -49,3 +51,21 @@ def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> 
         bound = f"in [{least:g}, {below:g})" if below < math.inf else f"finite and >= {least:g}"
         raise ValueError(f"{name}: expected a number {bound}, got {number}")
     return number
+
+
+def one_hot(labels: np.ndarray, classes: int, dtype: type = np.float32) -> np.ndarray:
+    """Whole numbers (N,) -> (N, classes), a 1 in each label's column.
+
+    Raises:
+        ValueError: other numbers, or one that is not below ``classes``.
+
+    >>> one_hot([1, 0], classes=3)
+    array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise ValueError(f"labels: expected whole numbers (N,), got {labels.dtype} {labels.shape}")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise ValueError(f"labels: expected 0..{classes - 1}, got {labels.min()}..{labels.max()}")
+    return np.eye(classes, dtype=dtype)[labels]

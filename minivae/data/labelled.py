@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..arguments import one_hot
 from .batches import Batches
 
 
@@ -27,21 +28,3 @@ class LabelledBatches(Batches):
         """The images ``rows`` of ``epoch`` as float32 (B, pixels + classes)."""
         x = self.batches.batch(rows, epoch, number)
         return np.concatenate([x.reshape(len(x), -1), self.labels[rows]], axis=1)
-
-
-def one_hot(labels: np.ndarray, classes: int, dtype: type = np.float32) -> np.ndarray:
-    """Whole numbers (N,) -> (N, classes), a 1 in each label's column.
-
-    Raises:
-        ValueError: other numbers, or one that is not below ``classes``.
-
-    >>> one_hot([1, 0], classes=3)
-    array([[0., 1., 0.],
-           [1., 0., 0.]], dtype=float32)
-    """
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise ValueError(f"labels: expected whole numbers (N,), got {labels.dtype} {labels.shape}")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(f"labels: expected 0..{classes - 1}, got {labels.min()}..{labels.max()}")
-    return np.eye(classes, dtype=dtype)[labels]

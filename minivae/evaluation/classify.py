@@ -4,8 +4,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import optim
+from ..arguments import one_hot
 from ..data.batches import Batches, PixelBatches
-from ..data.labelled import one_hot
 from ..models.classifier import ImageClassifier
 
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
+from ..arguments import one_hot
 from ..backend import array_module
-from ..data.labelled import one_hot
 from ..noise import init_stream
 from ..tensor import as_tensor
 from .vae import VAE, require_positive

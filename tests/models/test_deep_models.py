@@ -6,8 +6,8 @@ import pytest
 import minivae as mv
 from minivae import evaluation, models
 from minivae import functional as F
+from minivae.arguments import one_hot
 from minivae.data import Batches, LabelledBatches, PixelBatches
-from minivae.data.labelled import one_hot
 from minivae.training import objectives
 
 RNG = np.random.default_rng(0)

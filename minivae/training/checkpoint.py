@@ -21,6 +21,7 @@ from ..errors import CheckpointError
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 FORMAT = "minivae-1"  # the one key of the header's metadata: one, because a map has no order
+DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 
 
 class Stateful(Protocol):
@@ -44,8 +45,10 @@ def save(path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **st
     Raises:
         CheckpointError: a weight or moment is NaN or infinite (the file would not load), or the
             file cannot be written. What ``path`` held before is kept.
+        TypeError: ``path`` is no path, or model or optimiser have no ``state_dict()``.
         TypeError, ValueError: a value of the state is neither JSON nor an array.
     """
+    _require_arguments(path, model, optimizer)
     body = to_bytes(path, model, optimizer, **state)
     try:
         write_atomically(path, body)
@@ -88,7 +91,9 @@ def load(
     Raises:
         CheckpointError: the file is missing, damaged, not a checkpoint of this library, or not of
             this model or optimiser, or it holds NaN. The message names the tensor.
+        TypeError: as ``save``.
     """
+    _require_arguments(path, model, optimizer)
     path = Path(path)
     tensors, state = _read(path)
     pair = {"model": model, "optimizer": optimizer}
@@ -105,6 +110,18 @@ def load(
         except ValueError as error:
             raise CheckpointError(f"{path}: {kind}: {error}") from error
     return state | _part(tensors, "state")
+
+
+def _require_arguments(path: Any, model: Any, optimizer: Any) -> None:
+    """TypeError for arguments in another order, such as ``torch.save``'s."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path: expected a path, got {type(path).__name__}; path comes first")
+    for name, value in (("model", model), ("optimizer", optimizer)):
+        if value is not None and not hasattr(value, "state_dict"):
+            raise TypeError(
+                f"{name}: expected a module or an optimiser, which has state_dict(), got "
+                f"{type(value).__name__}"
+            )
 
 
 def load_weights(path: AnyPath, model: Stateful) -> None:
@@ -129,6 +146,11 @@ def _read_safetensors(path):
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
             raise CheckpointError(f"{path}: not a regular file")
         with safetensors.safe_open(path, framework="np") as file:
+            for name in sorted(file.keys()):
+                if (dtype := file.get_slice(name).get_dtype()) not in DTYPES:
+                    raise CheckpointError(
+                        f"{path}: {name}: expected numbers that NumPy has, got {dtype}"
+                    )
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
             return tensors, file.metadata() or {}
     except FileNotFoundError as error:

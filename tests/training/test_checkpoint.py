@@ -249,7 +249,22 @@ def test_other_safetensors_files_are_refused(scratch):
 def test_dtypes_that_numpy_lacks_are_refused(scratch):
     header = json.dumps({"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
     scratch.write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
-    refused(scratch)
+    refused(scratch, match="a: expected numbers that NumPy has, got BF16")
+
+
+def test_arguments_in_pytorch_s_order_are_named(tmp_path):
+    model, _ = made()
+    path = tmp_path / "a"
+    for call in (mv.save, mv.load):
+        with pytest.raises(TypeError, match="path: expected a path, got dict; path comes first"):
+            call(model.state_dict(), path)
+        with pytest.raises(TypeError, match="path: expected a path, got MLPVAE"):
+            call(model, path)
+        with pytest.raises(TypeError, match=r"model: expected a module .* got dict"):
+            call(path, model.state_dict())
+        with pytest.raises(TypeError, match=r"optimizer: expected a module .* got int"):
+            call(path, model, 3)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("spoil", ["weight", "moment"])

@@ -1,7 +1,10 @@
 """What is installed, built and reachable, for ``python -m minivae info``."""
 
+import importlib
 import importlib.metadata
+import importlib.util
 import platform
+import warnings
 from pathlib import Path
 
 from .. import kernels
@@ -9,8 +12,10 @@ from ..backend import cuda_unavailable, device_description
 from ..data.image_cache import cache_summary
 from ..kernels.interface import OtherSourcesError, extension
 
-LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "Pillow", "threadpoolctl")
-OPTIONAL = ("numba", "cupy-cuda13x", "cupy-cuda12x", "scipy", "torch", "jax")
+LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "PIL", "threadpoolctl")
+OPTIONAL = ("numba", "cupy", "graphviz", "onnx", "onnxruntime", "mpi4py", "scipy")
+NEVER_IMPORTED = ("torch", "jax")  # by this package: only looked for
+LABELS = {"PIL": "Pillow"}
 
 
 def kernels_used(device):
@@ -47,6 +52,55 @@ def cuda_extension():
     ]
 
 
+def library(name):
+    """The version of a library, or why it cannot be imported: it may be installed and broken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = importlib.import_module(name)
+    except Exception as error:  # a broken one raises anything
+        kind = "" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: "
+        return None, f"no: {kind}{' '.join(str(error).split())}"
+    return getattr(module, "__version__", "of unknown version"), None
+
+
+def libraries():
+    """A line for each library that is needed, or optional and there."""
+    for name in LIBRARIES:
+        version, reason = library(name)
+        yield f"  {LABELS.get(name, name):<14} {version or reason}"
+    for name in OPTIONAL:
+        if importlib.util.find_spec(name):
+            version, reason = library(name)
+            yield f"  {name:<14} {version or reason} (optional)"
+    for name in NEVER_IMPORTED:
+        if importlib.util.find_spec(name):
+            yield f"  {name:<14} {_version(name) or 'of unknown version'} (optional, not imported)"
+
+
+def instruction_set():
+    """The line of what compiled CPU kernels use and this machine has; none without them."""
+    if "cpu" in kernels.available():
+        from .. import _cpu
+
+        yield f"  instructions   {_cpu.isa()}, of {', '.join(_cpu.isas())}"
+
+
+def mpi():
+    """The MPI library behind mpi4py, without initialising it; or why there is none."""
+    try:
+        import mpi4py
+
+        initialize, mpi4py.rc.initialize = mpi4py.rc.initialize, False
+        try:
+            from mpi4py import MPI
+        finally:
+            mpi4py.rc.initialize = initialize
+        return MPI.Get_library_version().strip("\0 \n").splitlines()[0]
+    except Exception as error:  # where libmpi is missing or another one, anything
+        return f"no: {' '.join(str(error).split())}"
+
+
 def info():
     """Versions, kernels and devices as text, with the reason for everything that is missing."""
     lines = [
@@ -54,13 +108,14 @@ def info():
         f"{platform.system()} {platform.machine()}",
         "",
         "libraries",
-        *(f"  {name:<14} {_version(name) or 'MISSING'}" for name in LIBRARIES),
-        *(f"  {name:<14} {version} (optional)" for name in OPTIONAL if (version := _version(name))),
+        *libraries(),
         "",
         "devices",
         f"  cpu            yes, {kernels.threads()} threads for compiled kernels",
+        *instruction_set(),
         f"  cuda           {_why(cuda_unavailable())}",
         *(f"    {name:<20} {text}" for name, text in _gpu()),
+        f"  mpi            {mpi()}",
         "",
         f"cache            {cache_summary()}",
         "",

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from minivae import kernels
@@ -58,6 +59,61 @@ def test_the_cache_is_told_with_its_size(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pwd.getpwuid", unknown)
     assert "no: no cache folder: this user has no home; set XDG_CACHE_HOME" in info()
+
+
+def line_of(name):
+    """What ``info`` says of ``name``, without it."""
+    (line,) = (line for line in info().splitlines() if line.split()[:1] == [name])
+    return line.split(maxsplit=1)[1]
+
+
+def import_anew(monkeypatch, folder, *names):
+    """Have these modules imported from the folder; what was imported before comes back after."""
+    monkeypatch.syspath_prepend(folder)
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, None)  # restored also where there was none
+        del sys.modules[name]
+
+
+def test_a_library_is_there_when_it_can_be_imported(tmp_path, monkeypatch):
+    """Its metadata would be found, broken or not."""
+    import_anew(monkeypatch, tmp_path, "tqdm", "graphviz", "scipy")
+    (tmp_path / "tqdm.py").write_text("raise OSError('libfoo.so:\\n cannot open')")
+    (tmp_path / "scipy.py").write_text("import warnings; warnings.warn('x'); __version__ = '9.8'")
+    (tmp_path / "graphviz.py").write_text("import nothing_of_that_name")
+    assert line_of("tqdm") == "no: OSError: libfoo.so: cannot open"
+    assert line_of("scipy") == "9.8 (optional)"
+    assert line_of("graphviz") == "no: No module named 'nothing_of_that_name' (optional)"
+    assert line_of("numpy") == np.__version__
+
+
+def test_torch_is_not_imported_to_be_told():
+    pytest.importorskip("torch")
+    program = "import sys; from minivae.cli.info import info; info(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    assert line_of("torch").endswith("(optional, not imported)")
+
+
+def test_the_mpi_is_named_and_not_initialised(tmp_path, monkeypatch):
+    import_anew(monkeypatch, tmp_path, "mpi4py", "mpi4py.MPI")
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py" / "__init__.py").write_text("class rc: initialize = True")
+    (tmp_path / "mpi4py" / "MPI.py").write_text(
+        "from mpi4py import rc\n"
+        "assert not rc.initialize\n"
+        "def Get_library_version(): return 'MPICH Version: 5.0.2\\nABI: 1\\0'\n"
+    )
+    assert line_of("mpi") == "MPICH Version: 5.0.2"
+    assert sys.modules["mpi4py"].rc.initialize
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
+    monkeypatch.delattr(sys.modules["mpi4py"], "MPI")
+    assert line_of("mpi").startswith("no: ")
+
+
+def test_the_instruction_set_is_named():
+    _cpu = pytest.importorskip("minivae._cpu")
+    assert line_of("instructions") == f"{_cpu.isa()}, of {', '.join(_cpu.isas())}"
 
 
 def test_a_missing_extension_is_explained(monkeypatch):

@@ -49,7 +49,7 @@ ALLOWED = {
     "interop": MODELS | {"evaluation", "training", "atomic_write"},
     "explore": MODELS | {"evaluation", "viz", "training"},
     "cli": MODELS
-    | {"evaluation", "viz", "training", "explore", "interop", "atomic_write", "_cuda"},
+    | {"evaluation", "viz", "training", "explore", "interop", "atomic_write", "_cpu", "_cuda"},
     "__init__": MODELS | {"gradcheck", "training", "viz"},
 }
 LEVELS = 9  # of parts that import one another

@@ -102,6 +102,20 @@ def test_trace_backward(study):
     assert numbers["visits"] == [1, 3, 7, 15, 31]  # 2^n - 1
 
 
+def test_one_image(study):
+    numbers, pictures = study("one_image")
+    assert pictures == {"layers"}
+    rows = numbers["layers"]
+    assert [row["shape"] for row in rows if row["operation"].startswith("Conv")] == [
+        "(1, 32, 14, 14)", "(1, 64, 7, 7)", "(1, 64, 14, 14)", "(1, 32, 28, 28)", "(1, 1, 28, 28)",
+    ]  # fmt: skip
+    assert rows[-1]["operation"] == "NegativeELBO" and rows[-1]["gradient"] == {"mean": 1, "std": 0}
+    (kl,) = (r["value"]["mean"] for r in rows if r["operation"] == "ReparameterizeKL"
+             and r["shape"] == "(1,)")  # fmt: skip
+    (rec,) = (row["value"]["mean"] for row in rows if row["operation"] == "BCEWithLogits")
+    assert rows[-1]["value"]["mean"] == pytest.approx(rec + kl, rel=1e-6)
+
+
 def test_elbo_identity(study):
     numbers, pictures = study("elbo_identity")
     assert pictures == {"gap"}

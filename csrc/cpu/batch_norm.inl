@@ -10,19 +10,22 @@ double channel_total(Index N, Index C, Index L, Index c, Term term) {
   return total(sum);
 }
 
+// The same for L = 1, columns of a matrix, of which neighbours are summed side by side.
+template <class T, class Term>
+void column_totals(T* sums, Index N, Index C, Index first, Index last, Term term) {
+  for (Index c = first; c < last; c += kLanes) {
+    double column[kLanes] = {};
+    const Index count = min_index(kLanes, last - c);
+    for (Index n = 0; n < N; ++n) {
+      for (Index j = 0; j < count; ++j) column[j] += term(n * C + c + j);
+    }
+    for (Index j = 0; j < count; ++j) sums[c + j] = static_cast<T>(column[j]);
+  }
+}
+
 template <class T>
 void channel_sum(const T* x, T* sums, Index N, Index C, Index L, Index first, Index last) {
-  if (L == 1) {  // columns of a matrix: neighbours are summed side by side
-    for (Index c = first; c < last; c += kLanes) {
-      double column[kLanes] = {};
-      const Index count = min_index(kLanes, last - c);
-      for (Index n = 0; n < N; ++n) {
-        for (Index j = 0; j < count; ++j) column[j] += x[n * C + c + j];
-      }
-      for (Index j = 0; j < count; ++j) sums[c + j] = static_cast<T>(column[j]);
-    }
-    return;
-  }
+  if (L == 1) return column_totals(sums, N, C, first, last, [=](Index i) { return double(x[i]); });
   for (Index c = first; c < last; ++c) {
     sums[c] = static_cast<T>(channel_total(N, C, L, c, [=](Index i) { return double(x[i]); }));
   }

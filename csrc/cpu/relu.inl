@@ -16,20 +16,9 @@ void relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_RESTRI
 template <class T>
 void bias_relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_RESTRICT dx, T* MV_RESTRICT db,
                         Index N, Index C, Index L, Index first, Index last) {
-  if (L == 1) {  // columns of a matrix: neighbours are summed side by side
-    for (Index c = first; c < last; c += kLanes) {
-      double column[kLanes] = {};
-      const Index count = min_index(kLanes, last - c);
-      for (Index n = 0; n < N; ++n) {
-        for (Index j = 0; j < count; ++j) {
-          const Index i = n * C + c + j;
-          dx[i] = relu_gradient(y[i], dy[i]);
-          column[j] += dx[i];
-        }
-      }
-      for (Index j = 0; j < count; ++j) db[c + j] = static_cast<T>(column[j]);
-    }
-    return;
+  if (L == 1) {
+    return column_totals(db, N, C, first, last,
+                         [=](Index i) { return double(dx[i] = relu_gradient(y[i], dy[i])); });
   }
   for (Index c = first; c < last; ++c) {
     RowSum sum;

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minivae import kernels
 from minivae.cli.info import processor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,7 @@ def environment():
     return {
         "date": date.today().isoformat(),
         "cpu": processor(),
+        "instruction_set": kernels.instruction_set(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),

@@ -226,6 +226,12 @@ def threads() -> int:
     return int(cpu.threads()) if cpu else 1
 
 
+def instruction_set() -> str | None:
+    """The instruction set of the compiled kernels in use, "avx512" or such; None without them."""
+    cpu = _load("cpu")[0]
+    return cpu.isa() if cpu else None
+
+
 def set_threads(count: int) -> None:
     """Let compiled kernels use ``count`` threads, and NumPy's BLAS, which reference kernels use.
 

@@ -7,7 +7,7 @@ wrong dtype or byte order, ValueError for shape, layout, alignment, overlap and 
 import numpy as np
 
 from .. import _cpu
-from .._cpu import MOST_THREADS, set_threads, threads
+from .._cpu import MOST_THREADS, isa, set_threads, threads
 from . import cpu_layers
 from .cpu_layers import *  # noqa: F403
 from .philox import resolved
@@ -19,6 +19,7 @@ __all__ = [
     "adam",
     "bce_with_logits",
     "gather_pixels",
+    "isa",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",

@@ -151,3 +151,18 @@ def test_threads():
                 kernels.set_threads(bad)
     finally:
         kernels.set_threads(before)
+
+
+def test_the_instruction_set_is_told():
+    if "cpu" not in kernels.available():
+        assert kernels.instruction_set() is None
+        return
+    from minivae import _cpu
+
+    before = _cpu.isa()
+    try:
+        for name in _cpu.isas():
+            _cpu.use_isa(name)
+            assert kernels.instruction_set() == name
+    finally:
+        _cpu.use_isa(before)

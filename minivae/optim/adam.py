@@ -60,7 +60,7 @@ class Adam(Optimizer):
         }
 
     def update_group(self, group: dict, params: list[Tensor]) -> None:
-        """See ``Optimizer.update_group``: one kernel call for all that are in step."""
+        """Update ``params`` of one ``group``: one kernel call for all that are in step."""
         in_step: dict[tuple, list[Tensor]] = {}
         for p in params:
             kind = self.state_of(p)["step"], p.dtype, device_of(p.data)
@@ -71,7 +71,9 @@ class Adam(Optimizer):
                 self.state[p]["step"] = count + 1
 
     def update(self, group: dict, params: list[Tensor], step: Any, lr: Any) -> None:
-        """Run the kernel on parameters of one dtype and device; ``step`` and ``lr`` as it takes."""
+        """Run the kernel with a group's options on ``params`` of one dtype and device; ``step`` and
+        ``lr`` are numbers, or arrays on a GPU.
+        """
         arrays, grads = [working(p.data) for p in params], [working(p.grad) for p in params]
         ms, vs = ([self.state[p][name] for p in params] for name in "mv")
         kernels.get("adam", *arrays, *grads)(

@@ -49,7 +49,7 @@ class SGD(Optimizer):
         return {**numbers, "dampening": dampening, "nesterov": bool(nesterov)}
 
     def update_group(self, group: dict, params: list[Tensor]) -> None:
-        """See ``Optimizer.update_group``."""
+        """Update ``params`` of one ``group``."""
         for p in params:
             data, g = working(p.data), working(p.grad)
             if group["weight_decay"]:

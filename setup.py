@@ -213,6 +213,8 @@ class OptionalBuild(build_ext):
                 ext.library_dirs = library_folders(nvcc)
                 command = nvcc_command(nvcc, capabilities)
                 hand_to_nvcc(self.compiler, command)
+                version = run([nvcc, "--version"], capture_output=True, text=True).stdout
+                command = [*command, version]  # its path stays when CUDA is upgraded
             self.build_or_copy(ext, fingerprint(ext, command))
         except Exception as error:
             if wanted == "1":

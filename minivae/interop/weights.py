@@ -34,7 +34,7 @@ def to_files(
     return {
         WEIGHTS: safetensors.numpy.save(model.state_dict(), {"format": "pt"}),
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
-        CARD: card(model, results or {}, license).encode(),
+        CARD: card(model, config, results or {}, license).encode(),
     }
 
 
@@ -78,15 +78,21 @@ def read_results(path: Path) -> dict:
     return found
 
 
-def card(model: VAE, results: dict, license: str | None = None) -> str:
+def card(model: VAE, config: dict, results: dict, license: str | None = None) -> str:
     """The model's card, Markdown: what it is, what it was trained on, how it is used.
 
     Arguments as ``to_files``.
     """
+    limit = config.get("limit")
     name, parameters = type(model).__name__, sum(p.size for p in model.parameters())
     rows = [
         ("model", f"`{name}`, {model.latent_dim} latents, {parameters:,} parameters"),
-        *((k, results[k]) for k in ("dataset", "epochs", "batch_size", "seed") if k in results),
+        *(
+            (k.replace("_", " "), results[k])
+            for k in ("dataset", "epochs", "batch_size", "seed")
+            if k in results
+        ),
+        *([("images", f"the first {limit} of each part alone")] if limit else []),
         ("likelihood", model.likelihood),
         *(
             (f"{k.replace('_', ' ')}, nats per image", f"{results[k]:.2f}")

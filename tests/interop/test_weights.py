@@ -110,13 +110,15 @@ def test_the_same_model_gives_the_same_bytes():
 
 def test_the_card_has_what_is_known():
     results = {"dataset": "MNIST", "epochs": 9, "test_loss": 105.234, "test_rec": "?", "other": 1}
-    text = weights.card(models.MLPVAE(), results)
+    text = weights.card(models.MLPVAE(), {"limit": None}, results)
     assert text.startswith("---\nlibrary_name: minivae\n")
     for line in ("`MLPVAE`, 20 latents, 652,824 parameters", "dataset | MNIST", "epochs | 9",
                  "test loss, nats per image | 105.23", "likelihood | bernoulli"):  # fmt: skip
         assert line in text
     assert "test rec" not in text and "other" not in text and "license" not in text
-    assert "---\nlicense: mit\n" in weights.card(models.MLPVAE(), {}, "mit")
+    assert "the first" not in text
+    text = weights.card(models.MLPVAE(), {"limit": 300}, {}, "mit")
+    assert "---\nlicense: mit\n" in text and "images | the first 300 of each part alone" in text
 
 
 def replaced(folder, name, body):

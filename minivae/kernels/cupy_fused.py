@@ -3,7 +3,8 @@
 What a user of CuPy writes before turning to CUDA C++: each kernel reads its inputs once and keeps
 everything between in registers, but an elementwise kernel cannot sum rows and a reduction cannot
 write elements, so a loss with its gradient takes two passes over memory. Noise is an array here; a
-``NoiseKey`` is drawn by the reference, on the host, and copied.
+``NoiseKey`` is drawn by the reference, on the host, and copied. CuPy appends -ftz=true to whatever
+options it is given: subnormal float32 numbers are 0 in these kernels and in its own.
 
 Signatures and meaning are those of ``reference``; arrays are CuPy's. Imported by the registry, when
 a device answered.

@@ -92,7 +92,7 @@ def layers(module: Module) -> dict:
     """A module for ``model.js``: its class, its settings, its arrays and its parts by name."""
     settings = dict(getattr(module, "geometry", {}))
     settings = {name: np.broadcast_to(value, 2).tolist() for name, value in settings.items()}
-    for name in ("eps", "negative_slope", "shape", "bottleneck"):
+    for name in ("eps", "negative_slope", "shape", "size", "bottleneck"):
         if hasattr(module, name):
             settings[name] = getattr(module, name)
     parts = dict(module.children())

@@ -185,11 +185,22 @@ class FaceDecoder extends Module {
     return this.decoder_conv.forward(this.unflatten.forward(this.decoder_lin.forward(z)));
   }
 }
+class ResizeConv2d extends Conv2d { // each pixel becomes 2 x 2, cut to size, then a convolution
+  forward(x) {
+    const [C, , W] = x.shape, S = this.size, y = new Float64Array(C * S * S);
+    const from = (i) => Math.floor(i / 2);
+    for (let i = 0; i < y.length; i++) {
+      const c = Math.floor(i / (S * S)), row = Math.floor(i / S) % S;
+      y[i] = x.data[(c * x.shape[1] + from(row)) * W + from(i % S)];
+    }
+    return super.forward(array(y, [C, S, S]));
+  }
+}
 
 const CLASSES = {
   Linear, Conv2d, ConvTranspose2d, BatchNorm2d, ReLU, LeakyReLU, Sigmoid, Tanh, Flatten, Unflatten,
   Sequential, MLPVAE, ConvVAE, ConvEncoder, ConvDecoder, DeepVAE, Gaussian, FaceVAE, FaceEncoder,
-  FaceDecoder,
+  FaceDecoder, ResizeConv2d,
 };
 const build = (module) => new CLASSES[module.class](module);
 

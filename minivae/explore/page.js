@@ -110,8 +110,8 @@ function chart(svg, { lines, marks = [], x, y, xlabel, ylabel, label, height = 2
   const all = lines.flatMap((line) => line.points).filter((p) => p.every(Number.isFinite));
   const range = (axis) => {
     const values = all.map((p) => p[axis]), low = Math.min(...values), high = Math.max(...values);
-    const room = axis && (high - low || Math.abs(high) || 1) * 0.06;
-    return [low - room, high + room + (high === low && !axis ? 1 : 0)];
+    const room = (high - low || Math.abs(high) || 1) * (axis ? 0.06 : 0.02);
+    return [low - room, high + room];
   };
   [x, y] = [x ?? range(0), y ?? range(1)];
   const [left, right, top, bottom] = [62, 410, 8, height - 34];
@@ -481,6 +481,10 @@ function drawingChanged() {
   context.fillStyle = "#000";
   context.fillRect(0, 0, side, side);
   Object.assign(context, { strokeStyle: "#fff", lineWidth: 20, lineCap: "round", lineJoin: "round" });
+  if (!drawing.strokes.length) {
+    Object.assign(context, { fillStyle: "#8d98a5", font: "18px system-ui, sans-serif", textAlign: "center" });
+    context.fillText("draw here", side / 2, side / 2);
+  }
   for (const stroke of drawing.strokes) {
     context.beginPath();
     for (const [x, y] of [stroke[0], ...stroke]) context.lineTo(x * side, y * side);

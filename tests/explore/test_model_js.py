@@ -159,6 +159,7 @@ MODELS = {
     "deep-relu": lambda: models.DeepVAE(latent_dim=4, hidden=(9,), activation="relu"),
     "shallow": lambda: models.DeepVAE(latent_dim=4, hidden=()),
     "face": lambda: models.FaceVAE(latent_dim=6, image_size=33, likelihood="gaussian"),
+    "resized-face": lambda: models.FaceVAE(latent_dim=6, image_size=33, upsampling="resize"),
     "grey-face": lambda: models.FaceVAE(latent_dim=6, image_size=40, channels=1),
 }
 

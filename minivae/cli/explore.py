@@ -14,7 +14,7 @@ from .options import Parser, reported, whole_number, write_result
 PAGE = "explorer.html"
 
 
-def parser():
+def parser() -> Parser:
     """The command line."""
     p = Parser(prog="python -m minivae explore", description="Play with a trained model: drag "
                "latents, draw a digit, edit a face, see the loss move.")  # fmt: skip
@@ -71,13 +71,13 @@ def main(argv=None):
         webbrowser.open(out.resolve().as_uri())
 
 
-def loaded(path, data=None):
+def loaded(path: Path, data: str | None = None) -> tuple[loaded_run.Subject, dict]:
     """(subject, configuration) of a checkpoint, with the images that its run was given."""
     _, config = loaded_run.load_model(path)
     return loaded_run.load(path, data), config
 
 
-def serve(live, port, *, browser):
+def serve(live: explore.LiveRun, port: int, *, browser: bool) -> None:
     """Serve until Ctrl-C.
 
     Raises:

@@ -1,8 +1,7 @@
 """One HTML file that explores a trained model: weights, pictures, codes and curves, and a script.
 
-Weights are float16, a quarter of whose bytes the page spends on base64; the page decodes pixels
-within 2e-3 of ``model.pixels``. Nothing in it depends on time or on where the run lies: the same
-run gives the same bytes.
+Weights are float16 in base64; the page decodes pixels within 2e-3 of ``model.pixels``. Nothing in
+it depends on time or on where the run lies: the same run gives the same bytes.
 """
 
 import base64
@@ -11,6 +10,7 @@ import hashlib
 import html
 import json
 import string
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from .. import models
 from ..errors import DataError
 from ..evaluation import kl_per_latent, posteriors
 from ..nn import Module
+from ..training.loaded_run import Subject
 from ..training.metrics import COLUMNS, METRICS
 from ..viz import latent
 
@@ -28,10 +29,14 @@ MOST_PARAMETERS = 8_000_000  # of a model that a page can hold
 DIGITS, FACES = 200, 60  # pictures in a page, unless another number is asked for
 CODES = 2000  # points in the plane of two latents, and images behind a mean code
 EXEMPLARS = 3  # typical images behind a named code, as in the example
+FEW = 30  # images, of which a mean might show one, where none may be shown
 CURVES = tuple(name for name in COLUMNS if name != "seconds")  # times differ from run to run
 
 
-def explorer_page(subject, config, rows, *, images=None, served=False):
+def explorer_page(
+    subject: Subject, config: dict, rows: list[dict], *, images: int | None = None,
+    served: bool = False,
+) -> bytes:  # fmt: skip
     """The page as bytes.
 
     Args:
@@ -48,7 +53,9 @@ def explorer_page(subject, config, rows, *, images=None, served=False):
     return page(contents(subject, config, rows, images=images), served=served)
 
 
-def contents(subject, config, rows, *, images=None):
+def contents(
+    subject: Subject, config: dict, rows: list[dict], *, images: int | None = None
+) -> dict:
     """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
     model = subject.model
     require_explorable(model)
@@ -81,7 +88,7 @@ def contents(subject, config, rows, *, images=None):
     }  # fmt: skip
 
 
-def require_explorable(model):
+def require_explorable(model: Module) -> None:
     """DataError unless the page's script has the model's class."""
     if not isinstance(model, CLASSES):
         names = ", ".join(cls.__name__ for cls in CLASSES)
@@ -109,7 +116,7 @@ def layers(module: Module) -> dict:
     }
 
 
-def array(values, dtype="float16"):
+def array(values: np.ndarray, dtype: str = "float16") -> dict:
     """An array as ``decoded`` of model.js reads it; float32 where float16 overflows."""
     values = np.asarray(values)
     if dtype == "float16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
@@ -118,7 +125,7 @@ def array(values, dtype="float16"):
     return {"dtype": dtype, "shape": values.shape, "data": base64.b64encode(body).decode()}
 
 
-def options(config):
+def options(config: dict) -> list[tuple[str, str]]:
     """(name, value) pairs of the run's options, as text."""
     apart = ("architecture", "pixels", "split")
     flat = {name: value for name, value in config.items() if name not in apart}
@@ -127,7 +134,7 @@ def options(config):
     return sorted(flat.items())
 
 
-def likelihood(model):
+def likelihood(model: models.VAE) -> dict:
     """p(x|z) as ``reconstructionLoss`` of model.js takes it."""
     logvar = None
     if model.likelihood.startswith("gaussian"):
@@ -137,14 +144,14 @@ def likelihood(model):
     return {"name": model.likelihood, "logvar": logvar}
 
 
-def plane(mu, labels):
+def plane(mu: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict:
     """Mean codes of test images and a class for each, for a model of two latents."""
     kind = next(iter(labels), None)
     classes = labels[kind][:CODES] if kind else np.zeros(len(mu[:CODES]))
     return {"codes": array(mu[:CODES]), "classes": array(classes, "uint8"), "kind": kind or ""}
 
 
-def pictures(subject, count):
+def pictures(subject: Subject, count: int) -> dict:
     """The first test images as the model sees them, and what is known of each."""
     part = subject.test.take(slice(count))
     labels = part.labels
@@ -161,32 +168,33 @@ def pictures(subject, count):
     return {"pixels": array(pixels.reshape(shape), "uint8"), "names": names}
 
 
-def directions(subject, may_show):
+def directions(subject: Subject, may_show: bool) -> dict:
     """Vectors that add an attribute to a code, and mean codes of groups, both of training images.
 
-    A named code is the mean of the most typical images of a group; where no picture of the set may
-    be shown, it is that of the whole group.
+    A named code is the mean of the most typical images of a group. Where no picture of the set may
+    be shown it is that of the whole group, and groups of few images are left out.
     """
     part = subject.train.take(slice(CODES))
     codes, _ = posteriors(subject.model, subject.batches(part))
     kinds, groups = masks(part.labels)
-    found = {"vectors": [], "groups": []}
+    least = EXEMPLARS if may_show else FEW
+    found: dict[str, list] = {"vectors": [], "groups": []}
     for name, mask in kinds.items():
-        if mask.any() and not mask.all():
+        if min(mask.sum(), (~mask).sum()) >= least:
             vector = latent.attribute_vector(codes, mask)
             found["vectors"].append({"name": name, "code": array(vector, "float32")})
     for name, mask in groups.items():
-        if mask.sum() >= (EXEMPLARS if may_show else 10 * EXEMPLARS):
+        if mask.sum() >= least:
             rows = latent.exemplars(codes, mask, EXEMPLARS) if may_show else mask
             code = codes[rows].mean(axis=0)
             found["groups"].append({"name": name, "code": array(code, "float32")})
     return found
 
 
-def masks(labels):
+def masks(labels: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
     """Attributes and groups of images with these labels: two dicts from name to bool (N,)."""
     if "digit" in labels:
-        kinds = {f"digit {d}": labels["digit"] == d for d in range(10)}
+        kinds = {f"digit {d}": labels["digit"] == d for d in np.unique(labels["digit"])}
         return kinds, kinds
     kinds = {name: values.astype(bool) for name, values in labels.items()}
     groups = {name: mask for name, mask in kinds.items()}
@@ -199,7 +207,7 @@ def masks(labels):
     return kinds, groups
 
 
-def read_metrics(folder):
+def read_metrics(folder: str | Path) -> list[dict]:
     """The rows of a run's ``metrics.csv``.
 
     Raises:
@@ -218,7 +226,7 @@ def read_metrics(folder):
         raise DataError(f"{path}: not the metrics of a run: {error}") from error
 
 
-def _number(text):
+def _number(text: str) -> int | float:
     """Whole numbers stay whole; ValueError for what is no finite number."""
     value = int(text) if text.isdigit() else float(text)
     if not np.isfinite(value):
@@ -227,7 +235,7 @@ def _number(text):
 
 
 # ---------------------------------------------------------------- the file
-def page(found, *, served=False):
+def page(found: dict, *, served: bool = False) -> bytes:
     """The HTML file that shows ``contents``, in UTF-8; ``served`` as in ``explorer_page``."""
     script, style = source("model.js") + source("page.js"), source("page.css")
     data = json.dumps(found, allow_nan=False, separators=(",", ":"), sort_keys=True)
@@ -240,7 +248,7 @@ def page(found, *, served=False):
     ).encode("utf-8", "backslashreplace")  # fmt: skip
 
 
-def policy(script, style, served):
+def policy(script: str, style: str, served: bool) -> str:
     """The content policy: this script, this style, no request; served: to the server alone."""
     digests = (hashlib.sha256(text.encode()).digest() for text in (script, style))
     script, style = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
@@ -251,6 +259,6 @@ def policy(script, style, served):
     )
 
 
-def source(name):
+def source(name: str) -> str:
     """A file of the page."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

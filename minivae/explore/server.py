@@ -9,6 +9,7 @@ import hmac
 import json
 import secrets
 import threading
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from ..errors import MinivaeError
+from ..training.loaded_run import Subject
 from .export import page
 
 ADDRESS = "127.0.0.1"
@@ -34,11 +36,11 @@ class LiveRun:
         read: gives (subject, contents), as ``export.contents`` has them.
     """
 
-    def __init__(self, files, read):
+    def __init__(self, files: Iterable[str | Path], read: Callable[[], tuple[Subject, dict]]):
         self._files, self._read, self._lock = [Path(f) for f in files], read, threading.Lock()
         self._state, (self.subject, self.contents) = self._stamp(), read()
 
-    def refreshed(self):
+    def refreshed(self) -> "LiveRun":
         """This object, up to date; a file that is damaged at the moment changes nothing."""
         with self._lock:
             stamp = self._stamp()
@@ -50,11 +52,11 @@ class LiveRun:
                     pass  # replaced again soon, or never: the page keeps what it has
         return self
 
-    def json(self):
+    def json(self) -> dict:
         """The contents with a name for their state, which ``have`` of the route ``/run`` tells."""
         return {**self.contents, "state": self._state}
 
-    def _stamp(self):
+    def _stamp(self) -> str:
         found = []
         for file in self._files:
             try:
@@ -78,7 +80,7 @@ class RunServer(ThreadingMixIn, TCPServer):
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self, run, port=0):
+    def __init__(self, run: LiveRun, port: int = 0):
         super().__init__((ADDRESS, port), Handler)
         port = self.server_address[1]
         self.run, self.token, self.model_lock = run, secrets.token_urlsafe(32), threading.Lock()

@@ -138,7 +138,8 @@ def test_no_picture_of_a_users_own_set_unless_asked_for(tmp_path):
     own = loaded_run.load(folder / "checkpoint.safetensors", source)
     assert not own.public
     kept = explore.contents(own, CONFIG, [])
-    assert kept["pictures"] is None and kept["plane"] is None and kept["groups"] == []
+    assert kept["pictures"] is None and kept["plane"] is None
+    assert kept["groups"] == kept["vectors"] == []
     asked = explore.contents(own, CONFIG, [], images=2)
     assert len(asked["pictures"]["names"]) == 2 and asked["plane"] and asked["groups"]
 

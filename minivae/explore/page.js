@@ -337,19 +337,21 @@ function drawPlane() {
   }
 }
 
-/** The decoded plane behind it all, row by row between other work. */
+/** The decoded plane behind it all, some pictures between other work, while it can be seen. */
 async function drawTiles() {
-  const [, height, width] = run.shape, n = 18, canvas = $("tiles"), turn = (drawTiles.turn = {});
-  if (!run.model || !$("show-tiles").checked) return;
+  const [, height, width] = run.shape, n = 18, canvas = $("tiles"), turn = {};
+  [drawTiles.turn, drawTiles.done] = [turn, false];
+  if (run.latent_dim !== 2 || !run.model || !$("show-tiles").checked) return;
   [canvas.width, canvas.height] = [n * width, n * height];
   const piece = element("canvas"), context = canvas.getContext("2d");
   for (let row = 0; row < n; row++) for (let column = 0; column < n; column++) {
     if (column % 6 === 0) await new Promise((resume) => setTimeout(resume));
-    if (drawTiles.turn !== turn) return; // another drawing has begun
+    if (drawTiles.turn !== turn || state.view !== "latents") return; // another drawing, or none
     const at = (i) => fromPlane((400 * (i + 0.5)) / n);
     paint(piece, await decode([at(column), at(n - 1 - row)]));
     context.drawImage(piece, column * width, row * height);
   }
+  drawTiles.done = true;
 }
 
 function showLayers() {
@@ -662,6 +664,7 @@ function show(view) {
     $(`tab-${name}`).setAttribute("aria-selected", name === view);
     $(`tab-${name}`).tabIndex = name === view ? 0 : -1;
   }
+  if (view === "latents" && !drawTiles.done) drawTiles();
   refresh();
 }
 Object.keys(VIEWS).forEach((name, i, names) => {

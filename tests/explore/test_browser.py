@@ -354,11 +354,7 @@ def strip_codes(one, name):
 def test_arithmetic_interpolation_and_attributes_are_those_of_minivae_latent(opened, subject, name):
     """Codes within 1e-3, from mean codes and vectors that Python computes anew."""
     found = subject(name)[0]
-    count = explore.export.CODES
-    part = found.train._replace(
-        images=found.train.images[:count],
-        labels={n: v[:count] for n, v in found.train.labels.items()},
-    )
+    part = found.train.take(slice(explore.export.CODES))
     codes, _ = evaluation.posteriors(found.model, found.batches(part))
     if name == "mlp":
         masks = [part.labels["digit"] == d for d in (7, 1, 4)]
@@ -425,10 +421,10 @@ def test_ten_sevens_are_decoded_as_sevens(opened):
     if digits.name != "mnist":
         pytest.skip("MNIST is not at hand")
     classifier = fit_digit_classifier(
-        digits.train_images[:30000], digits.train_labels[:30000], progress=False
+        digits.train.images[:30000], digits.train.labels["digit"][:30000], progress=False
     )
-    test = digits.test_images[:1000, None].astype(np.float32) / 255
-    assert (classifier.predict(test) == digits.test_labels[:1000]).mean() > 0.95
+    test = digits.test.images[:1000, None].astype(np.float32) / 255
+    assert (classifier.predict(test) == digits.test.labels["digit"][:1000]).mean() > 0.95
     one = opened("mlp", view="pictures")
     pictures = []
     for strokes in sevens():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import explore
 from ..errors import DataError, OutputError
+from ..evaluation import TrainedModel
 from ..training import loaded_run
 from ..training.metrics import METRICS
 from ..training.run_files import CHECKPOINT
@@ -71,7 +72,7 @@ def main(argv=None):
         webbrowser.open(out.resolve().as_uri())
 
 
-def loaded(path: Path, data: str | None = None) -> tuple[loaded_run.Subject, dict]:
+def loaded(path: Path, data: str | None = None) -> tuple[TrainedModel, dict]:
     """(subject, configuration) of a checkpoint, with the images that its run was given."""
     _, config = loaded_run.load_model(path)
     return loaded_run.load(path, data), config

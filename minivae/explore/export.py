@@ -18,9 +18,8 @@ import numpy as np
 
 from .. import models
 from ..errors import DataError
-from ..evaluation import kl_per_latent, posteriors
+from ..evaluation import TrainedModel, kl_per_latent, posteriors
 from ..nn import Module
-from ..training.loaded_run import Subject
 from ..training.metrics import COLUMNS, METRICS
 from ..viz import latent
 
@@ -34,7 +33,7 @@ CURVES = tuple(name for name in COLUMNS if name != "seconds")  # times differ fr
 
 
 def explorer_page(
-    subject: Subject, config: dict, rows: list[dict], *, images: int | None = None,
+    subject: TrainedModel, config: dict, rows: list[dict], *, images: int | None = None,
     served: bool = False,
 ) -> bytes:  # fmt: skip
     """The page as bytes.
@@ -54,7 +53,7 @@ def explorer_page(
 
 
 def contents(
-    subject: Subject, config: dict, rows: list[dict], *, images: int | None = None
+    subject: TrainedModel, config: dict, rows: list[dict], *, images: int | None = None
 ) -> dict:
     """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
     model = subject.model
@@ -151,7 +150,7 @@ def plane(mu: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict:
     return {"codes": array(mu[:CODES]), "classes": array(classes, "uint8"), "kind": kind or ""}
 
 
-def pictures(subject: Subject, count: int) -> dict:
+def pictures(subject: TrainedModel, count: int) -> dict:
     """The first test images as the model sees them, and what is known of each."""
     part = subject.test.take(slice(count))
     labels = part.labels
@@ -168,7 +167,7 @@ def pictures(subject: Subject, count: int) -> dict:
     return {"pixels": array(pixels.reshape(shape), "uint8"), "names": names}
 
 
-def directions(subject: Subject, may_show: bool) -> dict:
+def directions(subject: TrainedModel, may_show: bool) -> dict:
     """Vectors that add an attribute to a code, and mean codes of groups, both of training images.
 
     A named code is the mean of the most typical images of a group. Where no picture of the set may

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from ..errors import MinivaeError
-from ..training.loaded_run import Subject
+from ..evaluation import TrainedModel
 from .export import page
 
 ADDRESS = "127.0.0.1"
@@ -36,7 +36,7 @@ class LiveRun:
         read: gives (subject, contents), as ``export.contents`` has them.
     """
 
-    def __init__(self, files: Iterable[str | Path], read: Callable[[], tuple[Subject, dict]]):
+    def __init__(self, files: Iterable[str | Path], read: Callable[[], tuple[TrainedModel, dict]]):
         self._files, self._read, self._lock = [Path(f) for f in files], read, threading.Lock()
         self._state, (self.subject, self.contents) = self._stamp(), read()
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from .. import explore
 from ..errors import DataError, OutputError
 from ..evaluation import TrainedModel
-from ..training import loaded_run
-from ..training.metrics import METRICS
+from ..training import loaded_run, metrics
 from ..training.run_files import CHECKPOINT
 from .options import Parser, reported, whole_number, write_result
 
@@ -48,7 +47,7 @@ def main(argv=None):
         subject, config = loaded(path, args.data)
         explore.require_explorable(subject.model)
         try:
-            rows = explore.read_metrics(path.parent)
+            rows = metrics.read(path.parent)
         except DataError as error:
             rows = []
             if str(error) not in no_metrics:  # once, however often a served run is read
@@ -56,7 +55,7 @@ def main(argv=None):
                 no_metrics.add(str(error))
         return subject, explore.contents(subject, config, rows, images=args.images)
 
-    live = explore.LiveRun([path, path.with_name(METRICS)], read)
+    live = explore.LiveRun([path, path.with_name(metrics.METRICS)], read)
     out = Path(args.out or path.parent / PAGE)
     # A link that somebody put into a run's folder is replaced, one that the user named is followed.
     write_result(out, explore.page(live.contents), follow_link=bool(args.out))

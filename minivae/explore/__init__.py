@@ -11,7 +11,6 @@ from .export import (
     contents,
     explorer_page,
     page,
-    read_metrics,
     require_explorable,
 )
 from .server import LiveRun, RunServer
@@ -25,6 +24,5 @@ __all__ = [
     "contents",
     "explorer_page",
     "page",
-    "read_metrics",
     "require_explorable",
 ]

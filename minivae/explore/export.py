@@ -5,14 +5,12 @@ it depends on time or on where the run lies: the same run gives the same bytes.
 """
 
 import base64
-import csv
 import hashlib
 import html
 import json
 import string
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +18,6 @@ from .. import models
 from ..errors import DataError
 from ..evaluation import TrainedModel, kl_per_latent, posteriors
 from ..nn import Module
-from ..training.metrics import COLUMNS, METRICS
 from ..viz import latent
 
 CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # those of model.js
@@ -29,7 +26,6 @@ DIGITS, FACES = 200, 60  # pictures in a page, unless another number is asked fo
 CODES = 2000  # points in the plane of two latents, and images behind a mean code
 EXEMPLARS = 3  # typical images behind a named code, as in the example
 FEW = 30  # images, of which a mean might show one, where none may be shown
-CURVES = tuple(name for name in COLUMNS if name != "seconds")  # times differ from run to run
 
 
 def explorer_page(
@@ -41,7 +37,7 @@ def explorer_page(
     Args:
         subject: a ``TrainedModel``: the model and the images it was trained and tested on.
         config: the run's configuration, as its checkpoint has it.
-        rows: of ``metrics.csv``, or none; ``read_metrics`` reads them.
+        rows: of ``metrics.csv``, or none; ``training.metrics.read`` reads them.
         images: how many test pictures to embed. None embeds some of MNIST and of drawn images, and
             none of a user's own set.
         served: the page asks the server that it comes from for what is new.
@@ -71,7 +67,7 @@ def contents(
             "test_images": len(mu), "binarize": subject.binarize,
         },
         "options": options(config),
-        "metrics": [{name: row[name] for name in CURVES} for row in rows],
+        "metrics": [{k: row[k] for k in row if k != "seconds"} for row in rows],
         "seed": str(config.get("seed", 0)),
         "beta": config.get("beta", 1.0),
         "shape": list(shape),
@@ -138,8 +134,8 @@ def likelihood(model: models.VAE) -> dict:
     logvar = None
     if model.likelihood.startswith("gaussian"):
         learned = model.state_dict().get("pixel_logvar")
-        logvar = 2 * np.log(model.sigma) if learned is None else learned
-        logvar = np.reshape(logvar, -1).astype(np.float32).tolist()
+        of_pixels = learned if model.sigma is None else 2 * np.log(model.sigma)
+        logvar = np.reshape(of_pixels, -1).astype(np.float32).tolist()
     return {"name": model.likelihood, "logvar": logvar}
 
 
@@ -204,33 +200,6 @@ def masks(labels: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
             "woman without glasses": ~man & ~glasses, "man without glasses": man & ~glasses,
         }  # fmt: skip
     return kinds, groups
-
-
-def read_metrics(folder: str | Path) -> list[dict]:
-    """The rows of a run's ``metrics.csv``.
-
-    Raises:
-        DataError: there is none, or it is none of a run.
-    """
-    path = Path(folder) / METRICS
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [{name: _number(row[name]) for name in CURVES} for row in rows]
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: not the metrics of a run: {error}") from error
-
-
-def _number(text: str) -> int | float:
-    """Whole numbers stay whole; ValueError for what is no finite number."""
-    value = int(text) if text.isdigit() else float(text)
-    if not np.isfinite(value):
-        raise ValueError(f"expected a number, got {text!r}")
-    return value
 
 
 # ---------------------------------------------------------------- the file

@@ -8,6 +8,9 @@ on time.
 import csv
 import io
 import math
+from pathlib import Path
+
+from ..errors import DataError
 
 METRICS = "metrics.csv"
 COLUMNS = (
@@ -46,3 +49,30 @@ def read_seconds(out, rows):
     except (OSError, TypeError, ValueError, csv.Error):
         pass  # no table, or not one of ours: the times are lost, nothing else
     return found
+
+
+def read(folder: str | Path) -> list[dict]:
+    """The rows of a run's ``metrics.csv``, without the times, which differ from run to run.
+
+    Raises:
+        DataError: there is none, or it is none of a run.
+    """
+    path = Path(folder) / METRICS
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: _number(row[name]) for name in COLUMNS if name != "seconds"} for row in rows]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not the metrics of a run: {error}") from error
+
+
+def _number(text: str) -> int | float:
+    """Whole numbers stay whole; ValueError for what is no finite number."""
+    value = int(text) if text.isdigit() else float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"expected a number, got {text!r}")
+    return value

@@ -47,7 +47,7 @@ ALLOWED = {
     "evaluation": MODELS | {"viz"},
     "training": MODELS | {"evaluation", "atomic_write"},
     "interop": MODELS | {"evaluation", "training", "atomic_write"},
-    "explore": MODELS | {"evaluation", "viz", "training"},
+    "explore": MODELS | {"evaluation", "viz"},
     "cli": MODELS
     | {"evaluation", "viz", "training", "explore", "interop", "atomic_write", "_cpu", "_cuda"},
     "__init__": MODELS | {"gradcheck", "training", "viz"},

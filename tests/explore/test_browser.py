@@ -27,6 +27,7 @@ from minivae.cli.explore import loaded
 from minivae.data import mnist
 from minivae.evaluation.classify import fit_digit_classifier
 from minivae.noise import SAMPLING
+from minivae.training import metrics
 from minivae.viz import latent
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -92,7 +93,7 @@ def subject(trained):
         folder = trained(name)
         data = folder.parent / "faces.npz" if name == "face" else None
         found, config = loaded(folder / "checkpoint.safetensors", data)
-        return found._replace(public=True), config, explore.read_metrics(folder)
+        return found._replace(public=True), config, metrics.read(folder)
 
     return load
 
@@ -721,7 +722,7 @@ def served(browser, tmp_path):
 
     def read():
         found, config = loaded(folder / "checkpoint.safetensors", folder)
-        return found, explore.contents(found, config, explore.read_metrics(folder), images=5)
+        return found, explore.contents(found, config, metrics.read(folder), images=5)
 
     files = [folder / "checkpoint.safetensors", folder / "metrics.csv"]
     with explore.RunServer(explore.LiveRun(files, read)) as server:

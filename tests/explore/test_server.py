@@ -16,6 +16,7 @@ import minivae as mv
 from minivae import explore, models
 from minivae.cli.explore import loaded
 from minivae.tensor import no_grad
+from minivae.training import metrics
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def serving(folder):
 
     def read():
         subject, config = loaded(folder / "checkpoint.safetensors", folder)
-        return subject, explore.contents(subject, config, explore.read_metrics(folder))
+        return subject, explore.contents(subject, config, metrics.read(folder))
 
     files = [folder / "checkpoint.safetensors", folder / "metrics.csv"]
     with explore.RunServer(explore.LiveRun(files, read)) as server:

@@ -25,7 +25,7 @@ COMMON = ("--epochs", "2", "--no-plots", "--seed", "7", "--lr", "1e-3")
 RUNS = {  # the examples as they stand, on a few images
     "mlp": ("mnist_vae.py", "--limit", "1000", "--binarize", "dynamic"),
     "conv": ("mnist_vae.py", "--model", "conv", "--limit", "500"),
-    "faces": ("faces_vae.py", "--limit", "40", "--batch-size", "16"),
+    "faces": ("faces_vae.py", "--size", "256", "--limit", "40", "--batch-size", "16"),
 }
 
 

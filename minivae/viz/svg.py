@@ -19,7 +19,16 @@ text { font: 10px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; 
 )
 
 
-def to_svg(graph, max_values: int) -> str:
+class Drawing(str):
+    """SVG text that a notebook shows as a picture."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self):
+        return str(self)
+
+
+def to_svg(graph, max_values: int) -> Drawing:
     """The text; see ``minivae.viz.graph.to_svg``. Element ``node0`` is the first operation, or,
     after all of these, the first leaf.
 
@@ -64,7 +73,7 @@ def to_svg(graph, max_values: int) -> str:
     right = max(x + sizes[item][0] / 2 for item, (x, _) in places.items())
     bottom = max(y + sizes[item][1] / 2 for item, (_, y) in places.items())
     width, height = right + 20, bottom + 20
-    return (
+    return Drawing(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="-10 -10 {width:.0f} {height:.0f}">\n<style>{STYLE}</style>\n'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '

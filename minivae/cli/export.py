@@ -49,6 +49,19 @@ def trained(run):
     return loaded_run.load_model(run / CHECKPOINT if run.is_dir() else run)
 
 
+def imported(folder):
+    """(model, configuration) of a folder that ``to_pytorch`` wrote.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or they do not fit each other.
+    """
+    path = Path(folder) / weights.WEIGHTS
+    config = weights.read_config(folder)
+    model, config = loaded_run.untrained_model(path.with_name(weights.CONFIG), path, config)
+    checkpoint.load_weights(path, model)
+    return model, config
+
+
 def to_onnx(run):
     """Encoder and decoder, by file name."""
     model, _ = trained(run)
@@ -70,7 +83,7 @@ def to_pytorch(run):
 
 def to_checkpoint(folder):
     """A checkpoint that every command but ``--resume`` takes, by file name."""
-    model, config = weights.read(folder)
+    model, config = imported(folder)
     return {CHECKPOINT: checkpoint.to_bytes(CHECKPOINT, model, config=config)}
 
 

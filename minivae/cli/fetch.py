@@ -1,10 +1,11 @@
 """``python -m minivae fetch``: download a trained model."""
 
 from ..errors import DataError
-from ..interop import pretrained, weights
+from ..interop import pretrained
 from ..training import checkpoint
 from ..training.output_folder import OutputFolder
 from ..training.run_files import CHECKPOINT
+from .export import imported
 from .options import Parser, reported
 
 
@@ -28,6 +29,6 @@ def main(argv=None):
                 raise DataError(f"{out / file}: is there already; choose another folder")
         for file, body in pretrained.download(args.name).items():
             out.write(file, body)
-        model, config = weights.read(out.path)
+        model, config = imported(out.path)
         out.write(CHECKPOINT, checkpoint.to_bytes(CHECKPOINT, model, config=config))
         print(f"{args.name}, {pretrained.MODELS[args.name]}: in {out.path}")

@@ -11,8 +11,6 @@ import safetensors.numpy
 
 from ..errors import CheckpointError, DataError
 from ..models import VAE
-from ..training import checkpoint
-from ..training.loaded_run import untrained_model
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 LARGEST_CONFIG = 2**20  # bytes
@@ -38,11 +36,11 @@ def to_files(
     }
 
 
-def read(folder: str | Path) -> tuple[VAE, dict]:
-    """(model, configuration of its run) from ``model.safetensors`` and ``config.json``.
+def read_config(folder: str | Path) -> dict:
+    """The configuration in ``config.json``, which has an architecture, beside weights.
 
     Raises:
-        CheckpointError: one is missing or damaged, or they do not fit each other.
+        CheckpointError: one of the two is missing, or the configuration is damaged.
     """
     weights, path = Path(folder) / WEIGHTS, Path(folder) / CONFIG
     for needed in (weights, path):
@@ -56,9 +54,7 @@ def read(folder: str | Path) -> tuple[VAE, dict]:
         raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
         raise CheckpointError(f"{path}: expected an architecture, as in {json.dumps(EXAMPLE)}")
-    model, config = untrained_model(path, weights, config)
-    checkpoint.load_weights(weights, model)
-    return model, config
+    return config
 
 
 def read_results(path: Path) -> dict:

@@ -14,6 +14,7 @@ import minivae as mv
 from minivae import models
 from minivae.__main__ import main
 from minivae.cli import fetch
+from minivae.cli.export import imported
 from minivae.data import download
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.interop import pretrained, weights
@@ -126,7 +127,7 @@ def test_the_program_that_trains_them_leaves_what_fetch_takes(tmp_path, monkeypa
         assert known["address"] == address and list(known["sha256"]) == [name]
         for file, expected in known["sha256"][name].items():
             assert hashlib.sha256((out / name / file).read_bytes()).hexdigest() == expected
-        model, _ = weights.read(out / name)
+        model, _ = imported(out / name)
         assert model.latent_dim == {"mnist-conv": 2, "faces-64": 100}[name]
         assert "license: mit" in (out / name / "README.md").read_text()
     monkeypatch.setitem(builder.RUNS, "mnist-conv", (builder.mnist_vae, ["--epochs", "1"], "mnist"))

@@ -10,6 +10,7 @@ import safetensors.numpy
 
 import minivae as mv
 from minivae import models
+from minivae.cli.export import imported
 from minivae.interop import weights
 
 CONFIG = {"seed": 3, "binarize": "dynamic"}
@@ -67,7 +68,7 @@ def test_from_pytorch(torch_models, tmp_path, name):
     (tmp_path / "config.json").write_text(
         json.dumps({"architecture": {"name": name, **MODELS[name]}})
     )
-    ours, config = weights.read(tmp_path)
+    ours, config = imported(tmp_path)
     assert type(ours).__name__ == name and config["binarize"] is None
     agree(ours, theirs)
 
@@ -96,7 +97,7 @@ def test_to_pytorch(torch_models, tmp_path, name):
     ids=lambda model: type(model).__name__,
 )
 def test_there_and_back(tmp_path, model):
-    again, config = weights.read(written(tmp_path, model, epochs=2))
+    again, config = imported(written(tmp_path, model, epochs=2))
     assert again.config() == model.config() and type(again) is type(model)
     assert {**CONFIG, "epochs": 2}.items() <= config.items()
     for name, a in model.state_dict().items():
@@ -177,7 +178,7 @@ def test_wrong_files_are_refused(tmp_path, fault):
     spoil, message = FAULTS[fault]
     spoil(written(tmp_path, models.MLPVAE(20, 4)))
     with pytest.raises(mv.CheckpointError, match=message):
-        weights.read(tmp_path)
+        imported(tmp_path)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b"\xff", b"[" * 100_000])

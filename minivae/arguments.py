@@ -9,6 +9,7 @@ import operator
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
@@ -53,7 +54,7 @@ def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> 
     return number
 
 
-def one_hot(labels: np.ndarray, classes: int, dtype: type = np.float32) -> np.ndarray:
+def one_hot(labels: ArrayLike, classes: int, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Whole numbers (N,) -> (N, classes), a 1 in each label's column.
 
     Raises:

@@ -1,5 +1,7 @@
 """The models: autoencoders and variational autoencoders."""
 
+from typing import Any
+
 from .autoencoder import AutoEncoder
 from .classifier import ImageClassifier
 from .conditional_vae import ConditionalVAE
@@ -20,7 +22,7 @@ __all__ = ["VAE", "build", "completed", *(cls.__name__ for cls in CLASSES)]
 BEFORE = {"FaceVAE": {"paddings": SOURCE_PADDINGS, "upsampling": "transposed"}}
 
 
-def build(name, **config):
+def build(name: str, **config: Any) -> Any:
     """The model called ``name`` with the arguments its ``config()`` gave; ValueError if unknown."""
     known = {cls.__name__: cls for cls in CLASSES}
     if name not in known:

@@ -1,11 +1,13 @@
 """The deterministic autoencoder of Hinton & Salakhutdinov 2006."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
-from ..tensor import as_tensor, no_grad
+from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
 
 class AutoEncoder(nn.Module):
@@ -19,7 +21,7 @@ class AutoEncoder(nn.Module):
         ValueError: fewer than two sizes, or one that is not positive.
     """
 
-    def __init__(self, dims=(784, 1000, 500, 250, 30), seed=0):
+    def __init__(self, dims: Sequence[int] = (784, 1000, 500, 250, 30), seed: int = 0) -> None:
         dims = tuple(dims)
         if len(dims) < 2 or any(n < 1 for n in dims):
             raise ValueError(f"dims: expected at least two positive sizes, got {dims}")
@@ -28,29 +30,29 @@ class AutoEncoder(nn.Module):
         self.encoder = _perceptron(dims, rng)
         self.decoder = _perceptron(dims[::-1], rng)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"dims": list(self.dims)}
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> Tensor:
         """(N, ...) -> code (N, dims[-1])."""
         return self.encoder(F.flatten(as_tensor(x)))
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """Code -> logits (N, dims[0])."""
         return self.decoder(as_tensor(z))
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         """x -> logits of its reconstruction."""
         return self.decode(self.encode(x))
 
-    def loss(self, x):
+    def loss(self, x: TensorLike) -> Tensor:
         """Cross-entropy between x and its reconstruction, summed over pixels, mean over images."""
         logits = self.forward(x)
         x = F.reshape(as_tensor(x), logits.shape)
         return F.mean(F.bce_with_logits(logits, x, reduction="rows"))
 
-    def reconstruct(self, x):
+    def reconstruct(self, x: TensorLike) -> Tensor:
         """Pixels in [0, 1], (N, dims[0])."""
         with no_grad():
             return F.sigmoid(self.forward(x))

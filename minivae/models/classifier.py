@@ -1,12 +1,16 @@
 """A small convolutional classifier, by which edited and sampled pictures are judged."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import functional as F
 from .. import nn
+from ..backend import Array
 from ..noise import init_stream
 from ..ops.conv import conv_output_size
-from ..tensor import as_tensor, no_grad
+from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
 GROUP = 512  # images per forward pass when many are classified
 
@@ -22,7 +26,9 @@ class ImageClassifier(nn.Module):
     Takes (N, C, S, S); logits are (N, A), in the order of ``labels``.
     """
 
-    def __init__(self, labels, image_size, channels=3, seed=0):
+    def __init__(
+        self, labels: Sequence[str], image_size: int, channels: int = 3, seed: int = 0
+    ) -> None:
         rng = init_stream(seed)
         self.labels, self.image_size, self.channels = tuple(labels), image_size, channels
         side = image_size
@@ -34,28 +40,28 @@ class ImageClassifier(nn.Module):
         self.linear1 = nn.Linear(64 * side * side, 64, rng=rng)
         self.linear2 = nn.Linear(64, len(self.labels), rng=rng)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
             "labels": list(self.labels), "image_size": self.image_size, "channels": self.channels
         }  # fmt: skip
 
-    def features(self, x):
+    def features(self, x: TensorLike) -> Tensor:
         """The last hidden layer, (N, 64)."""
         x = F.relu(self.conv1(as_tensor(x)))
         x = F.relu(self.conv3(F.relu(self.conv2(x))))
         return F.relu(self.linear1(F.flatten(x)))
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> Tensor:
         """Images -> logits (N, A)."""
         return self.linear2(self.features(x))
 
-    def predict(self, x):
+    def predict(self, x: Tensor | Array) -> Array:
         """The index of the likeliest label of each image: NumPy int64 (N,), no graph."""
         with no_grad():
             groups = [self.forward(x[i : i + GROUP]).numpy() for i in range(0, len(x), GROUP)]
         return np.concatenate(groups).argmax(axis=1)
 
-    def loss(self, x, labels):
+    def loss(self, x: TensorLike, labels: TensorLike) -> Tensor:
         """Cross-entropy in nats, summed over labels, mean over images; labels (N, A) of 0 and 1."""
         return F.mean(F.bce_with_logits(self.forward(x), as_tensor(labels), reduction="rows"))

@@ -1,14 +1,16 @@
 """A conditional VAE: encoder and decoder are given the class of each image."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import functional as F
 from .. import nn
 from ..arguments import one_hot
-from ..backend import array_module
+from ..backend import Array, array_module
 from ..noise import init_stream
-from ..tensor import as_tensor
-from .vae import VAE, require_positive
+from ..tensor import Tensor, TensorLike, as_tensor
+from .vae import VAE, NoiseLike, require_positive
 
 
 class ConditionalVAE(VAE):
@@ -32,8 +34,11 @@ class ConditionalVAE(VAE):
     """
 
     pixels_per_image = 784
+    classes: int
 
-    def __init__(self, latent_dim=20, hidden=400, classes=10, seed=0):
+    def __init__(
+        self, latent_dim: int = 20, hidden: int = 400, classes: int = 10, seed: int = 0
+    ) -> None:
         sizes = {"latent_dim": latent_dim, "hidden": hidden, "classes": classes}
         for name, size in sizes.items():
             require_positive(name, size)
@@ -51,28 +56,28 @@ class ConditionalVAE(VAE):
         """The shapes of one image without its label."""
         return ((self.pixels_per_image,),)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"latent_dim": self.latent_dim, "hidden": self.hidden, "classes": self.classes}
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 784 + C) -> mu (N, D), logvar (N, D)."""
         h = self.fc1(as_tensor(x), activation="relu")
         return self.fc21(h), self.fc22(h)
 
-    def code(self, z, x):
+    def code(self, z: Tensor, x: Tensor) -> Tensor:
         """z (N, D) beside the labels of x: (N, D + C)."""
         return F.concatenate([z, x[:, self.pixels_per_image :]], axis=1)
 
-    def decode(self, code):
+    def decode(self, z: TensorLike) -> Tensor:
         """(N, D + C) -> logits (N, 784)."""
-        return self.fc4(self.fc3(code, activation="relu"))
+        return self.fc4(self.fc3(z, activation="relu"))
 
-    def reconstruction_loss(self, logits, x):
+    def reconstruction_loss(self, logits: Tensor, x: TensorLike) -> Tensor:
         """-ln p(x|z, y) for each image (N,), in nats: of the pixels alone."""
-        return super().reconstruction_loss(logits, x[:, : self.pixels_per_image])
+        return super().reconstruction_loss(logits, as_tensor(x)[:, : self.pixels_per_image])
 
-    def draw(self, labels, noise):
+    def draw(self, labels: Array, noise: NoiseLike) -> Tensor:
         """One picture of each class asked for: pixels in [0, 1], (N, 784).
 
         Args:
@@ -86,6 +91,6 @@ class ConditionalVAE(VAE):
         labels = array_module(z).asarray(one_hot(labels, self.classes, z.dtype))
         return self.pixels(F.concatenate([z, labels], axis=1))
 
-    def sample(self, n, noise):
+    def sample(self, n: int, noise: NoiseLike) -> Tensor:
         """``draw`` of n classes, 0, 1, ... in turn; noise as ``VAE.sample``."""
         return self.draw(np.arange(n) % self.classes, noise)

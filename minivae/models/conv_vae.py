@@ -1,8 +1,11 @@
 """A convolutional VAE for 28 x 28 digits, by default with two latents."""
 
+from typing import Any
+
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
+from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
 
 
@@ -26,8 +29,14 @@ class ConvVAE(VAE):
     image_shapes = ((1, 28, 28),)
 
     def __init__(
-        self, latent_dim=2, bottleneck="linear", seed=0, *, likelihood="bernoulli", sigma=None
-    ):
+        self,
+        latent_dim: int = 2,
+        bottleneck: str = "linear",
+        seed: int = 0,
+        *,
+        likelihood: str = "bernoulli",
+        sigma: float | None = None,
+    ) -> None:
         require_positive("latent_dim", latent_dim)
         if bottleneck not in ("linear", "relu"):
             raise ValueError(f"bottleneck: expected 'linear' or 'relu', got {bottleneck!r}")
@@ -37,16 +46,16 @@ class ConvVAE(VAE):
         self.decoder = ConvDecoder(latent_dim, rng)
         self.set_likelihood(likelihood, self.image_shapes[0], sigma)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = {"latent_dim": self.latent_dim, "bottleneck": self.bottleneck}
         return {**config, **self.likelihood_config()}
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
         return self.encoder(x)
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """(N, D) -> logits (N, 1, 28, 28)."""
         return self.decoder(z)
 

@@ -1,10 +1,13 @@
 """A fully connected VAE with several hidden layers on each side of the latents."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
+from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -31,7 +34,14 @@ class DeepVAE(VAE):
     pixels_per_image = 784
     image_shapes = ((784,), (1, 28, 28))
 
-    def __init__(self, latent_dim=50, hidden=(200, 200), seed=0, *, activation="tanh"):
+    def __init__(
+        self,
+        latent_dim: int = 50,
+        hidden: Sequence[int] = (200, 200),
+        seed: int = 0,
+        *,
+        activation: str = "tanh",
+    ) -> None:
         require_positive("latent_dim", latent_dim)
         hidden = tuple(hidden)
         for width in hidden:
@@ -44,16 +54,16 @@ class DeepVAE(VAE):
         self.encoder = Gaussian(sizes[::-1], rng, activation)
         self.decoder = perceptron(sizes, rng, activation)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         hidden, activation = list(self.hidden), self.activation
         return {"latent_dim": self.latent_dim, "hidden": hidden, "activation": activation}
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
         return self.encoder(F.flatten(x))
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """(N, D) -> logits (N, 784)."""
         return self.decoder(z)
 

@@ -1,5 +1,8 @@
 """A convolutional VAE for colour faces."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import functional as F
@@ -7,6 +10,7 @@ from .. import nn
 from ..backend import array_module
 from ..noise import init_stream
 from ..ops.conv import conv_output_size, output_padding_for
+from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
 
 # The published network's, at 256. Three paddings of 1 halve any size, and back from there every
@@ -44,9 +48,17 @@ class FaceVAE(VAE):
     """
 
     def __init__(
-        self, latent_dim=100, image_size=256, channels=3, likelihood="squared-error", seed=0,
-        *, sigma=None, paddings=None, upsampling="transposed",
-    ):  # fmt: skip
+        self,
+        latent_dim: int = 100,
+        image_size: int = 256,
+        channels: int = 3,
+        likelihood: str = "squared-error",
+        seed: int = 0,
+        *,
+        sigma: float | None = None,
+        paddings: Sequence[int] | None = None,
+        upsampling: str = "transposed",
+    ) -> None:
         if image_size < 16:
             raise ValueError(f"image_size: expected at least 16, got {image_size}")
         require_positive("latent_dim", latent_dim)
@@ -70,7 +82,7 @@ class FaceVAE(VAE):
         self.decoder = FaceDecoder(latent_dim, channels, sizes, paddings, upsampling, rng)
         self.set_likelihood(likelihood, self.image_shapes[0], sigma)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
             "latent_dim": self.latent_dim,
@@ -82,12 +94,12 @@ class FaceVAE(VAE):
             **self.likelihood_config(),
         }
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, C, S, S) -> mu (N, D), logvar (N, D)."""
         mu, log_sigma = self.encoder(x)
         return mu, 2.0 * log_sigma
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """(N, D) -> logits (N, C, S, S)."""
         return self.decoder(z)
 

@@ -1,8 +1,11 @@
 """The fully connected VAE of Kingma & Welling 2014, appendix C.1: 784-400-20-400-784."""
 
+from typing import Any
+
 from .. import functional as F
 from .. import nn
 from ..noise import init_stream
+from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
 
 
@@ -27,7 +30,15 @@ class MLPVAE(VAE):
     pixels_per_image = 784
     image_shapes = ((784,), (1, 28, 28))
 
-    def __init__(self, latent_dim=20, hidden=400, seed=0, *, likelihood="bernoulli", sigma=None):
+    def __init__(
+        self,
+        latent_dim: int = 20,
+        hidden: int = 400,
+        seed: int = 0,
+        *,
+        likelihood: str = "bernoulli",
+        sigma: float | None = None,
+    ) -> None:
         require_positive("latent_dim", latent_dim)
         require_positive("hidden", hidden)
         rng = init_stream(seed)
@@ -39,16 +50,16 @@ class MLPVAE(VAE):
         self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
         self.set_likelihood(likelihood, (self.pixels_per_image,), sigma)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         sizes = {"latent_dim": self.latent_dim, "hidden": self.hidden}
         return {**sizes, **self.likelihood_config()}
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
         h = self.fc1(F.flatten(x), activation="relu")
         return self.fc21(h), self.fc22(h)
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """(N, D) -> logits (N, 784)."""
         return self.fc4(self.fc3(z, activation="relu"))

@@ -1,10 +1,14 @@
 """A VAE with two layers of latents: a decoder of the second is the prior of the first."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from .. import functional as F
+from ..backend import Array
 from ..noise import init_stream
-from ..tensor import as_tensor
+from ..tensor import Tensor, TensorLike, as_tensor
 from .deep_vae import Gaussian, perceptron
-from .vae import VAE, VAEOutput, require_positive
+from .vae import VAE, NoiseLike, VAEOutput, require_positive
 
 
 class TwoLayerVAE(VAE):
@@ -28,7 +32,12 @@ class TwoLayerVAE(VAE):
     pixels_per_image = 784
     image_shapes = ((784,), (1, 28, 28))
 
-    def __init__(self, latent_dims=(100, 50), hidden=((200, 200), (100, 100)), seed=0):
+    def __init__(
+        self,
+        latent_dims: Sequence[int] = (100, 50),
+        hidden: Sequence[Sequence[int]] = ((200, 200), (100, 100)),
+        seed: int = 0,
+    ) -> None:
         (d1, d2), (wide, narrow) = latent_dims, map(tuple, hidden)
         for name, sizes in (("latent_dims", (d1, d2)), ("hidden", wide + narrow)):
             for size in sizes:
@@ -40,24 +49,24 @@ class TwoLayerVAE(VAE):
         self.prior1 = Gaussian((d2, *narrow[::-1], d1), rng)  # p(z1|z2)
         self.decoder = perceptron((d1, *wide[::-1], self.pixels_per_image), rng)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"latent_dims": list(self.latent_dims), "hidden": [list(h) for h in self.hidden]}
 
     @property
-    def noise_dim(self):
+    def noise_dim(self) -> int:
         """D1 + D2: the numbers for z1 come first."""
         return sum(self.latent_dims)
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> Any:
         """(N, 784) or (N, 1, 28, 28) -> mu, logvar of q(z1|x), each (N, D1)."""
         return self.encoder1(F.flatten(x))
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """z1 (N, D1) -> logits (N, 784)."""
         return self.decoder(z)
 
-    def forward(self, x, noise):
+    def forward(self, x: TensorLike, noise: NoiseLike) -> VAEOutput:
         """As ``VAE.forward``; ``kl`` is a one-sample estimate where no closed form exists:
 
             kl = ln q(z1|x) - ln p(z1|z2) + KL(q(z2|z1) || N(0, I))
@@ -71,11 +80,12 @@ class TwoLayerVAE(VAE):
         eps = self.standard_normal(noise, len(x))
         d1 = self.latent_dims[0]
         z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])
-        z2, kl2 = F.reparameterize_kl(*self.encoder2(z1), eps[:, d1:])
+        mu2, logvar2 = self.encoder2(z1)
+        z2, kl2 = F.reparameterize_kl(mu2, logvar2, eps[:, d1:])
         kl1 = self._kl1(z1, mu, logvar, z2)
         return VAEOutput(self.decode(z1), mu, logvar, z1, kl1 + kl2)
 
-    def weight_terms(self, x, posterior, eps):
+    def weight_terms(self, x: Tensor, posterior: Any, eps: Array) -> tuple[Tensor, Tensor]:
         """As ``VAE.weight_terms``, with two layers' KL, both sampled.
 
         Args:
@@ -92,11 +102,12 @@ class TwoLayerVAE(VAE):
         rec = self.reconstruction_loss(self.decode(z1), x)
         return rec, self._kl1(z1, mu, logvar, z2) + kl2
 
-    def sample(self, n, noise):
+    def sample(self, n: int, noise: NoiseLike) -> Tensor:
         """Decode n draws: z2 from N(0, I), then z1 from p(z1|z2); noise as (n, D1 + D2)."""
         eps, d1 = self.standard_normal(noise, n), self.latent_dims[0]
         with self.evaluating():
-            z1, _ = F.reparameterize_kl(*self.prior1(as_tensor(eps[:, d1:])), eps[:, :d1])
+            mu, logvar = self.prior1(as_tensor(eps[:, d1:]))
+            z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])
         return self.pixels(z1)
 
     def _kl1(self, z1, mu, logvar, z2):

@@ -7,16 +7,18 @@ Derivation: docs/elbo.md.
 
 import contextlib
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .. import functional as F
 from .. import nn
-from ..backend import array_module, is_device_array
+from ..backend import Array, array_module, is_device_array
 from ..noise import Noise, NoiseStream
-from ..tensor import Tensor, as_tensor, no_grad
+from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
+NoiseLike: TypeAlias = Noise | NoiseStream | Array  # a stream gives its next draw
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-per-pixel", "squared-error")
 
 
@@ -49,7 +51,7 @@ class VAE(nn.Module):
     """
 
     likelihood = "bernoulli"
-    sigma = None  # a number fixes the Gaussian's; None: learned, in ``pixel_logvar``
+    sigma: float | None = None  # a number fixes the Gaussian's; None: learned, in ``pixel_logvar``
     image_shapes: tuple[tuple[int, ...], ...] = ()
     classes: int | None = None
     latent_dim: int
@@ -59,23 +61,23 @@ class VAE(nn.Module):
         """The shapes of one image without its label."""
         return self.image_shapes
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> Any:
         """x -> (mu, logvar), each (N, D)."""
         raise NotImplementedError
 
-    def decode(self, z):
+    def decode(self, z: TensorLike) -> Tensor:
         """z (N, D) -> logits."""
         raise NotImplementedError
 
-    def code(self, z, x):
+    def code(self, z: Tensor, x: Tensor) -> Tensor:
         """The input of ``decode`` for latents z of images x: z, unless a model adds to it."""
         return z
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The constructor's arguments (without the seed), as ``models.build`` takes them."""
         raise NotImplementedError
 
-    def forward(self, x, noise):
+    def forward(self, x: TensorLike, noise: NoiseLike) -> VAEOutput:
         """Encode, sample z = mu + exp(logvar/2) eps, decode.
 
         Args:
@@ -90,7 +92,9 @@ class VAE(nn.Module):
         z, kl = F.reparameterize_kl(mu, logvar, drawn(noise))
         return VAEOutput(self.decode(self.code(z, x)), mu, logvar, z, kl)
 
-    def set_likelihood(self, likelihood, shape, sigma=None):
+    def set_likelihood(
+        self, likelihood: str, shape: tuple[int, ...], sigma: float | None = None
+    ) -> None:
         """Choose p(x|z), which ``reconstruction_loss`` then measures.
 
         Args:
@@ -119,12 +123,12 @@ class VAE(nn.Module):
             # Adam moves it by about lr a step, so it starts near where faces end: sigma = 0.14.
             self.pixel_logvar = nn.Parameter(np.full(shape, -4, np.float32))
 
-    def likelihood_config(self):
+    def likelihood_config(self) -> dict[str, Any]:
         """Those arguments of ``set_likelihood`` that are not the defaults."""
         config = {"likelihood": self.likelihood, "sigma": self.sigma}
         return {name: value for name, value in config.items() if value != getattr(VAE, name)}
 
-    def reconstruction_loss(self, logits, x):
+    def reconstruction_loss(self, logits: Tensor, x: TensorLike) -> Tensor:
         """-ln p(x|z) for each image (N,), in nats; see ``set_likelihood``."""
         x = F.reshape(x, logits.shape)
         if self.likelihood == "bernoulli":
@@ -135,11 +139,11 @@ class VAE(nn.Module):
         return F.gaussian_nll(x, F.sigmoid(logits), logvar, reduction="rows")
 
     @property
-    def noise_dim(self):
+    def noise_dim(self) -> int:
         """Standard normal numbers that one sample of the latents takes."""
         return self.latent_dim
 
-    def weight_terms(self, x, posterior, eps):
+    def weight_terms(self, x: Tensor, posterior: Any, eps: Array) -> tuple[Tensor, Tensor]:
         """The two parts of -ln w at one sample z = mu + exp(logvar/2) eps of each row, in nats.
 
             rec = -ln p(x|z),   kl = ln q(z|x) - ln p(z) = 1/2 sum_d( z^2 - eps^2 - logvar )
@@ -159,7 +163,7 @@ class VAE(nn.Module):
         rec = self.reconstruction_loss(self.decode(self.code(z, x)), x)
         return rec, 0.5 * F.sum(z * z - eps * eps - logvar, axis=1)
 
-    def log_weight(self, x, posterior, eps):
+    def log_weight(self, x: Tensor, posterior: Any, eps: Array) -> Tensor:
         """ln w = ln p(x|z) + ln p(z) - ln q(z|x), in nats: (R,); arguments as ``weight_terms``.
 
         The mean of w over eps is p(x): Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519),
@@ -168,7 +172,7 @@ class VAE(nn.Module):
         rec, kl = self.weight_terms(x, posterior, eps)
         return -(rec + kl)
 
-    def sampled_terms(self, x, eps):
+    def sampled_terms(self, x: TensorLike, eps: Array) -> tuple[Tensor, Tensor]:
         """``weight_terms`` of K samples for each image; images are encoded once.
 
         Args:
@@ -182,9 +186,10 @@ class VAE(nn.Module):
         n, k, _ = eps.shape
         posterior = tuple(repeat_rows(part, k) for part in self.encode(x))
         terms = self.weight_terms(repeat_rows(x, k), posterior, eps.reshape(n * k, -1))
-        return tuple(F.reshape(part, n, k) for part in terms)
+        rec, kl = (F.reshape(part, n, k) for part in terms)
+        return rec, kl
 
-    def log_weights(self, x, eps):
+    def log_weights(self, x: TensorLike, eps: Array) -> Tensor:
         """``log_weight`` of K samples for each image (N, K); arguments as ``sampled_terms``.
 
         ``log_mean_exp`` over K is the importance-weighted bound (eq. 8 of the same paper).
@@ -192,7 +197,7 @@ class VAE(nn.Module):
         rec, kl = self.sampled_terms(x, eps)
         return -(rec + kl)
 
-    def elbo(self, x, noise, beta=1.0):
+    def elbo(self, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0) -> ELBO:
         """The negative evidence lower bound, one sample of z for each image.
 
         Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; beta as Higgins et al. 2017. z is
@@ -216,7 +221,7 @@ class VAE(nn.Module):
         return ELBO(*F.negative_elbo(rec, out.kl, beta))
 
     @contextlib.contextmanager
-    def evaluating(self):
+    def evaluating(self) -> Iterator[None]:
         """Evaluation mode and no graph inside; training mode is restored after."""
         was_training = self.training
         self.eval()
@@ -226,23 +231,23 @@ class VAE(nn.Module):
         finally:
             self.train(was_training)
 
-    def pixels(self, z):
+    def pixels(self, z: TensorLike) -> Tensor:
         """The decoder's mean image for each code, in [0, 1]."""
         with self.evaluating():
             return F.sigmoid(self.decode(as_tensor(z)))
 
-    def reconstruct(self, x):
+    def reconstruct(self, x: TensorLike) -> Tensor:
         """Decode the posterior mean of each image: pixels in [0, 1], as the decoder shapes them."""
         return self.pixels(self._mean_code(x))
 
-    def sample(self, n, noise):
+    def sample(self, n: int, noise: NoiseLike) -> Tensor:
         """Decode n draws from the prior N(0, I): pixels in [0, 1].
 
         ``noise``: a ``Noise``, a ``NoiseStream`` or an array (n, noise_dim).
         """
         return self.pixels(self.standard_normal(noise, n))
 
-    def standard_normal(self, noise, *shape):
+    def standard_normal(self, noise: NoiseLike, *shape: int) -> Array:
         """An array (*shape, noise_dim) on the model's device: drawn by ``noise``, or itself.
 
         Raises:
@@ -260,7 +265,7 @@ class VAE(nn.Module):
             raise ValueError(f"noise: expected shape {shape}, got {noise.shape}")
         return array_module(like).asarray(noise)
 
-    def interpolate(self, a, b, steps=6):
+    def interpolate(self, a: TensorLike, b: TensorLike, steps: int = 6) -> Tensor:
         """Decode ``steps`` codes on the straight line from a's mean code to b's, ends included.
 
         Args:
@@ -276,13 +281,13 @@ class VAE(nn.Module):
         t = array_module(start).asarray(t)
         return self.pixels((1 - t) * start + t * end)
 
-    def _mean_code(self, x):
+    def _mean_code(self, x: TensorLike) -> Tensor:
         """The input of ``decode`` at the posterior mean of each image."""
         with self.evaluating():
             x = self.as_images(x)
             return self.code(self.encode(x)[0], x)
 
-    def as_images(self, x):
+    def as_images(self, x: TensorLike) -> Tensor:
         """``x`` as a tensor, checked to be a batch that this model takes.
 
         Raises:
@@ -300,25 +305,25 @@ class VAE(nn.Module):
         return x
 
 
-def require_positive(name, value):
+def require_positive(name: str, value: int) -> None:
     """ValueError unless a size is at least 1."""
     if value < 1:
         raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
-def repeat_rows(x, k):
+def repeat_rows(x: Tensor, k: int) -> Tensor:
     """Each row of a tensor (N, ...) k times: (N k, ...)."""
     xp, (n, *rest) = array_module(x.data), x.shape
     ones = xp.ones((1, k, *(1 for _ in rest)), x.dtype)
     return F.reshape(F.reshape(x, n, 1, *rest) * ones, n * k, *rest)
 
 
-def drawn(noise):
+def drawn(noise: NoiseLike) -> Noise | Array:
     """A stream's next ``Noise``; anything else as it is."""
     return noise.draw() if isinstance(noise, NoiseStream) else noise
 
 
-def _one(x):
+def _one(x: TensorLike) -> Tensor:
     """An image with its batch axis of 1."""
     x = as_tensor(x)
     return x if x.ndim in (2, 4) and len(x) == 1 else F.reshape(x, (1, *x.shape))

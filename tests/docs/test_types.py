@@ -11,7 +11,14 @@ import pytest
 import minivae as mv
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = ["minivae", "minivae.functional", "minivae.optim", "minivae.data", "minivae.viz.latent"]
+PUBLIC = [
+    "minivae",
+    "minivae.functional",
+    "minivae.optim",
+    "minivae.data",
+    "minivae.models",
+    "minivae.viz.latent",
+]
 
 
 # A client's program, and on which lines a type checker says that it is wrong.

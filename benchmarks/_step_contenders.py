@@ -55,19 +55,17 @@ def first_noise(work, latent_dim):
 def minivae_step(work):
     """``step(i)`` trains on batch i and returns the loss; so do those below."""
     import minivae as mv
+    from minivae.training.step import EagerStep, recorded
 
     model = initial_model(work)
     adam = mv.optim.Adam(model.parameters(), **work.adam)
     images, stream = images_for(work), mv.NoiseStream(0)
+    train, _ = recorded(EagerStep(model, adam), None)  # as ``Trainer`` has it
 
     def step(i):
         index = batch_index(i, work)
         x = mv.kernels.get("gather_pixels", images)(images, index, np.float32)
-        adam.zero_grad()
-        terms = model.elbo(x, stream.draw())
-        terms.loss.backward()
-        adam.step()
-        return terms.loss.item()
+        return train(x, stream.draw(), 1.0).loss.item()
 
     return step
 

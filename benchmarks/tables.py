@@ -13,6 +13,7 @@ import sys
 
 import checkerboard
 import mnist_epochs
+import step_overhead
 import train_step
 from _harness import ROOT, markdown_table, replace_between_markers
 
@@ -159,6 +160,7 @@ TABLES = {
         ROOT / "docs" / "checkerboard.md",
         lambda: checkerboard.table(recorded("checkerboard")),
     ),
+    "step_overhead": (PERFORMANCE_PAGE, lambda: step_overhead.table(recorded("step_overhead"))),
     "kernels_cpu": (PERFORMANCE_PAGE, lambda: kernels.table(recorded("kernels_cpu"))),
 }
 

@@ -3,7 +3,10 @@
 "Has a GPU" means that a device answered, not that an import worked.
 """
 
+import contextlib
 import functools
+import threading
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,7 +95,25 @@ def to_device(x: Any, device: str) -> Any:
     return x.get() if device == "cpu" else device_module().asarray(x)
 
 
+_values = threading.local()
+
+
+@contextlib.contextmanager
+def values_unknown() -> Iterator[None]:
+    """Refuse ``to_numpy`` in this thread inside: a step is being recorded, nothing computed."""
+    _values.unknown = True
+    try:
+        yield
+    finally:
+        _values.unknown = False
+
+
 def to_numpy(x: Any) -> Array:
-    """The values as a NumPy array (a copy from the GPU, the array itself on the CPU)."""
+    """The values as a NumPy array (a copy from the GPU, the array itself on the CPU).
+
+    Raises RuntimeError inside ``values_unknown``.
+    """
+    if getattr(_values, "unknown", False):
+        raise RuntimeError("the step asks for a value, which is not known while it is recorded")
     values: Array = to_device(x, "cpu")
     return values

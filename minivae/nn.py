@@ -82,6 +82,13 @@ class Module:
         for name, child in self.children():
             yield from child._named_arrays(f"{prefix}{name}.")
 
+    def named_buffers(self, prefix=""):
+        """(dotted name, array) pairs of what is saved and not learned."""
+        for name in self._buffer_names:
+            yield prefix + name, getattr(self, name)
+        for name, child in self.children():
+            yield from child.named_buffers(f"{prefix}{name}.")
+
     def state_dict(self):
         """Every parameter and buffer by name, as NumPy copies."""
         return {name: np.array(to_numpy(array)) for name, array in self._named_arrays()}

@@ -8,6 +8,7 @@ vector-Jacobian product). First order only: ``backward`` works on arrays and bui
 
 import contextlib
 import itertools
+import operator
 import threading
 import weakref
 import zlib
@@ -159,7 +160,7 @@ class Tensor:
         """The single element as a Python number; ValueError when there is more than one."""
         if self.size != 1:
             raise ValueError(f"item(): expected one element, got shape {self.shape}")
-        return self.data.item()
+        return to_numpy(self.data).item()
 
     def detach(self) -> "Tensor":
         """A new leaf over the same array, cut off from the graph."""
@@ -270,6 +271,9 @@ class Function:
         self.retained: dict[int, weakref.ref[Tensor]] = {}
         self._saved: Sequence[tuple[Array, int | None]] = ()
 
+    # How two gradients are added; ``ops`` puts a kernel in its place.
+    add: Callable[[Any, Any], Any] = staticmethod(operator.add)
+
     def save(self, *arrays: Any) -> None:
         """Keep arrays for backward, with a fingerprint that shows a change in place."""
         if True in self.needs:
@@ -338,7 +342,9 @@ def _backpropagate(creator: Function, index: int, grad: Array) -> None:
             else:
                 share = pending.setdefault(tensor.creator, {})
                 known = share.get(tensor.index)
-                share[tensor.index] = dx if known is None else known + dx
+                if known is not None:
+                    dx = Function.add(known, dx)
+                share[tensor.index] = dx
         op.release()
 
 

@@ -43,6 +43,15 @@ void batch_statistics(const T* x, T* mean, T* var, Index N, Index C, Index L, In
 }
 
 template <class T>
+void update_running(const T* mean, const T* var, T momentum, T unbias, T* running_mean, T* running_var,
+                    Index C) {
+  for (Index c = 0; c < C; ++c) {
+    running_mean[c] = moved_towards(running_mean[c], mean[c], momentum);
+    running_var[c] = moved_towards(running_var[c], var[c] * unbias, momentum);
+  }
+}
+
+template <class T>
 void batch_norm_forward(const T* x, const T* w, const T* b, const T* mean, const T* var, T eps, T* y, Index N,
                         Index C, Index L, Index first, Index last) {
   for (Index c = first; c < last; ++c) {

@@ -10,6 +10,7 @@ namespace MV_ISA {
 #include "cpu/gemm.inl"
 
 #include "cpu/adam.inl"
+#include "cpu/arithmetic.inl"
 #include "cpu/batch_norm.inl"
 #include "cpu/bce_with_logits.inl"
 #include "cpu/conv2d.inl"
@@ -30,6 +31,11 @@ constexpr Kernels<T> table_of() {
   k.bce_with_logits = bce_with_logits<T>;
   k.squared_error_with_logits = squared_error_with_logits<T>;
   k.adam = adam<T>;
+  k.add = add<T>;
+  k.scale_rows = scale_rows<T>;
+  k.negative_elbo = negative_elbo<T>;
+  k.negative_elbo_backward = negative_elbo_backward<T>;
+  k.update_running = update_running<T>;
   k.gather_pixels = gather_pixels<T>;
   k.relu = relu<T>;
   k.relu_backward = relu_backward<T>;

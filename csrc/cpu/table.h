@@ -68,6 +68,12 @@ struct Kernels {
                                     Index first, Index last);
   // adam.inl, over elements
   void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);
+  // arithmetic.inl, over elements, over rows, and of all numbers
+  void (*add)(const T* a, const T* b, T* y, Index begin, Index end);
+  void (*scale_rows)(T* x, const T* factors, Index M, Index first, Index last);
+  void (*negative_elbo)(const T* rec, Index R, const T* kl, Index K, T beta, T* terms);
+  void (*negative_elbo_backward)(T beta, T dloss, T drec, T dkl, T* rec_shares, Index R, T* kl_shares,
+                                 Index K);
   // gather_pixels.inl, over rows
   void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
                         T* out, Index size, Index first, Index last);
@@ -85,6 +91,8 @@ struct Kernels {
   void (*batch_norm_backward)(const T* x, const T* w, const T* mean, const T* var, T eps, const T* dy,
                               bool training, T* dx, T* dw, T* db, Index N, Index C, Index L, Index first,
                               Index last);
+  void (*update_running)(const T* mean, const T* var, T momentum, T unbias, T* running_mean, T* running_var,
+                         Index C);
   // gemm.inl and conv2d.inl, which divide their work among the threads themselves; biases may be
   // null
   void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool rectify,

@@ -62,8 +62,8 @@ __global__ void follow(const T* mean, const T* var, T momentum, T unbias, T* run
                        Index C) {
   const Index channel = Index(blockIdx.x) * blockDim.x + threadIdx.x;
   if (channel >= C) return;
-  running_mean[channel] += momentum * (mean[channel] - running_mean[channel]);
-  running_var[channel] += momentum * (var[channel] * unbias - running_var[channel]);
+  running_mean[channel] = moved_towards(running_mean[channel], mean[channel], momentum);
+  running_var[channel] = moved_towards(running_var[channel], var[channel] * unbias, momentum);
 }
 
 // Calls visit(element, channel) for W neighbours of one channel, a thread each.

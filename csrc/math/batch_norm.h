@@ -40,4 +40,10 @@ MV_HD T batch_norm_gradient(T xh, T dy, T mean_dy, T mean_dy_xh, T scale) {
   return (dy - (mean_dy + xh * mean_dy_xh)) * scale;
 }
 
+// A running statistic after a batch; the batch's variance comes unbiased.
+template <class T>
+MV_HD T moved_towards(T running, T batch, T momentum) {
+  return running + momentum * (batch - running);
+}
+
 }  // namespace minivae

@@ -7,22 +7,27 @@ wrong dtype or byte order, ValueError for shape, layout, alignment, overlap and 
 import numpy as np
 
 from .. import _cpu
-from .._cpu import MOST_THREADS, isa, set_threads, threads
+from .._cpu import MOST_THREADS, Tape, isa, set_threads, threads
 from . import cpu_layers
 from .cpu_layers import *  # noqa: F403
+from .cpu_layers import packed
 from .philox import resolved
-from .reference import bias_corrections
 from .thread_count import initial_threads
 
 __all__ = [
+    "Tape",
     *cpu_layers.__all__,
     "adam",
+    "add",
     "bce_with_logits",
     "gather_pixels",
     "isa",
+    "negative_elbo",
+    "negative_elbo_backward",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
+    "scale_rows",
     "set_threads",
     "squared_error_with_logits",
     "threads",
@@ -46,14 +51,18 @@ def normal(noise, shape, dtype):
     return out
 
 
+def _address(noise):
+    return noise.address
+
+
 def reparam_kl_forward(mu, logvar, noise):
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
-    return _cpu.reparam_kl_forward(mu, logvar, resolved(noise, tuple))
+    return _cpu.reparam_kl_forward(mu, logvar, resolved(noise, _address))
 
 
 def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     """Gradients of both; see ``reference.reparam_kl_backward``."""
-    return _cpu.reparam_kl_backward(mu, logvar, resolved(noise, tuple), dz, dkl)
+    return _cpu.reparam_kl_backward(mu, logvar, resolved(noise, _address), dz, dkl)
 
 
 def bce_with_logits(logits, target, with_grad):
@@ -67,10 +76,32 @@ def squared_error_with_logits(logits, target, with_grad):
 
 
 def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
-    """One step of Adam in place; see ``reference.adam``."""
-    corrections = bias_corrections(step, lr, beta1, beta2)
-    factors = (weight_decay, 1 - beta1, beta2, 1 - beta2, *corrections, eps)
-    _cpu.adam(params, grads, ms, vs, *factors)
+    """One step of Adam in place; see ``reference.adam``.
+
+    ``step`` may be (step, counter), ``lr`` a float64 array of one element.
+    """
+    step, counter = step if isinstance(step, tuple) else (step, None)
+    _cpu.adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, counter)
+
+
+def add(a, b):
+    """a + b; see ``reference.add``."""
+    return _cpu.add(*(np.asarray(x, order="C") for x in (a, b)))
+
+
+def scale_rows(x, factors):
+    """Rows of x times their factors, in place; see ``reference.scale_rows``."""
+    _cpu.scale_rows(x, packed(factors))
+
+
+def negative_elbo(rec, kl, beta):
+    """Means and their weighted sum; see ``reference.negative_elbo``."""
+    return _cpu.negative_elbo(rec, kl, beta)
+
+
+def negative_elbo_backward(beta, dloss, drec, dkl, R, K):
+    """Their gradients; see ``reference.negative_elbo_backward``."""
+    return _cpu.negative_elbo_backward(beta, dloss, drec, dkl, R, K)
 
 
 def gather_pixels(images, index, dtype, noise=None):

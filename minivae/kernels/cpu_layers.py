@@ -19,60 +19,67 @@ __all__ = [
     "matmul",
     "relu",
     "relu_backward",
+    "update_running",
 ]
 
 
 def matmul(a, b, bias=None, out=None, rectify=False):
     """a b + bias; see ``reference_layers.matmul``."""
-    return _cpu.matmul(a, b, _packed(bias), out, rectify)
+    return _cpu.matmul(a, b, packed(bias), out, rectify)
 
 
 def conv2d(x, w, b, stride, padding, dilation):
     """Convolution; see ``reference_layers.conv2d``."""
-    return _cpu.conv2d(_packed(x), _packed(w), _packed(b), stride, padding, dilation)
+    return _cpu.conv2d(packed(x), packed(w), packed(b), stride, padding, dilation)
 
 
 def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
     """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
     return _cpu.conv2d_grad_input(
-        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation
+        packed(dy), packed(w), packed(b), input_size, stride, padding, dilation
     )
 
 
 def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
     """Its adjoint in w; see ``reference_layers.conv2d_grad_weight``."""
-    return _cpu.conv2d_grad_weight(_packed(x), _packed(dy), kernel_size, stride, padding, dilation)
+    return _cpu.conv2d_grad_weight(packed(x), packed(dy), kernel_size, stride, padding, dilation)
 
 
 def channel_sum(x):
     """Sums over all but the channel; see ``reference_layers.channel_sum``."""
-    return _cpu.channel_sum(_packed(x))
+    return _cpu.channel_sum(packed(x))
 
 
 def batch_norm_forward(x, w, b, mean, var, eps):
     """Normalised channels; see ``reference_layers.batch_norm_forward``."""
-    return _cpu.batch_norm_forward(*map(_packed, (x, w, b, mean, var)), eps)
+    return _cpu.batch_norm_forward(*map(packed, (x, w, b, mean, var)), eps)
 
 
 def batch_norm_backward(x, w, mean, var, eps, dy, training):
     """Its gradients; see ``reference_layers.batch_norm_backward``."""
-    return _cpu.batch_norm_backward(*map(_packed, (x, w, mean, var)), eps, _packed(dy), training)
+    return _cpu.batch_norm_backward(*map(packed, (x, w, mean, var)), eps, packed(dy), training)
+
+
+def update_running(mean, var, count, momentum, running_mean, running_var):
+    """Running statistics after a batch; see ``reference_layers.update_running``."""
+    _cpu.update_running(mean, var, count, momentum, running_mean, running_var)
 
 
 def relu(x):
     """max(x, 0); see ``reference_layers.relu``."""
-    return _cpu.relu(_packed(x))
+    return _cpu.relu(packed(x))
 
 
 def relu_backward(y, dy):
     """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
-    return _cpu.relu_backward(_packed(y), _packed(dy))
+    return _cpu.relu_backward(packed(y), packed(dy))
 
 
 def bias_relu_backward(y, dy):
     """The same, and its sums; see ``reference_layers.bias_relu_backward``."""
-    return _cpu.bias_relu_backward(_packed(y), _packed(dy))
+    return _cpu.bias_relu_backward(packed(y), packed(dy))
 
 
-def _packed(x):
+def packed(x):
+    """The array itself where it is C-contiguous, else a copy that is; None stays None."""
     return x if x is None or x.flags.c_contiguous else np.ascontiguousarray(x)

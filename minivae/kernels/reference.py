@@ -14,12 +14,16 @@ from .reference_layers import *  # noqa: F403
 __all__ = [
     *reference_layers.__all__,
     "adam",
+    "add",
     "bce_with_logits",
     "gather_pixels",
     "log_mean_exp",
+    "negative_elbo",
+    "negative_elbo_backward",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
+    "scale_rows",
     "squared_error_with_logits",
     "uniform",
 ]
@@ -159,6 +163,36 @@ def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
         m[...] = m + (1 - beta1) * (g - m)
         v[...] = v * beta2 + (1 - beta2) * g * g
         p[...] = p - step_size * m / (array_module(p).sqrt(v) / sqrt_correction + eps)
+
+
+def add(a, b):
+    """a + b, of one shape."""
+    return a + b
+
+
+def scale_rows(x, factors):
+    """Multiply each row of x (N, M) by its factor (N,), in place."""
+    x *= factors[:, None]
+
+
+def negative_elbo(rec, kl, beta):
+    """The means of rec (R,) and kl (K,) and their sum with a weight.
+
+    Returns:
+        (3,): rec + beta kl, rec, kl.
+    """
+    rec, kl = rec.mean(), kl.mean()
+    return array_module(rec).stack([rec + beta * kl, rec, kl])
+
+
+def negative_elbo_backward(beta, dloss, drec, dkl, R, K):
+    """What each of R and K numbers gets of the gradients (scalar arrays) of the three terms.
+
+    Returns:
+        drec_n = (dloss + drec) / R (R,) and dkl_n = (beta dloss + dkl) / K (K,).
+    """
+    full, dtype = array_module(dloss).full, dloss.dtype
+    return full(R, (dloss + drec) / R, dtype), full(K, (beta * dloss + dkl) / K, dtype)
 
 
 def gather_pixels(images, index, dtype, noise=None):

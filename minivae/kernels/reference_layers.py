@@ -20,6 +20,7 @@ __all__ = [
     "matmul",
     "relu",
     "relu_backward",
+    "update_running",
 ]
 
 
@@ -34,6 +35,15 @@ def matmul(a, b, bias=None, out=None, rectify=False):
     if rectify:
         y[...] = relu(y)
     return y
+
+
+def update_running(mean, var, count, momentum, running_mean, running_var):
+    """Move running statistics (C,) towards those of a batch of ``count`` values, in place.
+
+    ``var`` is the biased variance of the batch; the running one follows the unbiased.
+    """
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (var * (count / (count - 1)) - running_var)
 
 
 def relu(x):

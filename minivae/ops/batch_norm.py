@@ -87,7 +87,7 @@ def batch_norm(
         )
 
     def update_running(mean, var):
-        running_mean[...] += momentum * (mean - running_mean)
-        running_var[...] += momentum * (var * (count / (count - 1)) - running_var)
+        kernel = kernels.get("update_running", mean, var, running_mean, running_var)
+        kernel(mean, var, count, momentum, running_mean, running_var)
 
     return BatchNorm.apply(x, w, b, mean=None, var=None, eps=eps, on_statistics=update_running)

@@ -66,7 +66,7 @@ class SquaredErrorWithLogits(Function):
 def scaled_rows(op, dy):
     """The gradient that the kernel left, times dy for each row: in place, nobody else has it."""
     dlogits, op.dlogits = op.dlogits, None
-    dlogits *= dy[:, None]
+    kernels.get("scale_rows", dlogits, dy)(dlogits, dy)
     return dlogits
 
 
@@ -77,17 +77,19 @@ class NegativeELBO(Function):
 
     def forward(self, rec, kl, beta):
         self.shapes = rec.shape, kl.shape
-        rec, kl = rec.mean(), kl.mean()
+        kernel = kernels.get("negative_elbo", rec, kl)
+        terms = kernel(*(self.xp.ascontiguousarray(a).reshape(-1) for a in (rec, kl)), beta)
+        loss, rec, kl = (terms[i, ...] for i in range(3))
         self.save(kl, beta)
-        return rec + beta * kl, rec, kl
+        return loss, rec, kl
 
     def backward(self, dloss, drec, dkl):
         kl, beta = self.saved
-        totals = dloss + drec, beta * dloss + dkl
-        shares = [self.xp.empty(shape, dloss.dtype) for shape in self.shapes]
-        for share, total in zip(shares, totals, strict=True):
-            share[...] = total / share.size
-        return *shares, kl * dloss
+        sizes = map(math.prod, self.shapes)
+        kernel = kernels.get("negative_elbo_backward", dloss)
+        shares = kernel(beta, dloss, drec, dkl, *sizes)
+        drec, dkl = (a.reshape(shape) for a, shape in zip(shares, self.shapes, strict=True))
+        return drec, dkl, kl * dloss if self.needs[2] else None
 
 
 class MSE(Function):

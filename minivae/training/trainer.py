@@ -18,14 +18,13 @@ from ..errors import NonFiniteError
 from ..models import VAE
 from ..noise import EVALUATION, NoiseStream
 from . import checkpoint, metrics
-from .cuda_graph import captured
 from .interrupt import interruptible
 from .nonfinite import first_nonfinite, first_nonfinite_moment
 from .output_folder import OutputFolder
 from .progress import EpochBar, epoch_line, say
 from .run_files import RunFiles
 from .run_state import RunState
-from .step import EagerStep
+from .step import EagerStep, recorded
 
 
 class Interrupted(KeyboardInterrupt):
@@ -53,8 +52,8 @@ class Trainer:
         config: JSON-able options of the run that a resumed one must share.
         replaces: names of files in ``out`` that an earlier run may have left and that no longer
             belong there when this run's first checkpoint comes.
-        step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. On a GPU an
-            ``EagerStep`` is captured as one graph; see ``minivae.training.cuda_graph``.
+        step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
+            is recorded and repeated where that is worth while; see ``minivae.training.step``.
         tell: called with each line that the run has to say.
 
     Attributes:
@@ -86,8 +85,8 @@ class Trainer:
         self.keep_best, self.save_every, self.tell = keep_best, save_every, tell
         self.device = device_of(model.parameters()[0].data)
         self.step_function = step or EagerStep(model, optimizer)
-        if self.device == "cuda" and type(self.step_function) is EagerStep:
-            self.step_function, self.train = captured(self.step_function, train, tell)
+        if type(self.step_function) is EagerStep:
+            self.step_function, self.train = recorded(self.step_function, train, tell)
         options = {**(config or {}), "seed": seed, "beta": beta, "warmup": warmup}
         options |= {"schedule": self.schedule} if schedule else {}
         architecture = {"name": type(model).__name__, **model.config()}

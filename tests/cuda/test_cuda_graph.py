@@ -59,7 +59,7 @@ def test_the_same_losses_step_by_step_and_on_the_cpu(device, binarize):
     """Four batches an epoch, the last one of five images: eager then, and said so once."""
     results = {kind: run(kind, 4, binarize=binarize) for kind in ("cpu", "eager", "captured")}
     *_, step, told = results["captured"]
-    assert step.graph.launches == 4 * 3 - 1  # all but the first, which ran by itself
+    assert step.recording.launches == 4 * 3 - 1  # all but the first, which ran by itself
     assert len(told) == 1 and "(5, 1, 28, 28)" in told[0] and "(6, 1, 28, 28)" in told[0]
     assert step.reasons == {told[0].removeprefix("not in a graph: "): 4}
     for kind in ("eager", "captured"):
@@ -111,7 +111,7 @@ def test_arrays_instead_of_resident_images(device):
         for x in xs:
             x = to_device(x, "cpu" if kind == "cpu" else "cuda")
             losses.append(float(to_numpy(step(x, stream.draw(), 1.0).loss.data)))
-    assert step.graph is not None
+    assert step.recording is not None
     np.testing.assert_allclose(losses[5:], losses[:5], rtol=3e-5)
 
 
@@ -150,7 +150,7 @@ def test_what_is_exchanged_between_steps_is_noticed(device, exchange):
                 else:
                     weight.grad = None
             losses.append(float(to_numpy(step(x, mv.Noise(0, i), 1.0).loss.data)))
-    assert step.graph is not None
+    assert step.recording is not None
     np.testing.assert_allclose(losses[8:], losses[:8], rtol=3e-5)
 
 
@@ -183,7 +183,7 @@ def test_a_model_that_waits_for_the_device_is_trained_step_by_step(device):
         return Waiting(latent_dim=3, hidden=5, seed=1)
 
     losses, _, step, told = run("captured", make=make)
-    assert step.graph is None and len(told) == 1
+    assert step.recording is None and len(told) == 1
     assert "waiting for a value" in told[0]
     np.testing.assert_array_equal(losses, run("eager", make=make)[0])
 

@@ -52,7 +52,7 @@ def test_a_run_gives_what_it_gives_on_the_cpu(device, tmp_path, capsys):
     expected, _, _ = run(tmp_path / "cpu", "cpu")
     rows, _, made = run(tmp_path / "cuda", "cuda")
     assert type(made.step_function) is cuda_graph.CapturedStep
-    assert made.step_function.graph.launches == 3
+    assert made.step_function.recording.launches == 3
     for got, want in zip(rows, expected, strict=True):
         assert got.keys() == want.keys()
         for name in want:
@@ -121,7 +121,7 @@ def steps(make, shape, device, graph, count=4):
         step = cuda_graph.CapturedStep(step, pytest.fail)
     x = to_device(np.random.default_rng(4).random(shape), device)
     terms = [step(x, mv.Noise(2, i), 1.0) for i in range(count)]
-    assert not graph or step.graph.launches == count - 1
+    assert not graph or step.recording.launches == count - 1
     state = model.state_dict()
     return [float(mv.Tensor(t.loss.data).numpy()) for t in terms], state
 

@@ -3,7 +3,7 @@
 
 #include "bind/conv_axis.h"
 #include "bind/cpu/modules.h"
-#include "bind/cpu/without_gil.h"
+#include "bind/cpu/recorder.h"
 #include "cpu/table.h"
 
 namespace minivae {
@@ -19,9 +19,9 @@ py::object conv2d(const py::object& x, const py::object& w, const py::object& b,
     const T* images = input<T>("x", x, in);
     const T* weights = input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
     const T* bias = optional_input<T>("b", b, {shape.O});
-    py::array_t<T> y = output<T>({shape.N, shape.O, shape.h.output, shape.w.output});
+    py::array_t<T> y = result<T>({shape.N, shape.O, shape.h.output, shape.w.output});
     T* out = y.mutable_data();
-    without_gil([&] { kernels<T>().conv2d(shape, images, weights, bias, out); });
+    launch({x, w, b}, [=] { kernels<T>().conv2d(shape, images, weights, bias, out); });
     return std::move(y);
   });
 }
@@ -38,9 +38,9 @@ py::object conv2d_grad_input(const py::object& dy, const py::object& w, const py
     const T* gradient = input<T>("dy", dy, out);
     const T* weights = input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
     const T* bias = optional_input<T>("b", b, {shape.C});
-    py::array_t<T> dx = output<T>({shape.N, shape.C, shape.h.input, shape.w.input});
-    T* result = dx.mutable_data();
-    without_gil([&] { kernels<T>().conv2d_grad_input(shape, gradient, weights, bias, result); });
+    py::array_t<T> dx = result<T>({shape.N, shape.C, shape.h.input, shape.w.input});
+    T* to = dx.mutable_data();
+    launch({dy, w, b}, [=] { kernels<T>().conv2d_grad_input(shape, gradient, weights, bias, to); });
     return std::move(dx);
   });
 }
@@ -55,9 +55,9 @@ py::object conv2d_grad_weight(const py::object& x, const py::object& dy, const P
                           conv_axis(1, in[3], kernel_size[1], stride, padding, dilation, out[3])};
     const T* images = input<T>("x", x, in);
     const T* gradient = input<T>("dy", dy, {shape.N, shape.O, out[2], out[3]});
-    py::array_t<T> dw = output<T>({shape.O, shape.C, kernel_size[0], kernel_size[1]});
-    T* result = dw.mutable_data();
-    without_gil([&] { kernels<T>().conv2d_grad_weight(shape, images, gradient, result); });
+    py::array_t<T> dw = result<T>({shape.O, shape.C, kernel_size[0], kernel_size[1]});
+    T* to = dw.mutable_data();
+    launch({x, dy}, [=] { kernels<T>().conv2d_grad_weight(shape, images, gradient, to); });
     return std::move(dw);
   });
 }

@@ -21,18 +21,31 @@ NoiseKey noise_key(const py::object& noise) {
   }
 }
 
-// Noise is an array shaped like the numbers it joins, or a pair: then eps is null and key serves.
+// Noise is an array shaped like the numbers it joins, or (seed, offset): then eps is null and key() serves. A
+// third member, an array of one number, is added to the offset when the kernel runs.
 template <class T>
 struct NoiseArg {
   const T* eps = nullptr;
-  NoiseKey key{};
+  NoiseKey base{};
+  py::object array = py::none();  // of the numbers or of the counter
 
   NoiseArg(const py::object& noise, const Shape& shape) {
     if (py::isinstance<py::array>(noise)) {
+      array = noise;
       eps = input<T>("noise", noise, shape);
+    } else if (py::isinstance<py::tuple>(noise) && py::len(noise) == 3 &&
+               py::isinstance<py::array>(py::tuple(noise)[2])) {
+      const py::tuple parts = noise;
+      base = noise_key(py::make_tuple(parts[0], parts[1]));
+      array = parts[2];
     } else {
-      key = noise_key(noise);
+      base = noise_key(noise);
     }
+  }
+  auto key() const {
+    const bool counted = !eps && !array.is_none();
+    const std::uint64_t* moved = counted ? input<std::uint64_t>("counter", array, {1}) : nullptr;
+    return [base = base, moved] { return NoiseKey{base.seed, base.offset + (moved ? *moved : 0)}; };
   }
 };
 
@@ -43,18 +56,18 @@ void fill(const py::object& out, Fill fill_range) {
   by_dtype("dtype", out, [&](auto zero) {
     using T = decltype(zero);
     T* data = in_place<T>("out", out, shape);
-    over_rows(count(shape), 1, [&](Index begin, Index end) { fill_range(data, begin, end); });
+    over_rows({out}, count(shape), 1, [=](Index begin, Index end) { fill_range(data, begin, end); });
   });
 }
 
 void uniform(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
-  fill(out, [&](auto* data, Index begin, Index end) {
+  fill(out, [=](auto* data, Index begin, Index end) {
     kernels<std::decay_t<decltype(*data)>>().uniform({seed, offset}, data, begin, end);
   });
 }
 
 void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
-  fill(out, [&](auto* data, Index begin, Index end) {
+  fill(out, [=](auto* data, Index begin, Index end) {
     kernels<std::decay_t<decltype(*data)>>().normal({seed, offset}, data, begin, end);
   });
 }
@@ -66,10 +79,11 @@ py::object reparam_kl_forward(const py::object& mu, const py::object& logvar, co
     const T* m = input<T>("mu", mu, shape);
     const T* l = input<T>("logvar", logvar, shape);
     const NoiseArg<T> n(noise, shape);
-    py::array_t<T> z = output<T>(shape), kl = output<T>({shape[0]});
+    py::array_t<T> z = result<T>(shape), kl = result<T>({shape[0]});
     T *z_data = z.mutable_data(), *kl_data = kl.mutable_data();
-    over_rows(shape[0], shape[1], [&](Index first, Index last) {
-      kernels<T>().reparam_kl_forward(m, l, n.eps, n.key, z_data, kl_data, shape[1], first, last);
+    const Index D = shape[1];
+    over_rows({mu, logvar, n.array}, shape[0], D, [=, eps = n.eps, key = n.key()](Index first, Index last) {
+      kernels<T>().reparam_kl_forward(m, l, eps, key(), z_data, kl_data, D, first, last);
     });
     return py::make_tuple(z, kl);
   });
@@ -85,11 +99,13 @@ py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, c
     const NoiseArg<T> n(noise, shape);
     const T* gz = input<T>("dz", dz, shape);
     const T* gk = input<T>("dkl", dkl, {shape[0]});
-    py::array_t<T> dmu = output<T>(shape), dlogvar = output<T>(shape);
+    py::array_t<T> dmu = result<T>(shape), dlogvar = result<T>(shape);
     T *gm = dmu.mutable_data(), *gl = dlogvar.mutable_data();
-    over_rows(shape[0], shape[1], [&](Index first, Index last) {
-      kernels<T>().reparam_kl_backward(m, l, n.eps, n.key, gz, gk, gm, gl, shape[1], first, last);
-    });
+    const Index D = shape[1];
+    over_rows({mu, logvar, n.array, dz, dkl}, shape[0], D,
+              [=, eps = n.eps, key = n.key()](Index first, Index last) {
+                kernels<T>().reparam_kl_backward(m, l, eps, key(), gz, gk, gm, gl, D, first, last);
+              });
     return py::make_tuple(dmu, dlogvar);
   });
 }
@@ -102,16 +118,17 @@ py::object row_loss(const py::object& logits, const py::object& target, bool wit
     const Shape shape = shape_with("logits", logits, 2);
     const T* l = input<T>("logits", logits, shape);
     const T* t = input<T>("target", target, shape);
-    py::array_t<T> loss = output<T>({shape[0]});
+    py::array_t<T> loss = result<T>({shape[0]});
     py::object dlogits = py::none();
     T *loss_data = loss.mutable_data(), *gradient = nullptr;
     if (with_grad) {
-      py::array_t<T> fresh = output<T>(shape);
+      py::array_t<T> fresh = result<T>(shape);
       gradient = fresh.mutable_data();
       dlogits = fresh;
     }
-    over_rows(shape[0], shape[1], [&](Index first, Index last) {
-      kernel(kernels<T>())(l, t, loss_data, gradient, shape[1], first, last);
+    const Index M = shape[1];
+    over_rows({logits, target}, shape[0], M, [=](Index first, Index last) {
+      kernel(kernels<T>())(l, t, loss_data, gradient, M, first, last);
     });
     return py::make_tuple(loss, dlogits);
   });
@@ -147,25 +164,95 @@ AdamArrays<T> adam_arrays(const py::object& param, const py::object& grad, const
   return a;
 }
 
-// Every parameter is checked before the first one changes.
+// Every parameter is checked before the first one changes. `lr` is a number or an array of one; the number in the
+// array `counter`, if there is one, is added to the step. Both are read when the kernel runs.
 void adam(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
-          const py::sequence& vs, double weight_decay, double one_minus_beta1, double beta2,
-          double one_minus_beta2, double step_size, double sqrt_correction, double eps) {
+          const py::sequence& vs, Index step, const py::object& lr, double beta1, double beta2, double eps,
+          double weight_decay, const py::object& counter) {
   const py::tuple p(params), g(grads), m(ms), v(vs);  // what they hold now stays until the end
   if (g.size() != p.size() || m.size() != p.size() || v.size() != p.size()) {
     throw py::value_error("params, grads, ms and vs must be of one length");
   }
   if (p.empty()) return;
+  const bool told = py::isinstance<py::array>(lr);
+  const double* rate_now = told ? input<double>("lr", lr, {1}) : nullptr;
+  const double rate = told ? 0 : lr.cast<double>();
+  const std::uint64_t* moved = counter.is_none() ? nullptr : input<std::uint64_t>("counter", counter, {1});
   by_dtype("param", p[0], [&](auto zero) {
     using T = decltype(zero);
     std::vector<AdamArrays<T>> all;
-    for (std::size_t i = 0; i < p.size(); ++i) all.push_back(adam_arrays<T>(p[i], g[i], m[i], v[i]));
-    const AdamFactors<T> factors{T(weight_decay), T(one_minus_beta1), T(beta2), T(one_minus_beta2),
-                                 T(step_size),    T(sqrt_correction), T(eps)};
-    for (const AdamArrays<T>& a : all) {
-      over_rows(a.count, 1,
-                [&](Index begin, Index end) { kernels<T>().adam(a.p, a.g, a.m, a.v, factors, begin, end); });
+    std::vector<py::object> arrays{counter};
+    if (told) arrays.push_back(lr);
+    for (std::size_t i = 0; i < p.size(); ++i) {
+      all.push_back(adam_arrays<T>(p[i], g[i], m[i], v[i]));
+      arrays.insert(arrays.end(), {p[i], g[i], m[i], v[i]});
     }
+    const AdamSettings settings{beta1, beta2, eps, weight_decay};
+    launch(arrays, [=, all = std::move(all)] {
+      const double t = static_cast<double>(step) + (moved ? static_cast<double>(*moved) : 0);
+      const AdamFactors<T> factors = adam_factors<T>(t, rate_now ? *rate_now : rate, settings);
+      for (const AdamArrays<T>& a : all) {
+        parallel_for(a.count, kGrain, [&](Index begin, Index end) {
+          kernels<T>().adam(a.p, a.g, a.m, a.v, factors, begin, end);
+        });
+      }
+    });
+  });
+}
+
+py::object add(const py::object& a, const py::object& b) {
+  return by_dtype("a", a, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const Shape shape = shape_of(any_array("a", a));
+    const T *left = input<T>("a", a, shape), *right = input<T>("b", b, shape);
+    py::array_t<T> y = result<T>(shape);
+    T* sum = y.mutable_data();
+    over_rows({a, b}, count(shape), 1,
+              [=](Index begin, Index end) { kernels<T>().add(left, right, sum, begin, end); });
+    return std::move(y);
+  });
+}
+
+void scale_rows(const py::object& x, const py::object& factors) {
+  by_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape = shape_with("x", x, 2);
+    T* rows = in_place<T>("x", x, shape);
+    const T* by = input<T>("factors", factors, {shape[0]});
+    const Index M = shape[1];
+    over_rows({x, factors}, shape[0], M,
+              [=](Index first, Index last) { kernels<T>().scale_rows(rows, by, M, first, last); });
+  });
+}
+
+py::object negative_elbo(const py::object& rec, const py::object& kl, const py::object& beta) {
+  return by_dtype("rec", rec, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const T* r = input<T>("rec", rec, {kAny});
+    const T* k = input<T>("kl", kl, {kAny});
+    const T* weight = input<T>("beta", beta, {});
+    const Index R = any_array("rec", rec).size(), K = any_array("kl", kl).size();
+    py::array_t<T> terms = result<T>({3});
+    T* out = terms.mutable_data();
+    launch({rec, kl, beta}, [=] { kernels<T>().negative_elbo(r, R, k, K, *weight, out); });
+    return std::move(terms);
+  });
+}
+
+py::object negative_elbo_backward(const py::object& beta, const py::object& dloss, const py::object& drec,
+                                  const py::object& dkl, Index R, Index K) {
+  return by_dtype("dloss", dloss, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    const T* weight = input<T>("beta", beta, {});
+    const T* of_loss = input<T>("dloss", dloss, {});
+    const T* of_rec = input<T>("drec", drec, {});
+    const T* of_kl = input<T>("dkl", dkl, {});
+    py::array_t<T> rec = result<T>({R}), kl = result<T>({K});
+    T *rec_shares = rec.mutable_data(), *kl_shares = kl.mutable_data();
+    launch({beta, dloss, drec, dkl}, [=] {
+      kernels<T>().negative_elbo_backward(*weight, *of_loss, *of_rec, *of_kl, rec_shares, R, kl_shares, K);
+    });
+    return py::make_tuple(rec, kl);
   });
 }
 
@@ -189,9 +276,9 @@ py::object gather_pixels(const py::object& images, const py::object& index, cons
   const auto* pixels = static_cast<const std::uint8_t*>(all.data());
   return by_dtype("dtype", py::array(py::dtype::from_args(dtype), 0), [&](auto zero) -> py::object {
     using T = decltype(zero);
-    py::array_t<T> out = output<T>(shape);
+    py::array_t<T> out = result<T>(shape);
     T* to = out.mutable_data();
-    over_rows(batch, size, [&](Index first, Index last) {
+    over_rows({images, index}, batch, size, [=](Index first, Index last) {
       kernels<T>().gather_pixels(pixels, rows, draw, key, to, size, first, last);
     });
     return std::move(out);
@@ -204,7 +291,7 @@ py::object elementary(const py::object& x) {
     using T = decltype(zero);
     const Shape shape = shape_of(any_array("x", x));
     const T* data = input<T>("x", x, shape);
-    py::array_t<T> y = output<T>(shape);
+    py::array_t<T> y = result<T>(shape);
     kernels<T>().elementary(function, data, y.mutable_data(), 0, count(shape));
     return std::move(y);
   });
@@ -236,6 +323,10 @@ void bind_elementwise(py::module_& module) {
   module.def("squared_error_with_logits", &squared_error_with_logits);
   module.def("adam", &adam);
   module.def("gather_pixels", &gather_pixels);
+  module.def("add", &add);
+  module.def("scale_rows", &scale_rows);
+  module.def("negative_elbo", &negative_elbo);
+  module.def("negative_elbo_backward", &negative_elbo_backward);
 
   py::module_ tests = module.def_submodule("elementary", "Parts of csrc/math alone, for tests.");
   tests.def("exp", &elementary<Elementary::kExp>);

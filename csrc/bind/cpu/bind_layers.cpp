@@ -11,10 +11,10 @@ py::object channel_sum(const py::object& x) {
     using T = decltype(zero);
     const Shape shape = shape_with("x", x, 3);
     const T* data = input<T>("x", x, shape);
-    py::array_t<T> sums = output<T>({shape[1]});
+    py::array_t<T> sums = result<T>({shape[1]});
     T* out = sums.mutable_data();
-    over_channels(shape, [&](Index N, Index first, Index last) {
-      kernels<T>().channel_sum(data, out, N, shape[1], shape[2], first, last);
+    over_channels({x}, shape, [=](Index N, Index C, Index L, Index first, Index last) {
+      kernels<T>().channel_sum(data, out, N, C, L, first, last);
     });
     return std::move(sums);
   });
@@ -35,21 +35,35 @@ py::tuple batch_norm_forward(const py::object& x, const py::object& w, const py:
     const bool measure = mean.is_none();
     py::object means = mean, variances = var;
     if (measure) {
-      means = output<T>(channels);
-      variances = output<T>(channels);
+      means = result<T>(channels);
+      variances = result<T>(channels);
     }
     T* m = const_cast<T*>(input<T>("mean", means, channels));
     T* v = const_cast<T*>(input<T>("var", variances, channels));
-    py::array_t<T> y = output<T>(shape);
+    py::array_t<T> y = result<T>(shape);
     T* out = y.mutable_data();
-    {
-      over_channels(shape, [&](Index N, Index first, Index last) {
-        const Index C = shape[1], L = shape[2];
-        if (measure) kernels<T>().batch_statistics(data, m, v, N, C, L, first, last);
-        kernels<T>().batch_norm_forward(data, scale, shift, m, v, T(eps), out, N, C, L, first, last);
-      });
-    }
+    over_channels(
+        {x, w, b, means, variances}, shape, [=](Index N, Index C, Index L, Index first, Index last) {
+          if (measure) kernels<T>().batch_statistics(data, m, v, N, C, L, first, last);
+          kernels<T>().batch_norm_forward(data, scale, shift, m, v, T(eps), out, N, C, L, first, last);
+        });
     return py::make_tuple(y, means, variances);
+  });
+}
+
+void update_running(const py::object& mean, const py::object& var, Index count, double momentum,
+                    const py::object& running_mean, const py::object& running_var) {
+  by_dtype("mean", mean, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape channels = shape_with("mean", mean, 1);
+    const T* m = input<T>("mean", mean, channels);
+    const T* v = input<T>("var", var, channels);
+    T* rm = in_place<T>("running_mean", running_mean, channels);
+    T* rv = in_place<T>("running_var", running_var, channels);
+    if (count < 2) throw py::value_error("count must be at least 2, got " + std::to_string(count));
+    const double unbias = static_cast<double>(count) / static_cast<double>(count - 1);
+    launch({mean, var, running_mean, running_var},
+           [=, C = channels[0]] { kernels<T>().update_running(m, v, T(momentum), T(unbias), rm, rv, C); });
   });
 }
 
@@ -64,14 +78,12 @@ py::tuple batch_norm_backward(const py::object& x, const py::object& w, const py
     const T* scale = input<T>("w", w, channels);
     const T* m = input<T>("mean", mean, channels);
     const T* v = input<T>("var", var, channels);
-    py::array_t<T> dx = output<T>(shape), dw = output<T>(channels), db = output<T>(channels);
+    py::array_t<T> dx = result<T>(shape), dw = result<T>(channels), db = result<T>(channels);
     T *out_x = dx.mutable_data(), *out_w = dw.mutable_data(), *out_b = db.mutable_data();
-    {
-      over_channels(shape, [&](Index N, Index first, Index last) {
-        kernels<T>().batch_norm_backward(data, scale, m, v, T(eps), gradient, training, out_x, out_w, out_b,
-                                         N, shape[1], shape[2], first, last);
-      });
-    }
+    over_channels({x, w, mean, var, dy}, shape, [=](Index N, Index C, Index L, Index first, Index last) {
+      kernels<T>().batch_norm_backward(data, scale, m, v, T(eps), gradient, training, out_x, out_w, out_b, N,
+                                       C, L, first, last);
+    });
     return py::make_tuple(dx, dw, db);
   });
 }
@@ -81,9 +93,10 @@ py::object relu(const py::object& x) {
     using T = decltype(zero);
     const Shape shape = shape_of(any_array("x", x));
     const T* data = input<T>("x", x, shape);
-    py::array_t<T> y = output<T>(shape);
+    py::array_t<T> y = result<T>(shape);
     T* out = y.mutable_data();
-    over_rows(count(shape), 1, [&](Index begin, Index end) { kernels<T>().relu(data, out, begin, end); });
+    over_rows({x}, count(shape), 1,
+              [=](Index begin, Index end) { kernels<T>().relu(data, out, begin, end); });
     return std::move(y);
   });
 }
@@ -94,10 +107,10 @@ py::object relu_backward(const py::object& y, const py::object& dy) {
     const Shape shape = shape_of(any_array("y", y));
     const T* data = input<T>("y", y, shape);
     const T* gradient = input<T>("dy", dy, shape);
-    py::array_t<T> dx = output<T>(shape);
+    py::array_t<T> dx = result<T>(shape);
     T* out = dx.mutable_data();
-    over_rows(count(shape), 1,
-              [&](Index begin, Index end) { kernels<T>().relu_backward(data, gradient, out, begin, end); });
+    over_rows({y, dy}, count(shape), 1,
+              [=](Index begin, Index end) { kernels<T>().relu_backward(data, gradient, out, begin, end); });
     return std::move(dx);
   });
 }
@@ -108,13 +121,11 @@ py::tuple bias_relu_backward(const py::object& y, const py::object& dy) {
     const Shape shape = shape_with("y", y, 3);
     const T* data = input<T>("y", y, shape);
     const T* gradient = input<T>("dy", dy, shape);
-    py::array_t<T> dx = output<T>(shape), db = output<T>({shape[1]});
+    py::array_t<T> dx = result<T>(shape), db = result<T>({shape[1]});
     T *out_x = dx.mutable_data(), *out_b = db.mutable_data();
-    {
-      over_channels(shape, [&](Index N, Index first, Index last) {
-        kernels<T>().bias_relu_backward(data, gradient, out_x, out_b, N, shape[1], shape[2], first, last);
-      });
-    }
+    over_channels({y, dy}, shape, [=](Index N, Index C, Index L, Index first, Index last) {
+      kernels<T>().bias_relu_backward(data, gradient, out_x, out_b, N, C, L, first, last);
+    });
     return py::make_tuple(dx, db);
   });
 }
@@ -125,6 +136,7 @@ void bind_layers(py::module_& module) {
   module.def("channel_sum", &channel_sum);
   module.def("batch_norm_forward", &batch_norm_forward);
   module.def("batch_norm_backward", &batch_norm_backward);
+  module.def("update_running", &update_running);
   module.def("relu", &relu);
   module.def("relu_backward", &relu_backward);
   module.def("bias_relu_backward", &bias_relu_backward);

@@ -1,6 +1,6 @@
 // Python bindings of the matrix product.
 #include "bind/cpu/modules.h"
-#include "bind/cpu/without_gil.h"
+#include "bind/cpu/recorder.h"
 #include "bind/matrix_args.h"
 #include "cpu/table.h"
 
@@ -23,17 +23,19 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
     require_product(left, right);
     const Index M = left.rows, K = left.cols, N = right.cols;
     const T* columns = optional_input<T>("bias", bias, {N});
-    py::object result = out;
-    if (out.is_none()) result = output<T>({M, N});
-    T* c = in_place<T>("out", result, {M, N});
+    py::object product = out;
+    if (out.is_none()) product = result<T>({M, N});
+    T* c = in_place<T>("out", product, {M, N});
     if (!out.is_none()) {
       require_disjoint({"out", c, static_cast<std::size_t>(M * N) * sizeof(T)},
                        {left.extent(),
                         right.extent(),
                         {"bias", columns, columns ? static_cast<std::size_t>(N) * sizeof(T) : 0}});
     }
-    without_gil([&] { kernels<T>().gemm(M, N, K, left.view, right.view, columns, rectify, c); });
-    return result;
+    launch({a, b, bias, product}, [=, left = left.view, right = right.view] {
+      kernels<T>().gemm(M, N, K, left, right, columns, rectify, c);
+    });
+    return product;
   });
 }
 

@@ -38,4 +38,5 @@ PYBIND11_MODULE(_cpu, module) {
   bind_conv(module);
   bind_layers(module);
   bind_parallel(module);
+  bind_tape(module);
 }

@@ -10,5 +10,6 @@ void bind_matmul(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_layers(pybind11::module_& module);
 void bind_parallel(pybind11::module_& module);
+void bind_tape(pybind11::module_& module);
 
 }  // namespace minivae

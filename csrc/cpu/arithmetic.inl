@@ -1,0 +1,40 @@
+// Sums and products of arrays: what is left of a training step between its larger kernels.
+
+// y = a + b over elements [begin, end).
+template <class T>
+void add(const T* MV_RESTRICT a, const T* MV_RESTRICT b, T* MV_RESTRICT y, Index begin, Index end) {
+  for (Index i = begin; i < end; ++i) y[i] = a[i] + b[i];
+}
+
+// Each row of x (N, M) times its factor, in place, over rows [first, last).
+template <class T>
+void scale_rows(T* MV_RESTRICT x, const T* MV_RESTRICT factors, Index M, Index first, Index last) {
+  for (Index n = first; n < last; ++n) {
+    const T factor = factors[n];
+    for (Index i = n * M; i < (n + 1) * M; ++i) x[i] *= factor;
+  }
+}
+
+// The mean of n numbers, summed in double.
+template <class T>
+T mean_of(const T* x, Index n) {
+  RowSum sum;
+  add_piece(sum, x, n);
+  return static_cast<T>(total(sum) / static_cast<double>(n));
+}
+
+// terms = (rec + beta kl, rec, kl), where rec and kl are the means of R and K numbers.
+template <class T>
+void negative_elbo(const T* rec, Index R, const T* kl, Index K, T beta, T* terms) {
+  terms[1] = mean_of(rec, R);
+  terms[2] = mean_of(kl, K);
+  terms[0] = terms[1] + beta * terms[2];
+}
+
+// Every number's share of the gradient: drec_n = (dloss + drec) / R and dkl_n = (beta dloss + dkl) / K.
+template <class T>
+void negative_elbo_backward(T beta, T dloss, T drec, T dkl, T* rec_shares, Index R, T* kl_shares, Index K) {
+  const T of_rec = (dloss + drec) / static_cast<T>(R), of_kl = (beta * dloss + dkl) / static_cast<T>(K);
+  for (Index n = 0; n < R; ++n) rec_shares[n] = of_rec;
+  for (Index n = 0; n < K; ++n) kl_shares[n] = of_kl;
+}

@@ -1,0 +1,225 @@
+"""A whole training step, recorded once and repeated for every batch.
+
+A step of a small model takes longer in Python than in its kernels. The kernels of a step, with the
+memory they work on, are the same for every batch of one shape, so they are recorded once and then
+started together: as a CUDA graph on a GPU (``cuda_graph``), as a tape of calls that compiled code
+makes on the CPU (``cpu_tape``). What a step is told, batch, noise, step count, learning rate and
+weight of the KL term, lies in arrays that the recorded kernels read. The results are those of
+``EagerStep``; a step that cannot be recorded runs there, and the reason is told once.
+"""
+
+import contextlib
+import operator
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..backend import device_of
+from ..data.device_batches import Selection
+from ..models.vae import ELBO
+from ..noise import CountedNoise, Noise
+from ..optim import Adam
+from ..tensor import Tensor
+
+# What ``counters`` counts. Each holds the value of the step that comes next.
+NOISE, BATCH, DRAW, STEP = range(4)
+
+
+class RecordedStep:
+    """``step(x, noise, beta)`` with the results of an ``EagerStep``, which it stands in for.
+
+    The first step of a shape runs operation by operation, so that everything that is made at a
+    first call is there; at the second one the step is recorded. Batches of any other shape than
+    the first one, such as the last one of an epoch, go to the eager step.
+
+    A subclass sets ``variant``, ``device``, ``xp``, ``recording`` and ``kind`` and defines
+    ``run_first``, ``record``, ``replay``, ``results`` and ``put``.
+
+    Args:
+        eager: the ``EagerStep``.
+        tell: called with a line of text when steps run eagerly, once for each reason.
+
+    Attributes:
+        recording: what was recorded, None before.
+        reasons: why steps ran eagerly, a dict from text to the number of steps.
+    """
+
+    variant: str
+    device: str
+    xp: Any
+    recording: Any = None
+    kind = "recording"  # the word for it
+    tells_misfits = True  # or only why no step can be recorded
+
+    def __init__(self, eager, tell=print):
+        self.eager, self.tell = eager, tell
+        self.model, self.optimizer = eager.model, eager.optimizer
+        self.reasons = {}
+        self.refused = self._obstacle()
+        self._like = None  # what a batch must share with the first one
+        self._told = {}  # what the arrays of numbers hold
+        self._arrays, self._grads, self._options = [], [], []  # what was recorded
+
+    def __call__(self, x, noise, beta):
+        """One step on ``x``, an array (B, ...) or a ``Selection`` of resident images."""
+        reason = self.refused or self._misfit(x, noise)
+        if reason is not None:
+            return self._run_eagerly(reason, x, noise, beta)
+        if self.recording is not None and self._is_stale():
+            self.recording = None
+        first = not self._told
+        if first:
+            self._allocate(x, noise)
+        self._prepare(x, noise, beta)
+        try:
+            if first:
+                self.run_first()
+            elif self.recording is None:
+                self.record()
+                self._arrays, self._options = self._in_use()
+                self._grads = [p.grad for p in self.params()]
+        except RecordingError as error:
+            self.refused = f"the step cannot be recorded: {error}"
+            return self._run_eagerly(self.refused, x, noise, beta)
+        if not first:
+            self.replay()
+            for p, grad in zip(self.params(), self._grads, strict=True):
+                p.grad = grad
+        for p in self.params():
+            self.optimizer.state[p]["step"] += 1
+        return ELBO(*map(Tensor, self.results()))
+
+    def _run_eagerly(self, reason, x, noise, beta):
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if self.reasons[reason] == 1 and (self.tells_misfits or reason is self.refused):
+            self.tell(f"not in a {self.kind}: {reason}")
+        return self.eager(x.pixels() if isinstance(x, Selection) else x, noise, beta)
+
+    # ------------------------------------------------------------ what can be recorded
+    def _obstacle(self):
+        """Why no step of this model and optimiser can be recorded, or None."""
+        if self.variant not in kernels.available():
+            why = kernels.reasons()[self.variant]
+            return f"the {self.variant} kernels are not available: {why}"
+        if type(self.optimizer) is not Adam:
+            return f"the optimiser is {type(self.optimizer).__name__}, only Adam's steps are"
+        if any(device_of(p.data) != self.device for p in self.params()):
+            return f"the parameters are in {'host' if self.device == 'cuda' else 'GPU'} memory"
+        return None
+
+    def _misfit(self, x, noise):
+        """Why this step is not the one that was recorded, or None. The first one decides."""
+        if kernels.active() not in (None, self.variant):
+            return f"the kernel variant {kernels.active()!r} is forced"
+        if not isinstance(noise, Noise):
+            return "the noise is an array"
+        if len(set(self._steps())) > 1:
+            return "some parameters have had more updates than others"
+        selected = isinstance(x, Selection)
+        like = {
+            "shape": x.shape,
+            "source": id(x.batches) if selected else "an array",
+            "noise seed": noise.seed,
+            "drawing seed": x.noise.seed if selected and x.noise else None,
+            "mode": "training" if self.model.training else "evaluation",
+            "kernels": kernels.active(),
+        }
+        if self._like is None:
+            self._like = dict(like)
+            if selected:  # a run may go on from the short batch at an epoch's end
+                self._like["shape"] = x.batches.batch_shape
+        for name, value in like.items():
+            if value != (recorded := self._like[name]):
+                return f"the {name} of the batch is {value}, that of the {self.kind} {recorded}"
+        return None
+
+    def params(self):
+        """The parameters that are not frozen."""
+        return [p for group in self.optimizer.param_groups for p in learning(group)]
+
+    def _steps(self):
+        """How many updates each parameter has had."""
+        return [self.optimizer.state_of(p)["step"] for p in self.params()]
+
+    def _in_use(self):
+        """The arrays and the options that a step uses now and a recording cannot be told anew."""
+        states = [(p, self.optimizer.state_of(p)) for p in self.params()]
+        arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]
+        told = ("params", "lr")
+        groups = [
+            {name: value for name, value in group.items() if name not in told}
+            for group in self.optimizer.param_groups
+        ]
+        return arrays, groups
+
+    def _is_stale(self):
+        """Whether somebody has exchanged an array or changed an option since the recording."""
+        arrays, options = self._in_use()
+        same = len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
+        return not same or options != self._options
+
+    # ------------------------------------------------------------ the step and what it is told
+    def _allocate(self, x, noise):
+        """The arrays from which the recorded kernels read what changes from step to step."""
+        xp, dtype = self.xp, self.params()[0].dtype
+        self.x, self.beta = xp.zeros(x.shape, dtype), xp.zeros((), dtype)
+        self.counters = xp.zeros(4, np.uint64)
+        self.rates = [xp.zeros(1, np.float64) for _ in self.optimizer.param_groups]
+        self.noise = CountedNoise(noise.seed, self.counters[NOISE : NOISE + 1])
+        self.draw = None
+        if self._like["drawing seed"] is not None:
+            self.draw = CountedNoise(x.noise.seed, self.counters[DRAW : DRAW + 1])
+        self.source = x.batches if isinstance(x, Selection) else None
+
+    def _prepare(self, x, noise, beta):
+        """Put what this step is told into those arrays."""
+        counts = np.zeros(4, np.uint64)
+        counts[NOISE], counts[STEP] = noise.offset, self._steps()[0] + 1
+        if isinstance(x, Selection):
+            counts[BATCH], counts[DRAW] = x.number, x.noise.offset if x.noise else 0
+        else:
+            self.x[...] = x
+        self.put(counts)
+        lrs = [group["lr"] for group in self.optimizer.param_groups]
+        for i, (array, value) in enumerate(
+            zip([*self.rates, self.beta], [*lrs, beta], strict=True)
+        ):
+            if self._told.get(i) != value:
+                array.fill(value)
+                self._told[i] = value
+
+    def gradients(self):
+        """Losses, forward and backward; all numbers are read from the arrays. The terms."""
+        terms = self.eager.objective(self.model, self.x, self.noise, Tensor(self.beta))
+        self.optimizer.zero_grad()
+        terms.loss.backward()
+        if any(p.grad is None for p in self.params()):
+            raise RecordingError("a parameter got no gradient, so Adam does not move it")
+        return terms
+
+    def update(self):
+        """Adam, whose step count and learning rates are read from the arrays."""
+        step = 0, self.counters[STEP : STEP + 1]
+        for group, lr in zip(self.optimizer.param_groups, self.rates, strict=True):
+            self.optimizer.update(group, learning(group), step, lr)
+
+
+class RecordingError(Exception):
+    """Why a step cannot be recorded."""
+
+
+@contextlib.contextmanager
+def reported():
+    """Turn what goes wrong in the block into a ``RecordingError``."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise RecordingError(f"{type(error).__name__}: {error}") from error
+
+
+def learning(group):
+    """The parameters of an optimiser's group that are not frozen."""
+    return [p for p in group["params"] if p.requires_grad]

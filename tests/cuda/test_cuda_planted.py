@@ -4,6 +4,7 @@ One bug goes into each of several files of a copy of csrc, so one build serves a
 files of its own kernel only. Races and slips of memory are planted in test_cuda_sanitizers.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -114,7 +115,8 @@ def noticed(tmp_path_factory):
         assert source.count(old) == 1, f"the place to plant a bug in {name} is gone: {old}"
         path.write_text(source.replace(old, new))
     command = [sys.executable, __file__, cuda_build.build(csrc=csrc)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

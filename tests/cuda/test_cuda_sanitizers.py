@@ -44,7 +44,7 @@ def run_cases(module, sanitize, *cases):
         "TSAN_OPTIONS": "halt_on_error=1:exitcode=66",
         "ASAN_OPTIONS": "detect_leaks=0:exitcode=66",  # Python leaves much behind
         "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     # Without address randomisation, which some kernels do more of than the sanitizers can take.
     prefix = ["setarch", "-R"] if shutil.which("setarch") else []

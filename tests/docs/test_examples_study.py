@@ -156,6 +156,7 @@ def test_gradcheck_tour(study):
     assert numbers["ones only, through sum"] is None and "kink" in numbers["kink"]
 
 
+@pytest.mark.slow
 def test_ae_vs_vae(study):
     numbers, pictures = study("ae_vs_vae")
     assert pictures == {"digits", "samples", "moons"}
@@ -168,6 +169,7 @@ def test_ae_vs_vae(study):
         assert row["VAE"][0] < 0.8 * row["AE"][0] < row["average"]
 
 
+@pytest.mark.slow
 def test_planted_bugs(study):
     numbers, pictures = study("planted_bugs")
     assert pictures == {"curves", "truth"}
@@ -195,6 +197,7 @@ def test_planted_bugs(study):
     assert numbers["KL: mean over latents"]["reported"][1] < numbers["no bug"]["reported"][1]
 
 
+@pytest.mark.slow
 def test_posterior_collapse(study):
     numbers, pictures = study("posterior_collapse")
     assert pictures == {"latents", "training"}
@@ -210,6 +213,7 @@ def test_posterior_collapse(study):
     assert free["kl"] > 1.4 * sees["kl"] and free["each"][-1] > 2 * sees["each"][-1]
 
 
+@pytest.mark.slow
 def test_a_decoder_that_sees_pixels_sees_only_those_before(study):
     study("posterior_collapse")
     collapsing = importlib.import_module("_collapsing_vae")

@@ -38,6 +38,7 @@ def interrupting(at, signals=1):
     return make
 
 
+@pytest.mark.slow
 def test_killed_at_every_moment_and_resumed_gives_the_same_bytes(tmp_path):
     done = subprocess.run(
         [sys.executable, HERE / "tiny_run.py", tmp_path],

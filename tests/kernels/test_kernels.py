@@ -299,6 +299,12 @@ def test_what_is_not_finite_shows_in_its_row_alone(kernels, value, dtype):
 # ---- signatures and arguments
 
 
+def parameters(function):
+    """{name: (kind, default)} of each parameter; what types it has is its own affair."""
+    found = inspect.signature(function).parameters
+    return {name: (p.kind, p.default) for name, p in found.items()}
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "reference"])
 def test_variants_keep_the_reference_signatures(name):
     with variant(name) as module:
@@ -306,10 +312,10 @@ def test_variants_keep_the_reference_signatures(name):
         shared = [kernel for kernel in reference.__all__ if hasattr(module, kernel)]
         assert len(shared) >= 7
         for kernel in shared:
-            own = dict(inspect.signature(getattr(module, kernel)).parameters)
+            own = parameters(getattr(module, kernel))
             version = own.pop("version", None)
             assert (version is not None) == (kernel in getattr(module, "VERSIONS", ())), kernel
-            expected = inspect.signature(getattr(reference, kernel)).parameters
+            expected = parameters(getattr(reference, kernel))
             assert list(own.items()) == list(expected.items()), kernel
 
 

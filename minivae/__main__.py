@@ -1,31 +1,33 @@
-"""``python -m minivae``: ``info``, ``evaluate``, ``explore``, ``export`` and ``fetch``."""
+"""The program ``minivae``; ``python -m minivae`` is the same."""
 
 import sys
+from collections.abc import Callable
 
-from .cli import evaluate, explore, export, fetch
-from .cli.info import info
-from .cli.options import Parser, reported
+from .cli import evaluate, explore, export, fetch, info, train
+from .cli.options import Parser
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "train": (train.main, "train a model on digits, on faces or on pictures of your own"),
+    "evaluate": (evaluate.main, "what the model of a checkpoint is worth"),
+    "explore": (explore.main, "a run as one page in the browser"),
+    "export": (export.main, "a trained model for other programs"),
+    "fetch": (fetch.main, "download a trained model"),
+    "info": (info.main, "versions, which kernels are built, which devices answered"),
+}
 
 
-def main(argv=None):
-    """Run a subcommand; returns its exit code."""
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    with_own_parser = {
-        "evaluate": evaluate, "explore": explore, "export": export, "fetch": fetch
-    }  # fmt: skip
-    if argv and argv[0] in with_own_parser:
-        return with_own_parser[argv[0]].main(argv[1:])
-    parser = Parser(prog="python -m minivae", description="minivae's own tools")
-    commands = parser.add_subparsers(
-        dest="command", metavar="info|evaluate|explore|export|fetch", required=True
-    )
-    commands.add_parser("info", help="versions, which kernels are built, which devices answered")
-    commands.add_parser("evaluate", help="what the model of a checkpoint is worth", add_help=False)
-    commands.add_parser("explore", help="a run as one page in the browser", add_help=False)
-    commands.add_parser("export", help="a trained model for other programs", add_help=False)
-    commands.add_parser("fetch", help="download a trained model", add_help=False)
+    if argv[:1] and argv[0] in COMMANDS:
+        run, _ = COMMANDS[argv[0]]  # its own parser tells its options
+        return run(argv[1:])
+    parser = Parser(prog="minivae", description="Variational autoencoders from first principles.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (_, told) in COMMANDS.items():
+        commands.add_parser(name, help=told, add_help=False)
     parser.parse_args(argv)
-    return reported(lambda _: print(info()))()
+    return 2
 
 
 if __name__ == "__main__":

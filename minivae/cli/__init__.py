@@ -1,1 +1,1 @@
-"""The command line: ``python -m minivae`` and the options that the examples share."""
+"""The program ``minivae``: a module for each command, and what they share."""

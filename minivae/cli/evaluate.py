@@ -1,4 +1,4 @@
-"""``python -m minivae evaluate``: what a checkpoint's model is worth, as a table and as JSON."""
+"""``minivae evaluate``: what a checkpoint's model is worth, as a table and as JSON."""
 
 import json
 import math
@@ -20,7 +20,7 @@ WHOSE_IMAGES = {
 
 def parser():
     """The command line."""
-    p = Parser(prog="python -m minivae evaluate", description="Measure a trained model.")
+    p = Parser(prog="minivae evaluate", description="Measure a trained model.")
     add = p.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="checkpoint.safetensors of a training run")
     add("--data", metavar="DIR", help="as the example that trained the model takes it")

@@ -1,4 +1,4 @@
-"""``python -m minivae explore``: a run as one page in the browser."""
+"""``minivae explore``: a run as one page in the browser."""
 
 import sys
 import webbrowser
@@ -16,7 +16,7 @@ PAGE = "explorer.html"
 
 def parser() -> Parser:
     """The command line."""
-    p = Parser(prog="python -m minivae explore", description="Play with a trained model: drag "
+    p = Parser(prog="minivae explore", description="Play with a trained model: drag "
                "latents, draw a digit, edit a face, see the loss move.")  # fmt: skip
     add = p.add_argument
     add("run", metavar="RUN", help=f"output folder of a training run, or its {CHECKPOINT}")

@@ -1,4 +1,4 @@
-"""``python -m minivae export``: a model for other programs, and their weights as a checkpoint."""
+"""``minivae export``: a model for other programs, and their weights as a checkpoint."""
 
 from pathlib import Path
 
@@ -14,9 +14,7 @@ SUMMARY = "summary.json"
 
 def parser():
     """The command line."""
-    p = Parser(
-        prog="python -m minivae export", description="Write a trained model for other programs."
-    )
+    p = Parser(prog="minivae export", description="Write a trained model for other programs.")
     add = p.add_argument
     add("run", metavar="RUN", help=f"output folder of a training run, or its {CHECKPOINT}; for "
         f"checkpoint, a folder with {weights.WEIGHTS} and {weights.CONFIG}")  # fmt: skip

@@ -1,4 +1,4 @@
-"""``python -m minivae fetch``: download a trained model."""
+"""``minivae fetch``: download a trained model."""
 
 from ..errors import DataError
 from ..interop import pretrained
@@ -11,7 +11,7 @@ from .options import Parser, reported
 
 def parser():
     """The command line."""
-    p = Parser(prog="python -m minivae fetch", description="Download a trained model.")
+    p = Parser(prog="minivae fetch", description="Download a trained model.")
     about = "; ".join(f"{name}: {what}" for name, what in pretrained.MODELS.items())
     p.add_argument("name", choices=list(pretrained.MODELS), help=about)
     p.add_argument("--out", metavar="FOLDER",

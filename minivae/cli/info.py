@@ -1,4 +1,4 @@
-"""What is installed, built and reachable, for ``python -m minivae info``."""
+"""What is installed, built and reachable, for ``minivae info``."""
 
 import importlib
 import importlib.metadata
@@ -11,6 +11,7 @@ from .. import kernels
 from ..backend import cuda_unavailable, device_description
 from ..data.image_cache import cache_summary
 from ..kernels.interface import OtherSourcesError, extension
+from .options import Parser, reported
 
 LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "PIL", "threadpoolctl")
 OPTIONAL = ("numba", "cupy", "graphviz", "onnx", "onnxruntime", "mpi4py", "scipy")
@@ -50,6 +51,15 @@ def cuda_extension():
         ("extension", f"yes, {_cuda.architectures}, {_cuda.compiler}"),
         ("cuBLASLt", f"{where}; TF32 {'on' if library['tf32'] else 'off'}"),
     ]
+
+
+@reported
+def main(argv: list[str] | None = None) -> None:
+    """Print it."""
+    Parser(prog="minivae info", description="What is installed, built and reachable.").parse_args(
+        argv
+    )
+    print(info())
 
 
 def library(name):

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from ..atomic_write import write_atomically
 from ..backend import cuda_unavailable
-from ..errors import MinivaeError, NonFiniteError, OutputError
+from ..errors import DataError, MinivaeError, NonFiniteError, OutputError
+from ..training.tensorboard import TensorBoardWriter
 from ..training.trainer import Interrupted
+from . import config_file
+from .config_file import CONFIG
 from .streams import lenient_streams
 
 
@@ -59,24 +62,43 @@ def add_training_options(
         help="let the KL's weight grow from 0 to beta over this many epochs")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="weights, order and noise follow from it")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
-    add("--data", metavar="DIR", help=data_help)
+    if data_help:
+        add("--data", metavar="DIR", help=data_help)
     add("--out", default=out, metavar="DIR", help="folder for all that the run leaves")
     add("--resume", action="store_true",
         help="continue the run in --out; it ends as if it had never stopped")  # fmt: skip
     add("--limit", type=positive_int, metavar="N",
         help="use only the first N training and N test images")  # fmt: skip
     add("--no-plots", action="store_true", help="leave no pictures")
+    add("--tensorboard", action="store_true",
+        help="also write the losses as TensorBoard reads them")  # fmt: skip
+    add("--config", metavar="FILE.toml",
+        help=f"take options from here, such as the {CONFIG} that a run leaves; those of the "
+        "command line win")  # fmt: skip
 
 
 def parse(parser, argv):
-    """The arguments; exits with code 2 and one line when one is wrong or cannot be honoured."""
+    """The arguments, those of ``--config`` too; exits with code 2 and one line when one is wrong or
+    cannot be honoured.
+    """
     args = parser.parse_args(argv)
+    if getattr(args, "config", None):
+        try:
+            parser.set_defaults(**config_file.read(parser, args.config))
+        except DataError as error:
+            parser.error(f"argument --config: {error}")
+        args = parser.parse_args(argv)
     for name, value in vars(args).items():
         if value == []:  # what argparse makes of --lr=--, unconverted (CPython 3.11)
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
     if args.device == "cuda" and (reason := cuda_unavailable()):
         parser.error(f"argument --device: {reason}")
     return args
+
+
+def callbacks(args, out):
+    """What a ``Trainer`` in the folder ``out`` calls after each epoch, as the options have it."""
+    return (TensorBoardWriter(out),) if args.tensorboard else ()
 
 
 def resume(trainer):
@@ -120,9 +142,9 @@ def reported(main):
     """
 
     @functools.wraps(main)
-    def wrapped(argv=None):
+    def wrapped(argv=None, **options):
         with lenient_streams() as stdout:
-            message, code = _outcome(main, argv)
+            message, code = _outcome(main, argv, options)
             stdout.flush()
             failed = stdout.error
             if not message and failed and not isinstance(failed, BrokenPipeError):
@@ -134,10 +156,10 @@ def reported(main):
     return wrapped
 
 
-def _outcome(main, argv):
-    """(what to tell, exit code) of ``main(argv)``."""
+def _outcome(main, argv, options):
+    """(what to tell, exit code) of ``main(argv, **options)``."""
     try:
-        main(argv)
+        main(argv, **options)
     except Interrupted as error:
         return str(error), 130
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """The checkpoints of a run in its output folder: the newest, the one before it, and the best."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -19,14 +19,19 @@ class RunFiles:
         out: the folder, held.
         replaces: names of files in it that an earlier run may have left and that no longer belong
             there when this run's first checkpoint comes.
+        beside: texts of files to write with that checkpoint, or when it is read, by name.
         tell: called with a line of text for the user.
 
     Attributes:
         ours: whether ``checkpoint.safetensors`` is of this run, read or written.
     """
 
-    def __init__(self, out: OutputFolder, replaces: Iterable[str] = (), tell: Callable = print):
+    def __init__(
+        self, out: OutputFolder, replaces: Iterable[str] = (),
+        beside: Mapping[str, str] | None = None, tell: Callable = print,
+    ):  # fmt: skip
         self.out, self.replaces, self.tell = out, tuple(replaces), tell
+        self.beside = dict(beside or {})
         self.ours = False
 
     @property
@@ -57,7 +62,7 @@ class RunFiles:
                 self.out.remove(name)
         body = checkpoint.to_bytes(self.path, model, optimizer, **state)
         self.out.write(CHECKPOINT, body, keep=BACKUP)
-        self.ours = True
+        self._take_over()
 
     def save_best(self, model, state: dict) -> None:
         """Write the weights alone to ``best.safetensors``; errors as ``save``."""
@@ -86,4 +91,11 @@ class RunFiles:
         if path != self.path:
             self.out.rename(CHECKPOINT, DAMAGED)
             self.out.rename(BACKUP, CHECKPOINT)
-        self.ours = True
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """From now on the folder is this run's."""
+        if not self.ours:
+            self.ours = True
+            for name, text in self.beside.items():
+                self.out.write(name, text)

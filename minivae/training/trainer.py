@@ -7,7 +7,7 @@ and resumed ends with the same bytes as one never stopped.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Trainer:
         config: JSON-able options of the run that a resumed one must share.
         replaces: names of files in ``out`` that an earlier run may have left and that no longer
             belong there when this run's first checkpoint comes.
+        beside: texts of files to write with that checkpoint, by name.
+        callbacks: each is called after an epoch is saved, with its row of ``metrics.csv``.
         step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
             is recorded and repeated where that is worth while; see ``minivae.training.step``.
         tell: called with each line that the run has to say.
@@ -65,7 +67,8 @@ class Trainer:
         self, model: VAE, optimizer, train, test, out: OutputFolder, *, epochs: int, seed: int = 0,
         beta: float = 1.0, warmup: float = 0, schedule: Sequence[tuple[int, float]] = (),
         keep_best: bool = False, save_every: int = 0, config: dict | None = None,
-        replaces: Iterable[str] = (), step: Callable | None = None,
+        replaces: Iterable[str] = (), beside: Mapping[str, str] | None = None,
+        callbacks: Iterable[Callable] = (), step: Callable | None = None,
         tell: Callable = say,
     ):  # fmt: skip
         for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
@@ -91,7 +94,8 @@ class Trainer:
         options |= {"schedule": self.schedule} if schedule else {}
         architecture = {"name": type(model).__name__, **model.config()}
         self.state = RunState(seed, {**options, "architecture": architecture})
-        self.files = RunFiles(out, replaces, tell)
+        self.files = RunFiles(out, replaces, beside, tell)
+        self.callbacks = tuple(callbacks)
 
     def run(self) -> list[dict]:
         """Train until ``epochs`` epochs are done; returns the rows of ``metrics.csv``.
@@ -150,7 +154,10 @@ class Trainer:
         if self.keep_best and row["test_loss"] == min(r["test_loss"] for r in state.rows):
             self.files.save_best(self.model, {"epoch": state.epoch, "config": state.config})
         self.save()
-        self.tell(epoch_line(state.rows[-1], self.epochs, state.seconds[state.epoch]))
+        seconds = state.seconds[state.epoch]
+        self.tell(epoch_line(state.rows[-1], self.epochs, seconds))
+        for callback in self.callbacks:
+            callback({**state.rows[-1], "seconds": seconds})
 
     def _train_on(self, x) -> None:
         state = self.state

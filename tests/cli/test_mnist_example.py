@@ -16,6 +16,8 @@ from PIL import Image
 
 import digit_sets
 from minivae.__main__ import main as minivae
+from minivae.cli import train_mnist
+from minivae.data import mnist
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.training import checkpoint, metrics
 from minivae.training.output_folder import OutputFolder
@@ -59,7 +61,7 @@ def test_a_run_leaves_everything(train, tmp_path, capsys):
     assert train(tmp_path) == 0
     names = {path.name for path in tmp_path.iterdir()}
     files = {".lock", "metrics.csv", "summary.json", "backup.safetensors", "checkpoint.safetensors"}
-    assert names == files | PICTURES | {"explorer.html"}
+    assert names == files | PICTURES | {"explorer.html", "config.toml"}
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary) == SUMMARY
     with open(tmp_path / "metrics.csv", newline="") as file:
@@ -144,7 +146,7 @@ def test_resume_with_another_option_names_it(train, tmp_path, capsys, name, valu
 def test_resume_with_other_images_is_refused(train, tmp_path, capsys, example, monkeypatch):
     assert train(tmp_path, "--no-plots", "--epochs", 1) == 0
     other = synthetic_digits.load(120, 40, seed=1)
-    monkeypatch.setattr(example.mnist, "load", lambda folder: other)
+    monkeypatch.setattr(mnist, "load", lambda folder: other)
     assert train(tmp_path, "--resume") == 2
     error = capsys.readouterr().err
     assert "trained on idx, but the data are synthetic-digits: expected pixels of SHA-256" in error
@@ -155,9 +157,9 @@ def test_resume_knows_its_images_under_any_name(train, tmp_path, example, monkey
     """A folder may be renamed; what counts is in it."""
     whole = train(tmp_path / "whole", "--no-plots")
     assert train(tmp_path / "parts", "--no-plots", "--epochs", 1) == whole == 0
-    load = example.mnist.load
+    load = mnist.load
     monkeypatch.setattr(
-        example.mnist, "load", lambda folder: dataclasses.replace(load(folder), name="renamed")
+        mnist, "load", lambda folder: dataclasses.replace(load(folder), name="renamed")
     )
     assert train(tmp_path / "parts", "--no-plots", "--resume") == 0
     weights = [
@@ -168,7 +170,7 @@ def test_resume_knows_its_images_under_any_name(train, tmp_path, example, monkey
 
 
 def test_synthetic_digits_are_announced(example, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(example.mnist, "load", lambda folder: synthetic_digits.load(60, 20))
+    monkeypatch.setattr(mnist, "load", lambda folder: synthetic_digits.load(60, 20))
     titles = []
     from minivae.viz import plots
 
@@ -268,7 +270,7 @@ def test_help_explains_every_option(example, capsys):
         example.main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for action in example.parser()._actions:
+    for action in train_mnist.parser()._actions:
         assert action.help and action.option_strings[0] in shown
     names = "model latent-dim epochs batch-size lr beta binarize seed device data out resume limit"
     names += " objective samples free-bits"

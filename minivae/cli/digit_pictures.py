@@ -1,0 +1,64 @@
+"""The pictures that a run on digits leaves."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..backend import to_device
+from ..data import PixelBatches
+from ..evaluation import posteriors
+from ..models import VAE
+from ..noise import SAMPLING, Noise
+from ..viz import latent, plots
+from ..viz.without_backend import Figure
+
+
+def draw(
+    model: VAE, test: PixelBatches, labels: np.ndarray, name: str, rows: list[dict], args: Namespace
+) -> Iterator[tuple[str, Figure]]:
+    """Each picture with its name.
+
+    Args:
+        model: the trained model.
+        test: batches of the test images, as the model sees them.
+        labels: their classes.
+        name: of the set.
+        rows: of ``metrics.csv``.
+        args: the run's options.
+    """
+    kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
+    about = f"\n{name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, "
+    about += f"beta {args.beta:g}, epoch {len(rows)}"
+    x = to_device(test.images[:20].astype(np.float32) / 255, args.device)
+    yield (
+        "loss",
+        plots.losses(rows, f"Training images during each epoch, test images after it{about}"),
+    )
+    yield (
+        "reconstructions",
+        plots.reconstructions(
+            test.images[:20] / 255,
+            model.reconstruct(x).numpy(),
+            f"Test images and their reconstructions{about}",
+        ),
+    )
+    drawn = model.sample(100, Noise(args.seed, SAMPLING)).numpy()
+    yield "samples", plots.samples(drawn, f"Decoded draws from the prior{about}")
+    one_each = np.unique(labels[: len(x)], return_index=True)[1]  # of every class
+    half = (len(one_each) + 1) // 2  # 0 to 5, 1 to 6, ...
+    walks = [
+        model.interpolate(x[a], x[b], steps=11).numpy()
+        for a, b in zip(one_each[:half], one_each[-half:], strict=True)
+    ]
+    yield (
+        "interpolation",
+        plots.interpolation(np.stack(walks), f"From one test image to another{about}"),
+    )
+    if model.latent_dim == 2:
+        grid = model.pixels(to_device(latent.manifold_grid(), args.device)).numpy()
+        levels = np.linspace(0.01, 0.99, 20)
+        yield "manifold", plots.manifold(grid, levels, f"The latent plane{about}")
+        codes, _ = posteriors(model, test.epoch(0))
+        title = f"Mean codes of the test images{about}"
+        yield "latent", plots.latent_plane(codes, labels, title)

@@ -1,0 +1,113 @@
+"""``minivae train mnist``: train a VAE on digits and leave pictures of what it learned."""
+
+from functools import partial
+
+from .. import models, optim
+from ..data import PixelBatches, mnist
+from ..evaluation import TrainedModel
+from ..training import objectives
+from ..training.output_folder import OutputFolder
+from ..training.step import EagerStep
+from ..training.trainer import Trainer
+from .config_file import CONFIG, as_toml
+from .options import (
+    Parser,
+    add_training_options,
+    callbacks,
+    non_negative,
+    parse,
+    positive_int,
+    reported,
+    resume,
+)
+from .run_output import DIGIT_PICTURES, leftovers, write_page, write_pictures, write_summary
+
+COMMAND = "minivae train mnist"
+DESCRIPTION = "Train a variational autoencoder on MNIST and leave pictures of what it learned."
+MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
+LATENT_DIM = {"mlp": 20, "conv": 2}
+# Adam's rate from each epoch on. Two latents first learn the mean digit, then divide the plane
+# among the digits. Small steps take long to leave the first and settle in a poor division; large
+# ones do neither, but end in noise, so they shrink (docs/results.md has five seeds).
+RATES = {"mlp": ((0, 1e-3),), "conv": ((0, 4e-3), (4, 2e-3), (7, 1e-3), (9, 5e-4))}
+OBJECTIVES = {  # name -> a function of the options that gives one
+    "elbo": lambda args: objectives.elbo,
+    "free-bits": lambda args: partial(objectives.free_bits, nats=args.free_bits),
+    "iwae": lambda args: partial(objectives.iwae, samples=args.samples),
+    "dreg": lambda args: partial(objectives.dreg, samples=args.samples),
+}
+# What a resumed run must share, beside what is told apart below.
+OPTIONS = ("model", "batch_size", "binarize", "objective", "samples", "free_bits")
+
+
+def parser(prog: str = COMMAND) -> Parser:
+    """The command line."""
+    p = Parser(prog=prog, description=DESCRIPTION)
+    p.add_argument("--model", choices=list(MODELS), default="mlp", help="architecture")
+    p.add_argument("--latent-dim", type=positive_int, metavar="N",
+                   help="size of the code; if not given, 20 for mlp and 2 for conv")  # fmt: skip
+    p.add_argument("--binarize", choices=["none", "static", "dynamic"], default="none",
+                   help="grey pixels, or 0 and 1 drawn once or at every visit")  # fmt: skip
+    p.add_argument("--objective", choices=list(OBJECTIVES), default="elbo",
+                   help="what is minimised; docs/objectives.md has the formulas")  # fmt: skip
+    p.add_argument("--samples", type=positive_int, default=5, metavar="K",
+                   help="samples of z for each image, for iwae and dreg")  # fmt: skip
+    p.add_argument("--free-bits", type=non_negative, default=0.25, metavar="NATS",
+                   help="nats that are free of charge to each latent, for free-bits")  # fmt: skip
+    add_training_options(
+        p, out="runs/mnist", epochs=10, batch_size=128, lr=None,
+        lr_help="Adam's learning rate; if not given, 1e-3 for mlp, and for conv 4e-3 that falls to "
+        "5e-4 in the tenth epoch",
+        data_help="folder that holds mnist/*-ubyte.gz; if not given, $MINIVAE_DATA, the user's "
+        "cache, a download or built-in synthetic digits",
+    )  # fmt: skip
+    return p
+
+
+@reported
+def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
+    """Train, then write summary.json, the pictures and the page that explores the run."""
+    p = parser(prog)
+    args = parse(p, argv)
+    if not args.no_plots:
+        from . import digit_pictures  # before the training, should matplotlib be missing
+    digits = mnist.load(args.data).limited(args.limit)
+    options = {"batch_size": args.batch_size, "seed": args.seed, "binarize": args.binarize}
+    train = PixelBatches(digits.train.images, **options)
+    test = PixelBatches(digits.test.images, **options, train=False)
+    latent_dim = args.latent_dim or LATENT_DIM[args.model]
+    model = MODELS[args.model](latent_dim=latent_dim, seed=args.seed).to(args.device)
+    rates = ((0, args.lr),) if args.lr else RATES[args.model]
+    adam = optim.Adam(model.parameters(), lr=rates[0][1])
+    parameters = sum(p.size for p in model.parameters())
+    print(f"{args.model} VAE, {latent_dim} latents, {parameters:,} parameters; "
+          f"{train.count} training and {test.count} test images of {digits.name}")  # fmt: skip
+    trained = TrainedModel(
+        model, digits.name, digits.train, digits.test, args.binarize, args.binarize,
+        public=digits.public,
+    )  # fmt: skip
+    with OutputFolder(args.out) as out:
+        trainer = Trainer(
+            model, adam, train, test, out,
+            epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
+            schedule=rates if len(rates) > 1 else (),
+            step=EagerStep(model, adam, OBJECTIVES[args.objective](args)),
+            config={
+                **{name: vars(args)[name] for name in OPTIONS}, "lr": rates[0][1],
+                "latent_dim": latent_dim, "device": args.device, "limit": args.limit,
+                **digits.record(),
+            },
+            replaces=leftovers(DIGIT_PICTURES), beside={CONFIG: as_toml(p, args, COMMAND)},
+            callbacks=callbacks(args, out),
+        )  # fmt: skip
+        if args.resume:
+            resume(trainer)
+        rows = trainer.run()
+        terms = {name: rows[-1][f"test_{name}"] for name in ("loss", "rec", "kl")}
+        write_summary(out, args, trained, args.model, rows, terms, trainer.timing())
+        if not args.no_plots:
+            labels = digits.test.labels["digit"]
+            drawn = digit_pictures.draw(model, test, labels, digits.name, rows, args)
+            write_pictures(out, drawn)
+            write_page(out, trained, trainer.state.config, rows)
+    print(f"results in {out.path}")

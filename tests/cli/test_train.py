@@ -1,0 +1,367 @@
+"""``minivae train``: one program with the examples, options from a file, any folder of pictures."""
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import faces_vae
+import mnist_vae
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import digit_sets
+import tiny_run
+from minivae.__main__ import main as minivae
+from minivae.cli import config_file, train_faces, train_mnist
+from minivae.data.synthetic import digits as synthetic_digits
+from minivae.errors import DataError, OutputError
+from minivae.training import checkpoint, metrics, tensorboard
+from minivae.training.output_folder import OutputFolder
+
+FACES = ["--size", "16", "--latent-dim", "2", "--batch-size", "20", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with few digits, in MNIST's form, and pictures of several sizes in ``pictures``."""
+    folder = tmp_path_factory.mktemp("data")
+    digit_sets.write(folder / "mnist", synthetic_digits.load(60, 20))
+    pictures = folder / "pictures"
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        shape = (20 + i, 45 - i, 3)
+        (pictures / f"class {i % 2}").mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
+        image.save(pictures / f"class {i % 2}" / f"{i}.png")
+    return folder
+
+
+def train(*words):
+    """The exit code of ``minivae train``."""
+    return minivae(["train", *map(str, words)])
+
+
+def digits(data, out, *more):
+    return ["--data", str(data), "--out", str(out), "--epochs", "1", "--no-plots", *more]
+
+
+def body(out):
+    return (out / "checkpoint.safetensors").read_bytes()
+
+
+def test_the_command_and_the_examples_are_one_program(data, tmp_path):
+    assert mnist_vae.main(digits(data, tmp_path / "script")) == 0
+    assert minivae(["train", "mnist", *digits(data, tmp_path / "command")]) == 0
+    source = str(data / "pictures")
+    for name, run in (
+        ("faces", faces_vae.main),
+        ("faces 2", lambda w: minivae(["train", "faces", *w])),
+    ):
+        assert run(["--data", source, "--out", str(tmp_path / name), "--no-plots", *FACES]) == 0
+    for first, second in (("script", "command"), ("faces", "faces 2")):
+        for file in ("checkpoint.safetensors", "config.toml"):
+            bodies = [(tmp_path / run / file).read_bytes() for run in (first, second)]
+            assert bodies[0] == bodies[1], file
+
+
+def test_pictures_of_any_folder(data, tmp_path, capsys):
+    """Whatever their sizes, with or without classes; and what is trained can be evaluated."""
+    source, out = data / "pictures", tmp_path / "out"
+    assert minivae(["train", "images", str(source), "--out", str(out), *FACES]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert {"loss.png", "samples.png", "summary.json", "explorer.html", "config.toml"} <= names
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["model"], summary["image_size"], summary["dataset"]) == (
+        "image",
+        16,
+        "pictures",
+    )
+    assert "held-out images" in capsys.readouterr().out
+    words = [str(out / "checkpoint.safetensors"), "--data", str(source)]
+    assert minivae(["evaluate", *words]) == 0
+    with pytest.raises(SystemExit):
+        minivae(["train", "images"])
+    assert minivae(["train", "images", str(tmp_path / "none"), "--out", str(out)]) == 2
+
+
+def test_a_program_is_installed():
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"minivae": "minivae.__main__:main"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "mnist", "--help"],
+                                   ["info", "--help"], ["fetch", "--help"]])  # fmt: skip
+def test_every_command_explains_itself(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        minivae(words)
+    assert stop.value.code == 0
+    assert f"usage: minivae {' '.join(words[:-1])}".strip() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "cats"]])
+def test_what_is_no_command_gets_one_line(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        minivae(words)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "error:" in error
+
+
+# ---- options from a file
+
+OPTIONS = {
+    "mnist": (train_mnist.parser, {
+        "model": "conv", "latent_dim": 3, "binarize": "static", "objective": "iwae", "samples": 7,
+        "free_bits": 0.5, "epochs": 2, "batch_size": 9, "lr": 1e-5, "beta": 0.0, "warmup": 1.5,
+        "seed": 2**64 - 1, "device": "cpu", "data": 'a "folder" \\ é', "limit": 3,
+        "no_plots": True, "tensorboard": False,
+    }),
+    "faces": (train_faces.parser, {
+        "size": 17, "latent_dim": 3, "likelihood": "gaussian", "upsampling": "resize",
+        "weight_decay": 1e-7, "synthetic": 5, "teacher": "t.npz", "checkpoint": "c", "epochs": 2,
+        "batch_size": 9, "lr": 1e-5, "beta": 2.0, "warmup": 1.5, "seed": 5, "device": "cpu",
+        "data": "x", "limit": 3, "no_plots": True, "tensorboard": True,
+    }),
+}  # fmt: skip
+
+
+def test_the_table_above_names_every_option():
+    for make, options in OPTIONS.values():
+        assert {a.dest for a in make()._actions} == {*options, *config_file.APART}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_every_option_goes_into_a_file_and_comes_back(kind, tmp_path):
+    make, options = OPTIONS[kind]
+    args = make().parse_args([])
+    vars(args).update(options)
+    path = tmp_path / "config.toml"
+    path.write_text(config_file.as_toml(make(), args, "minivae"), encoding="utf-8")
+    assert config_file.read(make(), str(path)) == options
+    dashed = path.read_text().replace("_", "-").replace('"squared-error', '"squared_error')
+    path.write_text(dashed)
+    assert config_file.read(make(), str(path)) == options
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", "epoch: no option of minivae train mnist; did you mean epochs?"),
+        ("zzz = 1", "zzz: no option of minivae train mnist"),
+        ("[mnist]\nepochs = 3", "mnist: no option"),
+        ("epochs = 0", "epochs: expected a whole number of at least 1, got '0'"),
+        ("epochs = 1.5", "epochs: expected a whole number of at least 1, got '1.5'"),
+        ("epochs = true", "epochs: expected a number or a text, got True"),
+        ("epochs = [1]", "epochs: expected a number or a text, got [1]"),
+        ("lr = -1", "lr: expected a number above 0, got '-1'"),
+        ("lr = nan", "lr: expected a number above 0, got 'nan'"),
+        ("beta = inf", "beta: expected a number of at least 0"),
+        ('model = "gan"', "model: expected one of mlp, conv, got 'gan'"),
+        ("no_plots = 1", "no_plots: expected true or false, got 1"),
+        ("data = 3", "data: expected a text, got 3"),
+        ('out = "x"', "out: no option"),
+        ("resume = true", "resume: no option"),
+        ("epochs = ", "not a TOML file"),
+        ("epochs = 1\nepochs = 2", "not a TOML file"),
+        (b"\xff", "not a TOML file"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_option_of_a_file_is_named(tmp_path, text, message, capsys):
+    path = tmp_path / "c.toml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError) as caught:
+        config_file.read(train_mnist.parser(), str(path))
+    assert f"{path}: " in str(caught.value) and message in str(caught.value)
+    with pytest.raises(SystemExit) as stop:
+        minivae(["train", "mnist", "--config", str(path), "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_s_own_file_makes_it_again_and_flags_win(data, tmp_path):
+    words = digits(
+        data, tmp_path / "a", "--lr", "0.01", "--batch-size", "25", "--binarize", "dynamic"
+    )
+    assert minivae(["train", "mnist", *words]) == 0
+    config = ["--config", str(tmp_path / "a" / "config.toml")]
+    assert minivae(["train", "mnist", *config, "--out", str(tmp_path / "b")]) == 0
+    assert body(tmp_path / "a") == body(tmp_path / "b")
+    assert minivae(["train", "mnist", "--lr", "0.02", *config, "--out", str(tmp_path / "c")]) == 0
+    found = checkpoint.load(tmp_path / "c" / "checkpoint.safetensors")["config"]
+    assert (found["lr"], found["batch_size"], found["binarize"]) == (0.02, 25, "dynamic")
+    assert "lr = 0.02\n" in (tmp_path / "c" / "config.toml").read_text()
+
+
+def test_a_name_that_toml_cannot_hold_is_left_out(tmp_path):
+    args = train_mnist.parser().parse_args(["--data", "\udcff", "--seed", "3"])
+    text = config_file.as_toml(train_mnist.parser(), args, "minivae")
+    (tmp_path / "c").write_text(text, encoding="utf-8")
+    found = config_file.read(train_mnist.parser(), str(tmp_path / "c"))
+    assert found["seed"] == 3 and "data" not in found and "# data: " in text
+
+
+def test_files_beside_a_checkpoint_come_and_go_with_it(tmp_path):
+    """Without a checkpoint of its own a run leaves those of the run before it."""
+    tiny_run.run(tmp_path, epochs=1, beside={"config.toml": "first"})
+
+    def failing(trainer):
+        def step(*_):
+            raise KeyError("before the first checkpoint")
+
+        return step
+
+    with pytest.raises(KeyError):
+        tiny_run.run(tmp_path, beside={"config.toml": "second"}, step=failing)
+    assert (tmp_path / "config.toml").read_text() == "first"
+    tiny_run.run(tmp_path, epochs=2, resume=True, beside={"config.toml": "third"})
+    assert (tmp_path / "config.toml").read_text() == "third"
+
+
+# ---- callbacks
+
+
+def test_callbacks_are_called_with_each_row_after_it_is_saved(tmp_path):
+    seen = []
+
+    def callback(row):
+        saved = checkpoint.load(tmp_path / "checkpoint.safetensors")
+        seen.append((row["epoch"], saved["epoch"], dict(row)))
+
+    tiny_run.run(tmp_path, epochs=2, callbacks=[callback])
+    assert [(epoch, saved) for epoch, saved, _ in seen] == [(1, 1), (2, 2)]
+    for (_, _, row), written in zip(seen, tiny_run.table(tmp_path), strict=True):
+        assert set(row) == set(metrics.COLUMNS)
+        assert row["seconds"] == pytest.approx(float(written["seconds"]), abs=1e-3)
+
+
+def records(path):
+    """The bodies in a file of TensorBoard; lengths and checksums are right."""
+    body, found = path.read_bytes(), []
+    while body:
+        (length,) = struct.unpack("<Q", body[:8])
+        for start, end in ((0, 8), (12, 12 + length)):
+            (checksum,) = struct.unpack("<I", body[end : end + 4])
+            crc = bitwise_crc32c(body[start:end])
+            assert checksum == ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+        found.append(body[12 : 12 + length])
+        body = body[16 + length :]
+    return found
+
+
+def bitwise_crc32c(body):
+    """Castagnoli's polynomial, one bit at a time."""
+    crc = 2**32 - 1
+    for byte in body:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc // 2 ^ 0x82F63B78 * (crc % 2)
+    return crc ^ 2**32 - 1
+
+
+def decoded(body):
+    """A message of protocol buffers as (field, value) pairs."""
+    found = []
+    while body:
+        key, body = varint(body)
+        field, kind = divmod(key, 8)
+        if kind == 0:
+            value, body = varint(body)
+        else:
+            size, body = varint(body) if kind == 2 else ({1: 8, 5: 4}[kind], body)
+            value, body = body[:size], body[size:]
+        found.append((field, value))
+    return found
+
+
+def varint(body):
+    for i, byte in enumerate(body):
+        if byte < 128:
+            return sum((b % 128) << 7 * k for k, b in enumerate(body[: i + 1])), body[i + 1 :]
+    raise AssertionError("no end")
+
+
+def scalars(body):
+    """(step, {tag: value}) of an Event."""
+    fields = dict(decoded(body))
+    values = (dict(decoded(value)) for _, value in decoded(fields[5]))
+    return fields[2], {v[1].decode(): struct.unpack("<f", v[2])[0] for v in values}
+
+
+def run_with_events(folder, **options):
+    with OutputFolder(folder) as out:
+        made = tiny_run.trainer(out, callbacks=[tensorboard.TensorBoardWriter(out)], **options)
+        made.resume()
+        made.run()
+    return records(folder / tensorboard.EVENTS)
+
+
+def test_tensorboard_has_the_rows_as_scalars(tmp_path):
+    head, *events = run_with_events(tmp_path, epochs=300)
+    assert dict(decoded(head))[3] == b"brain.Event:2"
+    table = tiny_run.table(tmp_path)
+    for (step, found), row in zip(map(scalars, events), table, strict=True):
+        assert step == int(row["step"]) and set(found) == {
+            "loss/train", "rec/train", "kl/train", "loss/test", "rec/test", "kl/test",
+            "active_units", "seconds",
+        }  # fmt: skip
+        assert found["loss/test"] == pytest.approx(float(row["test_loss"]), rel=1e-7)
+    assert len(run_with_events(tmp_path, epochs=302)) == 303, "a resumed run goes on"
+    (tmp_path / "checkpoint.safetensors").unlink()
+    (tmp_path / "backup.safetensors").unlink()
+    assert len(run_with_events(tmp_path, epochs=1)) == 2, "a new one begins anew"
+
+
+@given(st.binary(max_size=40))
+def test_checksums_are_those_of_the_polynomial(body):
+    assert tensorboard.crc32c(body) == bitwise_crc32c(body)
+
+
+@given(
+    st.integers(0, 2**63 - 1),
+    st.dictionaries(st.text(max_size=200), st.floats(width=32, allow_nan=False)),
+)
+def test_every_event_reads_back(step, values):
+    assert scalars(tensorboard.event(1.0, step, values)) == (step, values)
+
+
+def test_tensorboard_writes_nothing_outside_the_folder(tmp_path):
+    (tmp_path / "outside").write_bytes(b"precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / tensorboard.EVENTS).symlink_to(tmp_path / "outside")
+    with pytest.raises(OutputError, match=r"cannot be written: .* a symbolic link"):
+        run_with_events(tmp_path / "out", epochs=1)
+    assert (tmp_path / "outside").read_bytes() == b"precious"
+
+
+def test_events_come_and_go_with_a_run(data, tmp_path):
+    path = tmp_path / tensorboard.EVENTS
+    assert train("mnist", *digits(data, tmp_path, "--tensorboard")) == 0
+    assert len(records(path)) == 2
+    assert train("mnist", *digits(data, tmp_path)) == 0
+    assert not path.exists()
+
+
+def test_their_own_reader_finds_the_same(tmp_path):
+    protocol = pytest.importorskip("tensorboardX.proto.event_pb2")
+    head, event = run_with_events(tmp_path, epochs=1)
+    assert protocol.Event.FromString(head).file_version == "brain.Event:2"
+    found = protocol.Event.FromString(event)
+    step, values = scalars(event)
+    assert found.step == step and {v.tag: v.simple_value for v in found.summary.value} == values
+
+
+def test_the_module_is_the_program(data, tmp_path):
+    command = [sys.executable, "-m", "minivae", "train", "mnist", *digits(data, tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert minivae(["train", "mnist", *digits(data, tmp_path / "again")]) == 0
+    assert body(tmp_path) == body(tmp_path / "again")

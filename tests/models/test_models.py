@@ -162,6 +162,17 @@ def test_sizes_that_make_no_model(make, says):
         make()
 
 
+@pytest.mark.parametrize("mean", [0.0, 0.13, 0.5, 1.0])
+def test_a_new_convolutional_model_starts_at_the_mean_pixel(mean):
+    """Its other weights stay; ends are kept where a logit is finite."""
+    plain, model = models.ConvVAE(seed=3), models.ConvVAE(seed=3).start_at(mean)
+    z = RNG.normal(size=(50, 2)).astype(np.float32)
+    assert model.pixels(z).data.mean() == pytest.approx(np.clip(mean, 0.001, 0.999), abs=0.05)
+    before, after = plain.state_dict(), model.state_dict()
+    changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
+    assert changed == ["decoder.conv3.bias"]
+
+
 def constant_pixels(model):
     """Boolean (S, S): pixels that are the same for all of several codes."""
     z = np.random.default_rng(1).normal(size=(6, model.latent_dim)).astype(np.float32)

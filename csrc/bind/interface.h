@@ -5,6 +5,6 @@
 
 namespace minivae {
 
-constexpr int kInterface = 1;
+constexpr int kInterface = 2;
 
 }  // namespace minivae

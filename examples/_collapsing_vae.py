@@ -40,4 +40,4 @@ class SmallVAE(models.MLPVAE):
         if not self.sees_pixels:
             return 0.0
         h = F.relu(F.conv2d(x, self.near.weight * BEFORE, self.near.bias, padding=2))
-        return F.flatten(self.last(F.relu(self.mix(h))))
+        return F.flatten(self.last(F.relu(self.mix(h))), 1)

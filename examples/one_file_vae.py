@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-# ---- The engine: an operation keeps its inputs and knows its derivative. Twin: minivae/tensor.py.
+# ---- The engine: an operation keeps its inputs and knows its derivative. Twin: minivae/tensor.
 serial = itertools.count()
 
 
@@ -108,7 +108,7 @@ LAYERS = {"fc1": (784, 400), "fc21": (400, 20), "fc22": (400, 20), "fc3": (20, 4
 
 
 def initial_parameters(rng, layers=LAYERS):
-    """Uniform within 1 / sqrt(inputs). Twin: uniform_init in minivae/nn.py."""
+    """Uniform within 1 / sqrt(inputs). Twin: uniform_init in minivae/nn/layers.py."""
     parameters = {}
     for name, (inputs, outputs) in layers.items():
         for part, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):

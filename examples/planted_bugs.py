@@ -28,7 +28,7 @@ class SmallVAE(models.MLPVAE):
         self.own_loss = loss
 
     def elbo(self, x, noise, beta=1.0):
-        x = F.flatten(mv.Tensor(x))
+        x = F.flatten(mv.Tensor(x), 1)
         return self.own_loss(*self.encode(x), self.decode, x, noise, beta)
 
 

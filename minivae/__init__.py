@@ -14,11 +14,14 @@ One gradient, checked by eye: y = w x + x^2 has dy/dw = x and dy/dx = w + 2 x.
 (10.0, array([2.]), array([7.]))
 """
 
+from typing import TYPE_CHECKING
+
 from . import data, functional, kernels, models, nn, optim
 from .errors import CheckpointError, DataError, GradientError, KernelUnavailable, MinivaeError
 from .gradcheck import gradcheck
 from .noise import Noise, NoiseStream
 from .tensor import Tensor, no_grad
+from .torch_names import missing
 from .training.checkpoint import load, save
 from .viz import graph, latent
 
@@ -46,3 +49,10 @@ __all__ = [
     "optim",
     "save",
 ]
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+
+    def __getattr__(name):
+        of_functional = f"mv.functional.{name}" if name in functional.__all__ else None
+        raise missing("mv", "module 'minivae'", name, of_functional)

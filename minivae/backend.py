@@ -117,3 +117,26 @@ def to_numpy(x: Any) -> Array:
         raise RuntimeError("the step asks for a value, which is not known while it is recorded")
     values: Array = to_device(x, "cpu")
     return values
+
+
+def placement(device: Any, dtype: Any) -> tuple[str | None, np.dtype[Any] | None]:
+    """(device, dtype) of a move, each None where it stays; a dtype may come in the device's place.
+
+    Raises:
+        ValueError: an unknown device. TypeError: a dtype that is not floating-point.
+    """
+    if device is not None and dtype is None and not isinstance(device, str):
+        device, dtype = None, device
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(f"device: expected 'cpu' or 'cuda', got {device!r}")
+    if dtype is not None:
+        dtype = np.dtype(dtype)
+        if dtype.kind != "f":
+            raise TypeError(f"dtype: expected a floating-point dtype, got {dtype}")
+    return device, dtype
+
+
+def placed(x: Any, device: str | None, dtype: Any) -> Array:
+    """The array moved as ``placement`` says; itself where nothing changes."""
+    moved: Array = x if device is None else to_device(x, device)
+    return moved if dtype is None else moved.astype(dtype, copy=False)

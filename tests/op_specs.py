@@ -15,7 +15,17 @@ import minivae as mv
 import oracles
 from minivae import functional as F
 from minivae.backend import array_module
-from minivae.ops import activation, basic, batch_norm, conv, linear, loss, reparam_kl
+from minivae.ops import (
+    activation,
+    arithmetic,
+    batch_norm,
+    conv,
+    linear,
+    loss,
+    reductions,
+    reparam_kl,
+    shapes,
+)
 from strategies import (
     AWAY_FROM_ZERO,
     DISTINCT,
@@ -145,6 +155,18 @@ def reshape_shapes(draw):
     return ((a, b, c),), {
         "shape": draw(st.sampled_from([(a * b, c), (c, -1), (-1,), (b, 1, a, c)]))
     }
+
+
+@st.composite
+def flatten_shapes(draw):
+    """Any two axes in order, counted from either end; the defaults."""
+    shape = draw(any_shape())
+    n = max(1, len(shape))
+    first = draw(st.integers(0, n - 1))
+    last = draw(st.integers(first, n - 1))
+    signs = draw(st.sampled_from([(0, 0), (n, 0), (0, n), (n, n)]))
+    dims = {"start_dim": first - signs[0], "end_dim": last - signs[1]}
+    return (shape,), draw(st.sampled_from([dims, {}, {"start_dim": dims["start_dim"]}]))
 
 
 @st.composite
@@ -333,15 +355,15 @@ def paired_loss(f, oracle, op, *domains):
 CONV = {"stride": (2, 1), "padding": 1, "dilation": 1}
 
 SPECS = {
-    "add": binary(F.add, oracles.add, basic.Add, linear=True),
-    "sub": binary(F.sub, oracles.sub, basic.Sub, linear=True),
-    "mul": binary(F.mul, oracles.mul, basic.Mul, linear=True),
-    "div": binary(F.div, oracles.div, basic.Div, REAL, AWAY_FROM_ZERO),
-    "neg": unary(F.neg, oracles.neg, basic.Neg, linear=True),
-    "exp": unary(F.exp, oracles.exp, basic.Exp),
-    "expm1": unary(F.expm1, oracles.expm1, basic.Expm1),
-    "log": unary(F.log, oracles.log, basic.Log, POSITIVE),
-    "sqrt": unary(F.sqrt, oracles.sqrt, basic.Sqrt, POSITIVE),
+    "add": binary(F.add, oracles.add, arithmetic.Add, linear=True),
+    "sub": binary(F.sub, oracles.sub, arithmetic.Sub, linear=True),
+    "mul": binary(F.mul, oracles.mul, arithmetic.Mul, linear=True),
+    "div": binary(F.div, oracles.div, arithmetic.Div, REAL, AWAY_FROM_ZERO),
+    "neg": unary(F.neg, oracles.neg, arithmetic.Neg, linear=True),
+    "exp": unary(F.exp, oracles.exp, arithmetic.Exp),
+    "expm1": unary(F.expm1, oracles.expm1, arithmetic.Expm1),
+    "log": unary(F.log, oracles.log, arithmetic.Log, POSITIVE),
+    "sqrt": unary(F.sqrt, oracles.sqrt, arithmetic.Sqrt, POSITIVE),
     "relu": unary(
         F.relu,
         oracles.relu,
@@ -362,7 +384,7 @@ SPECS = {
     "pow": Spec(
         fn=F.pow,
         oracle=oracles.pow,
-        op=basic.Pow,
+        op=arithmetic.Pow,
         shapes=st.builds(
             lambda shape, p: ((shape,), {"exponent": p}),
             any_shape(),
@@ -372,10 +394,18 @@ SPECS = {
         empty=((((0, 3),), {"exponent": 2}),),
         domains=(POSITIVE,),
     ),
+    "pow of tensors": binary(F.pow, oracles.pow, arithmetic.Power, POSITIVE, REAL),
+    "abs": unary(
+        F.abs,
+        oracles.abs,
+        arithmetic.Abs,
+        AWAY_FROM_ZERO,
+        kinks=(([np.array([[-1.0, 2.0], [0.0, 3.0]])], {}, 0, (1, 0)),),
+    ),
     "matmul": Spec(
         fn=F.matmul,
         oracle=oracles.matmul,
-        op=basic.MatMul,
+        op=linear.MatMul,
         shapes=matmul_shapes(),
         example=(((3, 3), (3, 3)), {}),
         empty=((((0, 3), (3, 2)), {}), (((2, 0), (0, 2)), {}), (((0, 2, 3), (3, 2)), {})),
@@ -384,18 +414,18 @@ SPECS = {
     "sum": reduction(
         F.sum,
         oracles.sum,
-        basic.Sum,
+        reductions.Sum,
         0,
         ((((0, 3),), {"axis": 0}), (((0, 3),), {"axis": 1}), (((0, 3),), {})),
         linear=True,
     ),
     "mean": reduction(
-        F.mean, oracles.mean, basic.Mean, 1, ((((0, 3),), {"axis": 1}),), linear=True
+        F.mean, oracles.mean, reductions.Mean, 1, ((((0, 3),), {"axis": 1}),), linear=True
     ),
     "max": reduction(
         F.max,
         oracles.max,
-        basic.Max,
+        reductions.Max,
         1,
         ((((0, 3),), {"axis": 1}),),
         domains=(DISTINCT,),
@@ -404,7 +434,7 @@ SPECS = {
     "log_mean_exp": Spec(
         fn=F.log_mean_exp,
         oracle=oracles.log_mean_exp,
-        op=basic.LogMeanExp,
+        op=reductions.LogMeanExp,
         shapes=log_mean_exp_shapes(),
         example=(((3, 3),), {"axis": 1}),
         empty=((((0, 3),), {"axis": 1}),),
@@ -412,7 +442,7 @@ SPECS = {
     "reshape": Spec(
         fn=lambda x, shape: F.reshape(x, shape),
         oracle=oracles.reshape,
-        op=basic.Reshape,
+        op=shapes.Reshape,
         shapes=reshape_shapes(),
         example=(((3, 3),), {"shape": (9,)}),
         empty=((((0, 3),), {"shape": (3, 0)}),),
@@ -421,20 +451,16 @@ SPECS = {
     "flatten": Spec(
         fn=F.flatten,
         oracle=oracles.flatten,
-        op=basic.Reshape,
-        shapes=st.builds(
-            lambda shape, start: ((shape,), {"start_dim": start}),
-            any_shape(least_ndim=1),
-            st.integers(0, 1),
-        ),
-        example=(((3, 3, 3),), {}),
-        empty=((((0, 3, 2),), {}),),
+        op=shapes.Reshape,
+        shapes=flatten_shapes(),
+        example=(((3, 3, 3),), {"start_dim": 1}),
+        empty=((((0, 3, 2),), {"start_dim": 1}), (((0, 3, 2),), {"end_dim": 1})),
         linear=True,
     ),
     "transpose": Spec(
         fn=F.transpose,
         oracle=oracles.transpose,
-        op=basic.Transpose,
+        op=shapes.Transpose,
         shapes=transpose_shapes(),
         example=(((2, 3, 3),), {"axes": (2, 0, 1)}),
         empty=((((0, 3),), {}),),
@@ -443,7 +469,7 @@ SPECS = {
     "index": Spec(
         fn=F.index,
         oracle=oracles.index,
-        op=basic.Index,
+        op=shapes.Index,
         shapes=st.sampled_from(INDEX_KEYS).map(lambda key: (((3, 3),), {"key": key})),
         example=(((3, 3),), {"key": [2, 0, 2]}),
         empty=((((3, 0),), {"key": [0, 1]}), (((3, 3),), {"key": slice(0, 0)})),
@@ -452,7 +478,7 @@ SPECS = {
     "concatenate": Spec(
         fn=concatenate,
         oracle=oracles.concatenate,
-        op=basic.Concatenate,
+        op=shapes.Concatenate,
         shapes=concatenate_shapes(),
         example=(((3, 3), (3, 3)), {"axis": 1}),
         empty=((((0, 3), (0, 3)), {"axis": 0}),),

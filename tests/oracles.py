@@ -32,6 +32,7 @@ expm1 = elementwise(math.expm1)
 log = elementwise(math.log)
 sqrt = elementwise(math.sqrt)
 tanh = elementwise(math.tanh)
+abs = elementwise(math.fabs)
 relu = elementwise(lambda x: x if x > 0 else 0.0)
 sigmoid = elementwise(_sigmoid)
 softplus = elementwise(_softplus)
@@ -39,7 +40,7 @@ softplus = elementwise(_softplus)
 
 def pow(x, exponent):
     """x ** exponent."""
-    return elementwise(lambda a: math.pow(a, exponent))(x)
+    return elementwise(math.pow)(x, exponent)
 
 
 def leaky_relu(x, negative_slope=0.01):
@@ -120,10 +121,12 @@ def reshape(x, shape):
     return np.array(dealt, np.float64).reshape(shape)
 
 
-def flatten(x, start_dim=1):
-    """All axes from start_dim on as one."""
-    rest = math.prod(x.shape[start_dim:])
-    return reshape(x, (*x.shape[:start_dim], rest))
+def flatten(x, start_dim=0, end_dim=-1):
+    """The axes from start_dim to end_dim as one."""
+    sizes = list(x.shape) or [1]
+    start, end = (range(len(sizes))[dim] for dim in (start_dim, end_dim))
+    sizes[start : end + 1] = [math.prod(sizes[start : end + 1])]
+    return reshape(x, tuple(sizes))
 
 
 def transpose(x, axes=None):

@@ -17,7 +17,7 @@ import numpy as np
 from .. import models
 from ..errors import DataError
 from ..evaluation import TrainedModel, kl_per_latent, posteriors
-from ..nn import Module
+from ..nn import Module, Unflatten
 from ..viz import latent
 
 CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # those of model.js
@@ -94,10 +94,12 @@ def layers(module: Module) -> dict:
     """A module for ``model.js``: its class, its settings, its arrays and its parts by name."""
     settings = dict(getattr(module, "geometry", {}))
     settings = {name: np.broadcast_to(value, 2).tolist() for name, value in settings.items()}
-    for name in ("eps", "negative_slope", "shape", "size", "bottleneck"):
+    for name in ("eps", "negative_slope", "size", "bottleneck"):
         if hasattr(module, name):
             settings[name] = getattr(module, name)
-    parts = dict(module.children())
+    if isinstance(module, Unflatten):
+        settings["shape"] = module.unflattened_size
+    parts = dict(module.parts())
     arrays = {
         name: array(values)
         for name, values in module.state_dict().items()
@@ -135,7 +137,7 @@ def likelihood(model: models.VAE) -> dict:
     if model.likelihood.startswith("gaussian"):
         learned = model.state_dict().get("pixel_logvar")
         of_pixels = learned if model.sigma is None else 2 * np.log(model.sigma)
-        logvar = np.reshape(of_pixels, -1).astype(np.float32).tolist()
+        logvar = np.reshape(np.asarray(of_pixels), -1).astype(np.float32).tolist()
     return {"name": model.likelihood, "logvar": logvar}
 
 

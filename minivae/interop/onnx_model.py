@@ -16,7 +16,7 @@ from .. import functional as F
 from .. import models
 from ..errors import MinivaeError
 from ..noise import SAMPLING, Noise
-from ..ops import activation, basic, batch_norm, conv, linear
+from ..ops import activation, arithmetic, batch_norm, conv, linear, shapes
 from ..tensor import Function, Tensor
 
 if TYPE_CHECKING:
@@ -246,10 +246,9 @@ def _reshape(writer, op, inputs):
 
 
 def _index(writer, op, inputs):
-    keys = op.index if isinstance(op.index, tuple) else (op.index,)
-    source = op.inputs[0].shape
+    keys, source = op.parts, op.inputs[0].shape
     if not all(isinstance(key, slice) for key in keys) or keys[0] != slice(None):
-        raise TypeError(f"onnx: expected slices behind the batch, got [{op.index}]")
+        raise TypeError(f"onnx: expected slices behind the batch, got {keys}")
     spans = [key.indices(n) for key, n in zip(keys, source, strict=False)]
     if any(step < 1 for _, _, step in spans):
         raise TypeError("onnx: a slice that runs backwards is not translated")
@@ -272,12 +271,12 @@ NODES = {
     activation.ReLU: _same("Relu"),
     activation.Sigmoid: _same("Sigmoid"),
     activation.Tanh: _same("Tanh"),
-    basic.Add: _same("Add"),
-    basic.Index: _index,
-    basic.MatMul: _same("MatMul"),
-    basic.Mul: _same("Mul"),
-    basic.Reshape: _reshape,
-    basic.Transpose: _transpose,
+    arithmetic.Add: _same("Add"),
+    shapes.Index: _index,
+    linear.MatMul: _same("MatMul"),
+    arithmetic.Mul: _same("Mul"),
+    shapes.Reshape: _reshape,
+    shapes.Transpose: _transpose,
     batch_norm.BatchNorm: _batch_norm,
     conv.Conv2d: _conv,
     conv.ConvTranspose2d: _conv_transpose,

@@ -36,7 +36,7 @@ class AutoEncoder(nn.Module):
 
     def encode(self, x: TensorLike) -> Tensor:
         """(N, ...) -> code (N, dims[-1])."""
-        return self.encoder(F.flatten(as_tensor(x)))
+        return self.encoder(F.flatten(as_tensor(x), 1))
 
     def decode(self, z: TensorLike) -> Tensor:
         """Code -> logits (N, dims[0])."""

@@ -50,7 +50,7 @@ class ImageClassifier(nn.Module):
         """The last hidden layer, (N, 64)."""
         x = F.relu(self.conv1(as_tensor(x)))
         x = F.relu(self.conv3(F.relu(self.conv2(x))))
-        return F.relu(self.linear1(F.flatten(x)))
+        return F.relu(self.linear1(F.flatten(x, 1)))
 
     def forward(self, x: TensorLike) -> Tensor:
         """Images -> logits (N, A)."""

@@ -93,7 +93,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x):
         """x -> mu (N, D), logvar (N, D)."""
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
-        h = self.linear(F.flatten(x))
+        h = self.linear(F.flatten(x, 1))
         if self.bottleneck == "relu":
             h = F.relu(h)
         return self.mu(h), self.logvar(h)

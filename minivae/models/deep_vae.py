@@ -61,7 +61,7 @@ class DeepVAE(VAE):
 
     def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
-        return self.encoder(F.flatten(x))
+        return self.encoder(F.flatten(x, 1))
 
     def decode(self, z: TensorLike) -> Tensor:
         """(N, D) -> logits (N, 784)."""

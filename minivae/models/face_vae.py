@@ -121,7 +121,7 @@ class FaceEncoder(nn.Module):
         x = F.relu(self.conv1(x))
         x = F.relu(self.batch2(self.conv2(x)))
         x = F.relu(self.conv3(x))
-        x = self.linear1(F.flatten(x), activation="relu")
+        x = self.linear1(F.flatten(x, 1), activation="relu")
         return self.linear2(x), self.linear3(x)
 
 
@@ -146,7 +146,7 @@ class FaceDecoder(nn.Module):
             nn.Linear(1024, 32 * side * side, rng=rng),
             nn.ReLU(),
         )
-        self.unflatten = nn.Unflatten((32, side, side))
+        self.unflatten = nn.Unflatten(1, (32, side, side))
         self.decoder_conv = nn.Sequential(
             up(32, 16, level=3),
             nn.BatchNorm2d(16),

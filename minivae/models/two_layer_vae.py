@@ -60,7 +60,7 @@ class TwoLayerVAE(VAE):
 
     def encode(self, x: TensorLike) -> Any:
         """(N, 784) or (N, 1, 28, 28) -> mu, logvar of q(z1|x), each (N, D1)."""
-        return self.encoder1(F.flatten(x))
+        return self.encoder1(F.flatten(x, 1))
 
     def decode(self, z: TensorLike) -> Tensor:
         """z1 (N, D1) -> logits (N, 784)."""

@@ -3,7 +3,10 @@
 Derivations: docs/elementwise.md.
 """
 
+import math
+
 from .. import kernels
+from ..arguments import real
 from ..kernels import reference
 from ..tensor import Function, Tensor, TensorLike
 
@@ -84,9 +87,9 @@ def relu(x: TensorLike) -> Tensor:
     return ReLU.apply(x)
 
 
-def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """x where positive, ``negative_slope * x`` elsewhere, elementwise."""
-    return LeakyReLU.apply(x, slope=negative_slope)
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where positive, else ``negative_slope * x``, elementwise; ``inplace`` as in ``relu``."""
+    return LeakyReLU.apply(x, slope=real("negative_slope", negative_slope, -math.inf))
 
 
 def sigmoid(x: TensorLike) -> Tensor:

@@ -3,10 +3,11 @@
 Derivation: docs/batch-norm.md.
 """
 
-from typing import Any
+import math
 
 from .. import kernels
-from ..backend import Array
+from ..arguments import real
+from ..backend import Array, array_module
 from ..tensor import Function, Tensor, TensorLike, as_tensor
 
 __all__ = ["batch_norm"]
@@ -46,11 +47,11 @@ class BatchNorm(Function):
 
 def batch_norm(
     x: TensorLike,
-    running_mean: Array,
-    running_var: Array,
-    w: TensorLike,
-    b: TensorLike,
-    training: bool,
+    running_mean: Array | Tensor | None,
+    running_var: Array | Tensor | None,
+    w: TensorLike | None = None,
+    b: TensorLike | None = None,
+    training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
@@ -58,36 +59,55 @@ def batch_norm(
 
     Args:
         x: (N, C) or (N, C, H, W).
-        running_mean, running_var: (C,) plain arrays. In training they are updated in place:
-            running += momentum (batch - running), with the unbiased batch variance; in
-            evaluation they are what x is normalised by.
-        w, b: (C,).
+        running_mean, running_var: (C,) arrays, or tensors without a gradient. In training they
+            are updated in place: running += momentum (batch - running), with the unbiased batch
+            variance, and None keeps no account; in evaluation x is normalised by them.
+        w, b: (C,); None stands for ones and zeros.
         training: whether to use the batch's own (biased) statistics.
-        eps: added to the variance.
+        eps: added to the variance, at least 0.
 
     Raises:
-        ValueError: wrong shapes, or fewer than two values a channel in training.
+        ValueError: wrong shapes, fewer than two values a channel in training, or eps below 0.
+        TypeError: something that is no array.
     """
-    x, w, b = as_tensor(x), as_tensor(w), as_tensor(b)
+    x, momentum, eps = as_tensor(x), real("momentum", momentum, -math.inf), real("eps", eps)
     if x.ndim not in (2, 4):
         raise ValueError(f"batch_norm: expected x (N, C) or (N, C, H, W), got {x.shape}")
-    channels = x.shape[1]
-    running: dict[str, Any] = {"running_mean": running_mean, "running_var": running_var}
-    for name, a in {**running, "w": w, "b": b}.items():
-        if a.shape != (channels,):
+    channels, xp = x.shape[1], array_module(x.data)
+    w = as_tensor(xp.ones(channels, x.dtype) if w is None else w)
+    b = as_tensor(xp.zeros(channels, x.dtype) if b is None else b)
+    mean, var = (
+        _running(name, a)
+        for name, a in (("running_mean", running_mean), ("running_var", running_var))
+    )
+    if (mean is None) != (var is None) or (mean is None and not training):
+        raise ValueError(
+            "batch_norm: expected running_mean and running_var, or None for both in training"
+        )
+    for name, a in [("running_mean", mean), ("running_var", var), ("w", w), ("b", b)]:
+        if a is not None and a.shape != (channels,):
             raise ValueError(f"batch_norm: expected {name} ({channels},), got {a.shape}")
     if not training:
-        return BatchNorm.apply(
-            x, w, b, mean=running_mean, var=running_var, eps=eps, on_statistics=None
-        )
+        return BatchNorm.apply(x, w, b, mean=mean, var=var, eps=eps, on_statistics=None)
     count = x.size // channels if channels else 0
     if count < 2:
         raise ValueError(
             f"batch_norm: training needs at least two values a channel, got {count} from {x.shape}"
         )
 
-    def update_running(mean, var):
-        kernel = kernels.get("update_running", mean, var, running_mean, running_var)
-        kernel(mean, var, count, momentum, running_mean, running_var)
+    def update_running(batch_mean, batch_var):
+        if mean is not None:
+            kernel = kernels.get("update_running", batch_mean, batch_var, mean, var)
+            kernel(batch_mean, batch_var, count, momentum, mean, var)
 
     return BatchNorm.apply(x, w, b, mean=None, var=None, eps=eps, on_statistics=update_running)
+
+
+def _running(name, a):
+    """The plain array of a running statistic, or None."""
+    if isinstance(a, Tensor) and not a.requires_grad:
+        return a.data
+    if a is not None and (isinstance(a, Tensor) or not hasattr(a, "shape")):
+        kind = "one that requires a gradient" if isinstance(a, Tensor) else type(a).__name__
+        raise TypeError(f"batch_norm: expected {name} to be an array, got {kind}")
+    return a

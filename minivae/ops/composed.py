@@ -6,8 +6,9 @@
 from .. import kernels
 from ..backend import device_of, to_device
 from ..kernels.philox import NoiseKey
-from . import basic
+from . import reductions
 from .activation import relu, sigmoid, softplus
+from .arithmetic import exp, expm1
 
 
 def reparameterize_kl(mu, logvar, noise):
@@ -16,9 +17,9 @@ def reparameterize_kl(mu, logvar, noise):
     if isinstance(noise, NoiseKey):
         eps = kernels.get("normal", mu.data)(noise, mu.shape, mu.dtype)
         eps = to_device(eps, device_of(mu.data))
-    std = basic.exp(logvar * 0.5)
+    std = exp(logvar * 0.5)
     z = mu + std * eps
-    kl = basic.sum(mu * mu + basic.expm1(logvar) - logvar, axis=-1) * 0.5
+    kl = reductions.sum(mu * mu + expm1(logvar) - logvar, axis=-1) * 0.5
     return z, kl
 
 

@@ -85,12 +85,14 @@ def conv2d(
     stride: Pair = 1,
     padding: Pair = 0,
     dilation: Pair = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Cross-correlate images with filters, as PyTorch's conv2d with one group.
 
     Args:
         x: (N, C, H, W); w: (O, C, KH, KW); b: (O,) or None.
         stride, padding, dilation: an int, or a pair (height, width).
+        groups: 1, the only number there is here.
 
     Returns:
         (N, O, OH, OW), OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.
@@ -98,7 +100,7 @@ def conv2d(
     Raises:
         ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
     """
-    geometry = _geometry(stride, padding, dilation)
+    geometry = _geometry(stride, padding, dilation, groups)
     x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     _check("conv2d", x, w, b, in_axis=1, out_axis=0)
     for name, n, k, s, p, d in _per_axis(x, w, geometry):
@@ -113,6 +115,8 @@ def conv_transpose2d(
     stride: Pair = 1,
     padding: Pair = 0,
     output_padding: Pair = 0,
+    *,
+    groups: int = 1,
     dilation: Pair = 1,
 ) -> Tensor:
     """The adjoint of ``conv2d`` in its input, as PyTorch's conv_transpose2d with one group.
@@ -123,6 +127,7 @@ def conv_transpose2d(
             ``output_padding`` below the stride picks one of the sizes that ``conv2d`` maps to
             x's. It may be larger, up to the dilation: ``conv2d`` then maps that size to more
             than x's, of which x is the first part.
+        groups: 1, the only number there is here. It and dilation go by name.
 
     Returns:
         (N, O, OH, OW), OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
@@ -130,8 +135,8 @@ def conv_transpose2d(
     Raises:
         ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
     """
-    geometry = _geometry(stride, padding, dilation)
-    extra = _pair("output_padding", output_padding, 0)
+    geometry = _geometry(stride, padding, dilation, groups)
+    extra = pair("output_padding", output_padding, 0)
     x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     _check("conv_transpose2d", x, w, b, in_axis=0, out_axis=1)
     size = tuple(
@@ -233,26 +238,36 @@ def output_padding_for(
     return extra
 
 
-def _geometry(stride: Pair, padding: Pair, dilation: Pair) -> dict[str, tuple[int, ...]]:
+def _geometry(
+    stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> dict[str, tuple[int, ...]]:
+    require_one_group(groups)
     return {
-        "stride": _pair("stride", stride, 1),
-        "padding": _pair("padding", padding, 0),
-        "dilation": _pair("dilation", dilation, 1),
+        "stride": pair("stride", stride, 1),
+        "padding": pair("padding", padding, 0),
+        "dilation": pair("dilation", dilation, 1),
     }
 
 
-def _pair(name: str, value: Any, least: int) -> tuple[int, ...]:
+def require_one_group(groups: int) -> None:
+    """ValueError unless ``groups`` is 1."""
+    if groups != 1:
+        raise ValueError(f"groups: expected 1, the only number there is here, got {groups!r}")
+
+
+def pair(name: str, value: Any, least: int) -> tuple[int, ...]:
+    """``value``, an int or a pair of ints of at least ``least``, as a pair, or a ValueError."""
     try:
-        pair = tuple(
+        both = tuple(
             map(operator.index, value if isinstance(value, (tuple, list)) else [value] * 2)
         )
     except TypeError:
-        pair = ()
-    if len(pair) != 2 or not all(least <= v <= LARGEST for v in pair):
+        both = ()
+    if len(both) != 2 or not all(least <= v <= LARGEST for v in both):
         raise ValueError(
             f"{name}: expected an int or a pair of ints in [{least}, {LARGEST}], got {value!r}"
         )
-    return pair
+    return both
 
 
 def _per_axis(x, w, geometry):

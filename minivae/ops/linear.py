@@ -1,4 +1,4 @@
-"""The affine map of a fully connected layer.
+"""Matrix products, and the affine map of a fully connected layer.
 
 Derivation: docs/linear-and-convolution.md.
 """
@@ -8,8 +8,33 @@ import math
 from .. import kernels
 from ..tensor import Function, Tensor, TensorLike, as_tensor
 from . import composed
+from .shapes import reshape
 
-__all__ = ["linear"]
+__all__ = ["linear", "matmul"]
+
+
+class MatMul(Function):
+    """y = a @ b;  da = dy @ b^T;  db = a^T @ dy, over the last two axes."""
+
+    def forward(self, a, b):
+        if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+            raise ValueError(
+                "matmul: expected shapes (..., n, k) and (..., k, m), "
+                f"got {a.shape} and {b.shape}; reshape a vector to a row or a column"
+            )
+        self.save(a, b)
+        return _product(a, b)
+
+    def backward(self, dy):
+        a, b = self.saved
+        da = _product(dy, b.swapaxes(-1, -2)) if self.needs[0] else None
+        db = _product(a.swapaxes(-1, -2), dy) if self.needs[1] else None
+        return da, db
+
+
+def _product(a, b):
+    """a @ b: of matrices by a kernel, of stacks of matrices by the array module's BLAS."""
+    return kernels.get("matmul", a, b)(a, b) if a.ndim == b.ndim == 2 else a @ b
 
 
 class Linear(Function):
@@ -55,6 +80,15 @@ class LinearReLU(Linear):
         return *self.products(x, w, d[:, :, 0]), db if self.needs[2] else None
 
 
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
+    """Matrix product over the last two axes: a (..., n, k), b (..., k, m) -> (..., n, m).
+
+    That of two matrices does not depend on the number of threads; with more axes NumPy's BLAS
+    multiplies, whose results may.
+    """
+    return MatMul.apply(a, b)
+
+
 def linear(
     x: TensorLike, w: TensorLike, b: TensorLike | None = None, activation: str | None = None
 ) -> Tensor:
@@ -85,4 +119,5 @@ def linear(
     if x.ndim == 2:
         return op(x, w, b)
     rows = math.prod(x.shape[:-1])
-    return op(x.reshape((rows, x.shape[-1])), w, b).reshape((*x.shape[:-1], w.shape[0]))
+    y = op(reshape(x, rows, x.shape[-1]), w, b)
+    return reshape(y, *x.shape[:-1], w.shape[0])

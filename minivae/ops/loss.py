@@ -9,8 +9,9 @@ import math
 
 from .. import kernels
 from ..tensor import Function, Tensor, TensorLike, as_tensor
-from . import basic, composed
+from . import composed, reductions
 from .activation import logistic
+from .shapes import reshape
 
 __all__ = ["bce_with_logits", "gaussian_nll", "mse", "negative_elbo", "squared_error_with_logits"]
 
@@ -204,11 +205,11 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
     if reduction == "rows":
-        return basic.sum(loss, axis=tuple(range(1, loss.ndim)))
+        return reductions.sum(loss, axis=tuple(range(1, loss.ndim)))
     if reduction == "sum":
-        return basic.sum(loss)
+        return reductions.sum(loss)
     if reduction == "mean":
-        return basic.mean(loss)
+        return reductions.mean(loss)
     raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'rows', got {reduction!r}")
 
 
@@ -229,14 +230,14 @@ def _reduce_rows(op, logits, target, reduction):
     else:
         as_rows = (shape[0], math.prod(shape[1:]))
     if shape != as_rows:
-        logits, target = basic.reshape(logits, as_rows), basic.reshape(target, as_rows)
+        logits, target = reshape(logits, as_rows), reshape(target, as_rows)
     rows = op.apply(logits, target)
     if reduction == "none":
-        return basic.reshape(rows, shape)
+        return reshape(rows, shape)
     if reduction == "mean":
         if not logits.size:
             raise ValueError(f"mean: no elements in shape {shape}")
-        return basic.sum(rows) * (1 / logits.size)
+        return reductions.sum(rows) * (1 / logits.size)
     return rows if reduction == "rows" else reduce(rows, reduction)
 
 

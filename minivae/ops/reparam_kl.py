@@ -77,7 +77,10 @@ def reparameterize_kl(
             f"got {mu.shape} and {logvar.shape}"
         )
     if not isinstance(noise, NoiseKey):
-        noise = noise.data if isinstance(noise, Tensor) else noise
+        if isinstance(noise, Tensor):
+            if noise.requires_grad:
+                raise TypeError("noise: expected no gradient, got a tensor that requires one")
+            noise = noise.data
         if not hasattr(noise, "dtype"):
             raise TypeError(f"noise: expected a Noise or an array, got {type(noise).__name__}")
         if noise.shape != mu.shape:

@@ -30,7 +30,7 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, np.ndarray]:
         """Its arrays by name."""
 
-    def load_state_dict(self, state: dict[str, np.ndarray], /) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray], /) -> Any:
         """Take over such arrays."""
 
 
@@ -227,7 +227,14 @@ def _json(state):
     """The one text of these values: keys sorted, numbers exact, NaN refused."""
     for name, value in state.items():
         try:
-            json.dumps(value, allow_nan=False)
+            json.dumps(value, allow_nan=False, default=python_number)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: neither an array nor JSON: {error}") from error
-    return json.dumps(state, sort_keys=True, allow_nan=False)
+    return json.dumps(state, sort_keys=True, allow_nan=False, default=python_number)
+
+
+def python_number(value):
+    """A NumPy scalar as Python's number."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")

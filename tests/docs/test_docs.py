@@ -47,8 +47,8 @@ def test_inline_maths_survives_markdown(page):
         ("[page](nowhere.md)", "no such file"),
         ("[part](elbo.md#nowhere)", "no such heading"),
         ("[own part](#nowhere)", "no such heading"),
-        ("[`Mull`](../minivae/ops/basic.py)", "does not define Mull"),
-        ("[`Mul.bakward`](../minivae/ops/basic.py)", "does not define Mul.bakward"),
+        ("[`Mull`](../minivae/ops/arithmetic.py)", "does not define Mull"),
+        ("[`Mul.bakward`](../minivae/ops/arithmetic.py)", "does not define Mul.bakward"),
         ('[`SPECS["mull"]`](../tests/op_specs.py)', "does not define SPECS"),
         ("[`adam_elements`](../csrc/math/adam.h)", "does not define adam_elements"),
         ("[`sqrt`](../csrc/math/adam.h)", "does not define sqrt"),  # called, not defined
@@ -63,7 +63,7 @@ def test_planted_link_faults_are_seen(text, fault):
 def test_good_links_pass():
     """The other side of the planted faults."""
     good = (
-        "[a](elbo.md#in-code) [`Mul.backward`](../minivae/ops/basic.py) "
+        "[a](elbo.md#in-code) [`Mul.backward`](../minivae/ops/arithmetic.py) "
         '[`SPECS["mul"]`](../tests/op_specs.py) [`adam_element`](../csrc/math/adam.h) '
         "[`AdamFactors`](../csrc/math/adam.h) [`MV_HD`](../csrc/common/host_device.h)"
     )

@@ -100,7 +100,7 @@ class AffineVAE(VAE):
         return {"latent_dim": self.latent_dim}
 
     def encode(self, x):
-        x = F.flatten(x)
+        x = F.flatten(x, 1)
         return self.mean(x), self.spread(x)
 
     def decode(self, z):

@@ -72,9 +72,8 @@ TORCH = {  # where PyTorch has no function of the operation's name, or one of an
     "mean": lambda x, axis=None, keepdims=False: total(torch.mean, x, axis, keepdims),
     "max": lambda x, axis=None, keepdims=False: total(torch.amax, x, axis, keepdims),
     "log_mean_exp": lambda x, axis=-1: torch.logsumexp(x, axis) - math.log(x.shape[axis]),
-    "flatten": lambda x, start_dim=1: x.reshape(
-        *x.shape[:start_dim], math.prod(x.shape[start_dim:])
-    ),
+    "flatten": torch.flatten,
+    "pow of tensors": torch.pow,
     "transpose": transpose,
     "index": index,
     "concatenate": lambda *xs, axis: torch.cat(xs, axis),

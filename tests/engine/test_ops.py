@@ -298,7 +298,7 @@ BAD_CALLS = [
     (lambda x: F.linear(x, x, activation="tanh"), ValueError, "None or 'relu', got 'tanh'"),
     (lambda x: F.negative_elbo(x[:0], x), ValueError, "losses of images, got (0, 4), (3, 4)"),
     (lambda x: F.negative_elbo(x, x, x[0]), ValueError, "beta: expected one number, got shape"),
-    (lambda x: F.pow(x, x), TypeError, "exponent"),
+    (lambda x: F.pow(x, "2"), (TypeError, ValueError), ""),
     (lambda x: F.mse(x, x[0]), ValueError, "(3, 4), got (4,)"),
     (lambda x: F.bce_with_logits(x, x, "avg"), ValueError, "'avg'"),
     (lambda x: F.gaussian_nll(x, x, x, "avg"), ValueError, "'avg'"),
@@ -358,7 +358,7 @@ def test_lists_and_numpy_integers_are_welcome():
     assert F.linear(x, w, b).data.tolist() == [[18, 25]]
     assert F.conv2d([[x]], [[[[2.0]]]], stride=np.int64(1)).data.tolist() == [[[[2, 4]]]]
     assert F.conv_transpose2d([[x]], [[[[2.0]]]]).data.tolist() == [[[[2, 4]]]]
-    assert F.flatten([[x]]).shape == (1, 2)
+    assert F.flatten([[x]]).shape == (2,)
     assert F.mse(x, x).item() == F.squared_error_with_logits([0.0], [0.5]).item() == 0
     assert F.bce_with_logits([0.0], [1.0]).item() == pytest.approx(np.log(2))
     assert F.reparameterize_kl(x, [[0.0, 0.0]], np.zeros((1, 2)))[1].item() == 2.5

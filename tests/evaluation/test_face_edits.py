@@ -18,7 +18,7 @@ class PixelModel(models.VAE):
         self.anchor = mv.nn.Parameter(np.zeros(1, np.float32))  # says dtype and device
 
     def encode(self, x):
-        mu = mv.functional.flatten(x)
+        mu = mv.functional.flatten(x, 1)
         return mu, mv.Tensor(np.zeros(mu.shape, np.float32))
 
     def pixels(self, z):

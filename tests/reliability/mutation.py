@@ -26,8 +26,9 @@ import report
 # What is mutated and the tests that are to notice it.
 MUTATED = {
     "operations": (
-        ["ops/activation.py", "ops/basic.py", "ops/batch_norm.py", "ops/composed.py",
-         "ops/conv.py", "ops/linear.py", "ops/reparam_kl.py"],
+        ["ops/activation.py", "ops/arithmetic.py", "ops/batch_norm.py", "ops/composed.py",
+         "ops/conv.py", "ops/linear.py", "ops/reductions.py", "ops/reparam_kl.py",
+         "ops/shapes.py"],
         ["engine/test_ops", "engine/test_tensor", "engine/test_survivors",
          "engine/test_boundaries"],
     ),

@@ -282,7 +282,7 @@ def test_what_would_not_load_is_not_saved(tmp_path, saved, spoil):
 
 @pytest.mark.parametrize(
     "value",
-    [{1, 2}, float("nan"), np.float32(1), b"x", {"a": np.zeros(2)}, np.zeros(2, complex),
+    [{1, 2}, float("nan"), np.float32("nan"), b"x", {"a": np.zeros(2)}, np.zeros(2, complex),
      np.array(["a"]), np.array([None])],
     ids=repr,
 )  # fmt: skip
@@ -290,6 +290,12 @@ def test_state_that_cannot_be_kept_is_named(tmp_path, value):
     with pytest.raises((TypeError, ValueError), match="odd"):
         mv.save(tmp_path / "a.safetensors", *made(), odd=value)
     assert os.listdir(tmp_path) == []
+
+
+def test_numpys_numbers_are_kept_as_pythons(tmp_path):
+    path = tmp_path / "a.safetensors"
+    mv.save(path, *made(), rate=np.float32(0.5), rows=[{"n": np.int64(3), "ok": np.bool_(True)}])
+    assert mv.load(path) == {"rate": 0.5, "rows": [{"n": 3, "ok": True}]}
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -184,8 +184,7 @@ def test_gradients_against_finite_differences(objective):
     x, eps = model.draw(3), np.random.default_rng(0).normal(size=(3, 4, 2))
 
     def value(*arrays):
-        for name, array in zip(Learned.NAMES, arrays, strict=True):
-            setattr(model, name, array)
+        vars(model).update(zip(Learned.NAMES, arrays, strict=True))
         return objective(model, x, eps, samples=4, beta=0.7).loss
 
     assert mv.gradcheck(value, [getattr(model, name).data for name in Learned.NAMES])

@@ -31,7 +31,7 @@ class NormalisedVAE(models.VAE):
         self.out = nn.Linear(3, 16, rng=rng)
 
     def encode(self, x):
-        h = F.relu(self.norm(self.into(F.flatten(x))))
+        h = F.relu(self.norm(self.into(F.flatten(x, 1))))
         return self.mu(h), self.logvar(h)
 
     def decode(self, z):

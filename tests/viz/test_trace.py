@@ -42,7 +42,7 @@ def test_every_operation_forward_then_backward_with_the_engines_values(tmp_path)
         ("dx", "db, added to dL/d(x)", "[3.]"),
     ]  # fmt: skip
     assert "y = a b" in first["about"] and "def backward(self, dy)" in last["code"]
-    assert re.fullmatch(r"minivae/ops/basic\.py:\d+", last["where"])
+    assert re.fullmatch(r"minivae/ops/arithmetic\.py:\d+", last["where"])
     assert x.grad == 7 and w.grad == 2  # the page's pass is the engine's
 
 

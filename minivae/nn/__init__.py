@@ -1,0 +1,34 @@
+"""Layers: modules that own parameters, with PyTorch's names, layouts and initialisation."""
+
+from typing import TYPE_CHECKING
+
+from ..torch_names import missing
+from . import utils
+from .activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from .containers import ModuleList, Sequential
+from .layers import BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Linear, Unflatten
+from .module import Module, Parameter
+
+__all__ = [
+    "BatchNorm2d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Flatten",
+    "LeakyReLU",
+    "Linear",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "Unflatten",
+    "utils",
+]
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+
+    def __getattr__(name):
+        raise missing("nn", "module 'minivae.nn'", name)

@@ -1,0 +1,170 @@
+"""Reductions: a sum, a mean or an extreme over some of the axes.
+
+In every docstring ``y`` is the output, ``dy`` is dL/dy and ``dx`` is dL/dx for a scalar L.
+
+Derivations: docs/elementwise.md#reductions.
+"""
+
+import functools
+import math
+from typing import Any
+
+from .. import kernels
+from ..arguments import whole
+from ..tensor import Axis, Function, Tensor, TensorLike, as_tensor
+
+__all__ = ["log_mean_exp", "max", "mean", "sum"]
+
+
+class Sum(Function):
+    """y = sum of x over the axes;  dx = dy repeated along them."""
+
+    def forward(self, x, axis, keepdims):
+        self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
+        y = x.sum(axis=axis)
+        return y.reshape(self.kept) if keepdims else y
+
+    def backward(self, dy):
+        return self.xp.broadcast_to(dy.reshape(self.kept), self.shape)
+
+
+class Mean(Function):
+    """y = mean of the n elements along the axes;  dx = dy / n repeated along them."""
+
+    def forward(self, x, axis, keepdims):
+        self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
+        self.count = math.prod(n for n, k in zip(x.shape, self.kept, strict=True) if n != k)
+        if self.count == 0:
+            raise ValueError(f"mean: no elements along axis {axis} of shape {x.shape}")
+        y = x.mean(axis=axis)
+        return y.reshape(self.kept) if keepdims else y
+
+    def backward(self, dy):
+        return self.xp.broadcast_to(dy.reshape(self.kept) / self.count, self.shape)
+
+
+class Max(Function):
+    """y = max of x over the axes;  dx = dy shared equally among the elements that attain it."""
+
+    def forward(self, x, axis, keepdims):
+        self.kept = _kept_shape(x.shape, axis)
+        y = x.max(axis=axis)
+        self.save(x, y)
+        return y.reshape(self.kept) if keepdims else y
+
+    def backward(self, dy):
+        x, y = self.saved
+        attained = (x == y.reshape(self.kept)).astype(x.dtype)
+        ties = self.xp.ones(self.kept, x.dtype) * attained.sum(
+            axis=tuple(i for i, n in enumerate(self.kept) if n != x.shape[i]), keepdims=True
+        )
+        return dy.reshape(self.kept) * attained / ties
+
+
+class LogMeanExp(Function):
+    """y = ln mean exp(x) along one axis;  dx = dy softmax(x): the weights add up to 1."""
+
+    def forward(self, x, axis):
+        if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
+            raise ValueError(f"log_mean_exp: no elements along axis {axis} of shape {x.shape}")
+        self.axis = axis
+        last = self.xp.ascontiguousarray(self.xp.moveaxis(x, axis, -1))
+        rows = last.reshape(-1, last.shape[-1])
+        kernel = kernels.get("log_mean_exp", rows)
+        y, softmax = kernel(rows, with_grad=self.needs[0])
+        self.save(softmax if softmax is None else softmax.reshape(last.shape))
+        return y.reshape(last.shape[:-1])
+
+    def backward(self, dy):
+        (softmax,) = self.saved
+        return self.xp.moveaxis(dy[..., None] * softmax, -1, self.axis)
+
+
+def _kept_shape(shape, axis):
+    """``shape`` with the reduced axes kept as 1; ``axis`` as ``_checked`` gave it."""
+    axes = range(len(shape)) if axis is None else axis
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _checked(axis, shape):
+    """The axes as a tuple of numbers from 0, or None for all; ValueError for one not there."""
+    if axis is None:
+        return None
+    several = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes, ndim = [whole("axis", i) for i in several], len(shape)
+    for i in axes:
+        if not -ndim <= i < ndim:
+            raise ValueError(f"axis: {i} is out of range for shape {shape}")
+    axes = [i % ndim for i in axes]
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axis: expected different axes, got {axis}")
+    return tuple(axes)
+
+
+def _reduction(function):
+    """Let a function (x, axis, keepdims) take PyTorch's ``dim`` and ``keepdim`` for them, and be
+    what NumPy's function of its name calls, which also hands over ``dtype`` and ``out``.
+    """
+
+    @functools.wraps(function)
+    def call(x, axis=None, keepdims=False, *, dim=None, keepdim=False, dtype=None, out=None):
+        if dtype is not None or out is not None:
+            raise TypeError(f"{function.__name__}: dtype and out are not taken")
+        if axis is not None and dim is not None:
+            raise TypeError(f"{function.__name__}: axis and dim are one thing, got both")
+        return function(x, axis if dim is None else dim, keepdims or keepdim)
+
+    return call
+
+
+@_reduction
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Sum over ``axis`` (int, tuple, or None for all); ``keepdims`` keeps them with size 1.
+
+    PyTorch's names ``dim`` and ``keepdim`` serve too.
+    """
+    x = as_tensor(x)
+    return Sum.apply(x, axis=_checked(axis, x.shape), keepdims=keepdims)
+
+
+@_reduction
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Mean over ``axis`` and ``keepdims`` as in ``sum``; ValueError when there is no element."""
+    x = as_tensor(x)
+    return Mean.apply(x, axis=_checked(axis, x.shape), keepdims=keepdims)
+
+
+def max(
+    x: TensorLike,
+    *others: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    out: Any = None,
+    **more: Any,
+) -> Tensor:
+    """Largest element over ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient.
+
+    Args:
+        x: any shape.
+        axis, keepdims: by name, because PyTorch's max(x, dim) gives indices too.
+        others, out, more: what NumPy and PyTorch take besides, refused.
+
+    Raises:
+        TypeError: another argument. ValueError: an axis that is not there.
+    """
+    if others or more or out is not None:
+        raise TypeError(
+            "max: expected one tensor, axis= and keepdims= by name; neither PyTorch's max(x, dim), "
+            "which gives indices too, nor the larger of two tensors is here"
+        )
+    x = as_tensor(x)
+    return Max.apply(x, axis=_checked(axis, x.shape), keepdims=keepdims)
+
+
+def log_mean_exp(x: TensorLike, axis: int = -1) -> Tensor:
+    """ln( mean( exp(x) ) ) along one axis, without overflow; ValueError when it has no element.
+
+    >>> log_mean_exp(Tensor([1000.0, 1000.0])).item()
+    1000.0
+    """
+    return LogMeanExp.apply(x, axis=whole("axis", axis))

@@ -17,6 +17,12 @@ class Parameter(Tensor):
     def __init__(self, array: Any):
         super().__init__(array, requires_grad=True)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
+        """A copy without the gradient, as PyTorch makes it."""
+        twin = super().__deepcopy__(memo)
+        twin.grad = None
+        return twin  # type: ignore[return-value]
+
 
 class NotLoaded(NamedTuple):
     """The names that ``load_state_dict`` did not find, on either side; PyTorch's two names."""

@@ -1,0 +1,175 @@
+"""Random programs beside PyTorch: leaves, ties, optimisers, copies, freezing, changes in place.
+
+Both sides are driven by one list of moves, and after each of them every value, gradient and held
+gradient is the same.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minivae as mv
+from minivae import functional as F
+from minivae import nn, optim
+
+torch = pytest.importorskip("torch")
+TF = torch.nn.functional
+
+LEAVES = 4
+OPTIMIZERS = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("Adam", {"lr": 0.1, "weight_decay": 0.1}),
+]
+# Of two leaves (2, 2), one of them perhaps twice, with ``f`` either library's functions.
+EXPRESSIONS = [
+    lambda f, a, b: f.linear(a, b),
+    lambda f, a, b: f.linear(a, a) * b,
+    lambda f, a, b: f.linear(a, b, b[0]),
+    lambda f, a, b: f.relu(f.linear(a, b)),
+    lambda f, a, b: a @ b + a,
+    lambda f, a, b: a + b,
+    lambda f, a, b: a * b - a,
+    lambda f, a, b: f.conv2d(a.reshape(1, 1, 2, 2), b.reshape(1, 1, 2, 2)),
+    lambda f, a, b: a[[0, 1, 1]] * b[0],
+    lambda f, a, b: a.T.reshape(4)[1:] * b.reshape(4)[:3],
+    lambda f, a, b: (a * a).sum() * b,
+]
+
+leaf = st.integers(0, LEAVES - 1)
+which = st.integers(0, 1)
+number = st.sampled_from([-1.5, 0.5, 2.0])
+MOVES = st.one_of(
+    st.tuples(st.just("backward"), st.integers(0, len(EXPRESSIONS) - 1), leaf, leaf),
+    st.tuples(st.just("step"), which),
+    st.tuples(st.just("zero_grad"), which),
+    st.tuples(st.just("freeze"), leaf),
+    st.tuples(st.just("scale"), leaf, number),
+    st.tuples(st.just("descend"), leaf),
+    st.tuples(st.just("set"), leaf, number),
+    st.tuples(st.just("exchange"), leaf),
+    st.tuples(st.just("tie"), leaf, leaf),
+    st.tuples(st.just("hold"), leaf),
+    st.tuples(st.just("clip")),
+    st.tuples(st.just("copy"), st.sampled_from(["deepcopy", "pickle"])),
+)
+
+
+class Side:
+    """The leaves, two optimisers over parts of them, and gradients that somebody kept."""
+
+    def __init__(self, values, kinds, tied):
+        self.leaves = [self.parameter(v) for v in values]
+        if tied:
+            self.leaves[1] = self.leaves[0]
+        groups = [{"params": self.leaves[:1], "lr": 0.05}, {"params": self.leaves[2:]}]
+        first, second = (OPTIMIZERS[k] for k in kinds)
+        self.optimizers = [
+            getattr(self.optim, first[0])(groups, **first[1]),
+            getattr(self.optim, second[0])(self.leaves[1:], **second[1]),
+        ]
+        self.held, self.shares = [], False
+
+    def move(self, name, *args):
+        getattr(self, name)(*args)
+
+    def backward(self, k, i, j):
+        a, b = self.leaves[i], self.leaves[j]
+        y = EXPRESSIONS[k](self.functions, a, b)
+        if y.requires_grad:
+            (y * y).sum().backward()
+
+    def step(self, k):
+        self.optimizers[k].step()
+
+    def zero_grad(self, k):
+        self.optimizers[k].zero_grad()
+
+    def freeze(self, i):
+        self.leaves[i].requires_grad = not self.leaves[i].requires_grad
+
+    def scale(self, i, c):
+        with self.no_grad():
+            self.leaves[i] *= c
+
+    def descend(self, i):
+        if self.leaves[i].grad is not None:
+            with self.no_grad():
+                self.leaves[i] -= 0.1 * self.leaves[i].grad
+
+    def set(self, i, c):
+        with self.no_grad():
+            self.leaves[i][0] = c
+
+    def tie(self, i, j):
+        self.leaves[i].data = self.leaves[j].data
+        self.shares = True
+
+    def hold(self, i):
+        if self.leaves[i].grad is not None:
+            self.held.append(self.leaves[i].grad)
+
+    def clip(self):
+        self.clip_grad_norm(self.leaves[2:], 0.5)
+
+    def copy(self, how):
+        if self.shares:  # copied by PyTorch they would come apart, and here they do not
+            return
+        pair = self.leaves, self.optimizers
+        if how == "deepcopy":
+            pair = copy.deepcopy(pair)
+        else:
+            pair = pickle.loads(pickle.dumps(pair))
+        self.leaves, self.optimizers = pair
+
+
+class Ours(Side):
+    optim, functions, no_grad = optim, F, staticmethod(mv.no_grad)
+    parameter = staticmethod(lambda v: nn.Parameter(v.copy()))
+    clip_grad_norm = staticmethod(nn.utils.clip_grad_norm_)
+
+    def exchange(self, i):
+        self.leaves[i].data = self.leaves[i].data + 1
+
+    def seen(self):
+        grads = [t.grad for t in self.leaves]
+        return [t.data for t in self.leaves], grads, self.held
+
+
+class Theirs(Side):
+    optim, functions, no_grad = torch.optim, TF, staticmethod(torch.no_grad)
+    parameter = staticmethod(lambda v: torch.nn.Parameter(torch.tensor(v)))
+    clip_grad_norm = staticmethod(torch.nn.utils.clip_grad_norm_)
+
+    def exchange(self, i):
+        self.leaves[i].data = self.leaves[i].data + 1
+
+    def seen(self):
+        data = [t.detach().numpy() for t in self.leaves]
+        grads = [None if t.grad is None else t.grad.numpy() for t in self.leaves]
+        return data, grads, [g.numpy() for g in self.held]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(MOVES, min_size=3, max_size=14),
+    st.tuples(*[st.integers(0, len(OPTIMIZERS) - 1)] * 2),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_program_does_what_it_does_in_pytorch(moves, kinds, tied, seed):
+    values = np.random.default_rng(seed).uniform(-1, 1, (LEAVES, 2, 2))
+    ours, theirs = Ours(values, kinds, tied), Theirs(values, kinds, tied)
+    for move in moves:
+        for side in (theirs, ours):
+            side.move(*move)
+        for mine, its in zip(ours.seen(), theirs.seen(), strict=True):
+            for a, b in zip(mine, its, strict=True):
+                assert (a is None) == (b is None), move
+                if a is not None:
+                    np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9, err_msg=str(move))

@@ -14,6 +14,7 @@ import sys
 import checkerboard
 import mnist_epochs
 import step_overhead
+import study_times
 import train_step
 from _harness import ROOT, markdown_table, replace_between_markers
 
@@ -161,6 +162,7 @@ TABLES = {
         lambda: checkerboard.table(recorded("checkerboard")),
     ),
     "step_overhead": (PERFORMANCE_PAGE, lambda: step_overhead.table(recorded("step_overhead"))),
+    "study_times": (ROOT / "docs" / "path.md", lambda: study_times.table(recorded("study_times"))),
     "kernels_cpu": (PERFORMANCE_PAGE, lambda: kernels.table(recorded("kernels_cpu"))),
 }
 

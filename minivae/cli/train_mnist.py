@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     test = PixelBatches(digits.test.images, **options, train=False)
     latent_dim = args.latent_dim or LATENT_DIM[args.model]
     model = MODELS[args.model](latent_dim=latent_dim, seed=args.seed).to(args.device)
-    if args.model == "conv":
+    if isinstance(model, models.ConvVAE):
         model.start_at(digits.train.images.mean() / 255)
     rates = ((0, args.lr),) if args.lr else RATES[args.model]
     adam = optim.Adam(model.parameters(), lr=rates[0][1])

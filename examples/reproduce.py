@@ -1,5 +1,6 @@
 """Train what others published, measure what they measured, and say whether it agrees."""
 
+import contextlib
 import csv
 import datetime
 import json
@@ -17,9 +18,10 @@ from _recipes import RECIPES
 from minivae import kernels, optim
 from minivae.backend import device_description
 from minivae.cli.info import kernels_used, processor
-from minivae.cli.options import Parser, parse, positive_int, reported
+from minivae.cli.options import Parser, parse, positive_int, reported, require_writable
 from minivae.data import LabelledBatches, PixelBatches, mnist
 from minivae.data.batches import STATIC_TRAIN, binarize_once
+from minivae.errors import OutputError
 from minivae.training import checkpoint
 from minivae.training.output_folder import OutputFolder
 from minivae.training.run_files import BEST
@@ -69,6 +71,10 @@ def main(argv=None):
     digits = mnist.load(args.data)
     if args.epochs or args.limit or digits.name != "mnist":
         recipe, form = replace(recipe, epochs=args.epochs or recipe.epochs), "trial"
+    if form != "trial":
+        with contextlib.suppress(OSError):
+            args.record.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(args.record)  # before hours of work
     print(stated(args.name, recipe, form), flush=True)
     outcomes, folder = {}, Path(args.out) / args.name / form
 
@@ -86,10 +92,10 @@ def main(argv=None):
                  **{column: outcome[column] for column in COLUMNS if column in outcome}}
                 for metric, (published, low, high) in metrics.items()
             ]  # fmt: skip
-            print(*map(told, rows), sep="\n", flush=True)
             if new and form != "trial":
                 append(args.record, rows)
                 out.write(OUTCOME, json.dumps(outcome, indent=2) + "\n")
+            print(*map(told, rows), sep="\n", flush=True)
         return outcome
 
     for name in [args.variant] if args.variant else recipe.variants:
@@ -219,14 +225,16 @@ def batches(recipe, digits, seed, limit):
 
 
 def append(path, rows):
-    """Add rows to the table of outcomes, which is made when missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Add rows to the table of outcomes, which is made when missing; OutputError if that fails."""
     new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows({**row, "value": f"{row['value']:.3f}"} for row in rows)
+    try:
+        with open(path, "a", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerows({**row, "value": f"{row['value']:.3f}"} for row in rows)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def commit():

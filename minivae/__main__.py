@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Callable
 
-from .cli import evaluate, explore, export, fetch, info, train
+from .cli import encode, evaluate, explore, export, fetch, info, reconstruct, sample, train
 from .cli.options import Parser
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train.main, "train a model on digits, on faces or on pictures of your own"),
     "evaluate": (evaluate.main, "what the model of a checkpoint is worth"),
     "explore": (explore.main, "a run as one page in the browser"),
+    "sample": (sample.main, "new pictures from a trained model"),
+    "reconstruct": (reconstruct.main, "images of a run beside what the model makes of them"),
+    "encode": (encode.main, "the codes of a run's images, with their labels"),
     "export": (export.main, "a trained model for other programs"),
     "fetch": (fetch.main, "download a trained model"),
     "info": (info.main, "versions, which kernels are built, which devices answered"),

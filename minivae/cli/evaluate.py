@@ -2,14 +2,21 @@
 
 import json
 import math
-from pathlib import Path
 
-from ..errors import DataError
 from ..evaluation import BINARIZE, measure
 from ..training.loaded_run import load
 from ..training.run_files import CHECKPOINT
 from .info import kernels_used
-from .options import Parser, parse, positive_int, reported, require_writable, seed, write_result
+from .options import (
+    Parser,
+    checkpoint_of,
+    parse,
+    positive_int,
+    reported,
+    require_writable,
+    seed,
+    write_result,
+)
 
 WHOSE_IMAGES = {
     True: (),
@@ -22,7 +29,8 @@ def parser():
     """The command line."""
     p = Parser(prog="minivae evaluate", description="Measure a trained model.")
     add = p.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="checkpoint.safetensors of a training run")
+    add("checkpoint", metavar="RUN",
+        help=f"output folder of a training run, or its {CHECKPOINT}")  # fmt: skip
     add("--data", metavar="DIR", help="as the example that trained the model takes it")
     add(
         "--other-data", action="store_true", help="allow other images than the model was trained on"
@@ -48,14 +56,13 @@ def main(argv=None):
     args = parse(parser(), argv)
     if args.json:
         require_writable(args.json)  # before hours of work
-    if Path(args.checkpoint).is_dir():
-        raise DataError(f"{args.checkpoint}: a folder; name the {CHECKPOINT} in it")
+    path = checkpoint_of(args.checkpoint)
     trained = load(
-        args.checkpoint, args.data, binarize=args.binarize, limit=args.limit, device=args.device,
+        path, args.data, binarize=args.binarize, limit=args.limit, device=args.device,
         other_data=args.other_data,
     )  # fmt: skip
     result = {
-        "checkpoint": args.checkpoint,
+        "checkpoint": str(path),
         **measure(trained, args.samples, args.seed, args.frechet),
         "device": args.device,
         "kernels": kernels_used(args.device),

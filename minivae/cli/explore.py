@@ -9,7 +9,7 @@ from ..errors import DataError, OutputError
 from ..evaluation import TrainedModel
 from ..training import loaded_run, metrics
 from ..training.run_files import CHECKPOINT
-from .options import Parser, reported, whole_number, write_result
+from .options import Parser, checkpoint_of, reported, whole_number, write_result
 
 PAGE = "explorer.html"
 
@@ -36,10 +36,7 @@ def parser() -> Parser:
 def main(argv=None):
     """Write the page, then open or serve it."""
     args = parser().parse_args(argv)
-    run = Path(args.run)
-    path = run / CHECKPOINT if run.is_dir() else run
-    if not run.exists():
-        raise DataError(f"{run}: no such folder or file; expected a run's output folder")
+    path = checkpoint_of(args.run)
     no_metrics = set()
 
     def read():

@@ -11,6 +11,9 @@ from pathlib import Path
 from ..atomic_write import write_atomically
 from ..backend import cuda_unavailable
 from ..errors import DataError, MinivaeError, NonFiniteError, OutputError
+from ..evaluation import BINARIZE
+from ..training import loaded_run
+from ..training.run_files import CHECKPOINT
 from ..training.tensorboard import TensorBoardWriter
 from ..training.trainer import Interrupted
 from . import config_file
@@ -75,6 +78,48 @@ def add_training_options(
     add("--config", metavar="FILE.toml",
         help=f"take options from here, such as the {CONFIG} that a run leaves; those of the "
         "command line win")  # fmt: skip
+
+
+def add_run(parser):
+    """The run whose model a command takes, and where it computes."""
+    parser.add_argument("run", metavar="RUN",
+                        help=f"output folder of a training run, or its {CHECKPOINT}")  # fmt: skip
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
+                        help="where the arrays live")  # fmt: skip
+
+
+def add_images_of_run(parser, *, limit):
+    """A run, and which images a command takes; of its own, the first ``limit`` by default."""
+    add_run(parser)
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="where the images are, as in training")
+    add(
+        "--other-data", action="store_true", help="allow other images than the model was trained on"
+    )
+    add("--binarize", choices=BINARIZE,
+        help="grey pixels, or 0 and 1 drawn once; if not given, as in training")  # fmt: skip
+    add("--part", choices=["train", "test"], default="test", help="which of the run's images")
+    add("--limit", type=positive_int, default=limit, metavar="N", help="only the first N images")
+
+
+def checkpoint_of(run):
+    """The checkpoint's path of a run that is named by its folder or by that file itself.
+
+    Raises:
+        DataError: there is nothing of that name.
+    """
+    path = Path(run)
+    if not path.exists():
+        raise DataError(f"{run}: no such folder or file; expected a run's output folder")
+    return path / CHECKPOINT if path.is_dir() else path
+
+
+def loaded(args):
+    """The ``TrainedModel`` that the options of ``add_images_of_run`` name."""
+    return loaded_run.load(
+        checkpoint_of(args.run), args.data, binarize=args.binarize, limit=args.limit,
+        device=args.device, other_data=args.other_data,
+    )  # fmt: skip
 
 
 def parse(parser, argv):

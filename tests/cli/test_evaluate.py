@@ -236,9 +236,14 @@ def test_a_damaged_checkpoint(tmp_path, data, evaluate):
     assert code == 2 and "damaged: the checksum" in text and result is None
 
 
-def test_a_folder_in_place_of_a_checkpoint(tmp_path, evaluate):
+def test_a_run_may_be_named_by_its_folder(tmp_path, data, evaluate):
     code, text, _ = evaluate(tmp_path)
-    assert code == 2 and "a folder; name the checkpoint.safetensors in it" in text
+    assert code == 2 and "checkpoint.safetensors: no such file" in text
+    code, text, _ = evaluate(tmp_path / "nothing")
+    assert code == 2 and "no such folder or file" in text
+    saved(tmp_path / "checkpoint.safetensors", models.MLPVAE(latent_dim=2, hidden=4))
+    code, _, result = evaluate(tmp_path, "--data", data)
+    assert code == 0 and result["checkpoint"] == str(tmp_path / "checkpoint.safetensors")
 
 
 @pytest.mark.parametrize(

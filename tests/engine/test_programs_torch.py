@@ -46,6 +46,7 @@ which = st.integers(0, 1)
 number = st.sampled_from([-1.5, 0.5, 2.0])
 MOVES = st.one_of(
     st.tuples(st.just("backward"), st.integers(0, len(EXPRESSIONS) - 1), leaf, leaf),
+    st.tuples(st.just("cotangent"), st.integers(0, len(EXPRESSIONS) - 1), leaf, leaf),
     st.tuples(st.just("step"), which),
     st.tuples(st.just("zero_grad"), which),
     st.tuples(st.just("freeze"), leaf),
@@ -54,14 +55,14 @@ MOVES = st.one_of(
     st.tuples(st.just("set"), leaf, number),
     st.tuples(st.just("exchange"), leaf),
     st.tuples(st.just("tie"), leaf, leaf),
-    st.tuples(st.just("hold"), leaf),
     st.tuples(st.just("clip")),
     st.tuples(st.just("copy"), st.sampled_from(["deepcopy", "pickle"])),
 )
 
 
 class Side:
-    """The leaves, two optimisers over parts of them, and gradients that somebody kept."""
+    """The leaves, two optimisers over parts of them, and what somebody kept: gradients from before
+    ``zero_grad``, and the leaves that were copied."""
 
     def __init__(self, values, kinds, tied):
         self.leaves = [self.parameter(v) for v in values]
@@ -73,7 +74,7 @@ class Side:
             getattr(self.optim, first[0])(groups, **first[1]),
             getattr(self.optim, second[0])(self.leaves[1:], **second[1]),
         ]
-        self.held, self.shares = [], False
+        self.held, self.originals, self.shares = [], [], False
 
     def move(self, name, *args):
         getattr(self, name)(*args)
@@ -84,10 +85,17 @@ class Side:
         if y.requires_grad:
             (y * y).sum().backward()
 
+    def cotangent(self, k, i, j):
+        """backward from what may be a sum or a view of leaves: nobody makes an array on the way."""
+        y = EXPRESSIONS[k](self.functions, self.leaves[i], self.leaves[j])
+        if y.requires_grad:
+            y.backward(self.ones(y))
+
     def step(self, k):
         self.optimizers[k].step()
 
     def zero_grad(self, k):
+        self.held += [t.grad for t in self.leaves if t.grad is not None]
         self.optimizers[k].zero_grad()
 
     def freeze(self, i):
@@ -106,13 +114,12 @@ class Side:
         with self.no_grad():
             self.leaves[i][0] = c
 
+    def exchange(self, i):
+        self.leaves[i].data = self.leaves[i].data + 1
+
     def tie(self, i, j):
         self.leaves[i].data = self.leaves[j].data
         self.shares = True
-
-    def hold(self, i):
-        if self.leaves[i].grad is not None:
-            self.held.append(self.leaves[i].grad)
 
     def clip(self):
         self.clip_grad_norm(self.leaves[2:], 0.5)
@@ -120,6 +127,7 @@ class Side:
     def copy(self, how):
         if self.shares:  # copied by PyTorch they would come apart, and here they do not
             return
+        self.originals += self.leaves
         pair = self.leaves, self.optimizers
         if how == "deepcopy":
             pair = copy.deepcopy(pair)
@@ -133,12 +141,11 @@ class Ours(Side):
     parameter = staticmethod(lambda v: nn.Parameter(v.copy()))
     clip_grad_norm = staticmethod(nn.utils.clip_grad_norm_)
 
-    def exchange(self, i):
-        self.leaves[i].data = self.leaves[i].data + 1
+    ones = staticmethod(lambda y: np.ones(y.shape))
 
     def seen(self):
-        grads = [t.grad for t in self.leaves]
-        return [t.data for t in self.leaves], grads, self.held
+        leaves = self.leaves + self.originals
+        return [t.data for t in leaves], [t.grad for t in leaves], self.held
 
 
 class Theirs(Side):
@@ -146,16 +153,15 @@ class Theirs(Side):
     parameter = staticmethod(lambda v: torch.nn.Parameter(torch.tensor(v)))
     clip_grad_norm = staticmethod(torch.nn.utils.clip_grad_norm_)
 
-    def exchange(self, i):
-        self.leaves[i].data = self.leaves[i].data + 1
+    ones = staticmethod(torch.ones_like)
 
     def seen(self):
-        data = [t.detach().numpy() for t in self.leaves]
-        grads = [None if t.grad is None else t.grad.numpy() for t in self.leaves]
-        return data, grads, [g.numpy() for g in self.held]
+        leaves = self.leaves + self.originals
+        grads = [None if t.grad is None else t.grad.numpy() for t in leaves]
+        return [t.detach().numpy() for t in leaves], grads, [g.numpy() for g in self.held]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(MOVES, min_size=3, max_size=14),
     st.tuples(*[st.integers(0, len(OPTIMIZERS) - 1)] * 2),

@@ -53,6 +53,7 @@ def losses(ours, theirs, shape, dtype, steps, batch, **adam):
     return np.array(rows).transpose(1, 0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-5), (np.float32, 1e-3)])
 def test_mlp_vae_follows_torch_for_100_steps(dtype, rtol):
     ours, theirs, shape = pair("MLPVAE", dtype)
@@ -61,12 +62,14 @@ def test_mlp_vae_follows_torch_for_100_steps(dtype, rtol):
     assert reference[-1, 0] < 0.8 * reference[0, 0], "the run is too short to show anything"
 
 
+@pytest.mark.slow
 def test_conv_vae_follows_torch_for_20_steps():
     ours, theirs, shape = pair("ConvVAE", np.float64)
     mine, reference = losses(ours, theirs, shape, np.float64, steps=20, batch=8, lr=1e-3)
     np.testing.assert_allclose(mine, reference, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-7), (np.float32, 1e-4)])
 def test_face_vae_follows_torch_for_20_steps_with_weight_decay(dtype, rtol):
     ours, theirs, shape = pair("FaceVAE", dtype)

@@ -15,6 +15,8 @@ from minivae.__main__ import main as minivae
 from minivae.data import Dataset, FaceDataset
 from minivae.evaluation import face_edits
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "examples" / "faces_vae.py"
 ALWAYS = {"loss.png", "reconstructions.png", "samples.png"}
 PAIRED = {"interpolation.png", "morph.png"}

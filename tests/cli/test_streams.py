@@ -16,6 +16,8 @@ from minivae.__main__ import main as minivae
 from minivae.cli.streams import LenientStream
 from minivae.data.synthetic import digits as synthetic_digits
 
+pytestmark = pytest.mark.slow
+
 ODD = "n\udcff é $x$ $"  # a folder's name: a byte that is no UTF-8, accents, dollars
 
 

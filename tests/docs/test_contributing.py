@@ -38,6 +38,7 @@ def test_the_lines_are_counted():
     assert counted["together"] == sum(counted[part] for part in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, expected",
     [(["-m", "not slow"], "deselected"), ([], "1 takes minutes"), (["--everything"], "1 passed")],

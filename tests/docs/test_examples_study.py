@@ -102,6 +102,7 @@ def test_trace_backward(study):
     assert numbers["visits"] == [1, 3, 7, 15, 31]  # 2^n - 1
 
 
+@pytest.mark.slow
 def test_one_image(study):
     numbers, pictures = study("one_image")
     assert pictures == {"layers"}

@@ -16,6 +16,7 @@ pytest.importorskip("setuptools")
 
 import cuda_build
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SENTENCE = "minivae: minivae._cpu was not built ("
 CUDA_SENTENCE = "minivae: minivae._cuda was not built ("
@@ -314,7 +315,6 @@ def test_a_built_extension_imports_without_a_device():
     assert "RuntimeError: asking for the current device failed: cudaError" in process.stdout
 
 
-@pytest.mark.slow
 def test_pip_install_without_a_compiler(tmp_path):
     """From a copy of the source: it installs, computes and names the reason."""
     source, target = tmp_path / "source", tmp_path / "target"
@@ -343,7 +343,6 @@ def test_pip_install_without_a_compiler(tmp_path):
     assert "not built: " in process.stdout and "/nonexistent/" in process.stdout
 
 
-@pytest.mark.slow
 def test_the_source_distribution_holds_what_building_and_testing_take(tmp_path):
     source = tmp_path / "source"
     source.mkdir()

@@ -15,6 +15,8 @@ from PIL import Image
 import minivae as mv
 from minivae import models, optim
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "examples" / "one_file_vae.py"
 

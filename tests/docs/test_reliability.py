@@ -144,6 +144,7 @@ CRASHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", CRASHES)
 def test_crash_safety_sees(plant, tmp_path):
     """In a process of its own, which forks with one thread only."""

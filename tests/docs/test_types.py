@@ -13,10 +13,12 @@ import minivae as mv
 ROOT = Path(__file__).parents[2]
 PUBLIC = [
     "minivae",
-    "minivae.functional",
-    "minivae.optim",
     "minivae.data",
+    "minivae.functional",
+    "minivae.kernels",
     "minivae.models",
+    "minivae.nn",
+    "minivae.optim",
     "minivae.viz.latent",
 ]
 

@@ -101,7 +101,8 @@ def negative_elbo(rec, kl, beta):
 
 def negative_elbo_backward(beta, dloss, drec, dkl, R, K):
     """Their gradients; see ``reference.negative_elbo_backward``."""
-    return _cpu.negative_elbo_backward(beta, dloss, drec, dkl, R, K)
+    numbers = map(np.asarray, (beta, dloss, drec, dkl))
+    return _cpu.negative_elbo_backward(*numbers, R, K)
 
 
 def gather_pixels(images, index, dtype, noise=None):

@@ -28,6 +28,7 @@ import numerics  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 import supply_chain  # noqa: E402
+import what_users_do  # noqa: E402
 
 TEXT = run.PAGE.read_text("utf-8")
 
@@ -63,6 +64,7 @@ def test_records_are_of_full_runs_without_faults(section):
 def test_the_files_that_sections_name_are_there():
     """A test or a source that was renamed would be left out without a word."""
     tests = [*install.TESTS, *install.KERNEL_TESTS, *install.EMULATED, *supply_chain.TESTS]
+    tests += what_users_do.TESTS
     for _, _, _, selection in native_code.SANITIZERS.values():
         tests += [f"tests/{name}" for name in selection]
     for files, names in mutation.MUTATED.values():

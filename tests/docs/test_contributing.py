@@ -48,7 +48,8 @@ def test_tests_of_minutes_run_when_everything_is_asked_for(tmp_path, options, ex
     test.write_text("import pytest\n@pytest.mark.minutes\ndef test_it(): pass\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     settings = ["-c", ROOT / "pyproject.toml", "--confcutdir", ROOT, "-p", "conftest"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
     done = subprocess.run(
         [*command, *settings, test], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

@@ -149,7 +149,10 @@ ADDITIONS = {
             "minivae/ops/activation.py": lambda text: (
                 replacing(
                     ('"sigmoid", "softplus"', '"sigmoid", "softplus", "softsign"'),
-                    ("import Function\n", "import Function, as_tensor\n"),
+                    (
+                        "import Function, Tensor, TensorLike\n",
+                        "import Function, Tensor, TensorLike, as_tensor\n",
+                    ),
                 )(text)
                 + SOFTSIGN
             ),

@@ -73,7 +73,9 @@ class Function:
         """
         op = cls(inputs if _alike(inputs) else _as_tensors(inputs, cls.__name__))
         params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
-        result = op.forward(*[None if t is None else t.data for t in op.inputs], **params)
+        # exp(-200) is 0 as meant, also where the program has NumPy raise at an underflow.
+        with np.errstate(under="ignore"):
+            result = op.forward(*[None if t is None else t.data for t in op.inputs], **params)
         arrays = result if isinstance(result, tuple) else (result,)
         tensors = tuple(map(Tensor, arrays))
         if True in op.needs:
@@ -100,7 +102,8 @@ class Function:
                 op.xp.asarray(received[i]) if i in received else op.xp.zeros(shape, dtype)
                 for i, (shape, dtype) in enumerate(op.output_like)
             ]
-            dxs = op.backward(*dys)
+            with np.errstate(under="ignore"):
+                dxs = op.backward(*dys)
             if not isinstance(dxs, tuple):
                 dxs = (dxs,)
             for tensor, needed, dx in zip(op.inputs, op.needs, dxs, strict=True):

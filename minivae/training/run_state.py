@@ -7,6 +7,7 @@ from .. import models
 from ..data import dataset
 from ..errors import CheckpointError
 from ..noise import TRAINING, NoiseStream
+from .checkpoint import python_number
 from .epoch_losses import EpochLosses
 from .metrics import COLUMNS
 
@@ -30,7 +31,7 @@ class RunState:
     """
 
     def __init__(self, seed: int, config: dict):
-        self.seed, self.config = seed, json.loads(json.dumps(config))
+        self.seed, self.config = seed, json.loads(json.dumps(config, default=python_number))
         self.epoch = self.step = self.batch = 0
         self.noise, self.losses = NoiseStream(seed, TRAINING), EpochLosses()
         self.rows: list[dict] = []

@@ -385,3 +385,14 @@ def test_views_and_pytorchs_names_of_axes():
     assert x.sum(1, True).shape == (2, 1) and x.max(axis=0, keepdims=True).shape == (1, 3)
     with pytest.raises(TypeError, match="axis and dim are one thing"):
         x.sum(axis=0, dim=1)
+
+
+@pytest.mark.parametrize("function", [F.sigmoid, F.softplus, F.tanh, F.leaky_relu])
+def test_an_underflow_is_no_error_where_numpy_raises_at_all(function):
+    """``np.seterr(all="raise")`` is for the program's own mistakes: exp(-800) is meant to be 0."""
+    with np.errstate(all="raise"):
+        x = mv.Tensor(np.array([-800.0, -300.0, 0.5, 800.0]), requires_grad=True)
+        function(x).sum().backward()
+        x = mv.Tensor(np.array([-300.0, 300.0], np.float32), requires_grad=True)
+        function(x).sum().backward()
+    assert np.isfinite(x.grad).all()

@@ -212,3 +212,17 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     assert (tmp_path / "bad/checkpoint.safetensors").read_bytes() == good
     assert not list((tmp_path / "bad").glob("*.part")) + list((tmp_path / "bad").glob(".*.part"))
     assert tiny_run.run(tmp_path / "bad", resume=True) == tiny_run.run(tmp_path / "good")
+
+
+def test_options_are_numpys_scalars_or_pythons(tmp_path):
+    """A run that was given NumPy's numbers resumes with Python's, to the same bytes."""
+    numpys = {
+        "seed": np.int64(1),
+        "lr": np.float64(2e-3),
+        "beta": np.float64(0.5),
+        "warmup": np.int32(1),
+    }
+    pythons = {"seed": 1, "lr": 2e-3, "beta": 0.5, "warmup": 1}
+    whole = tiny_run.run(tmp_path / "whole", **pythons)
+    tiny_run.run(tmp_path / "cut", epochs=np.int64(1), **numpys)
+    assert tiny_run.run(tmp_path / "cut", resume=True, **pythons) == whole

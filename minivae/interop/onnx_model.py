@@ -7,6 +7,7 @@ mode. The models take any number of images: axis 0 is the batch in every value.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def _example(shape: tuple[int, ...]) -> Tensor:
 def _package(name: str) -> Any:
     """An optional package; MinivaeError that says how to install it."""
     try:
-        return __import__(name, fromlist=["*"])
+        return importlib.import_module(name)
     except ImportError as error:
         raise MinivaeError(
             f'export: needs the package {name}: pip install "minivae[onnx]" ({error})'

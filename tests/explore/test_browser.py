@@ -393,7 +393,7 @@ def test_pictures_as_choices(opened, subject):
         one.page.select_option(f"#choice-{letter}", value)
     one.settle()
     x = found.test.images[[3, 8]].reshape(2, 784).astype(np.float32) / 255
-    a, b = found.model.encode(x)[0].numpy()
+    a, b = found.model.encode(x)[0].data
     np.testing.assert_allclose(strip_codes(one, "line"), latent.lerp(a, b, 6), atol=2e-2)
     z = one.run("Array.from(explorer.state.z)")
     np.testing.assert_allclose(strip_codes(one, "arithmetic")[2], z, atol=1e-9)
@@ -778,7 +778,7 @@ def test_a_large_model_is_decoded_by_the_server(browser, tmp_path, monkeypatch):
         )
         z = np.array([[0.5, -1, 1]], np.float32)
         with model.evaluating():
-            np.testing.assert_allclose(logits, model.decode(z).numpy().ravel(), atol=1e-5)
+            np.testing.assert_allclose(logits, model.decode(z).data.ravel(), atol=1e-5)
         one.page.goto("about:blank")
         assert one.complaints == [], json.dumps(one.complaints)
         one.context.close()

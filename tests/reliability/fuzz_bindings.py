@@ -119,7 +119,27 @@ def row_loss(draw, t):
 
 
 def adam(draw, t):
-    return [*same(4)(draw, t), 0.0, 0.1, 0.999, 0.001, 1e-3, 0.9, 1e-8]
+    step = draw.randint(1, 9), draw.choice((1e-3, np.full(1, 1e-3)))
+    counter = draw.choice((None, np.zeros(1, np.uint64)))
+    return [*same(4)(draw, t), *step, 0.9, 0.999, 1e-8, 0.0, counter]
+
+
+def scale_rows(draw, t):
+    x = array(draw, *shape(draw, 2), dtype=t)
+    return [x, array(draw, len(x), dtype=t)]
+
+
+def negative_elbo(draw, t):
+    return [array(draw, *shape(draw, 1), dtype=t) for _ in range(2)] + [array(draw, dtype=t)]
+
+
+def negative_elbo_backward(draw, t):
+    return [*(array(draw, dtype=t) for _ in range(4)), draw.randint(0, 9), draw.randint(0, 9)]
+
+
+def update_running(draw, t):
+    mean, var, running_mean, running_var = same(4, 1)(draw, t)
+    return [mean, var, draw.randint(2, 9), 0.1, running_mean, running_var]
 
 
 def gather_pixels(draw, t):
@@ -152,6 +172,11 @@ RECIPES = {
     "bce_with_logits": row_loss,
     "squared_error_with_logits": row_loss,
     "adam": adam,
+    "add": same(2),
+    "scale_rows": scale_rows,
+    "negative_elbo": negative_elbo,
+    "negative_elbo_backward": negative_elbo_backward,
+    "update_running": update_running,
     "gather_pixels": gather_pixels,
     "elementary.exp": same(1),
     "elementary.expm1": same(1),
@@ -169,8 +194,9 @@ RECIPES = {
     "isa": lambda draw, t: [],
     "isas": lambda draw, t: [],
 }
-# Visits as many elements as it is told to, for the tests of the thread pool; it takes no array.
-LEFT_OUT = {"parallel_visits"}
+# Visits as many elements as it is told to, for the tests of the thread pool; it takes no array. A
+# tape takes none either: it records the others.
+LEFT_OUT = {"parallel_visits", "Tape"}
 
 
 def functions():

@@ -19,6 +19,8 @@ TESTS = [f"tests/{name}.py" for name in (
     "engine/test_optim", "engine/test_noise", "training/test_checkpoint", "data/test_idx",
     "models/test_models", "engine/test_tensor",
     "viz/test_plots", "data/test_image_folder", "training/test_trainer")]  # fmt: skip
+# This machine, and a name of a vocabulary, which nobody looks up.
+NO_TRAFFIC = ("http://{ADDRESS}:", "http://www.w3.org")
 # Modules that run what they read.
 UNSAFE = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
 
@@ -46,9 +48,9 @@ def _source_rows(rows, faults):
     for path in files:
         text = path.read_text("utf-8")
         name = path.relative_to(report.ROOT).as_posix()
-        for address in re.findall(r"\b(?:https?|ftp)://", text):
+        for address in re.findall(r"\b(?:https?|ftp)://[^/]*", text):
             addresses += 1
-            if address != "https://":
+            if not address.startswith(("https://", *NO_TRAFFIC)):
                 faults.append(f"{name} has an address with {address}")
         for node in ast.walk(ast.parse(text)):
             modules = []
@@ -62,7 +64,7 @@ def _source_rows(rows, faults):
             if isinstance(node, ast.Call):
                 _check_call(name, node, faults)
     rows.append(["imports that unpickle, calls that evaluate", len(files), "none in minivae/"])
-    rows.append(["addresses in the package", addresses, "https, all"])
+    rows.append(["addresses in the package", addresses, "https, or never asked for"])
 
 
 def _check_call(name, node, faults):

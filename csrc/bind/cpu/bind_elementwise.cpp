@@ -164,6 +164,15 @@ AdamArrays<T> adam_arrays(const py::object& param, const py::object& grad, const
   return a;
 }
 
+double number(const char* name, const py::object& value) {
+  try {
+    return value.cast<double>();
+  } catch (const py::cast_error&) {
+    throw py::type_error(std::string(name) + " must be a number or an array of one, got " +
+                         std::string(py::repr(value)));
+  }
+}
+
 // Every parameter is checked before the first one changes. `lr` is a number or an array of one; the number in the
 // array `counter`, if there is one, is added to the step. Both are read when the kernel runs.
 void adam(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
@@ -176,7 +185,7 @@ void adam(const py::sequence& params, const py::sequence& grads, const py::seque
   if (p.empty()) return;
   const bool told = py::isinstance<py::array>(lr);
   const double* rate_now = told ? input<double>("lr", lr, {1}) : nullptr;
-  const double rate = told ? 0 : lr.cast<double>();
+  const double rate = told ? 0 : number("lr", lr);
   const std::uint64_t* moved = counter.is_none() ? nullptr : input<std::uint64_t>("counter", counter, {1});
   by_dtype("param", p[0], [&](auto zero) {
     using T = decltype(zero);

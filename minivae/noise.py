@@ -51,12 +51,13 @@ class Noise(NoiseKey):
 
 
 class CountedNoise(Noise):
-    """A draw whose offset lies in GPU memory and is read when the numbers are made: the noise of a
-    step that a graph repeats. Only the cuda kernels can draw it; RuntimeError for all others.
+    """A draw whose offset lies in an array and is read when a kernel runs: the noise of a step that
+    is recorded. The cuda kernels draw it, and of the cpu kernels those of ``reparameterize_kl``;
+    RuntimeError for all others.
 
     Args:
         seed: as of ``Noise``.
-        counter: a uint64 array of one element on the GPU, the offset.
+        counter: a uint64 array of one element where the kernel runs, the offset.
     """
 
     counter: Array
@@ -71,7 +72,7 @@ class CountedNoise(Noise):
         return self[0], 0, self.counter
 
     def __iter__(self) -> NoReturn:
-        raise RuntimeError("the offset of a captured step's noise is not known on the host")
+        raise RuntimeError("the offset of a recorded step's noise is not known on the host")
 
     seed = offset = property(__iter__)
 

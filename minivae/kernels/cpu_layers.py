@@ -23,9 +23,9 @@ __all__ = [
 ]
 
 
-def matmul(a, b, bias=None, out=None, rectify=False):
+def matmul(a, b, bias=None, rectify=False):
     """a b + bias; see ``reference_layers.matmul``."""
-    return _cpu.matmul(a, b, packed(bias), out, rectify)
+    return _cpu.matmul(a, b, packed(bias), rectify)
 
 
 def conv2d(x, w, b, stride, padding, dilation):

@@ -41,10 +41,9 @@ def scratch(size, dtype=np.float64):
     return _cupy.empty(size, dtype) if size else None
 
 
-def matmul(a, b, bias=None, out=None, rectify=False, version=BEST):
+def matmul(a, b, bias=None, rectify=False, version=BEST):
     """a b + bias; see ``reference_layers.matmul``."""
-    if out is None:
-        out = _cupy.empty((a.shape[0], b.shape[1]), a.dtype)
+    out = _cupy.empty((a.shape[0], b.shape[1]), a.dtype)
     room = scratch(_cuda.matmul_scratch(a.shape[0], b.shape[1], a.shape[1]))
     _cuda.matmul(a, b, _packed(bias), rectify, out, room, version, current_stream())
     return out

@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 
-def matmul(a, b, bias=None, out=None, rectify=False):
-    """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,); written to ``out``.
+def matmul(a, b, bias=None, rectify=False):
+    """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,).
 
     With ``rectify`` it is max(a b + bias, 0), NaN kept.
     """
-    y = array_module(a).matmul(a, b, out=out)
+    y = array_module(a).matmul(a, b)
     if bias is not None:
         y += bias
     if rectify:

@@ -89,7 +89,7 @@ def test_memory_is_used_again_only_when_no_reference_remains(moves, random):
         else:
             rows = 2100 + 100 * (move % 3)
             a = np.full((rows, 1), float(number + 1))
-            y = _cpu.matmul(a, np.ones((1, 2100)), None, None, False)
+            y = _cpu.matmul(a, np.ones((1, 2100)), None, False)
             assert y.nbytes >= 32 << 20
             held.append((y, number + 1) if move % 2 else (y[5:7, ::3].T, number + 1))
             del y

@@ -68,8 +68,8 @@ def once():
     refused(_cpu.batch_norm_forward, x.reshape(64, 4, -1), w[0, 0, 0], w[0, 0, 0], None, x, 1e-5)
     refused(_cpu.reparam_kl_forward, x[0, 0], x[0, 0], (1, -1))
     refused(_cpu.bce_with_logits, x[0, 0], x[0, 0].astype(float), True)
-    refused(_cpu.matmul, x[0, 0], x[0, 0], x[0, 0], None)
-    refused(_cpu.matmul, thin, thin.T, None, None)
+    refused(_cpu.matmul, x[0, 0], x[0, 0], x[0, 0])
+    refused(_cpu.matmul, thin, thin.T, None)
     refused(_cpu.gather_pixels, np.zeros((2, 2), np.uint8), x, np.float32, None)
 def kib():
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS"))
@@ -91,7 +91,7 @@ assert _cpu.channel_sum(x)[0] == 3
 del x
 p = np.zeros((2**31 + 8, 1), np.uint8); p[-1] = 255
 assert list(_cpu.gather_pixels(p, np.array([0, n - 1]), np.float32, None)[:, 0]) == [0, 1]
-assert _cpu.matmul(ones(1, n), ones(n, 1), None, None)[0, 0] == n
+assert _cpu.matmul(ones(1, n), ones(n, 1), None)[0, 0] == n
 x = np.zeros((1, 1, 2**16, 2**16), np.float32); x[0, 0, -1, -1] = 5
 y = _cpu.conv2d(x, np.ones((1, 1, 1, 1), np.float32), None, (2**16 - 1,) * 2, (0, 0), (1, 1))
 assert y.ravel().tolist() == [0, 0, 0, 5]

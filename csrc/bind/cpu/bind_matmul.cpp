@@ -15,23 +15,15 @@ MatrixArg<T> matrix(const char* name, const py::object& value) {
   return {name, a.data(), shape, Shape(a.strides(), a.strides() + 2)};
 }
 
-py::object matmul(const py::object& a, const py::object& b, const py::object& bias, const py::object& out,
-                  bool rectify) {
+py::object matmul(const py::object& a, const py::object& b, const py::object& bias, bool rectify) {
   return by_dtype("a", a, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const MatrixArg<T> left = matrix<T>("a", a), right = matrix<T>("b", b);
     require_product(left, right);
     const Index M = left.rows, K = left.cols, N = right.cols;
     const T* columns = optional_input<T>("bias", bias, {N});
-    py::object product = out;
-    if (out.is_none()) product = result<T>({M, N});
-    T* c = in_place<T>("out", product, {M, N});
-    if (!out.is_none()) {
-      require_disjoint({"out", c, static_cast<std::size_t>(M * N) * sizeof(T)},
-                       {left.extent(),
-                        right.extent(),
-                        {"bias", columns, columns ? static_cast<std::size_t>(N) * sizeof(T) : 0}});
-    }
+    py::array_t<T> product = result<T>({M, N});
+    T* c = product.mutable_data();
     launch({a, b, bias, product}, [=, left = left.view, right = right.view] {
       kernels<T>().gemm(M, N, K, left, right, columns, rectify, c);
     });
@@ -42,8 +34,7 @@ py::object matmul(const py::object& a, const py::object& b, const py::object& bi
 }  // namespace
 
 void bind_matmul(py::module_& module) {
-  module.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("out"),
-             py::arg("rectify") = false);
+  module.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("rectify") = false);
 }
 
 }  // namespace minivae

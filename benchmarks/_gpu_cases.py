@@ -9,7 +9,7 @@ The cases are those that the tests run on the CPU under the address and thread s
 import sys
 import time
 
-from _harness import ROOT
+from _pages import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))
 

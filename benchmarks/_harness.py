@@ -1,4 +1,4 @@
-"""What every benchmark shares: the environment, percentiles, child processes, tables of the pages.
+"""What every benchmark shares: the environment, percentiles, child processes, records.
 
 Each contender runs in a process of its own, so that thread pools and allocator settings of one
 never slow another; the processes are run in turn, so that drift of the machine hits all alike.
@@ -13,11 +13,10 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from _pages import ROOT
 
 from minivae import kernels
 from minivae.cli.info import processor
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment():
@@ -63,18 +62,3 @@ def write_json(path, record):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n")
-
-
-def markdown_table(header, rows):
-    """Rows of strings as a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def replace_between_markers(path, name, text):
-    """Put ``text`` between ``<!-- name:begin -->`` and ``<!-- name:end -->`` of a file."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    body = Path(path).read_text()
-    head, rest = body.split(begin)
-    _, tail = rest.split(end)
-    Path(path).write_text(f"{head}{begin}\n{text}\n{end}{tail}")

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from unittest import mock
 
-from _harness import markdown_table
+from _pages import markdown_table
 from _step_contenders import minivae_step
 
 

@@ -10,7 +10,8 @@ import sys
 import time
 
 import numpy as np
-from _harness import ROOT, environment, markdown_table, write_json
+from _harness import environment, write_json
+from _pages import ROOT, markdown_table
 
 import minivae as mv
 from minivae import evaluation, models, optim

@@ -25,7 +25,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from _harness import environment, markdown_table, percentiles, run_child, write_json
+from _harness import environment, percentiles, run_child, write_json
+from _pages import markdown_table
 from _step_contenders import WORKLOADS, first_noise, initial_model
 
 import minivae as mv

@@ -27,15 +27,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from _harness import (
-    environment,
-    markdown_table,
-    percentiles,
-    run_child,
-    write_json,
-)
+from _harness import environment, percentiles, run_child, write_json
 from _kernel_contenders import contenders
 from _kernel_workloads import CPU, GPU, all_results, exact, first_rows, mapped, operations, traffic
+from _pages import markdown_table
 
 from minivae import kernels
 from minivae.backend import device_description, device_module

@@ -11,7 +11,7 @@ import argparse
 import subprocess
 from collections import Counter
 
-from _harness import ROOT, markdown_table, replace_between_markers
+from _pages import ROOT, markdown_table, replace_between_markers
 
 SOURCES = {".py", ".h", ".cpp", ".inl", ".cu", ".cuh", ".js", ".css", ".html"}
 PRODUCT = ("minivae", "csrc")  # what is counted part by part

@@ -13,12 +13,8 @@ import time
 from importlib.metadata import version
 
 import numpy as np
-from _harness import (
-    environment,
-    markdown_table,
-    run_child,
-    write_json,
-)
+from _harness import environment, run_child, write_json
+from _pages import markdown_table
 
 BATCH = 128
 

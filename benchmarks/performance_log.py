@@ -13,14 +13,8 @@ import resource
 import sys
 import time
 
-from _harness import (
-    ROOT,
-    environment,
-    markdown_table,
-    peak_memory_mib,
-    run_child,
-    write_json,
-)
+from _harness import environment, peak_memory_mib, run_child, write_json
+from _pages import ROOT, markdown_table
 from _step_contenders import CONTENDERS, WORKLOADS
 
 PAGE = ROOT / "docs" / "performance-log.md"

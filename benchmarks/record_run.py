@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _harness import ROOT, environment, write_json
+from _harness import environment, write_json
+from _pages import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results" / "runs"
 

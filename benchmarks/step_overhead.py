@@ -10,7 +10,8 @@ import argparse
 import time
 
 import numpy as np
-from _harness import environment, markdown_table, percentiles, write_json
+from _harness import environment, percentiles, write_json
+from _pages import markdown_table
 
 import minivae as mv
 from minivae import models, optim

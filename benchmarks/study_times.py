@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from _harness import ROOT, environment, markdown_table, write_json
+from _harness import environment, write_json
+from _pages import ROOT, markdown_table
 
 RECORD = ROOT / "benchmarks" / "results" / "study_times.json"
 EXAMPLES = (

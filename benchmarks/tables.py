@@ -16,7 +16,7 @@ import mnist_epochs
 import step_overhead
 import study_times
 import train_step
-from _harness import ROOT, markdown_table, replace_between_markers
+from _pages import ROOT, markdown_table, replace_between_markers
 
 import kernels
 

@@ -15,14 +15,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from _harness import (
-    environment,
-    markdown_table,
-    peak_memory_mib,
-    percentiles,
-    run_child,
-    write_json,
-)
+from _harness import environment, peak_memory_mib, percentiles, run_child, write_json
+from _pages import markdown_table
 from _step_contenders import CONTENDERS, PEERS, WORKLOADS
 
 TOLERANCE = 1e-4  # relative, between first losses

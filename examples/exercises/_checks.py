@@ -292,7 +292,7 @@ def check_dreg(sample_gradient, images=4, draws=60_000):
         assert yours.std() < loss_slope.std(), f"the slope in {name} is no sharper than the usual"
 
 
-def check_rung(forward, rows=4000, d=64):
+def check_half_memory(forward, rows=4000, d=64):
     """Same results as the definition, inputs untouched, and no more than two arrays alive."""
     for dtype, rtol in ((np.float64, 1e-12), (np.float32, 1e-5)):
         for scale in (1, 1e-3):  # near 0 only expm1 keeps the digits

@@ -79,7 +79,7 @@ HINTS = {
         "-w~^2 times the slopes, divided by the number of images, because the loss is a mean and "
         "has a minus.",
     ),
-    "rung": (
+    "half_memory": (
         "Count in the definition: exp(logvar/2), times eps, mu * mu, expm1, their difference, "
         "their sum. Which of them could be written over?",
         "z may be built in one array: z = np.exp(logvar / 2), z *= eps, z += mu. (logvar / 2 is a "

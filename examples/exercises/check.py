@@ -46,7 +46,7 @@ EXERCISES = {
     "batch_norm": Exercise("batch_norm_backward", 45, "a backward with three paths"),
     "free_bits": Exercise("charged", 20, "a loss against posterior collapse"),
     "dreg": Exercise("sample_gradient", 45, "a sharper gradient of that bound"),
-    "rung": Exercise("reparam_kl_forward", 30, "the fused operation with half the memory"),
+    "half_memory": Exercise("reparam_kl_forward", 30, "the fused operation with half the memory"),
 }
 
 

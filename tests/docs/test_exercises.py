@@ -159,7 +159,7 @@ def softmax(a):
     return e / e.sum(axis=1, keepdims=True)
 
 
-def rung(terms, half=0.5, greedy=False):
+def half_memory(terms, half=0.5, greedy=False):
     """reparam_kl_forward with ``terms`` in place of expm1(l) - l."""
 
     def forward(mu, logvar, eps):
@@ -333,10 +333,10 @@ WRONG = {
         "mean over samples": lambda w, s: -(softmax(w) ** 2) * s / w.size,
         "softmax over images": lambda w, s: -(softmax(w.T).T ** 2) * s / len(w),
     },
-    "rung": {
-        "too many arrays": rung(kl_terms, greedy=True),
-        "the half lost": rung(naive_terms, half=1.0),
-        "exp(l) - 1 - l": rung(naive_terms),
+    "half_memory": {
+        "too many arrays": half_memory(kl_terms, greedy=True),
+        "the half lost": half_memory(naive_terms, half=1.0),
+        "exp(l) - 1 - l": half_memory(naive_terms),
         "inputs overwritten": lambda mu, logvar, eps: (np.add(mu, eps, out=mu), mu[:, 0]),
     },
 }  # fmt: skip

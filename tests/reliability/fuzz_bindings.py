@@ -51,8 +51,8 @@ def conv_geometry(draw):
 
 def matmul(draw, t):
     m, k, n = shape(draw, 3)
-    bias = draw.choice((None, array(draw, n, dtype=t)))
-    return [array(draw, m, k, dtype=t), array(draw, k, n, dtype=t), bias, draw.choice((True, False))]
+    bias, rectify = draw.choice((None, array(draw, n, dtype=t))), draw.choice((True, False))
+    return [array(draw, m, k, dtype=t), array(draw, k, n, dtype=t), bias, rectify]
 
 
 def conv2d(draw, t):

@@ -1,7 +1,8 @@
 """Exercise 12: half the memory. The definition of reparam_kl_forward makes an array for every step.
 
-Write it so that at most two arrays of the inputs' size are alive besides the inputs, z among them.
-NumPy's functions take ``out=``; np.einsum("nd,nd->n", a, a) sums squares without making them.
+Write a version in which at most two arrays of the inputs' size are alive besides the inputs, z among
+them. NumPy's functions take ``out=``; np.einsum("nd,nd->n", a, a) sums squares without
+making them.
 """
 
 

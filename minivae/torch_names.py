@@ -1,8 +1,8 @@
 """PyTorch's names that are called something else here, and what to write for them.
 
 One table for the places where they are looked up: ``mv`` for ``torch``, ``functional`` (``F``),
-``nn``, ``optim`` and ``Tensor``. A name that is found here is still missing, so ``hasattr`` is
-False; the error says what to write.
+``nn``, ``optim``, ``Module`` and ``Tensor``. A name that is found here is still missing, so
+``hasattr`` is False; the error says what to write.
 """
 
 _SUM = "its default reduction is the sum"
@@ -76,6 +76,15 @@ INSTEAD: dict[str, dict[str, str]] = {
         "AdamW": "optim.Adam, whose weight_decay is the L2 term and not decoupled",
         "clip_grad_norm_": "nn.utils.clip_grad_norm_",
     },
+    "Module": {
+        "half": "model.to(dtype=np.float16)", "float": "model.to(dtype=np.float32)",
+        "double": "model.to(dtype=np.float64)", "type": "model.to(dtype=dtype)",
+        "cpu": "model.to('cpu')", "cuda": "model.to('cuda')",
+        "add_module": "setattr(model, name, module)", "get_parameter": "an attribute by its name",
+        "named_modules": "model.modules(), or model.named_children() of each",
+        "register_forward_hook": "a subclass with its own forward",
+        "save": "mv.save(path, model)",
+    },
     "Tensor": {
         "permute": "x.transpose(axes), with one tuple of all axes",
         "t": "x.T", "unsqueeze": _RESHAPE, "squeeze": _RESHAPE, "flatten": "F.flatten(x)",
@@ -90,7 +99,11 @@ INSTEAD: dict[str, dict[str, str]] = {
         "contiguous": "x itself: operations take any layout",
         "expand": "broadcasting: x * np.ones(shape, x.dtype)",
         "repeat": "broadcasting and x.reshape(...)",
-        "mm": "x @ y", "bmm": "x @ y", "square": "x ** 2",
+        "mm": "x @ y", "bmm": "x @ y", "matmul": "x @ y", "square": "x ** 2", "pow": "x ** y",
+        "add": "x + y", "sub": "x - y", "mul": "x * y", "div": "x / y", "neg": "-x",
+        "norm": "F.sqrt((x * x).sum())", "long": "x.data.astype(np.int64)",
+        "is_contiguous": "x.data.flags.c_contiguous", "isnan": "np.isnan(x.data)",
+        "split": "slices, x[a:b]", "chunk": "slices, x[a:b]",
         "requires_grad_": "x.requires_grad = True", "detach_": "x = x.detach()",
         **{f"{name}_": _IN_PLACE for name in (
             "add", "sub", "mul", "div", "zero", "fill", "copy", "normal", "uniform", "clamp",

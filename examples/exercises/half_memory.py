@@ -1,8 +1,8 @@
-"""Exercise 12: half the memory. The definition of reparam_kl_forward makes an array for every step.
+"""Exercise 12: half the memory.
 
-Write a version in which at most two arrays of the inputs' size are alive besides the inputs, z among
-them. NumPy's functions take ``out=``; np.einsum("nd,nd->n", a, a) sums squares without
-making them.
+The definition of reparam_kl_forward makes an array for every step. Write a version in which at most
+two arrays of the inputs' size are alive besides the inputs, z among them. NumPy's functions take
+``out=``; np.einsum("nd,nd->n", a, a) sums squares without making them.
 """
 
 

@@ -76,9 +76,9 @@ class Linear(_Weighted):
         self.out_features = whole("out_features", out_features, least=0)
         self._make((self.out_features, fan_in), self.out_features, fan_in, bias, rng)
 
-    def forward(self, x: Any, activation: str | None = None) -> Tensor:
+    def forward(self, x: Any, *, activation: str | None = None) -> Tensor:
         """(..., in) -> (..., out); ``activation`` is None, or "relu" in the same pass."""
-        return linear(x, self.weight, self.bias, activation)
+        return linear(x, self.weight, self.bias, activation=activation)
 
     def extra_repr(self) -> str:
         """The sizes."""

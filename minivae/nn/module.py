@@ -7,6 +7,7 @@ import numpy as np
 
 from ..backend import array_module, placed, placement, to_numpy
 from ..tensor import Tensor
+from ..torch_names import missing
 
 
 class Parameter(Tensor):
@@ -69,6 +70,9 @@ class Module:
             wanted = known if known is BUFFER else f"a {known.__name__}"
             raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}{ADVICE[known]}")
         object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("Module", f"{type(self).__name__!r} object", name)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

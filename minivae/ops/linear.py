@@ -90,7 +90,7 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def linear(
-    x: TensorLike, w: TensorLike, b: TensorLike | None = None, activation: str | None = None
+    x: TensorLike, w: TensorLike, b: TensorLike | None = None, *, activation: str | None = None
 ) -> Tensor:
     """x W^T + b, as in PyTorch; max(x W^T + b, 0) with ``activation="relu"``, in one pass.
 

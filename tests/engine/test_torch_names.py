@@ -11,7 +11,14 @@ from minivae import functional as F
 from minivae import nn, optim
 from minivae.torch_names import INSTEAD
 
-PLACES = {"mv": mv, "functional": F, "nn": nn, "optim": optim, "Tensor": mv.Tensor([1.0])}
+PLACES = {
+    "mv": mv,
+    "functional": F,
+    "nn": nn,
+    "optim": optim,
+    "Module": nn.Linear(1, 1),
+    "Tensor": mv.Tensor([1.0]),
+}
 ROWS = [(place, name) for place, names in INSTEAD.items() for name in names]
 
 
@@ -27,7 +34,7 @@ def test_a_name_of_the_table_is_missing_and_told(place, name):
 def test_what_is_to_be_written_is_there(place, name):
     """Every dotted name in the advice leads to something."""
     spaces = {"mv": mv, "F": F, "nn": nn, "optim": optim, "np": np, "minivae": mv}
-    spaces |= {"x": PLACES["Tensor"], "layer": nn.Linear(1, 1)}
+    spaces |= {"x": PLACES["Tensor"], "layer": PLACES["Module"], "model": PLACES["Module"]}
     text = re.sub(r"'[^']*'", "''", INSTEAD[place][name])
     for first, rest in re.findall(r"\b(mv|F|nn|optim|np|minivae|x|layer)\.([\w.]+)", text):
         found = spaces[first]

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from ..backend import Array, array_module, is_device_array, to_numpy
 from ..errors import GradientError
 from .arrays import coerce, owner_and_place, view_at
 from .grad_mode import is_recording
+from .interchange import Interchange
 
 
-class Tensor:
+class Tensor(Interchange):
     """An array that remembers how it was computed.
 
     Operators and methods such as ``sum`` are those of ``minivae.functional``. ``==`` and the other
@@ -36,7 +37,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "creator", "data", "grad", "index", "requires_grad")
-    __array_ufunc__ = None  # ndarray * Tensor is handed to Tensor.__rmul__
 
     def __init__(self, array: ArrayLike, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
@@ -215,50 +215,6 @@ class Tensor:
         if isinstance(value, Tensor):
             value = coerce(value.data, self.data, "value")
         self.data[_plain(key)] = value
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        """The values, for NumPy's functions; without it they would see an array of Tensors."""
-        if self.requires_grad:
-            raise TypeError(
-                "NumPy's functions would take the values of a tensor that requires a gradient "
-                "out of the graph; use those of minivae.functional (F.concatenate for "
-                "np.concatenate and np.stack, F.exp for np.exp), or give them x.detach()"
-            )
-        values = to_numpy(self.data)
-        values = values if dtype is None else values.astype(dtype, copy=False)
-        return values.copy() if copy else values
-
-    def __dlpack__(self, **request: Any) -> Any:
-        """The array for another library, which shares its memory: ``torch.from_dlpack(x)``.
-
-        Raises:
-            BufferError: the tensor requires a gradient, of which the other library knows nothing.
-        """
-        return self._without_graph().__dlpack__(**request)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.data.__dlpack_device__()
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Address and layout in GPU memory; there is no such attribute on the CPU.
-
-        Raises:
-            BufferError: the tensor requires a gradient.
-        """
-        if not is_device_array(self.data):
-            raise AttributeError("__cuda_array_interface__: the tensor is on the CPU")
-        array: Any = self._without_graph()
-        return array.__cuda_array_interface__
-
-    def _without_graph(self) -> Array:
-        """The array; BufferError where what happens to it elsewhere would miss in a gradient."""
-        if self.requires_grad:
-            raise BufferError(
-                "a tensor that requires a gradient cannot be given to another library, which "
-                "would not record what it does; give it x.detach()"
-            )
-        return self.data
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copies and pickles are leaves; parameters over one memory share it as copies too."""

@@ -56,7 +56,8 @@ def parts():
              gpu=False),
         Part("kernel-tests", 90,
              "{python} -m pytest -q -p no:cacheprovider {parallel} tests/kernels/test_kernels.py "
-             "tests/kernels/test_kernels_layers.py tests/cuda/test_cuda_graph.py "
+             "tests/kernels/test_kernels_conv.py tests/kernels/test_kernels_layers.py "
+             "tests/kernels/test_kernels_products.py tests/cuda/test_cuda_graph.py "
              "tests/cuda/test_device.py tests/cuda/test_cuda_reparam_kl.py "
              "tests/cuda/test_cuda_losses.py tests/cuda/test_cuda_layers.py "
              "tests/cuda/test_cuda_products.py tests/cuda/test_cuda_training.py", needs="build"),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import minivae as mv
 from minivae import functional as F
-from op_specs import SPECS, as_pair
+from op_shapes import as_pair
+from op_specs import SPECS
 from strategies import LAYOUTS, layouts, seeds
 
 torch = pytest.importorskip("torch")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import minivae as mv
 import oracles
 from minivae import functional as F
-from op_specs import SPECS, as_pair, conv_shapes
+from op_shapes import as_pair, conv_shapes
+from op_specs import SPECS
 from strategies import LAYOUTS, layouts, seeds
 
 every_op = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

@@ -140,8 +140,9 @@ def test_serving(folder, tmp_path, serve):
     """The address printed answers; a large model is served unasked, and the page written first."""
     words = ["--serve"] if serve else []
     small = f"export.MOST_PARAMETERS = {10**9 if serve else 10}"
-    program = f"import sys; from minivae.explore import export; {small}; from minivae.__main__ " \
-              "import main; sys.exit(main())"  # fmt: skip
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background too
+    program = f"import signal, sys; {heard}; from minivae.explore import export; {small}; from " \
+              "minivae.__main__ import main; sys.exit(main())"  # fmt: skip
     command = [sys.executable, "-u", "-c", program, "explore", folder, "--data", folder,
                "--no-browser", *words]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -158,7 +159,10 @@ def test_serving(folder, tmp_path, serve):
             assert serve or "more than the" in lines[1]
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0 and process.stdout.read().endswith("stopped\n")
+        try:
+            assert process.wait(60) == 0 and process.stdout.read().endswith("stopped\n")
+        finally:
+            process.kill()
 
 
 def test_the_limit_of_parameters():

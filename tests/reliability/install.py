@@ -19,7 +19,8 @@ import report
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 # What the interpreters run: kernels, operations, files and models. .ci/run runs the whole suite.
 TESTS = [f"tests/{name}.py" for name in (
-    "kernels/test_kernels", "kernels/test_kernels_layers", "engine/test_boundaries",
+    "kernels/test_kernels", "kernels/test_kernels_conv", "kernels/test_kernels_layers",
+    "kernels/test_kernels_products", "kernels/test_kernel_arguments", "engine/test_boundaries",
     "engine/test_ops", "engine/test_optim", "engine/test_noise", "training/test_checkpoint",
     "data/test_idx",
     "models/test_models")]  # fmt: skip

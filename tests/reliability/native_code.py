@@ -34,7 +34,9 @@ SANITIZERS = {
         "address,undefined", "libasan.so",
         {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=512",
          "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"},
-        ["kernels/test_kernels.py", "kernels/test_kernels_layers.py",
+        ["kernels/test_kernels.py", "kernels/test_kernels_conv.py",
+         "kernels/test_kernels_layers.py", "kernels/test_kernels_products.py",
+         "kernels/test_kernel_arguments.py",
          "kernels/test_elementary.py", "engine/test_noise.py",
          "kernels/test_parallel.py", "kernels/test_threads.py", "-k",
          "not reference and not emulated"],
@@ -42,6 +44,7 @@ SANITIZERS = {
     "threads": (
         "thread", "libtsan.so", {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:die_after_fork=0"},
         ["kernels/test_parallel.py", "kernels/test_threads.py", "kernels/test_kernels.py",
+         "kernels/test_kernels_conv.py", "kernels/test_kernels_products.py",
          "kernels/test_kernels_layers.py", "-k",
          "(parallel or thread or nothing_of_an_earlier or larger) and not reference "
          "and not emulated"],

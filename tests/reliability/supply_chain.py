@@ -15,9 +15,10 @@ PYTHON = "3.11"
 LOCK = report.ROOT / ".ci" / "requirements.txt"
 LOCKS = sorted((report.ROOT / ".ci").glob("requirements*.txt"))  # that of PyTorch too
 TESTS = [f"tests/{name}.py" for name in (
-    "kernels/test_kernels", "kernels/test_kernels_layers", "engine/test_ops",
+    "kernels/test_kernels", "kernels/test_kernels_conv", "kernels/test_kernels_layers",
+    "kernels/test_kernels_products", "kernels/test_kernel_arguments", "engine/test_ops",
     "engine/test_optim", "engine/test_noise", "training/test_checkpoint", "data/test_idx",
-    "models/test_models", "engine/test_tensor",
+    "models/test_models", "engine/test_backward", "engine/test_tensor",
     "viz/test_plots", "data/test_image_folder", "training/test_trainer")]  # fmt: skip
 # This machine, and a name of a vocabulary, which nobody looks up.
 NO_TRAFFIC = ("http://{ADDRESS}:", "http://www.w3.org")

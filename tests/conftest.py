@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 # A busy machine is not a property of the code: no deadline, and slow drawing is no failure.
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
 
+GPU = {"gpu", "cuda", "cupy"}  # parameters that stand for a real one
+
 settings.register_profile("dev", max_examples=25, derandomize=True, **PATIENT)
 settings.register_profile("ci", max_examples=60, derandomize=True, **PATIENT)
 settings.register_profile("deep", max_examples=1000, **PATIENT)
@@ -36,8 +38,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """A test that takes minutes is slow too; it is skipped unless asked for."""
+    """A test that takes minutes is slow too, and skipped unless asked for. A test with a GPU among
+    its parameters is marked ``gpu``, so that ``-m gpu`` runs what needs one and nothing else.
+    """
     for item in items:
+        given = getattr(item, "callspec", None)
+        if given and not GPU.isdisjoint(p for p in given.params.values() if isinstance(p, str)):
+            item.add_marker(pytest.mark.gpu)
         if item.get_closest_marker("minutes"):
             item.add_marker(pytest.mark.slow)
             if not config.getoption("everything"):

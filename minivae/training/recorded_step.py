@@ -43,6 +43,7 @@ class RecordedStep:
     Attributes:
         recording: what was recorded, None before.
         reasons: why steps ran eagerly, a dict from text to the number of steps.
+        replays: how many steps were repetitions of a recording.
     """
 
     variant: str
@@ -55,7 +56,7 @@ class RecordedStep:
     def __init__(self, eager, tell=print):
         self.eager, self.tell = eager, tell
         self.model, self.optimizer = eager.model, eager.optimizer
-        self.reasons = {}
+        self.reasons, self.replays = {}, 0
         self.refused = self._obstacle()
         self._like = None  # what a batch must share with the first one
         self._told = {}  # what the arrays of numbers hold
@@ -84,6 +85,7 @@ class RecordedStep:
             return self._run_eagerly(self.refused, x, noise, beta)
         if not first:
             self.replay()
+            self.replays += 1
             for p, grad in zip(self.params(), self._grads, strict=True):
                 p.grad = grad
         for p in self.params():

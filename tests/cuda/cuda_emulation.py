@@ -15,8 +15,10 @@ import contextlib
 import sys
 import types
 
+import cuda_build
 import cupy_kernels
 import numpy as np
+import pytest
 from cupy_arrays import DeviceArray, poisoned, recorded, require_device, run, unwrapped, wrapped
 from cupy_streams import (
     NULL,
@@ -168,6 +170,25 @@ def emulated_device(extension=None):
             _forget(name)
             _remember(name, *before[name])
         kernels._load.cache_clear()
+
+
+DEVICES = ["stand-in", "gpu"]  # parameters of a fixture: where a test of whole steps runs
+
+
+@contextlib.contextmanager
+def device_called(name):
+    """CuPy with the CUDA extension: the stand-in for both, or a real GPU's; yields the module.
+
+    Skips, with the reason, where there is none.
+    """
+    if name == "stand-in":
+        with emulated_device(cuda_build.emulated()) as cupy:
+            assert "cuda" in kernels.available(), kernels.reasons()
+            yield cupy
+        return
+    if why := kernels.reasons().get("cuda"):
+        pytest.skip(f"no GPU for whole steps: {why}")
+    yield backend.device_module()
 
 
 def _forget(name):

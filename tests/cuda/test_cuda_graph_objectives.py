@@ -1,11 +1,10 @@
-"""Every objective on the stand-in device, step by step and captured: the losses of the CPU."""
+"""Every objective on the stand-in and on a GPU, step by step and captured: the losses of the CPU."""
 
 from functools import partial
 
-import cuda_build
 import numpy as np
 import pytest
-from cuda_emulation import emulated_device
+from cuda_emulation import DEVICES, device_called
 
 import minivae as mv
 from minivae import models, optim
@@ -24,9 +23,9 @@ OBJECTIVES = {
 }
 
 
-@pytest.fixture
-def device():
-    with emulated_device(cuda_build.emulated()) as cupy:
+@pytest.fixture(params=DEVICES)
+def device(request):
+    with device_called(request.param) as cupy:
         yield cupy
 
 

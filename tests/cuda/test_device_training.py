@@ -1,11 +1,10 @@
-"""Whole runs on the stand-in device: trainer, checkpoints, evaluation, pictures."""
+"""Whole runs on the stand-in and on a GPU: trainer, checkpoints, evaluation, pictures."""
 
 import csv
 
-import cuda_build
 import numpy as np
 import pytest
-from cuda_emulation import emulated_device
+from cuda_emulation import DEVICES, device_called
 
 import minivae as mv
 from minivae import models, optim
@@ -21,9 +20,9 @@ from minivae.viz import plots
 IMAGES = np.random.default_rng(0).integers(0, 256, (14, 28, 28), dtype=np.uint8)
 
 
-@pytest.fixture
-def device():
-    with emulated_device(cuda_build.emulated()) as cupy:
+@pytest.fixture(params=DEVICES)
+def device(request):
+    with device_called(request.param) as cupy:
         yield cupy
 
 
@@ -52,7 +51,7 @@ def test_a_run_gives_what_it_gives_on_the_cpu(device, tmp_path, capsys):
     expected, _, _ = run(tmp_path / "cpu", "cpu")
     rows, _, made = run(tmp_path / "cuda", "cuda")
     assert type(made.step_function) is cuda_graph.CapturedStep
-    assert made.step_function.recording.launches == 3
+    assert made.step_function.replays == 3
     for got, want in zip(rows, expected, strict=True):
         assert got.keys() == want.keys()
         for name in want:
@@ -121,7 +120,7 @@ def steps(make, shape, device, graph, count=4):
         step = cuda_graph.CapturedStep(step, pytest.fail)
     x = to_device(np.random.default_rng(4).random(shape), device)
     terms = [step(x, mv.Noise(2, i), 1.0) for i in range(count)]
-    assert not graph or step.recording.launches == count - 1
+    assert not graph or step.replays == count - 1
     state = model.state_dict()
     return [float(mv.Tensor(t.loss.data).numpy()) for t in terms], state
 

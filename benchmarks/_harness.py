@@ -62,3 +62,10 @@ def write_json(path, record):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def append_row(path, **row):
+    """Add a row to a file of JSON objects, one a line, so that it is there whatever comes next."""
+    if path:
+        with open(path, "a") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,9 +1,10 @@
 """Who runs the workloads of benchmarks/kernels.py: this project's variants, and what else is there.
 
-A contender has ``name``, ``place(array)`` (a NumPy array to where it works), ``fetch(array)``
-back, ``run(calls)`` (the results of a workload, a list of tuples of its own arrays),
-``missing(calls)`` (why it cannot, or None) and ``draws``: whether its noise is this project's
-stream, so that drawn results can be compared.
+A contender has ``name``, ``place(array)`` (a NumPy array to where it works; on a GPU also a CuPy
+array, whose memory it then uses), ``fetch(array)`` back, ``run(calls)`` (the results of a workload,
+a list of tuples of its own arrays), ``missing(calls)`` (why it cannot, or None), ``draws``: whether
+its noise is this project's stream, so that drawn results can be compared, and where its calls can
+be captured on a GPU ``capture(runs)``.
 """
 
 import functools
@@ -27,9 +28,27 @@ class Variant:
             pass
 
     def place(self, a):
-        return to_device(np.array(a, order="K"), self.device)
+        return to_device(np.array(a, order="K"), self.device) if isinstance(a, np.ndarray) else a
 
     fetch = staticmethod(to_numpy)
+
+    def capture(self, runs):
+        """``runs``, each a list of calls, as one graph: (a function that launches it, its stream).
+
+        RuntimeError where something in them cannot be captured.
+        """
+        cuda = device_module().cuda
+        stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
+        cuda.get_current_stream().synchronize()  # what the runs read is there
+        with stream, cuda.using_allocator(pool.malloc):
+            self.run(runs[0])  # what is made at a first call is made
+            stream.begin_capture()
+            try:
+                for calls in runs:
+                    self.run(calls)
+            finally:
+                graph = stream.end_capture()
+        return functools.partial(_launch, graph, stream, pool), stream
 
     def missing(self, calls):
         """Why it does not run these calls, or None."""
@@ -50,6 +69,11 @@ class Variant:
 
     def run(self, calls):
         return run(_Forced(self.name), calls)
+
+
+def _launch(graph, stream, pool):
+    """Launch a graph; ``pool`` keeps the memory that it works on."""
+    graph.launch(stream)
 
 
 class _Forced:
@@ -85,7 +109,7 @@ class NumbaCuda:
         self.module = _numba_cuda
 
     def place(self, a):
-        return to_device(np.array(a), "cuda")
+        return to_device(np.array(a), "cuda") if isinstance(a, np.ndarray) else a
 
     fetch = staticmethod(to_numpy)
 
@@ -121,12 +145,31 @@ class Torch:
             raise RuntimeError("torch finds no device")
 
     def place(self, a):
-        a = np.array(a, order="K")
-        tensor = self.torch.from_numpy(a).to(self.device)
-        return tensor.requires_grad_(a.dtype.kind == "f")
+        if isinstance(a, np.ndarray):
+            tensor = self.torch.from_numpy(np.array(a, order="K")).to(self.device)
+        else:
+            tensor = self.torch.from_dlpack(a)
+        return tensor.requires_grad_(tensor.is_floating_point())
 
     def fetch(self, a):
         return a.detach().cpu().numpy()
+
+    def capture(self, runs):
+        """As ``Variant.capture``."""
+        cuda = self.torch.cuda
+        graph, stream = cuda.CUDAGraph(), cuda.Stream()
+        stream.wait_stream(cuda.current_stream())
+        with cuda.stream(stream):
+            self.run(runs[0])
+        with cuda.graph(graph, stream=stream):
+            for calls in runs:
+                self.run(calls)
+
+        def launch():
+            with cuda.stream(stream):
+                graph.replay()
+
+        return launch, device_module().cuda.ExternalStream(stream.cuda_stream)
 
     def missing(self, calls):
         return None if hasattr(self, "_" + _stem(calls)) else "not written in PyTorch here"
@@ -182,7 +225,10 @@ class Torch:
         def step(arguments):
             param, grad, m, v, count, lr, beta1, beta2, eps, weight_decay = arguments
             if id(param) not in optimisers:
-                adam = torch.optim.Adam([param], lr, (beta1, beta2), eps, weight_decay, fused=fused)
+                adam = torch.optim.Adam(
+                    [param], lr, (beta1, beta2), eps, weight_decay, fused=fused,
+                    capturable=self.device == "cuda",
+                )  # fmt: skip
                 place = self.device if fused else "cpu"
                 started = torch.tensor(float(count - 1), device=place)
                 adam.state[param] = {

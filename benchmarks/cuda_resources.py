@@ -7,6 +7,8 @@ ptxas reports on what it makes of it. test_cuda_compile.py holds the numbers und
 """
 
 import argparse
+import functools
+import importlib.util
 import json
 import os
 import re
@@ -18,6 +20,7 @@ from pathlib import Path
 
 CSRC = Path(__file__).parent.parent / "csrc"
 WIDE = re.compile(r"\b(ld|st)\.(?:volatile\.)?global(?:\.nc)?\.(v4\.[fbus]32|v2\.[fbus]64)\b")
+FUSED = re.compile(r"\bfma\.rn\.f(?:32|64)\b")  # a product and a sum, rounded once
 REPORT = re.compile(
     r"Compiling entry function '(?P<symbol>\w+)' for '\w+'.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -25,6 +28,15 @@ REPORT = re.compile(
     r"(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
     re.DOTALL,
 )
+
+
+@functools.cache
+def build_script():
+    """setup.py as a module: which flags a source is compiled with."""
+    spec = importlib.util.spec_from_file_location("minivae_setup", CSRC.parent / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def nvcc():
@@ -65,14 +77,18 @@ def _short(name):
 def kernels_of(ptx):
     """(symbol, body) of each kernel in a PTX file."""
     parts = re.split(r"^\s*(?:\.weak\s+|\.visible\s+)?\.entry\s+(\w+)\(", ptx, flags=re.MULTILINE)
-    return list(zip(parts[1::2], parts[2::2], strict=True))
+    bodies = [part.partition("\n}\n")[0] for part in parts[2::2]]  # without functions that follow
+    return list(zip(parts[1::2], bodies, strict=True))
 
 
 def inspect(source, arch, compiler):
     """A dict from kernel name to its resources, for one .cu file."""
     with tempfile.TemporaryDirectory() as scratch:
         ptx = Path(scratch, "kernels.ptx")
-        flags = ["-std=c++17", "-O3", f"-arch=sm_{arch}", f"-I{CSRC}", "-Werror=all-warnings"]
+        flags = [
+            "-std=c++17", "-O3", f"-arch=sm_{arch}", f"-I{CSRC}", "-Werror=all-warnings",
+            build_script().contraction(source),
+        ]  # fmt: skip
         _run(compiler, *flags, "-ptx", source, "-o", ptx)
         ptxas = Path(_tools(compiler), "ptxas")
         said = _run(ptxas, f"-arch=sm_{arch}", "-O3", "-v", ptx, "-o", Path(scratch, "x.cubin"))
@@ -90,6 +106,7 @@ def inspect(source, arch, compiler):
             "spill_bytes": int(report["stores"]) + int(report["loads"]),
             "wide_loads": sum(kind == "ld" for kind, _ in wide),
             "wide_stores": sum(kind == "st" for kind, _ in wide),
+            "fused": len(FUSED.findall(body)),
         }
     return result
 

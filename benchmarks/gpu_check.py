@@ -1,31 +1,28 @@
-"""The parts of gpu_check.sh: run one after another, each within its time, and reported at the end.
+"""The parts of gpu_check.sh: run one after another, each within its time, and reported as they end.
 
-    python benchmarks/gpu_check.py OUTDIR [--dry-run] [--only PART,...] [--seconds N]
+    python benchmarks/gpu_check.py OUTDIR [first|second] [--dry-run SCALE] [--only PART,...]
 
 Only the standard library is needed to start; a part whose packages are missing fails by itself.
-Leaves in OUTDIR, as far as their parts came: ``FILES``.
+Leaves in OUTDIR ``FILES``, each true at any moment: commands append to the log and to the rows, a
+line at a time, and the summary is replaced whenever a part begins or ends.
 """
 
 import argparse
 import os
 import shlex
 import signal
-import site
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 590  # in all
-FILES = (
-    "summary.txt", "kernels.json", "kernels.csv", "roofline.png", "epochs.json", "steps_mlp.json",
-    "steps_conv_face.json", "logs.tar.gz",
-)  # fmt: skip
-TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+SECONDS = 265  # of a call, which is to end before 270
+FILES = ("summary.txt", "log.txt", "rows.jsonl", "roofline.png")
+CALLS = ("first", "second")
+# What may hold a GPU's test: the others would run, or build, the stand-in.
+TESTS = "{python} -m pytest -q -p no:cacheprovider -m gpu {parallel}"
 
 
 @dataclass(frozen=True)
@@ -36,84 +33,144 @@ class Part:
     seconds: float
     command: str  # {python}, {out} and {left} (its seconds, less a little) are filled in
     gpu: bool = True
-    needs: str | None = None
+    needs: str | None = "build"
 
 
-def parts():
-    """What is done, in the order of what must be known first."""
-    sanitizers = [
-        Part(
-            f"sanitizer-{tool}", 30,
-            f"compute-sanitizer --tool {tool} --error-exitcode 9 --print-limit 20 "
-            "{python} benchmarks/_gpu_cases.py {left}", needs="build",
-        )
-        for tool in TOOLS
-    ]  # fmt: skip
-    return [
-        Part("machine", 15, "nvidia-smi; nvcc --version; {python} -m minivae info", gpu=False),
-        Part("build", 170,
+def parts(call):
+    """What a call does, in the order of what must be known first."""
+    build = [
+        Part("machine", 15, "nvidia-smi; nvcc --version; {python} -m minivae info", False, None),
+        Part("build", 150,
              "MINIVAE_CUDA=1 {python} setup.py build_ext --inplace && {python} -m minivae info",
-             gpu=False),
-        Part("kernel-tests", 90,
-             "{python} -m pytest -q -p no:cacheprovider {parallel} tests/kernels/test_kernels.py "
-             "tests/kernels/test_kernels_conv.py tests/kernels/test_kernels_layers.py "
-             "tests/kernels/test_kernels_products.py tests/cuda/test_cuda_graph.py "
-             "tests/cuda/test_device.py tests/cuda/test_cuda_reparam_kl.py "
-             "tests/cuda/test_cuda_losses.py tests/cuda/test_cuda_layers.py "
-             "tests/cuda/test_cuda_products.py tests/cuda/test_cuda_training.py", needs="build"),
-        Part("kernels", 120,
-             "{python} benchmarks/kernels.py --device cuda --budget {left} --json "
-             "{out}/kernels.json --csv {out}/kernels.csv --plot {out}/roofline.png", needs="build"),
-        Part("epochs", 40,
-             "{python} benchmarks/gpu_step.py --epochs 10 --json {out}/epochs.json", needs="build"),
-        Part("steps-mlp", 60,
-             "{python} benchmarks/gpu_step.py --models mlp --repeats 1 --json {out}/steps_mlp.json",
-             needs="build"),
-        *sanitizers,
-        Part("steps-conv-face", 110,
-             "{python} benchmarks/gpu_step.py --models conv,face --repeats 1 --json "
-             "{out}/steps_conv_face.json", needs="build"),
-        Part("suite", 200,
-             "{python} -m pytest -q -p no:cacheprovider {parallel}",
-             needs="build"),
+             False, None),
+    ]  # fmt: skip
+    if call == "first":
+        return [
+            *build,
+            # Without CUB a reduction of CuPy's is compiled in a quarter of a second, not in three.
+            Part("device-tests", 60, f"CUPY_ACCELERATORS= {TESTS} tests/cuda/test_device.py "
+                 "tests/cuda/test_cuda_graph.py tests/cuda/test_cuda_graph_objectives.py "
+                 "tests/cuda/test_device_training.py"),
+            Part("kernel-tests", 60, f"{TESTS} tests/kernels tests/cuda"),
+            steps("steps-mlp", 30, "mlp", "minivae-graph,torch-graph"),
+            kernels("products", 40, "matmul,conv2d"),
+            steps("steps-conv-face", 60, "conv,face", "minivae-graph,torch-graph"),
+        ]  # fmt: skip
+    return [
+        *build,
+        Part("epochs", 30,
+             "{python} benchmarks/gpu_step.py --epochs 10 --rows {out}/rows.jsonl"),
+        kernels("ladder", 60, "reparam_kl", "--plot {out}/roofline.png"),
+        *(
+            Part(
+                f"sanitizer-{tool}", 25,
+                f"compute-sanitizer --tool {tool} --error-exitcode 9 --print-limit 20 "
+                "{python} benchmarks/_gpu_cases.py {left}",
+            )
+            for tool in ("memcheck", "racecheck")
+        ),
+        kernels("other-kernels", 40, "bce,squared,adam,relu,batch,channel,log,gather,normal"),
+        steps("steps-eager", 30, "mlp", "minivae,torch"),
+        steps("steps-compiled", 60, "mlp", "torch.compile,torch-compile-graph"),
+        steps("steps-conv-face-compiled", 60, "conv,face", "torch.compile,torch-compile-graph"),
+        *(
+            Part(
+                f"sanitizer-{tool}", 25,
+                f"compute-sanitizer --tool {tool} --error-exitcode 9 --print-limit 20 "
+                "{python} benchmarks/_gpu_cases.py {left}",
+            )
+            for tool in ("initcheck", "synccheck")
+        ),
+        Part("suite", 200, TESTS),
     ]  # fmt: skip
 
 
-def run_parts(todo, out, deadline, fill, has_gpu, execute, say=print):
-    """Run parts until the deadline (of time.monotonic); their outcomes, (name, text, seconds).
+def steps(name, seconds, models, contenders):
+    """A part that times training steps."""
+    return Part(
+        name, seconds,
+        f"{{python}} benchmarks/gpu_step.py --models {models} --contenders {contenders} "
+        "--repeats 1 --rows {out}/rows.jsonl",
+    )  # fmt: skip
+
+
+def kernels(name, seconds, beginnings, more=""):
+    """A part that times kernels."""
+    return Part(
+        name, seconds,
+        f"{{python}} benchmarks/kernels.py --device cuda --kernels {beginnings} --budget {{left}} "
+        f"--rows {{out}}/rows.jsonl {more}",
+    )  # fmt: skip
+
+
+class Summary:
+    """``summary.txt``: a line for each part that began, and how far the call has come."""
+
+    def __init__(self, path, call):
+        self.path, self.begin = Path(path), time.monotonic()
+        self.lines = [f"=== {call} call"]
+        if self.path.exists():
+            self.lines = [*self.path.read_text().splitlines(), "", *self.lines]
+        self.bad = []
+
+    def tell(self, name, seconds, text):
+        """A part has ended, or was not begun."""
+        self.lines.append(f"{name:<26} {seconds:6.1f} s  {text}")
+        if text != "passed":
+            self.bad.append(name)
+        self.write(f"after {name}")
+
+    def write(self, state):
+        """Replace the file, whole."""
+        new = self.path.with_suffix(".new")
+        new.write_text("\n".join([*self.lines, state, ""]))
+        os.replace(new, self.path)
+
+    def finish(self, stopped=None):
+        """The last line."""
+        verdict = "all parts passed" if not self.bad else f"not passed: {', '.join(self.bad)}"
+        self.lines.append(f"{time.monotonic() - self.begin:.0f} s in all; {stopped or verdict}")
+        self.write("")
+
+
+def run_parts(todo, summary, deadline, fill, has_gpu, execute, scale=1.0):
+    """Run parts until the deadline (of time.monotonic); a dict from name to outcome.
 
     Args:
-        todo: ``Part``s. out: where logs are written. fill: the values of {python} and the like.
+        todo: ``Part``s. summary: a ``Summary``. fill: the values of {python} and the like.
         has_gpu: whether parts that need a GPU can run.
-        execute: ``execute(command, log, seconds)`` -> exit status, or None when time was over.
+        execute: ``execute(part, command, seconds)`` -> exit status, or None when time was over.
+        scale: of the seconds of each part.
     """
     outcomes = {}
     for part in todo:
-        left = deadline - time.monotonic()
-        needed = part.needs and outcomes.get(part.needs, ("not run", 0))[0]
-        start = time.monotonic()
+        left, start = deadline - time.monotonic(), time.monotonic()
+        needed = part.needs and outcomes.get(part.needs, "passed")  # one that was not asked for
         if part.gpu and not has_gpu:
             text = "skipped: no device"
         elif needed not in (None, "passed"):
             text = f"skipped: {part.needs} {needed}"
-        elif left < 5:
+        elif left < 5 * scale:
             text = "skipped: no time left"
         else:
-            seconds = min(part.seconds, left)
+            seconds = min(scale * part.seconds, left)
+            summary.write(f"in {part.name}, at most {seconds:.0f} s")
             values = {**fill, "left": str(max(3, int(seconds) - 6))}
-            say(f"--- {part.name}: at most {seconds:.0f} s", flush=True)
-            status = execute(part.command.format(**values), Path(out) / f"{part.name}.log", seconds)
+            status = execute(part, part.command.format(**values), seconds)
             text = "passed" if status == 0 else "FAILED: time was over"
             if status:
                 text = f"FAILED: exit status {status}"
-        outcomes[part.name] = (text, time.monotonic() - start)
-        say(f"    {part.name}: {text}", flush=True)
-    return [(name, text, seconds) for name, (text, seconds) in outcomes.items()]
+        outcomes[part.name] = text
+        summary.tell(part.name, time.monotonic() - start, text)
+    return outcomes
 
 
 def run_command(command, log, seconds):
-    """The exit status of a shell command that logs to a file; None when it had to be stopped."""
-    with open(log, "wb") as file:
+    """The exit status of a shell command that appends to a log; None when it had to be stopped.
+
+    Whatever ends this function, an exception included, ends all that the command started.
+    """
+    with open(log, "ab") as file:
         child = subprocess.Popen(
             ["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=file,
             stderr=subprocess.STDOUT, cwd=ROOT, env=environment(), start_new_session=True,
@@ -121,19 +178,30 @@ def run_command(command, log, seconds):
         try:
             return child.wait(seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGTERM)  # its own group: all that it started
-            try:
-                child.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
             return None
+        finally:
+            stop(child)
 
 
-def write_down(command, log, seconds):
-    """What a dry run does with a command."""
-    log.write_text(command + "\n")
-    return 0
+def stop(child):
+    """End a process that is the first of its own group, and the group."""
+    for sign, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, None)):
+        try:
+            os.killpg(child.pid, sign)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def pretend(name, scale, rows):
+    """The command of a part in a dry run: ten rows, four seconds times ``scale`` in all."""
+    return (
+        f'for i in $(seq 1 10); do echo \'{{"part": "{name}", "row": \'$i\'}}\' >> {rows}; '
+        f"echo {name} $i; sleep {0.4 * scale:.4f}; done"
+    )
 
 
 def environment():
@@ -164,76 +232,81 @@ def compute_capability():
     return lines[0].replace(".", "") if done.returncode == 0 and lines else None
 
 
-def make_environment(scratch):
-    """A Python that sees this one's packages and can be installed into; this one if that fails.
+class Stopped(BaseException):
+    """SIGTERM came."""
 
-    Where python3 is itself in a virtual environment, system site packages are not its packages, so
-    they are named in a .pth file.
+
+def raise_stopped(*_):
+    """The handler of SIGTERM."""
+    raise Stopped
+
+
+def check(call, out, names, scale):
+    """Run the parts of one call; whether all passed.
+
+    Args:
+        scale: None, or the factor of all times in a dry run, which pretends and needs no GPU.
     """
-    folder = Path(scratch) / "venv"
-    command = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", folder]
+    factor, log, rows = scale or 1.0, out / "log.txt", out / "rows.jsonl"
+    summary = Summary(out / "summary.txt", call)
+    deadline = time.monotonic() + factor * SECONDS
+    chosen = [part for part in parts(call) if names is None or part.name in names]
+    has_xdist = subprocess.run([sys.executable, "-c", "import xdist"], capture_output=True)
+    workers = min(8, os.cpu_count() or 1)
+    fill = {
+        "python": shlex.quote(sys.executable), "out": shlex.quote(str(out)),
+        "parallel": f"-n {workers}" if has_xdist.returncode == 0 else "",
+    }  # fmt: skip
+
+    def execute(part, command, seconds):
+        with open(log, "a") as file:
+            file.write(f"\n=== {part.name}: at most {seconds:.0f} s\n$ {command}\n")
+        print(f"--- {part.name}: at most {seconds:.0f} s", flush=True)
+        if scale is not None:
+            command = pretend(part.name, scale, shlex.quote(str(rows)))
+        before = log.stat().st_size
+        status = run_command(command, log, seconds)
+        if status != 0:  # the end of what went wrong, at once
+            with open(log, errors="replace") as file:
+                file.seek(before)
+                print("\n".join(file.read().splitlines()[-25:]), flush=True)
+        return status
+
+    has_gpu = scale is not None or compute_capability() is not None
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        own = next(folder.glob("lib/python*/site-packages"))
-        (own / "parent.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-        return str(folder / "bin" / "python")
-    except (OSError, subprocess.SubprocessError, StopIteration):
-        return sys.executable
-
-
-def summary(outcomes, total):
-    """The report, in text."""
-    width = max(len(name) for name, *_ in outcomes)
-    lines = [f"{name:<{width}}  {seconds:6.1f} s  {text}" for name, text, seconds in outcomes]
-    bad = [name for name, text, _ in outcomes if text != "passed"]
-    verdict = "all parts passed" if not bad else f"not passed: {', '.join(bad)}"
-    return "\n".join([*lines, f"{total:.0f} s in all; {verdict}", ""])
-
-
-def bundle(logs, out):
-    """All logs as one file."""
-    with tarfile.open(Path(out) / "logs.tar.gz", "w:gz") as archive:
-        for log in sorted(Path(logs).glob("*.log")):
-            archive.add(log, log.name)
+        run_parts(chosen, summary, deadline, fill, has_gpu, execute, factor)
+    except (Stopped, KeyboardInterrupt):
+        summary.finish("stopped by a signal")
+        raise
+    summary.finish()
+    return not summary.bad
 
 
 def main(argv=None):
     """Run the parts; 0 when all passed, 1 when not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", help="folder for the results")
-    parser.add_argument("--dry-run", action="store_true", help="log the commands, run none")
+    parser.add_argument("call", nargs="?", choices=CALLS, help="default both, in turn")
+    parser.add_argument(
+        "--dry-run", type=float, metavar="SCALE",
+        help="run no command, but pretend to, with all times multiplied by SCALE",
+    )  # fmt: skip
     parser.add_argument("--only", help="comma-separated parts")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all parts together")
     args = parser.parse_args(argv)
-    begin = time.monotonic()
+    signal.signal(signal.SIGTERM, raise_stopped)
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    chosen = [p for p in parts() if not args.only or p.name in args.only.split(",")]
-    with tempfile.TemporaryDirectory() as logs:
-        python = sys.executable if args.dry_run else make_environment(logs)
-        workers = min(8, os.cpu_count() or 1)
-        has_xdist = subprocess.run([python, "-c", "import xdist"], capture_output=True)
-        fill = {
-            "python": shlex.quote(python), "out": shlex.quote(str(out)),
-            "parallel": f"-n {workers}" if has_xdist.returncode == 0 else "",
-        }  # fmt: skip
-        execute = write_down if args.dry_run else run_command
-        gpu = args.dry_run or compute_capability() is not None
-        outcomes = run_parts(chosen, logs, begin + args.seconds, fill, gpu, execute)
-        text = summary(outcomes, time.monotonic() - begin)
-        (out / "summary.txt").write_text(text)
-        bundle(logs, out)
-        for name, outcome, _ in outcomes:  # the end of what went wrong, at once
-            log = Path(logs) / f"{name}.log"
-            if outcome != "passed" and log.exists():
-                print(f"\n=== the end of {log.name}\n" + "\n".join(tail(log)))
-    print("\n" + text, end="")
-    return int(any(outcome != "passed" for _, outcome, _ in outcomes))
-
-
-def tail(path, lines=25):
-    """The last lines of a file."""
-    return path.read_text(errors="replace").splitlines()[-lines:]
+    names = args.only and args.only.split(",")
+    try:
+        passed = [
+            check(call, out, names, args.dry_run) for call in CALLS if args.call in (None, call)
+        ]
+    except Stopped:
+        return 143
+    finally:
+        if (out / "summary.txt").exists():
+            print("\n" + (out / "summary.txt").read_text(), end="", flush=True)
+    return int(not all(passed))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ the same images and noise, must agree before anything is timed. Each has a proce
 turn. Steps are queued as in training, without waiting for each: a sample is the time of a block of
 them between two waits, divided by their number.
 
-    minivae           one operation at a time
-    minivae-graph     the captured step that ``Trainer`` uses
-    torch             one operation at a time, fused Adam
-    torch.compile     the loss compiled, forward and backward
-    torch-graph       the whole step as a CUDA graph
+    minivae-graph         the captured step that ``Trainer`` uses
+    torch-graph           the whole step as a CUDA graph, the choice of the batch included
+    minivae               one operation at a time
+    torch                 one operation at a time, fused Adam
+    torch.compile         choice of the batch, noise and loss compiled, forward and backward
+    torch-compile-graph   the same, and the whole step as a CUDA graph
 
 float32; TF32 is off everywhere, or on everywhere with ``--tf32``.
 """
@@ -22,10 +23,11 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from _harness import environment, percentiles, run_child, write_json
+from _harness import append_row, environment, percentiles, run_child, write_json
 from _pages import markdown_table
 from _step_contenders import WORKLOADS, first_noise, initial_model
 
@@ -38,7 +40,9 @@ from minivae.noise import EVALUATION
 from minivae.training.cuda_graph import CapturedStep
 from minivae.training.step import EagerStep
 
-CONTENDERS = ("minivae", "minivae-graph", "torch", "torch.compile", "torch-graph")
+CONTENDERS = (  # what must be known first comes first
+    "minivae-graph", "torch-graph", "minivae", "torch", "torch.compile", "torch-compile-graph",
+)  # fmt: skip
 BATCHES = 64  # in the resident set
 TOLERANCE = 1e-4  # relative, between first losses
 BLOCK, BLOCKS = 40, 15  # steps between two waits, and how many such blocks
@@ -96,50 +100,48 @@ def torch_step(work, kind, tf32):
     state = initial_model(work).state_dict()
     model.load_state_dict({name: torch.from_numpy(a) for name, a in state.items()})
     model = model.cuda()
-    adam = torch.optim.Adam(
-        model.parameters(), fused=True, capturable=kind == "torch-graph", **work.adam
-    )
+    compiled, graph = "compile" in kind, "graph" in kind
+    adam = torch.optim.Adam(model.parameters(), fused=True, capturable=graph, **work.adam)
     images = torch.from_numpy(images_for(work)).cuda()
     first = PixelBatches(images_for(work), work.batch, seed=0).order(0)
-    order = torch.from_numpy(first).cuda()
-    elbo = torch.compile(model.elbo) if kind == "torch.compile" else model.elbo
+    order = torch.from_numpy(first).cuda().view(BATCHES, work.batch)
+    number = torch.zeros((), dtype=torch.int64, device="cuda")  # the batch, counted on the GPU
     shape = (work.batch, model.latent_dim)
-    index = torch.zeros(work.batch, dtype=torch.int64, device="cuda")
+
+    def loss_of(number, eps):
+        x = images[order[number % BATCHES]].float() / 255
+        return model.elbo(x, torch.randn(shape, device="cuda") if eps is None else eps)[0]
+
+    loss_of = torch.compile(loss_of) if compiled else loss_of
 
     def train(eps=None):
-        x = images[index].float() / 255
-        eps = torch.randn(shape, device="cuda") if eps is None else eps
-        adam.zero_grad(set_to_none=kind != "torch-graph")
-        loss = elbo(x, eps)[0]
+        loss = loss_of(number, eps)
+        adam.zero_grad(set_to_none=True)  # backward makes the gradients anew: no zeros, no sums
         loss.backward()
         adam.step()
-        return loss
+        number.add_(1)
+        return loss.detach()
 
-    state = {"number": 0, "graph": None}
-
-    def choose():
-        k = state["number"] % BATCHES
-        index.copy_(order[k * work.batch : (k + 1) * work.batch])
-        state["number"] += 1
+    recorded = []
 
     def step():
-        choose()
-        if state["number"] == 1:
-            return train(torch.from_numpy(first_noise(work, model.latent_dim)).cuda()).detach()
-        if kind != "torch-graph":
-            return train().detach()
-        if state["graph"] is None:
+        if adam.state == {}:
+            return train(torch.from_numpy(first_noise(work, model.latent_dim)).cuda())
+        if not graph:
+            return train()
+        if not recorded:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(3):
                     train()
             torch.cuda.current_stream().wait_stream(side)
-            state["graph"] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(state["graph"]):
-                state["loss"] = train()
-        state["graph"].replay()
-        return state["loss"].detach()
+            adam.zero_grad(set_to_none=True)  # the gradients of the graph lie in its own memory
+            recorded.append(torch.cuda.CUDAGraph())
+            with torch.cuda.graph(recorded[0]):
+                recorded.append(train())
+        recorded[0].replay()
+        return recorded[1]
 
     return step, torch.cuda.synchronize
 
@@ -168,8 +170,11 @@ def measure(contender, name, tf32):
     return {"us": times, "first_loss": first, "last_loss": last, "startup_seconds": started}
 
 
-def compare(name, contenders, tf32, repeats):
-    """Interleaved runs of every contender on one model; a failed one is kept with its error."""
+def compare(name, contenders, tf32, repeats, tell=lambda **row: None):
+    """Interleaved runs of every contender on one model; a failed one is kept with its error.
+
+    ``tell`` is called with each run, or why there is none, as soon as it is over.
+    """
     runs, failed = {}, {}
     for _ in range(repeats):
         for contender in contenders:
@@ -181,7 +186,9 @@ def compare(name, contenders, tf32, repeats):
             except RuntimeError as error:
                 failed[contender] = str(error).strip().splitlines()[-1]
                 print(f"{name} {contender}: {failed[contender]}", flush=True)
+                tell(model=name, contender=contender, failed=failed[contender])
                 continue
+            tell(model=name, contender=contender, **found)
             runs.setdefault(contender, []).append(found)
             expected = next(iter(runs.values()))[0]["first_loss"]
             if not abs(found["first_loss"] / expected - 1) <= TOLERANCE:
@@ -199,12 +206,12 @@ def compare(name, contenders, tf32, repeats):
 
 
 def train_epochs(epochs, data, batch=128, test_batch=2000):
-    """Child process: ten epochs of MLPVAE with a test after each, timed after start-up.
+    """Ten epochs of MLPVAE with a test after each, timed after start-up.
 
     Start-up is what happens once in a process: kernels loaded, the images copied, one epoch of a
     model that is thrown away. The timed part builds its own model, optimiser and graph.
     """
-    digits = mv.data.mnist.load(data)
+    digits = mv.data.mnist.load(data, download=False)  # there may be no network to wait for
     train, test = (
         ResidentBatches(PixelBatches(images, size, seed=0, train=shuffled))
         for images, size, shuffled in (
@@ -274,6 +281,7 @@ def main(argv=None):
     parser.add_argument("--epochs", type=int, help="time so many epochs of MNIST instead")
     parser.add_argument("--data", help="folder with mnist/; default as the library's")
     parser.add_argument("--json", help="write the record here")
+    parser.add_argument("--rows", help="append each result to this file as soon as it is known")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:
@@ -282,12 +290,15 @@ def main(argv=None):
     if reason := cuda_unavailable():
         raise SystemExit(f"skipped: no device: {reason}")
     record = {"environment": about(args.tf32)}
+    tell = partial(append_row, args.rows, part="steps")
+    tell(environment=record["environment"])
     if args.epochs:
         record["mnist_epochs"] = train_epochs(args.epochs, args.data)
         print(json.dumps(record["mnist_epochs"]))
+        tell(epochs=record["mnist_epochs"])
     else:
         record["models"] = {
-            name: compare(name, args.contenders.split(","), args.tf32, args.repeats)
+            name: compare(name, args.contenders.split(","), args.tf32, args.repeats, tell)
             for name in args.models.split(",")
         }
         print(table(record))

@@ -9,9 +9,12 @@ the timed shape, against the reference in float64. Then each contender runs
     cold    on arrays that rotate, several times the last-level cache together,
     warm    on the same arrays again and again;
 
-the figure is the median of single calls with the 20th and 80th percentile (on a GPU between two
-events of the stream). The share is that of the bytes which the arguments and results have
-(``_workloads.traffic``), over the time, in the bandwidth of a plain copy measured in the same run.
+the figure is the median of single calls with the 20th and 80th percentile. On a GPU, where Python
+takes longer to start a call than the call itself, many are captured as one graph, and a sample is
+the time of a launch between two events of its stream, divided by their number; what cannot be
+captured is timed call by call, and its row says so. The share is that of the bytes which the
+arguments and results have (``_workloads.traffic``), over the time, in the bandwidth of a plain copy
+measured in the same run.
 
 On the CPU every contender has a process of its own, so that no thread pool waits for another's, and
 malloc is told to keep what is freed, for all alike.
@@ -27,13 +30,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from _harness import environment, percentiles, run_child, write_json
+from _harness import append_row, environment, percentiles, run_child, write_json
 from _kernel_contenders import contenders
 from _kernel_workloads import CPU, GPU, all_results, exact, first_rows, mapped, operations, traffic
 from _pages import markdown_table
 
 from minivae import kernels
-from minivae.backend import device_description, device_module
+from minivae.backend import device_description, device_module, to_device
 
 DTYPE = np.float32
 ROWS = 64  # of the timed shape, checked
@@ -44,8 +47,8 @@ CACHE = {"cpu": 64 << 20, "cuda": 64 << 20}  # an upper bound of the last-level 
 # Fresh results of tens of megabytes would time the kernel's page faults: malloc is to keep memory.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 COLUMNS = (
-    "kernel", "shape", "contender", "state", "median_us", "p20_us", "p80_us", "calls", "bytes",
-    "operations", "gb_s", "share", "largest_error",
+    "kernel", "shape", "contender", "state", "timed", "median_us", "p20_us", "p80_us", "calls",
+    "bytes", "operations", "gb_s", "share", "largest_error",
 )  # fmt: skip
 
 
@@ -101,18 +104,34 @@ def time_on_cpu(run, sets, count):
     return times
 
 
-def time_on_gpu(run, sets, count):
-    """The same between two events of the null stream; the calls are queued without waiting."""
+def time_on_gpu(run, sets, count, stream=None):
+    """The same between two events of a stream; the calls are queued without waiting."""
     cuda = device_module().cuda
     events = []
     for calls in itertools.islice(itertools.cycle(sets), count):
         start, end = cuda.Event(), cuda.Event()
-        start.record()
+        start.record(stream)
         run(calls)
-        end.record()
+        end.record(stream)
         events.append((start, end))
     events[-1][1].synchronize()
     return [1e3 * cuda.get_elapsed_time(start, end) for start, end in events]
+
+
+def time_captured(contender, sets, once, launches=15):
+    """Microseconds of single calls, each sample the mean of those that one graph makes.
+
+    Args:
+        once: microseconds of one call, started from Python. launches: of the graph.
+
+    Raises:
+        RuntimeError: the calls cannot be captured.
+    """
+    count = int(np.clip(1000 / once, 4, 100))
+    count = len(sets) * -(-count // len(sets))  # each set as often as any other
+    launch, stream = contender.capture([*itertools.islice(itertools.cycle(sets), count)])
+    times = time_on_gpu(lambda _: launch(), [None], launches + 3, stream)
+    return [t / count for t in times[3:]]
 
 
 def copy_bandwidth(device, size=1 << 28):
@@ -137,31 +156,56 @@ def copy_bandwidth(device, size=1 << 28):
 # ------------------------------------------------------------ the table of times
 
 
-def measure(contender, workload, device, quick):
+class Arguments:
+    """The calls of a workload, made once for all its contenders; on a GPU in memory they share."""
+
+    def __init__(self, workload, device, quick):
+        rng = np.random.default_rng(0)
+        self.calls = workload.make(rng, workload.small if quick else workload.shape, DTYPE)
+        self.device, self.resident = device, []
+
+    def sets(self, contender, count):
+        """``count`` copies of the calls where the contender takes them."""
+        if self.device == "cpu":
+            return [mapped(self.calls, contender.place) for _ in range(count)]
+        while len(self.resident) < count:
+            there = mapped(self.calls, lambda a: to_device(np.array(a, order="K"), "cuda"))
+            self.resident.append(there)
+        return [mapped(calls, contender.place) for calls in self.resident[:count]]
+
+
+def measure(contender, workload, arguments, quick):
     """Rows of one contender at one workload: cold and warm."""
-    rng = np.random.default_rng(0)
-    calls = workload.make(rng, workload.small if quick else workload.shape, DTYPE)
+    calls, device = arguments.calls, arguments.device
     error = check(contender, workload, calls)
-    placed = mapped(calls, contender.place)
+    (placed,) = arguments.sets(contender, 1)
     results = contender.run(placed)  # also warms up, and compiles what is compiled late
     moved = traffic(calls, mapped_results(contender, results))
     clock = time_on_gpu if device == "cuda" else time_on_cpu
     copies = 1 + min(31, (0 if quick else 4 * CACHE[device]) // max(1, moved))
-    sets = [placed] + [mapped(calls, contender.place) for _ in range(copies - 1)]
+    sets = arguments.sets(contender, copies)
     if quick:
-        count = 1
+        once, count = 1000, 1
     else:
         clock(contender.run, sets, 2 * copies)
         once = min(clock(contender.run, sets, 3))
         budget = 1.2e6 if device == "cpu" else 2e5  # microseconds
         count = int(np.clip(budget / once, 5, 200))
     for state in ("cold", "warm"):
-        times = percentiles(clock(contender.run, sets if state == "cold" else sets[:1], count))
+        chosen, timed = sets if state == "cold" else sets[:1], "call by call"
+        try:
+            if not hasattr(contender, "capture") or device == "cpu":
+                raise RuntimeError("no graphs there")
+            times = percentiles(time_captured(contender, chosen, once))
+            timed = "in a graph"
+        except (RuntimeError, TypeError):
+            times = percentiles(clock(contender.run, chosen, count))
         yield {
             "kernel": workload.name,
             "shape": " x ".join(map(str, workload.small if quick else workload.shape)),
             "contender": contender.name,
             "state": state,
+            "timed": timed,
             "median_us": times["median"],
             "p20_us": times["p20"],
             "p80_us": times["p80"],
@@ -178,17 +222,25 @@ def mapped_results(contender, results):
     return [tuple(contender.fetch(a) for a in outputs) for outputs in results]
 
 
-def run_all(device, workloads, found, quick=False, budget=None):
-    """(rows, skipped) of all contenders at all workloads; what is past the budget is named too."""
+def run_all(device, workloads, found, quick=False, budget=None, tell=lambda row: None):
+    """(rows, skipped) of all contenders at all workloads; what is past the budget is named too.
+
+    ``tell`` is called with each row as soon as it is known.
+    """
     start, rows, skipped = time.perf_counter(), [], []
     for workload in workloads:
+        arguments = None
         for contender in found:
             calls = workload.make(np.random.default_rng(0), workload.small, DTYPE)
             reason = contender.missing(calls)
             if budget and time.perf_counter() - start > budget:
                 reason = "no time left"
             try:
-                rows += [] if reason else list(measure(contender, workload, device, quick))
+                if not reason:
+                    arguments = arguments or Arguments(workload, device, quick)
+                    for row in measure(contender, workload, arguments, quick):
+                        rows.append(row)
+                        tell(row)
             except (RuntimeError, ValueError, TypeError, WrongResultError) as error:
                 reason = f"{type(error).__name__}: {error}"
             if reason:
@@ -298,6 +350,7 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="small arrays: to see that it works")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", help="write the record here")
+    parser.add_argument("--rows", help="append each row to this file as soon as it is known")
     parser.add_argument("--csv", help="write the rows here")
     parser.add_argument("--plot", help="draw the roofline here")
     parser.add_argument("--from-json", help="measure nothing, take this record")
@@ -318,14 +371,23 @@ def main(argv=None):
             print(json.dumps({"rows": rows, "skipped": skipped}))
             return
         bandwidth = copy_bandwidth(args.device, 1 << 22 if args.quick else 1 << 28)
+        environment_row = {**about(args.device), "copy_gb_s": 1e-9 * bandwidth}
+        append_row(args.rows, part="kernels", environment=environment_row)
+
+        def tell(row):
+            row["share"] = 1e9 * row["gb_s"] / bandwidth
+            append_row(args.rows, part="kernels", **row)
+            print(line(row), flush=True)
+
         if args.device == "cpu":
             options = ["--kernels", args.kernels] if args.kernels else []
             rows, skipped = in_children(found, options + ["--quick"] * args.quick)
+            for row in rows:
+                tell(row)
         else:
-            rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget)
-        for row in rows:
-            row["share"] = 1e9 * row["gb_s"] / bandwidth
-            print(line(row))
+            rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget, tell)
+        for row in skipped:
+            append_row(args.rows, part="kernels", skipped=row)
         record = {
             "environment": about(args.device), "device": args.device,
             "copy_gb_s": 1e-9 * bandwidth, "rows": rows, "skipped": skipped, "left_out": reasons,

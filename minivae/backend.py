@@ -68,6 +68,11 @@ def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is CuPy's for a GPU without memory; it is told by its name, without CuPy."""
+    return type(error).__name__ == "OutOfMemoryError"
+
+
 def is_device_array(x: object) -> bool:
     """True for an array in GPU memory (it speaks the CUDA array interface)."""
     return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")

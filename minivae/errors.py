@@ -25,5 +25,9 @@ class NonFiniteError(MinivaeError):
     """A loss, weight, gradient or activation is NaN or infinite; the message names the first."""
 
 
+class DeviceMemoryError(MinivaeError):
+    """A GPU has no memory left; the message says what asked for how much, and what to reduce."""
+
+
 class OutputError(MinivaeError):
     """An output folder is in use by another process, or cannot be written to."""

@@ -11,6 +11,7 @@ the GPU or copy to or from the host: there a capture fails.
 """
 
 import contextlib
+import functools
 
 import numpy as np
 
@@ -32,6 +33,12 @@ def captured(eager, batches, tell=print):
     return CapturedStep(eager, tell), batches
 
 
+@functools.cache
+def own_stream(xp):
+    """The stream of all captured steps: what the kernels keep for a stream is there but once."""
+    return xp.cuda.Stream(non_blocking=True)
+
+
 class CapturedStep(RecordedStep):
     """An ``EagerStep`` as a CUDA graph; ``recording`` is the ``cupy.cuda.Graph``."""
 
@@ -42,7 +49,7 @@ class CapturedStep(RecordedStep):
         super().__init__(eager, tell)
         if self.refused is None:
             self.xp = device_module()
-            self._stream = self.xp.cuda.Stream(non_blocking=True)
+            self._stream = own_stream(self.xp)
             self._pool = self.xp.cuda.MemoryPool()
             self._expected = None  # what the counters on the GPU hold
             self._latest = self.xp.zeros(3, self.params()[0].dtype)

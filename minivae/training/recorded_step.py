@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..backend import device_of
+from ..backend import device_of, is_out_of_memory
 from ..data.device_batches import Selection
 from ..models.vae import ELBO
 from ..noise import CountedNoise, Noise
@@ -219,6 +219,8 @@ def reported():
     except RecordingError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):  # step by step there would be no more
+            raise
         raise RecordingError(f"{type(error).__name__}: {error}") from error
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from .. import evaluation
-from ..backend import device_of, to_device
+from ..backend import device_module, device_of, is_out_of_memory, to_device
 from ..data.device_batches import Selection
-from ..errors import NonFiniteError
+from ..errors import DeviceMemoryError, NonFiniteError
 from ..models import VAE
 from ..noise import EVALUATION, NoiseStream
 from . import checkpoint, metrics
@@ -102,6 +102,7 @@ class Trainer:
 
         Raises:
             NonFiniteError: names the first tensor that is not finite; the last checkpoint stays.
+            DeviceMemoryError: the GPU has no memory left; the last checkpoint stays.
             Interrupted: Ctrl-C; a checkpoint of this very step was written.
             CheckpointError, OutputError: a file cannot be written; the last checkpoint stays.
             ValueError: the first images are not pixels in [0, 1]; nothing was trained.
@@ -125,6 +126,15 @@ class Trainer:
                 raise NonFiniteError(
                     f"epoch {self.state.epoch + 1}, step {self.state.step + 1}: {error} is NaN or "
                     f"infinite; {kept}. A smaller learning rate may help."
+                ) from error
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                free, total = device_module().cuda.runtime.memGetInfo()
+                raise DeviceMemoryError(
+                    f"epoch {self.state.epoch + 1}, step {self.state.step + 1} of batches of "
+                    f"{self.train.batch_size}: {error}; the GPU has {free >> 20} of "
+                    f"{total >> 20} MiB left. A smaller batch needs less."
                 ) from error
         return self.state.rows
 

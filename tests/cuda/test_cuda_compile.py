@@ -76,6 +76,14 @@ def test_reparam_kl_keeps_four_blocks_on_a_multiprocessor(report):
             assert needs["registers"] <= 64, (kernel, needs)
 
 
+@pytest.mark.parametrize("file", ["adam.cu", "bias_activation.cu", "gather_pixels.cu", "relu.cu"])
+def test_products_and_sums_are_rounded_apart(report, file):
+    """So these give the bits of the CPU (setup.py, ``CONTRACTED``)."""
+    assert {
+        kernel: needs["fused"] for kernel, needs in report[file].items() if needs["fused"]
+    } == {}
+
+
 def test_claimed_wide_accesses_are_there(report):
     kernels = {kernel: needs for file in report.values() for kernel, needs in file.items()}
     for kernel, loads, stores in WIDE:

@@ -1,4 +1,4 @@
-"""Every objective on the stand-in and on a GPU, step by step and captured: the losses of the CPU."""
+"""Every objective on the stand-in and on a GPU, step by step and captured: the CPU's losses."""
 
 from functools import partial
 

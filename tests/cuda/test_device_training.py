@@ -151,6 +151,26 @@ def test_steps_of_the_convolutional_models(device, name):
             np.testing.assert_allclose(found[key], state[key], rtol=1e-10, atol=ATOL)
 
 
+class OutOfMemoryError(MemoryError):
+    """Of CuPy's name, by which it is told."""
+
+
+def test_a_device_without_memory_is_reported(device, tmp_path, monkeypatch):
+    """Once, with what asked for how much and what to reduce; no step is tried another way."""
+    with OutputFolder(tmp_path) as out:
+        made = trainer(out, "cuda")
+        step = made.step_function
+
+        def ask(*_):
+            raise OutOfMemoryError("Out of memory allocating 4,096 bytes")
+
+        monkeypatch.setattr(step.optimizer, "update", ask)
+        expected = r"epoch 1, step 1 of batches of 6: .*4,096 bytes; the GPU has \d+ of \d+ MiB"
+        with pytest.raises(mv.errors.DeviceMemoryError, match=expected):
+            made.run()
+    assert step.refused is None and step.reasons == {}
+
+
 def test_without_a_device_the_reason_is_given():
     with pytest.raises(RuntimeError, match=r"device 'cuda' is not available: .{10}"):
         models.MLPVAE().to("cuda")

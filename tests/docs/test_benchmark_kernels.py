@@ -142,7 +142,7 @@ def test_epochs_and_steps_on_the_stand_in(bench, monkeypatch):
     step = bench["gpu_step"]
     pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
     digits = mv.data.Dataset("mnist", mv.data.Part(pixels), mv.data.Part(pixels[:4]))
-    monkeypatch.setattr(mv.data.mnist, "load", lambda folder: digits)
+    monkeypatch.setattr(mv.data.mnist, "load", lambda folder, download: digits)
     small = step.WORKLOADS["mlp"]._replace(batch=2, options={"hidden": 4, "latent_dim": 2})
     monkeypatch.setitem(step.WORKLOADS, "mlp", small)
     monkeypatch.setattr(step, "set_tf32", lambda on: None)

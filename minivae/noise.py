@@ -19,15 +19,22 @@ class Noise(NoiseKey):
     """One draw of the Philox4x32-10 stream, as large as it is asked to be.
 
     Element i (row-major) of any array drawn is a pure function of (seed, offset, i); see
-    ``kernels.philox`` for the formula. A tuple: ``seed, offset = noise``.
+    ``kernels.philox`` for the formula. A tuple: ``seed, offset, first = noise``.
+
+    Args:
+        seed, offset: of the draw.
+        first: the row of the draw that is row 0 of the arrays drawn, so that the parts of a batch
+            draw what the batch does; ``noise.rows(first)`` is the same draw from another row on.
 
     Raises:
-        TypeError: seed or offset is not an integer, or what is drawn not of a float dtype.
-        ValueError: seed or offset is not in [0, 2**64).
+        TypeError: an argument is not an integer, or what is drawn not of a float dtype.
+        ValueError: an argument is not in [0, 2**64).
 
     >>> Noise(seed=0, offset=0).normal((2, 2)).round(3)
     array([[ 0.991, -0.925],
            [-0.618, -0.482]], dtype=float32)
+    >>> Noise(seed=0, offset=0, first=1).normal((1, 2)).round(3)
+    array([[-0.618, -0.482]], dtype=float32)
     """
 
     __slots__ = ()
@@ -67,9 +74,15 @@ class CountedNoise(Noise):
         noise.counter = counter
         return noise
 
-    @property
-    def address(self) -> tuple[Any, ...]:
-        return self[0], 0, self.counter
+    def rows(self, first: int) -> "CountedNoise":
+        """RuntimeError but for row 0: a recorded step takes a whole batch."""
+        if first:
+            raise RuntimeError(f"first: expected 0 in a recorded step, got {first}")
+        return self
+
+    def argument(self, shape: Any) -> tuple[Any, ...]:
+        """See ``NoiseKey.argument``: (seed, 0, 0, counter)."""
+        return self[0], 0, 0, self.counter
 
     def __iter__(self) -> NoReturn:
         raise RuntimeError("the offset of a recorded step's noise is not known on the host")
@@ -85,11 +98,11 @@ class NoiseStream:
 
     >>> stream = NoiseStream(seed=7)
     >>> stream.draw(), stream.draw()
-    (Noise(seed=7, offset=0), Noise(seed=7, offset=1))
+    (Noise(seed=7, offset=0, first=0), Noise(seed=7, offset=1, first=0))
     """
 
     def __init__(self, seed: int, offset: int = 0) -> None:
-        self.seed, self.offset = Noise(seed, offset)
+        self.seed, self.offset, _ = Noise(seed, offset)
 
     def __repr__(self) -> str:
         return f"NoiseStream(seed={self.seed}, offset={self.offset})"

@@ -5,6 +5,6 @@
 
 namespace minivae {
 
-constexpr int kInterface = 3;
+constexpr int kInterface = 4;
 
 }  // namespace minivae

@@ -8,6 +8,7 @@ constexpr Index kTileRoom = kTile + 8;
 // The words of elements [begin, begin + count), count <= kTile, somewhere in `room`: returns the
 // first.
 static const std::uint32_t* words_tile(NoiseKey key, Index begin, Index count, std::uint32_t* room) {
+  begin += static_cast<Index>(key.first);
   const Index first = begin / 4, blocks = ceil_div(begin + count, 4) - first;
   for (Index b = 0; b < blocks; ++b) {
     const Words4 w = noise_words(key, static_cast<std::uint64_t>(first + b));
@@ -22,6 +23,7 @@ static const std::uint32_t* words_tile(NoiseKey key, Index begin, Index count, s
 // The same for standard normal numbers.
 template <class T>
 const T* normal_tile(NoiseKey key, Index begin, Index count, T* room) {
+  begin += static_cast<Index>(key.first);
   const Index first = begin / 4, blocks = ceil_div(begin + count, 4) - first;
   for (Index b = 0; b < blocks; ++b) {
     const Words4 w = noise_words(key, static_cast<std::uint64_t>(first + b));

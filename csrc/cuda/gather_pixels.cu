@@ -8,6 +8,7 @@
 
 #include "cuda/divisor.h"
 #include "cuda/launch.h"
+#include "cuda/noise.cuh"
 #include "cuda/quad.cuh"
 #include "math/elementary.h"
 #include "math/pixels.h"
@@ -29,9 +30,8 @@ __global__ void gather(const std::uint8_t* images, Index N, const std::int64_t* 
   const Index q = Index(blockIdx.x) * blockDim.x + threadIdx.x, size = by_size.d;
   const QuadPart part = part_in_row(q, 0, rows * size);
   if (part.end <= part.begin) return;
-  Words4 words{};
-  if constexpr (kDraw) words = noise_words(key_of(noise), static_cast<std::uint64_t>(q));
-  const std::uint32_t word[4] = {words.w0, words.w1, words.w2, words.w3};
+  Quad<std::uint32_t> words{};
+  if constexpr (kDraw) words = word_quad(key_of(noise), q);
 
   const QuotientRest at = divide(4 * q, by_size);
   Index place = value_of(batch) * rows + at.quotient, column = at.rest;
@@ -48,7 +48,7 @@ __global__ void gather(const std::uint8_t* images, Index N, const std::int64_t* 
       pixels.x[j] = kNaN<T>;
     } else {
       const std::uint8_t p = images[image + column];
-      pixels.x[j] = kDraw ? pixel_draw<T>(p, word[j]) : pixel_value<T>(p);
+      pixels.x[j] = kDraw ? pixel_draw<T>(p, words.x[j]) : pixel_value<T>(p);
     }
     ++column;
   }

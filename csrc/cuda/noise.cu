@@ -12,8 +12,9 @@ namespace {
 struct MakeUniform {
   template <class T>
   __device__ static Quad<T> quad(NoiseKey key, Index q, T) {
-    const Words4 w = noise_words(key, static_cast<std::uint64_t>(q));
-    return {{uniform_from<T>(w.w0), uniform_from<T>(w.w1), uniform_from<T>(w.w2), uniform_from<T>(w.w3)}};
+    const Quad<std::uint32_t> w = word_quad(key, q);
+    return {
+        {uniform_from<T>(w.x[0]), uniform_from<T>(w.x[1]), uniform_from<T>(w.x[2]), uniform_from<T>(w.x[3])}};
   }
 };
 

@@ -14,11 +14,12 @@ namespace minivae {
 struct Noise {
   std::uint64_t seed = 0;
   std::uint64_t offset = 0;
+  std::uint64_t first = 0;
   const std::uint64_t* counter = nullptr;
 };
 
 MV_HD NoiseKey key_of(const Noise& noise) {
-  return {noise.seed, noise.offset + (noise.counter ? *noise.counter : 0)};
+  return {noise.seed, noise.offset + (noise.counter ? *noise.counter : 0), noise.first};
 }
 
 // An array shaped like the numbers it joins, or, where it is null, a draw.

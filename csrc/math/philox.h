@@ -20,10 +20,12 @@ struct Words4 {
   std::uint32_t w0, w1, w2, w3;
 };
 
-// A noise stream: the key and the upper half of the counter.
+// A noise stream: the key, the upper half of the counter, and the element of the stream that is element 0 of
+// the arrays drawn.
 struct NoiseKey {
   std::uint64_t seed;
   std::uint64_t offset;
+  std::uint64_t first = 0;
 };
 
 MV_HD std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {

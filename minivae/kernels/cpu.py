@@ -40,29 +40,29 @@ set_threads(min(initial_threads(), MOST_THREADS))
 def uniform(noise, shape, dtype):
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = np.empty(shape, dtype)
-    _cpu.uniform(out, *noise)
+    _cpu.uniform(out, noise.address(out.shape))
     return out
 
 
 def normal(noise, shape, dtype):
     """Standard normal numbers; see ``philox.normal``."""
     out = np.empty(shape, dtype)
-    _cpu.normal(out, *noise)
+    _cpu.normal(out, noise.address(out.shape))
     return out
 
 
-def _address(noise):
-    return noise.address
+def _noise(noise, like):
+    return resolved(noise, lambda key: key.argument(like.shape))
 
 
 def reparam_kl_forward(mu, logvar, noise):
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
-    return _cpu.reparam_kl_forward(mu, logvar, resolved(noise, _address))
+    return _cpu.reparam_kl_forward(mu, logvar, _noise(noise, mu))
 
 
 def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     """Gradients of both; see ``reference.reparam_kl_backward``."""
-    return _cpu.reparam_kl_backward(mu, logvar, resolved(noise, _address), dz, dkl)
+    return _cpu.reparam_kl_backward(mu, logvar, _noise(noise, mu), dz, dkl)
 
 
 def bce_with_logits(logits, target, with_grad):
@@ -107,5 +107,5 @@ def negative_elbo_backward(beta, dloss, drec, dkl, R, K):
 
 def gather_pixels(images, index, dtype, noise=None):
     """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
-    noise = None if noise is None else tuple(noise)
+    noise = noise and noise.address((index.size, *images.shape[1:]))
     return _cpu.gather_pixels(images, index, dtype, noise)

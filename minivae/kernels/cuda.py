@@ -50,21 +50,21 @@ def _empty_like(*arrays):
 def _noise(noise, like, version):
     """The noise as this version takes it: an array, or where it draws itself its address."""
     if version >= DRAWS_NOISE:
-        return resolved(noise, lambda key: key.address)
+        return resolved(noise, lambda key: key.argument(like.shape))
     return resolved(noise, lambda key: normal(key, like.shape, like.dtype))
 
 
 def normal(noise, shape, dtype):
     """Standard normal numbers; see ``philox.normal``."""
     out = _cupy.empty(shape, dtype)
-    _cuda.normal(out, noise.address, current_stream())
+    _cuda.normal(out, noise.argument(out.shape), current_stream())
     return out
 
 
 def uniform(noise, shape, dtype):
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = _cupy.empty(shape, dtype)
-    _cuda.uniform(out, noise.address, current_stream())
+    _cuda.uniform(out, noise.argument(out.shape), current_stream())
     return out
 
 
@@ -142,7 +142,7 @@ def gather_into(out, images, order, noise=None, batch=None):
         out: (B, ...), written. images: uint8 (N, ...). order: int64, at least B (batch[0] + 1).
         batch: a counter, a uint64 array of one element.
     """
-    noise = None if noise is None else noise.address
+    noise = noise and noise.argument(out.shape)
     _cuda.gather_pixels(images, order, noise, batch, out, current_stream())
 
 
@@ -155,5 +155,5 @@ def permutation(seed, offset, count):
     """The order that sorts as many uniform numbers; see ``data.batches.permutation``."""
     order = _cupy.empty(count, np.int64)
     room = scratch(_cuda.permutation_scratch(count), np.uint64)
-    _cuda.permutation((seed, offset), order, room, current_stream())
+    _cuda.permutation((seed, offset, 0), order, room, current_stream())
     return order

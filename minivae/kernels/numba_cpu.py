@@ -44,11 +44,13 @@ def _block(seed, offset, b):
 
 
 @compiled
-def _words(seed, offset, out):
-    for i in range(0, out.size, 4):
-        words = _block(seed, offset, np.uint64(i >> 2))
-        for j in range(min(4, out.size - i)):
-            out[i + j] = words[j]
+def _words(seed, offset, element, out):
+    for b in range(element >> 2, (element + out.size + 3) >> 2):
+        words = _block(seed, offset, np.uint64(b))
+        for j in range(4):
+            i = 4 * b + j - element
+            if 0 <= i < out.size:
+                out[i] = words[j]
 
 
 @compiled
@@ -63,24 +65,27 @@ def _uniform(words, out):
 
 
 @compiled
-def _normal(seed, offset, out):
-    for i in range(0, out.size, 4):
-        w = _block(seed, offset, np.uint64(i >> 2))
-        for j in range(0, min(4, out.size - i), 2):
+def _normal(seed, offset, element, out):
+    for b in range(element >> 2, (element + out.size + 3) >> 2):
+        w = _block(seed, offset, np.uint64(b))
+        for j in range(0, 4, 2):
             radius = math.sqrt(-2 * math.log(_uniform_of(w[j])))
             angle = math.tau * _uniform_of(w[j + 1])
-            out[i + j] = radius * math.cos(angle)
-            if i + j + 1 < out.size:
-                out[i + j + 1] = radius * math.sin(angle)
+            i = 4 * b + j - element
+            if 0 <= i < out.size:
+                out[i] = radius * math.cos(angle)
+            if 0 <= i + 1 < out.size:
+                out[i + 1] = radius * math.sin(angle)
 
 
-def _key(noise):
-    return np.uint64(noise.seed), np.uint64(noise.offset)
+def _address(noise, shape):
+    seed, offset, element = noise.address(shape)
+    return np.uint64(seed), np.uint64(offset), element
 
 
-def _draw_words(noise, size):
-    words = np.empty(size, np.uint32)
-    _words(*_key(noise), words)
+def _draw_words(noise, shape):
+    words = np.empty(math.prod(shape), np.uint32)
+    _words(*_address(noise, shape), words)
     return words
 
 
@@ -91,14 +96,14 @@ def _eps(noise, like):
 def uniform(noise, shape, dtype):
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = np.empty(shape, dtype)
-    _uniform(_draw_words(noise, out.size), out.reshape(-1))
+    _uniform(_draw_words(noise, out.shape), out.reshape(-1))
     return out
 
 
 def normal(noise, shape, dtype):
     """Standard normal numbers; see ``philox.normal``."""
     out = np.empty(shape, dtype)
-    _normal(*_key(noise), out.reshape(-1))
+    _normal(*_address(noise, out.shape), out.reshape(-1))
     return out
 
 
@@ -254,5 +259,5 @@ def gather_pixels(images, index, dtype, noise=None):
         _gather(rows, index, to)
         to /= 255
     else:
-        _draw(rows, index, _draw_words(noise, out.size), to)
+        _draw(rows, index, _draw_words(noise, out.shape), to)
     return out

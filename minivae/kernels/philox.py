@@ -1,7 +1,8 @@
 """The noise stream, defined in NumPy: Philox4x32-10 and the Box-Muller transform.
 
 Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (the generator and its constants).
-Element i of an array drawn with (seed, offset) depends on seed, offset and i alone:
+Element i of an array drawn with (seed, offset) depends on seed, offset and i alone; of an array
+(rows, ...) that begins at row ``first`` of a larger one, i is counted in the larger one:
 
     counter = (b low, b high, offset low, offset high), b = i // 4;   key = (seed low, seed high)
     w       = word i % 4 of Philox(counter, key);                     u = w 2^-32 + 2^-33
@@ -33,27 +34,48 @@ CHUNK = 1 << 14  # blocks made at a time: temporaries stay in cache and memory s
 Key = TypeVar("Key", bound="NoiseKey")
 
 
-class _Pair(NamedTuple):
+class _Name(NamedTuple):
     seed: int
     offset: int
+    first: int
 
 
-class NoiseKey(_Pair):
-    """One draw of the stream, named by two integers: what kernels are given in place of numbers.
+class NoiseKey(_Name):
+    """One draw of the stream, named by integers: what kernels are given in place of numbers.
+
+    Args:
+        seed, offset: of the draw.
+        first: the row of the draw that is row 0 of the arrays drawn.
 
     Raises:
-        TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+        TypeError: one is not an integer. ValueError: not in [0, 2**64).
     """
 
     __slots__ = ()
 
-    def __new__(cls: type[Key], seed: int, offset: int) -> Key:
-        return super().__new__(cls, _word("seed", seed), _word("offset", offset))
+    def __new__(cls: type[Key], seed: int, offset: int, first: int = 0) -> Key:
+        words = {"seed": seed, "offset": offset, "first": first}
+        return super().__new__(cls, *(_word(name, word) for name, word in words.items()))
 
-    @property
-    def address(self) -> tuple[Any, ...]:
-        """What the CUDA kernels are given: (seed, offset), and a counter where there is one."""
-        return self.seed, self.offset
+    def rows(self: Key, first: int) -> Key:
+        """The same draw, of which arrays take the rows from number ``first`` on."""
+        return self if first == self.first else type(self)(self.seed, self.offset, first)
+
+    def cut(self: Key, pieces: int) -> Key:
+        """The same draw for arrays that have each row as so many rows."""
+        return self.rows(self.first * pieces)
+
+    def element(self, shape: Any) -> int:
+        """The number in the draw of element 0 of an array of this shape."""
+        return self.first and self.first * math.prod(np.atleast_1d(shape)[1:].tolist())
+
+    def address(self, shape: Any) -> tuple[Any, ...]:
+        """Where an array of this shape begins: (seed, offset, element)."""
+        return self.seed, self.offset, self.element(shape)
+
+    def argument(self, shape: Any) -> tuple[Any, ...]:
+        """The address as a kernel takes it that can also read a counter: see ``CountedNoise``."""
+        return self.address(shape)
 
 
 def _word(name: str, value: Any) -> int:
@@ -109,13 +131,13 @@ def _fill(
     noise: NoiseKey, shape: Any, dtype: DTypeLike, of_words: Callable[[Array], Array]
 ) -> Array:
     """Elements of the stream: of_words turns words (blocks, 4) into as many numbers."""
-    seed, offset = noise.seed, noise.offset
+    seed, offset, element = noise.address(shape)
     out = np.empty(shape, dtype)
-    flat = out.reshape(-1)
-    for first in range(0, -(-flat.size // 4), CHUNK):
-        part = flat[4 * first : 4 * (first + CHUNK)]
-        words = _words(seed, offset, first, -(-part.size // 4))
-        part[:] = of_words(words).reshape(-1)[: part.size]
+    flat, (block, skipped) = out.reshape(-1), divmod(element, 4)
+    for start in range(0, flat.size, 4 * CHUNK):
+        part = flat[start : start + 4 * CHUNK]
+        words = _words(seed, offset, block + start // 4, -(-(skipped + part.size) // 4))
+        part[:] = of_words(words).reshape(-1)[skipped : skipped + part.size]
     return out
 
 

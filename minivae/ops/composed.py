@@ -15,7 +15,8 @@ def reparameterize_kl(mu, logvar, noise):
     """z = mu + exp(logvar / 2) eps;  KL = 1/2 sum(mu^2 + exp(logvar) - 1 - logvar) over D."""
     eps = noise
     if isinstance(noise, NoiseKey):
-        eps = kernels.get("normal", mu.data)(noise, mu.shape, mu.dtype)
+        rows = mu.shape if mu.ndim > 1 else (1, *mu.shape)
+        eps = kernels.get("normal", mu.data)(noise, rows, mu.dtype).reshape(mu.shape)
         eps = to_device(eps, device_of(mu.data))
     std = exp(logvar * 0.5)
     z = mu + std * eps

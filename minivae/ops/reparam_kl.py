@@ -29,6 +29,7 @@ class ReparameterizeKL(Function):
         self.save(mu, logvar, *(() if isinstance(noise, NoiseKey) else (noise,)))
         *batch, d = mu.shape
         self.rows = (math.prod(batch), d)
+        self.rows_per_row = math.prod(batch[1:])  # in the first axis of more than two
         z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
         return z.reshape(mu.shape), kl.reshape(batch)
 
@@ -43,7 +44,7 @@ class ReparameterizeKL(Function):
     def _arrays(self, mu, logvar):
         arrays = (mu, logvar) if isinstance(self.noise, NoiseKey) else (mu, logvar, self.noise)
         mu, logvar, *eps = (self.xp.ascontiguousarray(a).reshape(self.rows) for a in arrays)
-        return mu, logvar, eps[0] if eps else self.noise
+        return mu, logvar, eps[0] if eps else self.noise.cut(self.rows_per_row)
 
 
 def reparameterize_kl(

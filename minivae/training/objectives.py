@@ -46,7 +46,7 @@ def free_bits(model, x, noise, beta=1.0, *, nats):
     mu, logvar = model.encode(x)
     # One row per latent, so that their KLs stay apart; element i of the noise is that of ``elbo``.
     rows, noise = (mu.size, 1), drawn(noise)
-    noise = noise if isinstance(noise, Noise) else noise.reshape(rows)
+    noise = noise.cut(mu.shape[1]) if isinstance(noise, Noise) else noise.reshape(rows)
     z, kl = F.reparameterize_kl(F.reshape(mu, rows), F.reshape(logvar, rows), noise)
     logits = model.decode(model.code(F.reshape(z, mu.shape), x))
     rec = F.mean(model.reconstruction_loss(logits, x))

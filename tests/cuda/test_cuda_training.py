@@ -135,7 +135,7 @@ def test_batch_number_and_offset_may_lie_on_the_device(gpu):
     order = rng.permutation(9)
     counter = np.array([2], np.uint64)
     out = gpu.run(
-        "gather_pixels", images, order, (1, 5, counter), counter, gpu.out((3, 2, 5, 3), np.float32)
+        "gather_pixels", images, order, (1, 5, 0, counter), counter, gpu.out((3, 2, 5, 3), np.float32)
     )
     np.testing.assert_array_equal(
         out, expected_pixels(images, order[6:], NoiseKey(1, 7), np.float32)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minivae as mv
 from kernel_variants import NAMES, USABLE, variant
 from minivae.kernels import philox
 from minivae.noise import Noise, NoiseStream
@@ -119,6 +120,67 @@ def test_an_element_depends_on_its_index_alone(seed, offset, n, cut):
             np.testing.assert_array_equal(tall.ravel(), wide.ravel())
 
 
+@given(first=st.integers(0, 700), rows=st.integers(0, 40), columns=st.integers(0, 37))
+def test_rows_of_a_draw_are_those_of_the_whole_draw(first, rows, columns):
+    whole, part = Noise(3, 2**33), Noise(3, 2**33, first)
+    assert part == whole.rows(first) and part.rows(0) == whole
+    shape = first + rows, columns
+    rng = np.random.default_rng(columns)
+    images = rng.integers(0, 256, (5, columns), np.uint8)
+    index = rng.integers(0, 5, first + rows)
+    mu, logvar, dz = rng.standard_normal((3, *shape))
+    dkl = rng.standard_normal(first + rows)
+    for name in USABLE:
+        with variant(name) as kernels:
+            draws = {
+                kernels.uniform: lambda noise, at: (noise, shape_of(at), np.float32),
+                kernels.normal: lambda noise, at: (noise, shape_of(at), np.float64),
+                kernels.gather_pixels: lambda noise, at: (images, index[at], np.float32, noise),
+                kernels.reparam_kl_forward: lambda noise, at: (mu[at], logvar[at], noise),
+                kernels.reparam_kl_backward: (
+                    lambda noise, at: (mu[at], logvar[at], noise, dz[at], dkl[at])
+                ),
+            }
+
+            def shape_of(at):
+                return (len(index[at]), columns)
+
+            for kernel, arguments in draws.items():
+                expected = kernel(*arguments(whole, slice(None)))
+                got = kernel(*arguments(part, slice(first, None)))
+                for a, b in zip(arrays(got), arrays(expected), strict=True):
+                    np.testing.assert_array_equal(a, b[first:], f"{name} {kernel.__name__}")
+
+
+def arrays(outputs):
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def test_rows_far_into_a_draw():
+    """Element 2^40 + 1 and the four after it, of every variant."""
+    first = (2**40 + 1) // 5
+    expected = [direct(1, 2, 5 * first + i)[1] for i in range(5)]
+    for name in USABLE:
+        with variant(name) as kernels:
+            got = kernels.normal(Noise(1, 2, first), (1, 5), np.float64)
+            np.testing.assert_allclose(got[0], expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["composed", "reference"])
+@pytest.mark.parametrize("shape", [(7, 3), (7, 2, 3), (7, 1, 2, 1)])
+def test_rows_are_counted_along_the_first_axis(name, shape):
+    rng = np.random.default_rng(0)
+    mu, logvar = rng.standard_normal((2, *shape))
+    with mv.kernels.use(name):
+        whole = mv.functional.reparameterize_kl(mu, logvar, Noise(1, 2))
+        part = mv.functional.reparameterize_kl(mu[3:], logvar[3:], Noise(1, 2, 3))
+        flat = mu.reshape(7, -1)[4], logvar.reshape(7, -1)[4]
+        vector = mv.functional.reparameterize_kl(*flat, Noise(1, 2, 4))
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a.data[3:], b.data)
+    np.testing.assert_array_equal(whole[0].data[4].ravel(), vector[0].data)
+
+
 EDGES = [0, 1, 2, 2**23, 2**24 + 1, 2**29 - 1, 2**29, 2**30, 3 * 2**29 - 1, 3 * 2**29, 2**31 - 1,
          2**31, 5 * 2**29, 3 * 2**30, 7 * 2**29, 2**32 - 2**29, 2**32 - 2, 2**32 - 1]  # fmt: skip
 
@@ -165,11 +227,11 @@ def test_bad_seeds_and_offsets_are_named(make, seed, offset, error, text):
         make(seed, offset)
 
 
-def test_noise_is_a_pair_of_python_integers():
+def test_noise_is_a_tuple_of_python_integers():
     noise = Noise(np.uint64(WORD), np.int32(3))
-    seed, offset = noise
-    assert (seed, offset) == noise == (WORD, 3)
-    assert type(seed) is type(offset) is int
+    seed, offset, first = noise
+    assert (seed, offset, first) == noise == (WORD, 3, 0)
+    assert type(seed) is type(offset) is type(first) is int
     assert hash(noise) == hash(Noise(WORD, 3))
     assert noise.normal(3).dtype == np.float32 and noise.uniform((2, 2), np.float64).shape == (2, 2)
     np.testing.assert_array_equal(noise.normal((2, 3)), noise.normal(6).reshape(2, 3))
@@ -177,7 +239,7 @@ def test_noise_is_a_pair_of_python_integers():
 
 def test_stream_counts_and_wraps():
     stream = NoiseStream(5, WORD)
-    assert [stream.draw(), stream.draw(), stream.draw()] == [(5, WORD), (5, 0), (5, 1)]
+    assert [stream.draw(), stream.draw(), stream.draw()] == [(5, WORD, 0), (5, 0, 0), (5, 1, 0)]
     assert (stream.seed, stream.offset) == (5, 2)
     assert isinstance(stream.draw(), Noise)
     assert repr(stream) == "NoiseStream(seed=5, offset=3)"

@@ -21,6 +21,7 @@ KNOWN = {
     1: {"_cpu": "41497a0fc743", "_cuda": "18510fdc36e6"},
     2: {"_cpu": "1c56f42fcb03", "_cuda": "18510fdc36e6"},
     3: {"_cpu": "9c6b8d415660", "_cuda": "18510fdc36e6"},
+    4: {"_cpu": "fdd6caeaba7c", "_cuda": "18510fdc36e6"},  # noise is (seed, offset, first)
 }
 
 

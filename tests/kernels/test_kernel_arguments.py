@@ -160,20 +160,20 @@ def test_bad_noise_keys(pair, error):
         NoiseKey(*pair)
 
 
-@pytest.mark.parametrize("noise", [(1, 2), [1.0, 2.0], None, 7])
+@pytest.mark.parametrize("noise", [(1, 2, 3), [1.0, 2.0, 3.0], None, 7])
 def test_noise_is_told_by_its_type(kernels, noise):
-    """A pair that is no NoiseKey is not taken for one, nor broadcast as if it were an array."""
+    """A tuple that is no NoiseKey is not taken for one, nor broadcast as if it were an array."""
     zero = np.zeros((2, 2), F4)
     with pytest.raises(TypeError, match=r"noise"):
         kernels.reparam_kl_forward(zero, zero, noise)
 
 
-@pytest.mark.parametrize("noise", [(1,), (1, 2, 3), (1, -1), (2**64, 0), (1.5, 0), ("1", "2"), 7])
-def test_the_bindings_refuse_bad_noise_pairs_themselves(noise):
+@pytest.mark.parametrize("noise", [(1, 2), (1, 2, 3, 4), (1, 0, -1), (2**64, 0, 0), (1.5, 0, 0), ("1", "2", "3"), 7])
+def test_the_bindings_refuse_bad_noise_keys_themselves(noise):
     _cpu = pytest.importorskip("minivae._cpu")
     with pytest.raises(TypeError, match=r"noise must be .* got"):
         _cpu.reparam_kl_forward(np.zeros((2, 2), F4), np.zeros((2, 2), F4), noise)
-    with pytest.raises(TypeError, match="noise must be a NumPy array or a pair of integers"):
+    with pytest.raises(TypeError, match="noise must be a NumPy array or three integers"):
         _cpu.gather_pixels(np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), F4, noise)
 
 

@@ -100,7 +100,7 @@ def same(count, rank=None):
 
 
 def noise(draw, like):
-    return draw.choice((array(draw, *like.shape, dtype=like.dtype), (1, 2), (2**64 - 1, 2**40)))
+    return draw.choice((array(draw, *like.shape, dtype=like.dtype), (1, 2, 3), (2**64 - 1, 2**40, 5)))
 
 
 def reparam_kl_forward(draw, t):
@@ -145,7 +145,7 @@ def gather_pixels(draw, t):
     images = array(draw, *shape(draw, draw.randint(1, 4)), dtype=np.uint8)
     count = draw.randint(0, 5) if len(images) else 0
     index = np.array([draw.randrange(len(images)) for _ in range(count)], np.int64)
-    return [images, index, t, draw.choice((None, (3, 4)))]
+    return [images, index, t, draw.choice((None, (3, 4, 5)))]
 
 
 def box_muller(draw, t):
@@ -164,8 +164,8 @@ RECIPES = {
     "relu": same(1),
     "relu_backward": same(2),
     "bias_relu_backward": same(2, 3),
-    "uniform": lambda draw, t: [*same(1)(draw, t), 1, 2],
-    "normal": lambda draw, t: [*same(1)(draw, t), 1, 2],
+    "uniform": lambda draw, t: [*same(1)(draw, t), (1, 2, 3)],
+    "normal": lambda draw, t: [*same(1)(draw, t), (1, 2, 3)],
     "reparam_kl_forward": reparam_kl_forward,
     "reparam_kl_backward": reparam_kl_backward,
     "bce_with_logits": row_loss,

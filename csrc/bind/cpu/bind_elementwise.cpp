@@ -12,17 +12,17 @@ namespace {
 
 NoiseKey noise_key(const py::object& noise) {
   try {
-    const auto [seed, offset] = noise.cast<std::pair<std::uint64_t, std::uint64_t>>();
-    return {seed, offset};
+    const auto [seed, offset, first] = noise.cast<std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>>();
+    return {seed, offset, first};
   } catch (const py::cast_error&) {
     throw py::type_error(
-        "noise must be a NumPy array or a pair of integers (seed, offset) in [0, 2^64), got " +
+        "noise must be a NumPy array or three integers (seed, offset, first) in [0, 2^64), got " +
         std::string(py::repr(noise)));
   }
 }
 
-// Noise is an array shaped like the numbers it joins, or (seed, offset): then eps is null and key() serves. A
-// third member, an array of one number, is added to the offset when the kernel runs.
+// Noise is an array shaped like the numbers it joins, or (seed, offset, first): then eps is null and key() serves. A
+// fourth member, an array of one number, is added to the offset when the kernel runs.
 template <class T>
 struct NoiseArg {
   const T* eps = nullptr;
@@ -33,11 +33,11 @@ struct NoiseArg {
     if (py::isinstance<py::array>(noise)) {
       array = noise;
       eps = input<T>("noise", noise, shape);
-    } else if (py::isinstance<py::tuple>(noise) && py::len(noise) == 3 &&
-               py::isinstance<py::array>(py::tuple(noise)[2])) {
+    } else if (py::isinstance<py::tuple>(noise) && py::len(noise) == 4 &&
+               py::isinstance<py::array>(py::tuple(noise)[3])) {
       const py::tuple parts = noise;
-      base = noise_key(py::make_tuple(parts[0], parts[1]));
-      array = parts[2];
+      base = noise_key(py::make_tuple(parts[0], parts[1], parts[2]));
+      array = parts[3];
     } else {
       base = noise_key(noise);
     }
@@ -45,7 +45,8 @@ struct NoiseArg {
   auto key() const {
     const bool counted = !eps && !array.is_none();
     const std::uint64_t* moved = counted ? input<std::uint64_t>("counter", array, {1}) : nullptr;
-    return [base = base, moved] { return NoiseKey{base.seed, base.offset + (moved ? *moved : 0)}; };
+    return
+        [base = base, moved] { return NoiseKey{base.seed, base.offset + (moved ? *moved : 0), base.first}; };
   }
 };
 
@@ -60,15 +61,17 @@ void fill(const py::object& out, Fill fill_range) {
   });
 }
 
-void uniform(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
+void uniform(const py::object& out, const py::object& noise) {
+  const NoiseKey key = noise_key(noise);
   fill(out, [=](auto* data, Index begin, Index end) {
-    kernels<std::decay_t<decltype(*data)>>().uniform({seed, offset}, data, begin, end);
+    kernels<std::decay_t<decltype(*data)>>().uniform(key, data, begin, end);
   });
 }
 
-void normal(const py::object& out, std::uint64_t seed, std::uint64_t offset) {
+void normal(const py::object& out, const py::object& noise) {
+  const NoiseKey key = noise_key(noise);
   fill(out, [=](auto* data, Index begin, Index end) {
-    kernels<std::decay_t<decltype(*data)>>().normal({seed, offset}, data, begin, end);
+    kernels<std::decay_t<decltype(*data)>>().normal(key, data, begin, end);
   });
 }
 

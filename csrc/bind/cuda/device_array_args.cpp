@@ -67,14 +67,14 @@ void* DeviceArgs::take(const char* name, const py::object& value, const Shape& s
 Noise DeviceArgs::noise(const py::object& value) {
   const bool is_tuple = py::isinstance<py::tuple>(value);
   const auto length = is_tuple ? py::len(value) : 0;
-  if (length != 2 && length != 3) {
+  if (length != 3 && length != 4) {
     throw py::type_error(
-        "noise must be an array on a GPU or a tuple (seed, offset) or (seed, offset, counter)");
+        "noise must be an array on a GPU or a tuple (seed, offset, first) or (seed, offset, first, counter)");
   }
   const auto parts = py::reinterpret_borrow<py::tuple>(value);
-  Noise noise{parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), nullptr};
-  if (length == 3) {
-    const py::object counter = parts[2];
+  Noise noise{parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), parts[2].cast<std::uint64_t>()};
+  if (length == 4) {
+    const py::object counter = parts[3];
     if (!counter.is_none()) {
       const Shape shape = device_array("counter", counter).shape;
       noise.counter = input<std::uint64_t>("counter", counter, shape.empty() ? Shape{} : Shape{1});

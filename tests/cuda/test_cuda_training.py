@@ -134,9 +134,8 @@ def test_batch_number_and_offset_may_lie_on_the_device(gpu):
     images = rng.integers(0, 256, (9, 2, 5, 3), np.uint8)
     order = rng.permutation(9)
     counter = np.array([2], np.uint64)
-    out = gpu.run(
-        "gather_pixels", images, order, (1, 5, 0, counter), counter, gpu.out((3, 2, 5, 3), np.float32)
-    )
+    out, noise = gpu.out((3, 2, 5, 3), np.float32), (1, 5, 0, counter)
+    out = gpu.run("gather_pixels", images, order, noise, counter, out)
     np.testing.assert_array_equal(
         out, expected_pixels(images, order[6:], NoiseKey(1, 7), np.float32)
     )

@@ -168,7 +168,10 @@ def test_noise_is_told_by_its_type(kernels, noise):
         kernels.reparam_kl_forward(zero, zero, noise)
 
 
-@pytest.mark.parametrize("noise", [(1, 2), (1, 2, 3, 4), (1, 0, -1), (2**64, 0, 0), (1.5, 0, 0), ("1", "2", "3"), 7])
+@pytest.mark.parametrize(
+    "noise",
+    [(1, 2), (1, 2, 3, 4), (1, 0, -1), (2**64, 0, 0), (1.5, 0, 0), ("1", "2", "3"), 7],
+)
 def test_the_bindings_refuse_bad_noise_keys_themselves(noise):
     _cpu = pytest.importorskip("minivae._cpu")
     with pytest.raises(TypeError, match=r"noise must be .* got"):

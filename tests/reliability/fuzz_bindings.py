@@ -100,7 +100,8 @@ def same(count, rank=None):
 
 
 def noise(draw, like):
-    return draw.choice((array(draw, *like.shape, dtype=like.dtype), (1, 2, 3), (2**64 - 1, 2**40, 5)))
+    eps = array(draw, *like.shape, dtype=like.dtype)
+    return draw.choice((eps, (1, 2, 3), (2**64 - 1, 2**40, 5)))
 
 
 def reparam_kl_forward(draw, t):

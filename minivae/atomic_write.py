@@ -9,11 +9,11 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 def write_atomically(
-    path: str | os.PathLike, body: bytes, keep: str | None = None, *, follow_link: bool = True
+    path: str | os.PathLike[str], body: bytes, keep: str | None = None, *, follow_link: bool = True
 ) -> None:
     """Make bytes the content of a file, as ``replacing`` does."""
     with replacing(path, keep, follow_link=follow_link) as file:
@@ -22,7 +22,7 @@ def write_atomically(
 
 @contextlib.contextmanager
 def replacing(
-    path: str | os.PathLike, keep: str | None = None, *, follow_link: bool = True
+    path: str | os.PathLike[str], keep: str | None = None, *, follow_link: bool = True
 ) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the place of ``path`` when the block ends.
 
@@ -76,7 +76,7 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
 
 
-def _is_at(path: Path, file: IO) -> bool:
+def _is_at(path: Path, file: IO[Any]) -> bool:
     """Whether an open file is the one that has this name now."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
@@ -98,7 +98,7 @@ def _keep(path: Path, kept: Path) -> None:
         link.unlink(missing_ok=True)  # renaming one of two names of one file does nothing
 
 
-def remove_leftovers(folder: str | os.PathLike, name: str = "*") -> None:
+def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
     """Remove the temporary files of ``replacing`` whose writer is dead.
 
     Args:
@@ -111,7 +111,7 @@ def remove_leftovers(folder: str | os.PathLike, name: str = "*") -> None:
                 os.unlink(part)
 
 
-def open_no_link(path: str | os.PathLike, create: bool = False) -> BinaryIO:
+def open_no_link(path: str | os.PathLike[str], create: bool = False) -> BinaryIO:
     """Open a file to read and write, but neither what a symbolic link leads to nor a pipe.
 
     Raises:
@@ -130,7 +130,7 @@ def open_no_link(path: str | os.PathLike, create: bool = False) -> BinaryIO:
     return file
 
 
-def try_lock(file: IO) -> bool:
+def try_lock(file: IO[Any]) -> bool:
     """Lock an open file for this process if nobody holds it; False if somebody does.
 
     Raises:

@@ -18,21 +18,23 @@ for every h, and near one the central slope changes with h. More: docs/gradient-
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from .backend import device_of, is_device_array, to_device, to_numpy
+from .backend import Array, device_of, is_device_array, to_device, to_numpy
 from .errors import GradientError
 from .tensor import Function, Tensor, TensorLike, no_grad
 
 FULL_JACOBIAN = 2000  # entries up to which J is compared one by one
 LINEAR_STEPS = 1.0, 0.6180339887  # their ratio is irrational: no wave repeats after both
 SMOOTH_STEP = 1e-5
+Checked: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
 ROUNDING = 64 * np.finfo(np.float64).eps  # what a sum may lose, relative to the largest output
 
 
 def gradcheck(
-    fn: Callable[..., Tensor | tuple[Tensor, ...]],
+    fn: Checked,
     inputs: Sequence[TensorLike],
     *,
     step: float | None = None,
@@ -82,22 +84,29 @@ def gradcheck(
 class _Pairing(Function):
     """y = sum_k <u_k, y_k> over the outputs y_k of fn;  dy_k = u_k, as dy is 1."""
 
-    def forward(self, *ys, cotangents):
+    def forward(self, *ys: Array, cotangents: tuple[Array, ...]) -> Any:
         self.cotangents = cotangents
         return sum((u * y).sum() for u, y in zip(cotangents, ys, strict=True))
 
-    def backward(self, _):
+    def backward(self, _: Array) -> tuple[Array, ...]:
         return self.cotangents
 
 
 class _Check:
     """fn at one point. Its outputs are seen as one flat vector y, gradients as flat arrays."""
 
-    def __init__(self, fn, inputs, step, atol, rtol):
+    def __init__(
+        self,
+        fn: Checked,
+        inputs: Sequence[TensorLike],
+        step: float | None,
+        atol: float,
+        rtol: float,
+    ):
         self.fn, self.step, self.atol, self.rtol = fn, step, atol, rtol
         single = isinstance(inputs, (Tensor, np.ndarray)) or is_device_array(inputs)
-        self.inputs = [inputs] if single else list(inputs)
-        self.floats = []  # positions of the inputs that are checked
+        self.inputs: list[Any] = [inputs] if single else list(inputs)
+        self.floats: list[int] = []  # positions of the inputs that are checked
         for i, x in enumerate(self.inputs):
             dtype = getattr(x, "dtype", None)
             if getattr(dtype, "kind", None) == "f":
@@ -114,9 +123,11 @@ class _Check:
             j = np.argmin(np.isfinite(self.y))
             raise GradientError(f"gradcheck: {self.output(j)} is {self.y[j]} at these inputs")
 
-    def call(self, i=None, x=None):
+    def call(
+        self, i: int | None = None, x: Array | None = None
+    ) -> tuple[dict[int, Tensor], tuple[Tensor, ...]]:
         """fn with input ``i`` replaced by ``x``: the input tensors by position, and the outputs."""
-        arrays = {k: x if k == i else self.inputs[k] for k in self.floats}
+        arrays: dict[int, Any] = {k: x if k == i else self.inputs[k] for k in self.floats}
         before = {k: to_numpy(a).tobytes() for k, a in arrays.items()}
         tensors = {k: Tensor(a, requires_grad=True) for k, a in arrays.items()}
         ys = self.fn(*(tensors.get(k, given) for k, given in enumerate(self.inputs)))
@@ -130,7 +141,7 @@ class _Check:
                 raise GradientError(f"gradcheck: input {k} was changed in place by fn")
         return tensors, ys
 
-    def require_same(self, ys):
+    def require_same(self, ys: Sequence[Tensor]) -> None:
         """Raise unless another call on the same inputs gave the same bytes."""
         again = _flat(ys)
         if again.tobytes() != self.y.tobytes():
@@ -140,7 +151,7 @@ class _Check:
                 f"{again[j]} for the same inputs; draw noise outside fn and hand it in"
             )
 
-    def gradients(self, u):
+    def gradients(self, u: Array) -> dict[int, Any]:
         """u^T J by backward through a fresh graph, for each checked input; None for no gradient."""
         tensors, ys = self.call()
         self.require_same(ys)
@@ -156,7 +167,7 @@ class _Check:
             raise GradientError("gradcheck: backward wrote to the gradient it was given")
         return {i: None if t.grad is None else to_numpy(t.grad).ravel() for i, t in tensors.items()}
 
-    def every_entry(self, rng):
+    def every_entry(self, rng: np.random.Generator) -> None:
         """Compare J entry by entry: a column is a difference, a row a backward."""
         columns = {}
         for i in self.floats:
@@ -174,7 +185,7 @@ class _Check:
                     at = np.argmin(right)
                     self.fail(i, at, row[i], analytic[at], numeric[at], self.output(j))
 
-    def random_direction(self, rng):
+    def random_direction(self, rng: np.random.Generator) -> None:
         """Compare <u^T J, v> with <u, J v> for a random u and, input by input, a random v."""
         u = _random(rng, self.y.size)
         first, second = self.gradients(u), self.gradients(u)
@@ -182,17 +193,17 @@ class _Check:
             v = _random(rng, self.inputs[i].size) * self.unit(i)
             du = np.zeros(v.size) if first[i] is None else first[i]
             if first[i] is not None and du.tobytes() != second[i].tobytes():
-                at = np.argmax(du != second[i])
+                at = int(np.argmax(du != second[i]))
                 raise GradientError(
                     f"gradcheck: input {i}, index {self.index(i, at)}: a second backward gave "
                     f"{second[i][at]} after {du[at]}; it draws noise or uses changed state"
                 )
 
-            def error(v, i=i, du=du):
+            def error(v: Array, i: int = i, du: Array = du) -> Any:
                 return abs(du @ v - u @ self.slope(i, v))
 
             if not np.isfinite(du).all():
-                at = np.argmin(np.isfinite(du))
+                at = int(np.argmin(np.isfinite(du)))
             elif error(v) <= self.atol + self.rtol * np.linalg.norm(du * v):
                 continue
             else:
@@ -200,7 +211,7 @@ class _Check:
             numeric = u @ self.slope(i, _only(v, at)) / v[at]
             self.fail(i, at, first[i], du[at], numeric, "<u, outputs> for a random u")
 
-    def slope(self, i, v):
+    def slope(self, i: int, v: Array) -> Array:
         """J v: the derivative of every output along ``v`` in input ``i``. Kinks are errors."""
         if self.step is None:
             slope, gap, noise = self.difference(i, v, LINEAR_STEPS[0])
@@ -220,7 +231,7 @@ class _Check:
             )
         return slope
 
-    def smooth_slope(self, i, v):
+    def smooth_slope(self, i: int, v: Array) -> tuple[Array, Array]:
         """J v, and for each output by how much its slopes disagree where they should not."""
         step = SMOOTH_STEP if self.step is None else self.step
         slope, gap, _ = self.difference(i, v, step)
@@ -228,7 +239,7 @@ class _Check:
         doubt = np.maximum(abs(slope - nearer), np.where(nearer_gap > gap / 2, nearer_gap, 0))
         return slope, np.where(doubt <= self.atol + self.rtol * abs(nearer) + noise, 0, doubt)
 
-    def difference(self, i, v, h):
+    def difference(self, i: int, v: Array, h: float) -> tuple[Array, Array, Any]:
         """Central slope, difference of the one-sided slopes, and what rounding leaves of it."""
         x = self.inputs[i]
         hv = to_device((h * v).reshape(x.shape), device_of(x))
@@ -238,23 +249,26 @@ class _Check:
             gap = abs((plus - self.y) - (self.y - minus)) / h
             return (plus - minus) / (2 * h), gap, ROUNDING * largest / h
 
-    def unit(self, i):
+    def unit(self, i: int) -> Array:
         """The length of a step of 1 for each element of input ``i``."""
         return np.maximum(1, abs(to_numpy(self.inputs[i]).ravel()))
 
-    def index(self, i, at):
+    def index(self, i: int, at: Any) -> tuple[int, ...]:
         """Flat position ``at`` as an index of input ``i``."""
         return tuple(map(int, np.unravel_index(at, self.inputs[i].shape)))
 
-    def output(self, j):
+    def output(self, j: Any) -> str:
         """Element ``j`` of y in words."""
         for k, shape in enumerate(self.shapes):
             size = int(np.prod(shape))
             if j < size:
                 return f"output {k}, index {tuple(map(int, np.unravel_index(j, shape)))}"
             j -= size
+        raise IndexError(f"no element {j} of the outputs")
 
-    def fail(self, i, at, gradient, analytic, numeric, of):
+    def fail(
+        self, i: int, at: Any, gradient: Any, analytic: Any, numeric: Any, of: str
+    ) -> NoReturn:
         """Raise for element ``at`` of input ``i``."""
         if gradient is None:
             advice = "no gradient reached it: is it cut off by .data, detach() or a None?"
@@ -270,7 +284,7 @@ class _Check:
         )
 
 
-def _locate(badness, v):
+def _locate(badness: Callable[[Array], Any], v: Array) -> int:
     """The element of ``v`` that is to blame, found by halving: the worse half is kept."""
     suspects = np.arange(v.size)
     while suspects.size > 1:
@@ -279,18 +293,18 @@ def _locate(badness, v):
     return int(suspects[0])
 
 
-def _only(v, at):
+def _only(v: Array, at: Any) -> Array:
     """``v`` with zeros everywhere but at ``at``."""
     part = np.zeros_like(v)
     part[at] = v[at]
     return part
 
 
-def _random(rng, size):
+def _random(rng: np.random.Generator, size: int) -> Array:
     """Numbers of random sign with sizes in [0.5, 1.5]: none is so small that it hides an error."""
     return rng.uniform(0.5, 1.5, size) * rng.choice([-1.0, 1.0], size)
 
 
-def _flat(tensors):
+def _flat(tensors: Sequence[Tensor]) -> Array:
     """The values of several tensors as one NumPy vector."""
     return np.concatenate([to_numpy(t.data).ravel() for t in tensors])

@@ -3,7 +3,7 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -190,7 +190,7 @@ def scores(model: models.VAE, train: FaceDataset, test: FaceDataset, args: Names
     if not names:
         return {}
     classifier = face_edits.fit_classifier(train, names, seed=args.seed)
-    found = {"classifier_accuracy": face_edits.accuracy(classifier, test)}
+    found: dict[str, Any] = {"classifier_accuracy": face_edits.accuracy(classifier, test)}
     for name in names:
         found[name] = {
             "agreement": face_edits.agreement_scores(model, classifier, train, test, name)

@@ -8,15 +8,17 @@ L_1 is the ELBO, L_K <= L_(K+1) <= ln p(x), and L_K tends to ln p(x).
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from .. import kernels
-from ..backend import array_module, device_of, to_device, to_numpy
-from ..models.vae import ELBO, repeat_rows, require_positive
-from ..noise import EVALUATION
+from ..backend import Array, array_module, device_of, to_device, to_numpy
+from ..models.vae import ELBO, VAE, repeat_rows, require_positive
+from ..noise import EVALUATION, NoiseStream
+from ..tensor import Tensor
 from .grouping import regroup
 
 IMPORTANCE = EVALUATION + (1 << 56)  # the stream's offset for these samples: apart from training's
@@ -34,8 +36,8 @@ class NLL(NamedTuple):
 
     nll: float  # mean over the images
     standard_error: float  # of that mean, from drawing z; not from the choice of images
-    per_image: np.ndarray  # (N,) float64
-    effective_samples: np.ndarray  # (N,) between 1 and K: (sum w)^2 / sum w^2
+    per_image: Array  # (N,) float64
+    effective_samples: Array  # (N,) between 1 and K: (sum w)^2 / sum w^2
 
 
 class Evaluation(NamedTuple):
@@ -43,11 +45,19 @@ class Evaluation(NamedTuple):
 
     terms: ELBO  # means over the images and samples
     standard_error: float  # of the loss, from drawing z; NaN for one sample
-    per_image: np.ndarray  # (N,) float64, of the loss
-    mu: np.ndarray  # (N, D) float64, posterior means
+    per_image: Array  # (N,) float64, of the loss
+    mu: Array  # (N, D) float64, posterior means
 
 
-def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
+def elbo(
+    model: VAE,
+    batches: Iterable[Array],
+    noise: NoiseStream,
+    samples: int = 1,
+    beta: float = 1.0,
+    *,
+    total: int | None = None,
+) -> Evaluation:
     """The negative evidence lower bound, rec + KL: the mean over ``samples`` draws of z.
 
     Kingma & Welling 2014 (arXiv:1312.6114), eq. 3 and 7: rec is -E[ln p(x|z)] by sampling, the KL
@@ -76,8 +86,8 @@ def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
     rec = kl = 0.0
     losses, means = [], []
     with model.evaluating(), _progress(total) as bar:
-        for x in batches:
-            x, drawn = model.as_images(to_device(x, device)), []
+        for images in batches:
+            x, drawn = model.as_images(to_device(images, device)), []
             for _ in range(samples):
                 out = model.forward(x, noise)
                 r, k = (_per_row(t) for t in (model.reconstruction_loss(out.logits, x), out.kl))
@@ -88,16 +98,23 @@ def elbo(model, batches, noise, samples=1, beta=1.0, *, total=None):
             bar.update(len(x))
     if not sum(map(len, means)):
         raise ValueError("batches: expected at least one image, got none")
-    losses = np.concatenate(losses, axis=1)  # (samples, N)
-    rec, kl = (float(term) / losses.size for term in (rec, kl))
+    found = np.concatenate(losses, axis=1)  # (samples, N)
+    rec, kl = (float(term) / found.size for term in (rec, kl))
     error = math.nan
     if samples > 1:  # the squared errors of the images' means add up
-        error = math.sqrt((losses.var(axis=0, ddof=1) / samples).sum()) / losses.shape[1]
+        error = math.sqrt((found.var(axis=0, ddof=1) / samples).sum()) / found.shape[1]
     terms = ELBO(rec + beta * kl, rec, kl)
-    return Evaluation(terms, error, losses.mean(axis=0), np.concatenate(means))
+    return Evaluation(terms, error, found.mean(axis=0), np.concatenate(means))
 
 
-def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
+def importance_weighted_nll(
+    model: VAE,
+    batches: Iterable[Array],
+    noise: NoiseStream,
+    samples: int = 5000,
+    *,
+    total: int | None = None,
+) -> NLL:
     """-ln p(x) by importance sampling from q(z|x): -L_K with K = ``samples``.
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8; K = 5000 in section 5. With
@@ -125,13 +142,12 @@ def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
         ValueError: samples below 1, no images, or images of another shape than the model's.
         TypeError: images of another dtype than the parameters'.
     """
-
     require_positive("samples", samples)
     parameter = model.parameters()[0].data
     device, xp = device_of(parameter), array_module(parameter)
     shape = (samples, model.noise_dim)
 
-    def log_sums(x):
+    def log_sums(x: Tensor) -> Array:
         """ln sum_k w_k and ln sum_k w_k^2 of each image: (2, n)."""
         eps = xp.stack([noise.draw().normal(shape, parameter.dtype, device) for _ in range(len(x))])
         log_sum = log_squares = xp.full(len(x), -np.inf)
@@ -154,13 +170,14 @@ def importance_weighted_nll(model, batches, noise, samples=5000, *, total=None):
     return NLL(per_image.mean(), math.sqrt(variance.sum()) / len(per_image), per_image, effective)
 
 
-def _blocks(eps, x, *more):
+def _blocks(eps: Array, x: Tensor, *more: Tensor) -> Iterator[tuple[list[Tensor], Array]]:
     """Samples (n, K, D) in blocks: rows of x and of what goes with it, each repeated for every
     sample of the block, and the noise (n S, D).
     """
     n, samples, d = eps.shape
     _, block = _tile(x.shape[1:], samples, device_of(eps))
-    repeated, size = None, 0
+    repeated: list[Tensor] = []
+    size = 0
     for first in range(0, samples, block):
         part = eps[:, first : first + block]
         if part.shape[1] != size:  # all blocks are of one size but the last
@@ -169,17 +186,17 @@ def _blocks(eps, x, *more):
         yield repeated, part.reshape(n * size, d)
 
 
-def _per_row(tensor):
+def _per_row(tensor: Tensor) -> Array:
     """One number of each image, (N,) float64 on the host."""
     return to_numpy(tensor.data).astype(np.float64)
 
 
-def _log_sum_exp(x):
+def _log_sum_exp(x: Array) -> Array:
     """ln sum exp of each row: (n, S) -> (n,)."""
     return kernels.get("log_mean_exp", x)(x, with_grad=False)[0] + math.log(x.shape[1])
 
 
-def _tile(image_shape, samples, device):
+def _tile(image_shape: Sequence[int], samples: int, device: str) -> tuple[int, int]:
     """(images, samples of each) that are decoded at a time."""
     rows = PIXELS[device] // max(1, math.prod(image_shape))
     rows = min(ROWS[device], max(MIN_ROWS, rows))
@@ -187,7 +204,7 @@ def _tile(image_shape, samples, device):
     return max(1, rows // samples), -(-samples // blocks)
 
 
-def _progress(total):
+def _progress(total: int | None) -> Any:
     """A bar over images on a terminal; none without a total."""
     return tqdm(
         total=total, unit="img", desc="sampling", leave=False,

@@ -1,9 +1,10 @@
 """The pattern that transposed convolutions leave: what repeats every two pixels."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def checkerboard_energy(images) -> float:
+def checkerboard_energy(images: ArrayLike) -> float:
     """Share of the pictures' spectral energy at the frequency of a stride of 2.
 
     With P the power spectrum of a picture less its mean, under a Hann window (edges that do not
@@ -30,13 +31,13 @@ def checkerboard_energy(images) -> float:
     >>> checkerboard_energy(slope[None, None]) < 1e-3
     True
     """
-    images = np.asarray(images, np.float64)
-    side = images.shape[-1]
-    if images.ndim != 4 or images.shape[-2] != side or side % 2 or side < 8:
-        raise ValueError(f"images: expected (N, C, S, S), S even and >= 8, got {images.shape}")
+    x = np.asarray(images, np.float64)
+    side = x.shape[-1]
+    if x.ndim != 4 or x.shape[-2] != side or side % 2 or side < 8:
+        raise ValueError(f"images: expected (N, C, S, S), S even and >= 8, got {x.shape}")
     window = np.hanning(side + 1)[:-1]  # one period of it: zero at one end
-    images = images - images.mean(axis=(2, 3), keepdims=True)
-    power = abs(np.fft.fft2(images * window * window[:, None])) ** 2
+    x = x - x.mean(axis=(2, 3), keepdims=True)
+    power = abs(np.fft.fft2(x * window * window[:, None])) ** 2
     nyquist = np.zeros((side, side), bool)
     near = slice(side // 2 - 1, side // 2 + 2)
     nyquist[near] = nyquist[:, near] = True

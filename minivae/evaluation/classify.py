@@ -1,15 +1,27 @@
 """Training the small classifier that judges pictures."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from .. import optim
 from ..arguments import one_hot
+from ..backend import Array
 from ..data.batches import Batches, PixelBatches
 from ..models.classifier import ImageClassifier
 
 
-def fit_classifier(images, targets, labels, epochs=5, seed=0, batch_size=64, progress=True):
+def fit_classifier(
+    images: Array,
+    targets: Array,
+    labels: Sequence[str],
+    epochs: int = 5,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> ImageClassifier:
     """Train an ``ImageClassifier`` with Adam, lr 1e-3.
 
     Args:
@@ -37,7 +49,14 @@ def fit_classifier(images, targets, labels, epochs=5, seed=0, batch_size=64, pro
     return classifier
 
 
-def fit_digit_classifier(images, labels, epochs=2, seed=0, progress=True, classes=10):
+def fit_digit_classifier(
+    images: Array,
+    labels: ArrayLike,
+    epochs: int = 2,
+    seed: int = 0,
+    progress: bool = True,
+    classes: int = 10,
+) -> ImageClassifier:
     """A classifier of digits, or other classes: ``predict`` gives the class.
 
     Args:

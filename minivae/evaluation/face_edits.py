@@ -8,38 +8,53 @@ An edit moves the mean code of a face along the attribute's vector and decodes i
 Both take held-out faces and score their plain reconstructions beside the edits.
 """
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
+from ..backend import Array
 from ..data.batches import PixelBatches
-from ..data.faces import load_faces
+from ..data.faces import FaceDataset, load_faces
 from ..errors import DataError
+from ..models.classifier import ImageClassifier
+from ..models.vae import VAE
 from ..tensor import no_grad
 from ..viz import latent
 from . import classify
 from .latents import posteriors
 
 BATCH = 64
+LANCZOS = Image.Resampling.LANCZOS
 
 
-def unit_pixels(images):
+def unit_pixels(images: Array) -> Array:
     """uint8 images as float32 in [0, 1]."""
     return np.concatenate(list(PixelBatches(images, BATCH, train=False).epoch(0)))
 
 
-def encode_means(model, images):
+def encode_means(model: VAE, images: Array) -> Array:
     """The posterior mean of each uint8 image, float32 (N, D)."""
     mu, _ = posteriors(model, PixelBatches(images, BATCH, train=False).epoch(0))
     return mu.astype(np.float32)
 
 
-def decode_means(model, codes):
+def decode_means(model: VAE, codes: Array) -> Array:
     """The decoder's mean image of each code, (N, C, S, S) in [0, 1]."""
     rows = range(0, len(codes), BATCH)
     return np.concatenate([model.pixels(codes[i : i + BATCH]).numpy() for i in rows])
 
 
-def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True):
+def fit_classifier(
+    faces: FaceDataset,
+    labels: Sequence[str],
+    epochs: int = 5,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> ImageClassifier:
     """Train an ``ImageClassifier`` on the faces' attributes called ``labels``.
 
     Returns:
@@ -51,13 +66,15 @@ def fit_classifier(faces, labels, epochs=5, seed=0, batch_size=64, progress=True
     )
 
 
-def has_both(faces, attribute):
+def has_both(faces: FaceDataset, attribute: str) -> bool:
     """Whether the attribute is known, and some faces have it and some do not."""
     values = faces.attributes.get(attribute, np.zeros(0, bool))
     return bool(values.any() and not values.all())
 
 
-def guess_attributes(faces, names, teacher, size=64, epochs=5):
+def guess_attributes(
+    faces: FaceDataset, names: Iterable[str], teacher: str | Path, size: int = 64, epochs: int = 5
+) -> dict[str, Array]:
     """Predict attributes that a set lacks with a classifier trained on a labelled set.
 
     Args:
@@ -80,14 +97,14 @@ def guess_attributes(faces, names, teacher, size=64, epochs=5):
         raise DataError(f"{teacher}: no attribute {', '.join(missing)}; there are {known}")
     classifier = fit_classifier(labelled, names, epochs=epochs)
     small = np.stack([
-        np.asarray(Image.fromarray(np.moveaxis(image, 0, -1)).resize((size, size), Image.LANCZOS))
+        np.asarray(Image.fromarray(np.moveaxis(image, 0, -1)).resize((size, size), LANCZOS))
         for image in faces.images
     ])  # fmt: skip
     pixels = unit_pixels(np.moveaxis(small, -1, 1))
     return {name: says(classifier, pixels, name) for name in names}
 
 
-def label_matrix(faces, labels):
+def label_matrix(faces: FaceDataset, labels: Sequence[str]) -> Array:
     """(N, A) float32 of 0 and 1; ValueError for an attribute that the faces lack."""
     missing = [name for name in labels if name not in faces.attributes]
     if missing:
@@ -95,7 +112,7 @@ def label_matrix(faces, labels):
     return np.stack([faces.attributes[name] for name in labels], axis=1).astype(np.float32)
 
 
-def says(classifier, images, label):
+def says(classifier: ImageClassifier, images: Array, label: str) -> Array:
     """The classifier's answer for each image in [0, 1]: a boolean array (N,)."""
     column = classifier.labels.index(label)
     rows = range(0, len(images), BATCH)
@@ -104,7 +121,7 @@ def says(classifier, images, label):
     return np.concatenate(logits) > 0
 
 
-def accuracy(classifier, faces):
+def accuracy(classifier: ImageClassifier, faces: FaceDataset) -> dict[str, float]:
     """Share of right answers for each label, a dict."""
     pixels = unit_pixels(faces.images)
     return {
@@ -113,7 +130,14 @@ def accuracy(classifier, faces):
     }
 
 
-def agreement_scores(model, classifier, train, held_out, attribute, strengths=(1.0, 1.5, 2.0)):
+def agreement_scores(
+    model: VAE,
+    classifier: ImageClassifier,
+    train: FaceDataset,
+    held_out: FaceDataset,
+    attribute: str,
+    strengths: Sequence[float] = (1.0, 1.5, 2.0),
+) -> dict[str, dict[str, float]]:
     """Shares of held-out faces on which the classifier sees the attribute after an edit.
 
     The attribute's vector is the difference of mean codes with and without it over ``train``.
@@ -127,10 +151,10 @@ def agreement_scores(model, classifier, train, held_out, attribute, strengths=(1
     vector = latent.attribute_vector(encode_means(model, train.images), train.attributes[attribute])
     codes, has = encode_means(model, held_out.images), held_out.attributes[attribute]
 
-    def share(codes):
+    def share(codes: Array) -> float:
         return float(says(classifier, decode_means(model, codes), attribute).mean())
 
-    scores = {
+    scores: dict[str, dict[str, float]] = {
         "faces": {"with": int(has.sum()), "without": int((~has).sum())},
         "reconstructed": {"with": share(codes[has]), "without": share(codes[~has])},
     }
@@ -143,7 +167,9 @@ def agreement_scores(model, classifier, train, held_out, attribute, strengths=(1
     return scores
 
 
-def counterfactual_scores(model, train, with_it, without_it, attribute):
+def counterfactual_scores(
+    model: VAE, train: FaceDataset, with_it: Array, without_it: Array, attribute: str
+) -> dict[str, dict[str, Any]]:
     """Errors of removing the attribute, against faces drawn without it.
 
     Args:
@@ -173,7 +199,7 @@ def counterfactual_scores(model, train, with_it, without_it, attribute):
     }
 
 
-def _errors(truth, nothing, pixel, latent_edit):
+def _errors(truth: Array, nothing: Array, pixel: Array, latent_edit: Array) -> dict[str, Any]:
     """Mean RMSE of each candidate, and the paired gain of the latent edit over the best other."""
     rmse = {
         name: np.sqrt(((np.clip(x, 0, 1) - truth) ** 2).mean(axis=(1, 2, 3)))

@@ -1,12 +1,18 @@
 """A distance between sets of pictures, in the features of a small classifier trained here."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from ..backend import Array
+from ..models.classifier import ImageClassifier
 from ..tensor import Tensor, no_grad
 from .grouping import at_a_time, regroup
 
 
-def classifier_frechet_distance(classifier, batches, others):
+def classifier_frechet_distance(
+    classifier: ImageClassifier, batches: Iterable[Array], others: Iterable[Array]
+) -> float:
     """The Fréchet distance between two sets of pictures as ``classifier.features`` sees them.
 
     It is not the FID: Heusel et al. 2017 (arXiv:1706.08500), eq. 6, take the same formula in the
@@ -24,14 +30,14 @@ def classifier_frechet_distance(classifier, batches, others):
     return frechet_distance(features(classifier, batches), features(classifier, others))
 
 
-def features(classifier, batches):
+def features(classifier: ImageClassifier, batches: Iterable[Array]) -> Array:
     """The classifier's last hidden layer for each picture, float64 (N, F)."""
     with no_grad():
         groups = [classifier.features(Tensor(x)).numpy() for x in regroup(batches, at_a_time)]
     return np.concatenate(groups).astype(np.float64)
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: Array, b: Array) -> float:
     """|m - n|^2 + tr( C + D - 2 (C D)^(1/2) ) of sets with means m, n and covariances C, D.
 
     The squared Wasserstein-2 distance of the Gaussians with these moments: Dowson & Landau 1982,

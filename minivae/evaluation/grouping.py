@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from ..backend import array_module
 
@@ -10,12 +12,12 @@ PIXELS = 1 << 22  # of all of them together, at most
 MIN_IMAGES = 16
 
 
-def at_a_time(image):
+def at_a_time(image: Sequence[int]) -> int:
     """How many images of a shape a model is given at a time: a function of the shape alone."""
     return min(IMAGES, max(MIN_IMAGES, PIXELS // max(1, math.prod(image))))
 
 
-def regroup(batches, size):
+def regroup(batches: Iterable[Any], size: int | Callable[[tuple[int, ...]], int]) -> Iterator[Any]:
     """The images of ``batches``, in order, as arrays of ``size`` images; the last may be shorter.
 
     What is computed on the groups cannot depend on how the images came.

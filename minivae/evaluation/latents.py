@@ -4,12 +4,15 @@ The functions take the posteriors of N images, N(mu, diag(exp(logvar))): float64
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import kernels
-from ..backend import device_of, to_device, to_numpy
+from ..backend import Array, device_of, to_device, to_numpy
+from ..models.vae import VAE
+from ..noise import Noise
 from ..ops.loss import LOG_2PI
 from .grouping import at_a_time, regroup
 
@@ -22,11 +25,11 @@ class AggregatePosterior(NamedTuple):
     mutual_information: float  # I(n; z), of an image's number and its code: at most ln N
     marginal_kl: float  # KL(q(z) || p(z)); adds up with the former to the mean KL
     standard_error: float  # of either, from drawing z
-    mean: np.ndarray  # (D,)
-    covariance: np.ndarray  # (D, D)
+    mean: Array  # (D,)
+    covariance: Array  # (D, D)
 
 
-def posteriors(model, batches):
+def posteriors(model: VAE, batches: Iterable[Array]) -> tuple[Array, Array]:
     """mu and logvar of every image, float64 (N, D) each; the same bits for batches of any size."""
     device = device_of(model.parameters()[0].data)
     parts = []
@@ -34,10 +37,11 @@ def posteriors(model, batches):
         for x in regroup(batches, at_a_time):
             mu, logvar = model.encode(model.as_images(to_device(x, device)))
             parts.append([to_numpy(t.data).astype(np.float64) for t in (mu, logvar)])
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    mus, logvars = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return mus, logvars
 
 
-def active_units(mu, threshold=0.01):
+def active_units(mu: Array, threshold: float = 0.01) -> int:
     """The number of latents whose posterior mean varies over the images: variance > threshold.
 
     Takes mu (N, D). Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
@@ -45,7 +49,7 @@ def active_units(mu, threshold=0.01):
     return int((mu.var(axis=0) > threshold).sum())
 
 
-def kl_per_latent(mu, logvar):
+def kl_per_latent(mu: Array, logvar: Array) -> Array:
     """KL(q(z_d|x) || N(0, 1)) of each latent, mean over the images, in nats: (D,).
 
     Kingma & Welling 2014 (arXiv:1312.6114), appendix B. Their sum is the ELBO's KL term. Takes
@@ -54,7 +58,7 @@ def kl_per_latent(mu, logvar):
     return (mu * mu + (np.expm1(logvar) - logvar)).mean(axis=0) / 2
 
 
-def aggregate_posterior(mu, logvar, noise):
+def aggregate_posterior(mu: Array, logvar: Array, noise: Noise) -> AggregatePosterior:
     """How the KL term splits, and the moments of the mixture of all posteriors.
 
     Hoffman & Johnson 2016, "ELBO surgery: yet another way to carve up the variational evidence
@@ -87,7 +91,7 @@ def aggregate_posterior(mu, logvar, noise):
     )
 
 
-def log_mixture_density(z, mu, logvar):
+def log_mixture_density(z: Array, mu: Array, logvar: Array) -> Array:
     """ln q(z) = ln 1/N sum_n N(z; mu_n, exp(logvar_n)) of codes z (M, D): (M,), float64.
 
     The squares are multiplied out, so that all pairs of codes and posteriors are three matrix

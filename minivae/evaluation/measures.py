@@ -89,7 +89,7 @@ def _about_codes(trained: TrainedModel, seed: int) -> dict[str, Any]:
     """What the codes hold."""
     model = trained.model
     mu, logvar = posteriors(model, trained.batches(trained.test))
-    result = {"latent_dim": model.latent_dim, "active_units": active_units(mu)}
+    result: dict[str, Any] = {"latent_dim": model.latent_dim, "active_units": active_units(mu)}
     if model.noise_dim == model.latent_dim:  # else the prior of these latents is no N(0, I)
         aggregate = aggregate_posterior(mu, logvar, Noise(seed, AGGREGATE))
         result |= {

@@ -1,11 +1,14 @@
 """The nearest training image of each picture: whether a model draws what it was shown."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import Array
 
 QUERIES = 128  # pictures compared with all images at a time
 
 
-def nearest_images(pictures, images):
+def nearest_images(pictures: ArrayLike, images: ArrayLike) -> tuple[Array, Array]:
     """For each picture the nearest image, by the root mean square difference of pixels.
 
     Args:

@@ -6,9 +6,11 @@ Codes are float64 (N, D), such as posterior means; labels are whole numbers (N,)
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import functional as F
 from .. import optim
+from ..backend import Array
 from ..nn import Parameter
 from ..tensor import Tensor
 
@@ -16,7 +18,9 @@ STEPS, LR, L2 = 300, 0.05, 1e-4
 QUERIES = 128  # codes compared with all others at a time
 
 
-def linear_probe(train_codes, train_labels, test_codes, test_labels):
+def linear_probe(
+    train_codes: Array, train_labels: ArrayLike, test_codes: Array, test_labels: ArrayLike
+) -> float:
     """Accuracy on the test codes of multinomial logistic regression on the training codes.
 
     Alain & Bengio 2016 (arXiv:1610.01644), section 3. The codes are standardised by the training
@@ -35,7 +39,7 @@ def linear_probe(train_codes, train_labels, test_codes, test_labels):
     return float(((codes @ weight + bias).argmax(axis=1) == labels).mean())
 
 
-def fit_softmax(codes, labels):
+def fit_softmax(codes: Array, labels: Array) -> tuple[Array, Array]:
     """(weight (D, C), bias (C,)) that ``linear_probe`` finds for codes (N, D), labels (N,)."""
     (n, d), c = codes.shape, int(labels.max()) + 1
     weight, bias = Parameter(np.zeros((d, c))), Parameter(np.zeros(c))
@@ -53,7 +57,13 @@ def fit_softmax(codes, labels):
     return weight.data, bias.data
 
 
-def nearest_neighbour_accuracy(train_codes, train_labels, test_codes, test_labels, k=5):
+def nearest_neighbour_accuracy(
+    train_codes: ArrayLike,
+    train_labels: ArrayLike,
+    test_codes: ArrayLike,
+    test_labels: ArrayLike,
+    k: int = 5,
+) -> float:
     """Accuracy of the commonest label among the k nearest training codes of each test code.
 
     Cover & Hart 1967, "Nearest neighbor pattern classification". Distances are Euclidean; among
@@ -82,13 +92,13 @@ def nearest_neighbour_accuracy(train_codes, train_labels, test_codes, test_label
     return right / len(test)
 
 
-def _standardised(codes, by, labels):
+def _standardised(codes: Array, by: Array, labels: ArrayLike) -> tuple[Array, Array]:
     codes, labels = _checked(codes, labels)
     deviation = by.std(axis=0)
     return (codes - by.mean(axis=0)) / np.where(deviation > 0, deviation, 1), labels
 
 
-def _checked(codes, labels):
+def _checked(codes: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
     codes, labels = np.asarray(codes, np.float64), np.asarray(labels)
     if codes.ndim != 2 or labels.shape != codes.shape[:1] or len(codes) == 0:
         raise ValueError(

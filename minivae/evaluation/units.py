@@ -5,7 +5,7 @@ import math
 LEVELS = 256  # grey values of a pixel
 
 
-def bits_per_dimension(nats, dimensions, *, dequantised=False):
+def bits_per_dimension(nats: float, dimensions: int, *, dequantised: bool = False) -> float:
     """nats / (dimensions ln 2): bits for each pixel and channel, of an NLL in nats per image.
 
     A probability of binary pixels needs no more. A density of dequantised pixels (p + u) / 256 is

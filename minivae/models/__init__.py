@@ -30,6 +30,6 @@ def build(name: str, **config: Any) -> Any:
     return known[name](**BEFORE.get(name, {}) | config)
 
 
-def completed(architecture: dict) -> dict:
+def completed(architecture: dict[str, Any]) -> dict[str, Any]:
     """A recorded architecture, ``{"name": ..., **config}``, with what older versions left out."""
     return BEFORE.get(architecture.get("name", ""), {}) | architecture

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import functional as F
 from .. import nn
-from ..noise import init_stream
+from ..noise import NoiseStream, init_stream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
 
@@ -58,8 +58,8 @@ class AutoEncoder(nn.Module):
             return F.sigmoid(self.forward(x))
 
 
-def _perceptron(dims, rng):
-    layers = []
+def _perceptron(dims: Sequence[int], rng: NoiseStream) -> nn.Sequential:
+    layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(dims):
         layers += [nn.Linear(n_in, n_out, rng=rng), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

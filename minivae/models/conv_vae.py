@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import functional as F
 from .. import nn
-from ..noise import init_stream
+from ..noise import NoiseStream, init_stream
 from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
 
@@ -67,7 +67,7 @@ class ConvVAE(VAE):
             The model.
         """
         mean = min(max(float(mean), 0.001), 0.999)
-        self.decoder.conv3.bias.data[...] = math.log(mean / (1 - mean))
+        self.decoder.conv3.bias.data[...] = math.log(mean / (1 - mean))  # type: ignore[union-attr]
         return self
 
     def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
@@ -82,7 +82,7 @@ class ConvVAE(VAE):
 class ConvEncoder(nn.Module):
     """(N, 1, 28, 28) -> (mu, logvar)."""
 
-    def __init__(self, latent_dim, bottleneck, rng):
+    def __init__(self, latent_dim: int, bottleneck: str, rng: NoiseStream):
         self.bottleneck = bottleneck
         self.conv1 = nn.Conv2d(1, 32, 3, stride=2, padding=1, rng=rng)  # 28 -> 14
         self.conv2 = nn.Conv2d(32, 64, 3, stride=2, padding=1, rng=rng)  # 14 -> 7
@@ -90,7 +90,7 @@ class ConvEncoder(nn.Module):
         self.mu = nn.Linear(16, latent_dim, rng=rng)
         self.logvar = nn.Linear(16, latent_dim, rng=rng)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """x -> mu (N, D), logvar (N, D)."""
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
         h = self.linear(F.flatten(x, 1))
@@ -102,14 +102,19 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """(N, D) -> logits (N, 1, 28, 28)."""
 
-    def __init__(self, latent_dim, rng):
-        up = {"stride": 2, "padding": 1, "output_padding": 1, "rng": rng}  # doubles the side
+    def __init__(self, latent_dim: int, rng: NoiseStream):
+        up: dict[str, Any] = {
+            "stride": 2,
+            "padding": 1,
+            "output_padding": 1,
+            "rng": rng,
+        }  # doubles the side
         self.linear = nn.Linear(latent_dim, 64 * 7 * 7, rng=rng)
         self.conv1 = nn.ConvTranspose2d(64, 64, 3, **up)
         self.conv2 = nn.ConvTranspose2d(64, 32, 3, **up)
         self.conv3 = nn.ConvTranspose2d(32, 1, 3, padding=1, rng=rng)
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> Tensor:
         """z -> logits."""
         h = F.reshape(self.linear(z, activation="relu"), (len(z), 64, 7, 7))
         return self.conv3(F.relu(self.conv2(F.relu(self.conv1(h)))))

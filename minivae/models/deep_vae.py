@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import functional as F
 from .. import nn
-from ..noise import init_stream
+from ..noise import NoiseStream, init_stream
 from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
 
@@ -71,21 +71,21 @@ class DeepVAE(VAE):
 class Gaussian(nn.Module):
     """A conditional Gaussian: hidden layers of sizes[1:-1], then two heads of sizes[-1]."""
 
-    def __init__(self, sizes, rng, activation="tanh"):
+    def __init__(self, sizes: Sequence[int], rng: NoiseStream, activation: str = "tanh"):
         self.body = perceptron(sizes[:-1], rng, activation)
         self.activation = ACTIVATIONS[activation]()
-        self.mu = nn.Linear(*sizes[-2:], rng=rng)
-        self.logvar = nn.Linear(*sizes[-2:], rng=rng)
+        self.mu = nn.Linear(sizes[-2], sizes[-1], rng=rng)
+        self.logvar = nn.Linear(sizes[-2], sizes[-1], rng=rng)
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, sizes[0]) -> mu, logvar, each (N, sizes[-1])."""
         h = self.activation(self.body(x)) if len(self.body) else x
         return self.mu(h), self.logvar(h)
 
 
-def perceptron(sizes, rng, activation="tanh"):
+def perceptron(sizes: Sequence[int], rng: NoiseStream, activation: str = "tanh") -> nn.Sequential:
     """Linear layers of these sizes, activations between them and none after the last."""
-    layers = []
+    layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [ACTIVATIONS[activation](), nn.Linear(n_in, n_out, rng=rng)]
     return nn.Sequential(*layers[1:])

@@ -8,7 +8,7 @@ import numpy as np
 from .. import functional as F
 from .. import nn
 from ..backend import array_module
-from ..noise import init_stream
+from ..noise import NoiseStream, init_stream
 from ..ops.conv import conv_output_size, output_padding_for
 from ..tensor import Tensor, TensorLike
 from .vae import VAE, require_positive
@@ -107,7 +107,14 @@ class FaceVAE(VAE):
 class FaceEncoder(nn.Module):
     """(N, C, S, S) -> (mu, log sigma), each (N, D)."""
 
-    def __init__(self, latent_dim, channels, sizes, paddings, rng):
+    def __init__(
+        self,
+        latent_dim: int,
+        channels: int,
+        sizes: Sequence[int],
+        paddings: Sequence[int],
+        rng: NoiseStream,
+    ):
         self.conv1 = nn.Conv2d(channels, 8, 3, stride=2, padding=paddings[0], rng=rng)
         self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=paddings[1], rng=rng)
         self.batch2 = nn.BatchNorm2d(16)
@@ -116,7 +123,7 @@ class FaceEncoder(nn.Module):
         self.linear2 = nn.Linear(1024, latent_dim, rng=rng)  # mu
         self.linear3 = nn.Linear(1024, latent_dim, rng=rng)  # log sigma
 
-    def forward(self, x):
+    def forward(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """x -> mu (N, D), log sigma (N, D)."""
         x = F.relu(self.conv1(x))
         x = F.relu(self.batch2(self.conv2(x)))
@@ -128,8 +135,16 @@ class FaceEncoder(nn.Module):
 class FaceDecoder(nn.Module):
     """(N, D) -> logits (N, C, S, S)."""
 
-    def __init__(self, latent_dim, channels, sizes, paddings, upsampling, rng):
-        def up(c_in, c_out, level):
+    def __init__(
+        self,
+        latent_dim: int,
+        channels: int,
+        sizes: Sequence[int],
+        paddings: Sequence[int],
+        upsampling: str,
+        rng: NoiseStream,
+    ):
+        def up(c_in: int, c_out: int, level: int) -> nn.Module:
             """From sizes[level] back to sizes[level - 1]."""
             if upsampling == "resize":
                 return ResizeConv2d(c_in, c_out, sizes[level - 1], rng=rng)
@@ -157,7 +172,7 @@ class FaceDecoder(nn.Module):
             up(8, channels, level=1),
         )
 
-    def forward(self, z):
+    def forward(self, z: TensorLike) -> Tensor:
         """z -> logits."""
         return self.decoder_conv(self.unflatten(self.decoder_lin(z)))
 
@@ -169,11 +184,13 @@ class ResizeConv2d(nn.Conv2d):
     Odena, Dumoulin & Olah 2016 (doi:10.23915/distill.00003).
     """
 
-    def __init__(self, in_channels, out_channels, size, *, rng=None):
+    def __init__(
+        self, in_channels: int, out_channels: int, size: int, *, rng: NoiseStream | None = None
+    ):
         super().__init__(in_channels, out_channels, 3, padding=1, rng=rng)
         self.size = size
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, size, size), with H and W half of size, rounded up."""
         n, c, h, w = x.shape
         ones = array_module(x.data).ones((1, 1, 1, 2, 1, 2), np.dtype(x.dtype))

@@ -110,6 +110,8 @@ class TwoLayerVAE(VAE):
             z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])
         return self.pixels(z1)
 
-    def _kl1(self, z1, mu, logvar, z2):
+    def _kl1(self, z1: Tensor, mu: Tensor, logvar: Tensor, z2: Tensor) -> Tensor:
         """(N,): ln q(z1|x) - ln p(z1|z2) at this z1."""
-        return F.gaussian_nll(z1, *self.prior1(z2), "rows") - F.gaussian_nll(z1, mu, logvar, "rows")
+        prior_mu, prior_logvar = self.prior1(z2)
+        expected = F.gaussian_nll(z1, prior_mu, prior_logvar, "rows")
+        return expected - F.gaussian_nll(z1, mu, logvar, "rows")

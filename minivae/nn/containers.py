@@ -14,7 +14,7 @@ class _Numbered(Module):
         self._add(str(len(self)), module)
         return self
 
-    def _add(self, name, module):
+    def _add(self, name: str, module: Module) -> None:
         if not isinstance(module, Module):
             called = getattr(module, "__name__", None) or repr(module)
             raise TypeError(

@@ -27,7 +27,7 @@ def uniform_init(shape: tuple[int, ...], fan_in: int, rng: NoiseStream) -> Param
     return Parameter(((2 * rng.draw().uniform(shape, np.float32) - 1) * bound).astype(np.float32))
 
 
-def _stream(rng):
+def _stream(rng: NoiseStream | None) -> NoiseStream:
     """``rng``, or a noise stream that nobody else has."""
     if rng is None:
         return NoiseStream(secrets.randbits(64))
@@ -42,7 +42,9 @@ class _Weighted(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def _make(self, shape, out, fan_in, bias, rng):
+    def _make(
+        self, shape: tuple[int, ...], out: int, fan_in: int, bias: bool, rng: NoiseStream | None
+    ) -> None:
         """Draw both, the weight first."""
         rng = _stream(rng)
         self.weight = uniform_init(shape, fan_in, rng)
@@ -89,25 +91,36 @@ class Linear(_Weighted):
 class _Convolution(_Weighted):
     """What both convolutions share: channels, the size of the kernel and the geometry."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, groups, rng, bias, **geometry):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        groups: int,
+        rng: NoiseStream | None,
+        bias: bool,
+        **geometry: Pair,
+    ):
         require_one_group(groups)
         self.in_channels = whole("in_channels", in_channels, least=0)
         self.out_channels = whole("out_channels", out_channels, least=0)
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         least = {"padding": 0, "output_padding": 0}
-        self.geometry = {n: pair(n, value, least.get(n, 1)) for n, value in geometry.items()}
+        self.geometry: dict[str, Any] = {
+            n: pair(n, value, least.get(n, 1)) for n, value in geometry.items()
+        }
         first, second = self._axes()
         fan_in = second * math.prod(self.kernel_size)  # PyTorch counts axis 1 of the weight
         self._make((first, second, *self.kernel_size), self.out_channels, fan_in, bias, rng)
 
-    def _axes(self):
+    def _axes(self) -> tuple[int, int]:
         """The first two axes of the weight."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
         """Channels, kernel, geometry where it is not the default."""
         plain = {"stride": (1, 1), "dilation": (1, 1), "padding": (0, 0), "output_padding": (0, 0)}
-        told = {"kernel_size": self.kernel_size, "stride": self.geometry["stride"]}
+        told: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": self.geometry["stride"]}
         told |= {n: value for n, value in self.geometry.items() if value != plain[n]}
         told |= {} if self.bias is not None else {"bias": False}
         options = [f"{name}={value}" for name, value in told.items()]
@@ -135,7 +148,7 @@ class Conv2d(_Convolution):
             stride=stride, padding=padding, dilation=dilation,
         )  # fmt: skip
 
-    def _axes(self):
+    def _axes(self) -> tuple[int, int]:
         return self.out_channels, self.in_channels
 
     def forward(self, x: Any) -> Tensor:
@@ -167,7 +180,7 @@ class ConvTranspose2d(_Convolution):
             stride=stride, padding=padding, output_padding=output_padding, dilation=dilation,
         )  # fmt: skip
 
-    def _axes(self):
+    def _axes(self) -> tuple[int, int]:
         return self.in_channels, self.out_channels
 
     def forward(self, x: Any) -> Tensor:

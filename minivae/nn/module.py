@@ -1,11 +1,11 @@
 """Module: a part of a network, which finds its parameters, buffers and parts by attribute name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import array_module, placed, placement, to_numpy
+from ..backend import Array, array_module, placed, placement, to_numpy
 from ..tensor import Tensor
 from ..torch_names import missing
 
@@ -78,7 +78,7 @@ class Module:
         object.__delattr__(self, name)
         object.__setattr__(self, "_kinds", {n: k for n, k in self._kinds.items() if n != name})
 
-    def _register(self, name, kind):
+    def _register(self, name: str, kind: Any) -> None:
         if not name or "." in name:
             raise ValueError(f"name: expected one without dots, got {name!r}")
         object.__setattr__(self, "_kinds", {**self._kinds, name: kind})
@@ -93,7 +93,7 @@ class Module:
         self._register(name, BUFFER)
         setattr(self, name, array)
 
-    def _of_kind(self, kind):
+    def _of_kind(self, kind: Any) -> list[tuple[str, Any]]:
         """(name, value) of the attributes of one kind that are not None, in order of definition."""
         held = vars(self)
         return [(n, held[n]) for n, k in self._kinds.items() if k is kind and held[n] is not None]
@@ -148,7 +148,7 @@ class Module:
         """The parameters, each once, in the order of ``named_parameters``."""
         return [p for _, p in self.named_parameters()]
 
-    def _named(self, kinds, prefix=""):
+    def _named(self, kinds: Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         """(dotted name, value) of these kinds, here and below, in PyTorch's order."""
         dot = f"{prefix}." if prefix else ""
         for kind in kinds:
@@ -168,7 +168,7 @@ class Module:
         return self
 
     # ------------------------------------------------------------ state
-    def _named_arrays(self):
+    def _named_arrays(self) -> Iterator[tuple[str, Any]]:
         for name, value in self._named([Parameter, BUFFER]):
             yield name, value.data if isinstance(value, Parameter) else value
 
@@ -231,7 +231,7 @@ class Module:
         """
         device, dtype = placement(device, dtype)
 
-        def moved(array):
+        def moved(array: Any) -> Any:
             return placed(array, device, dtype if array.dtype.kind == "f" else None)
 
         for p in self.parameters():
@@ -261,14 +261,14 @@ ADVICE = {
 }
 
 
-def _is_a(kind, value):
+def _is_a(kind: Any, value: Any) -> bool:
     """Whether a value fits an attribute of this kind."""
     if kind is BUFFER:
         return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, Tensor)
     return isinstance(value, kind)
 
 
-def _holds_modules(value):
+def _holds_modules(value: Any) -> bool:
     """Whether a list, tuple, set or dict has a module or parameter in it, at any depth."""
     if isinstance(value, Mapping):
         value = list(value.values())
@@ -277,5 +277,5 @@ def _holds_modules(value):
     return any(isinstance(x, (Parameter, Module)) or _holds_modules(x) for x in value)
 
 
-def _array(a):
+def _array(a: Any) -> Array:
     return to_numpy(a.data) if isinstance(a, Tensor) else np.asarray(a)

@@ -7,7 +7,7 @@ from .. import kernels
 from ..arguments import real
 from ..backend import device_of
 from ..tensor import Tensor
-from .optimizer import Optimizer, working
+from .optimizer import Optimizer, Options, working
 
 
 class Adam(Optimizer):
@@ -36,7 +36,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Iterable,
+        params: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -47,7 +47,7 @@ class Adam(Optimizer):
         )
 
     @staticmethod
-    def checked(options: dict) -> dict:
+    def checked(options: Options) -> Options:
         """See ``Optimizer.checked``."""
         betas = tuple(options["betas"])
         if len(betas) != 2:
@@ -59,9 +59,9 @@ class Adam(Optimizer):
             "weight_decay": real("weight_decay", options["weight_decay"]),
         }
 
-    def update_group(self, group: dict, params: list[Tensor]) -> None:
+    def update_group(self, group: Options, params: list[Tensor]) -> None:
         """Update ``params`` of one ``group``: one kernel call for all that are in step."""
-        in_step: dict[tuple, list[Tensor]] = {}
+        in_step: dict[tuple[Any, ...], list[Tensor]] = {}
         for p in params:
             kind = self.state_of(p)["step"], p.dtype, device_of(p.data)
             in_step.setdefault(kind, []).append(p)
@@ -70,7 +70,7 @@ class Adam(Optimizer):
             for p in same:
                 self.state[p]["step"] = count + 1
 
-    def update(self, group: dict, params: list[Tensor], step: Any, lr: Any) -> None:
+    def update(self, group: Options, params: list[Tensor], step: Any, lr: Any) -> None:
         """Run the kernel with a group's options on ``params`` of one dtype and device; ``step`` and
         ``lr`` are numbers, or arrays on a GPU.
         """

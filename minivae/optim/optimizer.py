@@ -7,13 +7,15 @@ parameters may be copied, tied, frozen or given to a second optimiser.
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..arguments import real
-from ..backend import array_module, device_of, to_numpy
+from ..backend import Array, array_module, device_of, to_numpy
 from ..tensor import Tensor
+
+Options: TypeAlias = dict[str, Any]  # of a group, its parameters among them
 
 
 class Optimizer:
@@ -36,12 +38,12 @@ class Optimizer:
 
     remembered: tuple[str, ...] = ()  # names of what a parameter's state holds
 
-    def __init__(self, params: Iterable, options: Mapping[str, Any]):
+    def __init__(self, params: Iterable[Any], options: Mapping[str, Any]):
         if isinstance(params, Tensor):
             raise TypeError("params: expected several tensors, got one; put it into a list")
         self.defaults = self.checked(dict(options))
-        self.param_groups: list[dict] = []
-        self.state: dict[Tensor, dict] = {}
+        self.param_groups: list[Options] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
         groups = list(params)
         if not groups:
             raise ValueError("params: expected at least one parameter, got none")
@@ -51,7 +53,7 @@ class Optimizer:
             self.add_param_group(group)
 
     @staticmethod
-    def checked(options: dict) -> dict:
+    def checked(options: Options) -> Options:
         """A group's options as plain numbers; TypeError or ValueError names one that is not."""
         raise NotImplementedError
 
@@ -113,11 +115,11 @@ class Optimizer:
         for group, params in moving:
             self.update_group(group, params)
 
-    def update_group(self, group: dict, params: list[Tensor]) -> None:
+    def update_group(self, group: Options, params: list[Tensor]) -> None:
         """Update parameters of one group, each of which has a gradient that fits."""
         raise NotImplementedError
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, Array]:
         """Everything but the parameters themselves, as NumPy copies.
 
         ``group_sizes`` counts the parameters of each group, ``group.<option>`` has one value per
@@ -132,7 +134,7 @@ class Optimizer:
                 state[f"{i}.{name}"] = np.array(to_numpy(value))
         return state
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a ``state_dict``, options included.
 
         Raises:
@@ -178,13 +180,13 @@ class Optimizer:
             for p, values in remembered.items()
         }
 
-    def state_of(self, p: Tensor) -> dict:
+    def state_of(self, p: Tensor) -> dict[str, Any]:
         """What is remembered of a parameter, made where there is nothing yet."""
         if p not in self.state:
             self.state[p] = self.fresh_state(p)
         return self.state[p]
 
-    def fresh_state(self, p: Tensor) -> dict:
+    def fresh_state(self, p: Tensor) -> dict[str, Any]:
         """What is remembered of a parameter before its first update."""
         zeros = array_module(p.data).zeros
         return {
@@ -192,7 +194,7 @@ class Optimizer:
             for name in self.remembered
         }
 
-    def _of_this_version(self, state):
+    def _of_this_version(self, state: dict[str, Array]) -> dict[str, Array]:
         """A state as version 0.1 wrote it, without groups and with flat moments, as one of now."""
         if state.keys() != (set(self.remembered) if "step" in self.remembered else set()):
             return state
@@ -208,10 +210,10 @@ class Optimizer:
                 converted[f"{i}.{name}"] = part if name == "step" else part.reshape(p.shape)
         return converted
 
-    def _params(self):
+    def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
-    def _require_fit(self, p):
+    def _require_fit(self, p: Tensor) -> None:
         """The gradient and what is remembered are of the array's shape, dtype and device."""
         shape, place, dtype = p.shape, device_of(p.data), p.dtype
         for name, a in (("gradient", p.grad), *self.state.get(p, {}).items()):
@@ -226,7 +228,7 @@ class Optimizer:
             dtype = working_dtype(p.dtype)  # of all that is remembered
 
 
-def _require_like(name, a, like):
+def _require_like(name: str, a: Any, like: Any) -> None:
     """ValueError unless ``a`` is an array of the shape and dtype of ``like``."""
     like = np.asarray(to_numpy(like)) if not isinstance(like, int) else np.int64(like)
     if a is None:
@@ -238,7 +240,7 @@ def _require_like(name, a, like):
 
 
 @functools.cache
-def working_dtype(dtype: np.dtype) -> np.dtype:
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which parameters of ``dtype`` are updated: their own, float32 for float16."""
     return np.result_type(dtype, np.float32)
 

@@ -1,12 +1,13 @@
 """Gradient descent with momentum."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from ..arguments import real
 from ..tensor import Tensor
-from .optimizer import Optimizer, working
+from .optimizer import Optimizer, Options, working
 
 
 class SGD(Optimizer):
@@ -27,7 +28,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable,
+        params: Iterable[Any],
         lr: float = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
@@ -40,7 +41,7 @@ class SGD(Optimizer):
         })  # fmt: skip
 
     @staticmethod
-    def checked(options: dict) -> dict:
+    def checked(options: Options) -> Options:
         """See ``Optimizer.checked``."""
         numbers = {name: real(name, options[name]) for name in ("lr", "momentum", "weight_decay")}
         dampening, nesterov = real("dampening", options["dampening"], -np.inf), options["nesterov"]
@@ -48,7 +49,7 @@ class SGD(Optimizer):
             raise ValueError("nesterov: expected a momentum > 0 and no dampening with it")
         return {**numbers, "dampening": dampening, "nesterov": bool(nesterov)}
 
-    def update_group(self, group: dict, params: list[Tensor]) -> None:
+    def update_group(self, group: Options, params: list[Tensor]) -> None:
         """Update ``params`` of one ``group``."""
         for p in params:
             data, g = working(p.data), working(p.grad)

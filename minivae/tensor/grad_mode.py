@@ -52,7 +52,7 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801  PyTorch's name
             )
         return super().__call__(function)
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> "no_grad":
         return no_grad()  # a decorated function may run in several threads at once
 
     def __enter__(self) -> None:

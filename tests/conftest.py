@@ -2,7 +2,7 @@
 
 ``pytest -m "not slow"`` runs the quick ones, ``pytest`` also those that take some seconds each, and
 ``pytest --everything`` also what takes minutes: the CUDA kernels compiled for the CPU in place of a
-GPU, sanitizers, nvcc, long trainings.
+GPU, sanitizers, nvcc, long trainings, additions to scratch copies.
 
 HYPOTHESIS_PROFILE is dev (default), ci or deep. dev and ci draw the same examples on every run;
 deep draws new ones each time.

@@ -166,6 +166,7 @@ def test_the_same_command_writes_the_same_bytes(tmp_path, data, evaluate):
     assert first["images"] == 8
 
 
+@pytest.mark.slow
 def test_on_a_gpu(tmp_path, data, evaluate):
     """On the stand-in for one: the same numbers to rounding."""
     path = saved(tmp_path / "c", models.ConvVAE(latent_dim=2))
@@ -290,6 +291,7 @@ def test_data_of_another_kind(tmp_path, data, evaluate):
     assert code == 2 and "no data set has images of shape (1, 16, 16)" in text
 
 
+@pytest.mark.slow
 def test_a_set_of_47_classes(tmp_path, evaluate):
     """EMNIST Balanced, by the names of its files: pictures, probes and --frechet."""
     rng = np.random.default_rng(0)

@@ -87,6 +87,7 @@ def test_a_library_is_there_when_it_can_be_imported(tmp_path, monkeypatch):
     assert line_of("numpy") == np.__version__
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported_to_be_told():
     pytest.importorskip("torch")
     program = "import sys; from minivae.cli.info import info; info(); print('torch' in sys.modules)"

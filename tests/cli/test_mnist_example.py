@@ -96,6 +96,7 @@ def test_every_objective_trains_and_differs(train, tmp_path, objective):
     assert np.isfinite(weights[1]).all() and not np.array_equal(*weights)
 
 
+@pytest.mark.slow
 def test_two_latents_are_drawn_as_a_plane(train, tmp_path):
     options = ["--limit", 40, "--model", "conv", "--binarize", "dynamic", "--warmup", 1]
     assert train(tmp_path, *options) == 0
@@ -189,6 +190,7 @@ def title_of(figure):
     return figure.get_suptitle() or figure.axes[0].get_title()
 
 
+@pytest.mark.slow
 def test_a_new_run_over_an_old_one_leaves_no_mixture(train, tmp_path, capsys):
     assert train(tmp_path, "--latent-dim", 2, "--epochs", 1) == 0
     old = (tmp_path / "checkpoint.safetensors").read_bytes()
@@ -278,6 +280,7 @@ def test_help_explains_every_option(example, capsys):
     assert {f"--{name}" for name in [*names.split(), "no-plots", "warmup"]} <= set(shown.split())
 
 
+@pytest.mark.slow
 def test_the_script_runs_by_itself_and_importing_it_does_nothing(data, tmp_path):
     done = subprocess.run(
         [sys.executable, SCRIPT, "--data", data, "--out", tmp_path / "out", "--epochs", "1",
@@ -304,6 +307,7 @@ def test_pixels_are_shown_as_the_model_saw_them(example, train, tmp_path, monkey
     assert set(np.unique(seen[0])) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--limit", 30, "--binarize", "dynamic"]])
 def test_the_page_is_the_one_that_the_command_writes(train, data, tmp_path, options):
     """The example's explorer.html, byte for byte, from the files of the run."""

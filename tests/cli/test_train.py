@@ -70,6 +70,7 @@ def test_the_command_and_the_examples_are_one_program(data, tmp_path):
             assert bodies[0] == bodies[1], file
 
 
+@pytest.mark.slow
 def test_pictures_of_any_folder(data, tmp_path, capsys):
     """Whatever their sizes, with or without classes; and what is trained can be evaluated."""
     source, out = data / "pictures", tmp_path / "out"
@@ -305,6 +306,7 @@ def run_with_events(folder, **options):
     return records(folder / tensorboard.EVENTS)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_rows_as_scalars(tmp_path):
     head, *events = run_with_events(tmp_path, epochs=300)
     assert dict(decoded(head))[3] == b"brain.Event:2"
@@ -326,6 +328,7 @@ def test_checksums_are_those_of_the_polynomial(body):
     assert tensorboard.crc32c(body) == bitwise_crc32c(body)
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 2**63 - 1),
     st.dictionaries(st.text(max_size=200), st.floats(width=32, allow_nan=False)),
@@ -360,6 +363,7 @@ def test_their_own_reader_finds_the_same(tmp_path):
     assert found.step == step and {v.tag: v.simple_value for v in found.summary.value} == values
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "cpu" not in kernels.available(), reason="array code leaves the order of its sums to a BLAS"
 )

@@ -61,6 +61,7 @@ def compile_probe(source, folder):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 def test_nvcc_compiles_the_arithmetic_headers(tmp_path):
     done = compile_probe(PROBE, tmp_path)

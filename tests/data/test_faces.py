@@ -194,6 +194,7 @@ def _needs(path):
     return path
 
 
+@pytest.mark.slow
 def test_real_celeba(real):
     faces = load_faces(_needs(real / "celeba64.npz"))
     assert faces.images.shape == (7200, 3, 64, 64)
@@ -214,6 +215,7 @@ def test_real_olivetti(real):
     assert set(faces.groups) == {"subject"} and faces.images.shape == (400, 3, 64, 64)
 
 
+@pytest.mark.slow
 def test_real_class_folders(real, tmp_path):
     _needs(real / "glasses256")
     faces = load_faces(real.parent, 256, cache_dir=tmp_path, progress=False)

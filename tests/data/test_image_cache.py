@@ -267,6 +267,7 @@ for size in range(8, 20):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_use_a_cache_for_the_first_time_together(folder, tmp_path):
     root, options = folder
     command = [sys.executable, "-c", FIRST_USE, root, options["cache_dir"]]

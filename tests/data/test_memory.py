@@ -85,6 +85,7 @@ def long_table(folder):
     (folder / "a").write_bytes(b"400000\nSmile\n" + rows)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and needs RLIMIT_AS")
 @pytest.mark.parametrize(
     ("make", "read"),

@@ -72,6 +72,7 @@ def test_classes_can_be_told_and_vary(digits):
         assert known[classes == c].var(axis=0).sum() > 15
 
 
+@pytest.mark.slow
 def test_every_variant_is_drawn(digits, monkeypatch):
     """Each entry of the table leaves its mark on the images."""
     before = digits[0][:BLOCK]

@@ -91,6 +91,7 @@ def test_overlap_at_the_borders():
         assert reached[0].max() < reached[2:-2, 2:-2].max()
 
 
+@pytest.mark.slow
 def test_the_page_on_the_kl_and_its_example_say_the_same(tmp_path, capsys):
     loaded("examples/gaussian_kl.py").main(["--out", str(tmp_path)])
     said = json.loads((tmp_path / "numbers.json").read_text())

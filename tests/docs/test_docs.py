@@ -248,7 +248,7 @@ STEPS = {"differences.forward_step", "differences.central_step", "differences.si
 @pytest.mark.parametrize(
     "topic",
     [
-        pytest.param(topic, marks=pytest.mark.slow) if topic in TRAINED else topic
+        pytest.param(topic, marks=pytest.mark.minutes) if topic in TRAINED else topic
         for topic in make.TOPICS
     ],
 )

@@ -84,6 +84,7 @@ def test_three_sizes_of_a_run(tmp_path, monkeypatch):
     forget_examples()
 
 
+@pytest.mark.slow
 def test_backprop_by_hand(study):
     numbers, pictures = study("backprop_by_hand")
     assert pictures == {"slopes"}
@@ -102,7 +103,7 @@ def test_trace_backward(study):
     assert numbers["visits"] == [1, 3, 7, 15, 31]  # 2^n - 1
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_one_image(study):
     numbers, pictures = study("one_image")
     assert pictures == {"layers"}
@@ -117,6 +118,7 @@ def test_one_image(study):
     assert rows[-1]["value"]["mean"] == pytest.approx(rec + kl, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_elbo_identity(study):
     numbers, pictures = study("elbo_identity")
     assert pictures == {"gap"}
@@ -157,7 +159,7 @@ def test_gradcheck_tour(study):
     assert numbers["ones only, through sum"] is None and "kink" in numbers["kink"]
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_ae_vs_vae(study):
     numbers, pictures = study("ae_vs_vae")
     assert pictures == {"digits", "samples", "moons"}
@@ -170,7 +172,7 @@ def test_ae_vs_vae(study):
         assert row["VAE"][0] < 0.8 * row["AE"][0] < row["average"]
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_planted_bugs(study):
     numbers, pictures = study("planted_bugs")
     assert pictures == {"curves", "truth"}

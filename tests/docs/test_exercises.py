@@ -79,6 +79,7 @@ def test_there_are_wrong_solutions_for_every_exercise():
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_a_day_with_the_command(tmp_path, capsys):
     """Begin, fail, ask, write, pass; what was written is never overwritten, the tree stays."""
     tracked = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.minutes,  # many runs of pytest, one after another
     pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="csrc is not beside the tests"),
 ]
 

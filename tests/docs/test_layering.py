@@ -6,6 +6,7 @@ math -> common.
 """
 
 import ast
+import functools
 import graphlib
 import re
 import sys
@@ -64,20 +65,22 @@ HEADERS = {  # what each folder of csrc may include of the others
 }
 
 
+@functools.cache
 def imports(source, module):
     """Absolute names of everything that the source of ``module`` imports, at any depth of code.
 
     ``module`` is a dotted name; one that ends in ``.__init__`` is a package.
     """
-    package = module.split(".")[:-1]
+    package, found = module.split(".")[:-1], []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
             # "from .. import kernels" imports a module, "from ..tensor import Tensor" a name
-            yield from (f"{name}.{a.name}" for a in node.names) if name in PACKAGES else [name]
+            found += [f"{name}.{a.name}" for a in node.names] if name in PACKAGES else [name]
+    return found
 
 
 PACKAGES = {

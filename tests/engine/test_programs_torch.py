@@ -161,6 +161,7 @@ class Theirs(Side):
         return [t.detach().numpy() for t in leaves], grads, [g.numpy() for g in self.held]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(MOVES, min_size=3, max_size=14),

@@ -342,6 +342,7 @@ def bars(n=256, seed=0):
     return images, labels
 
 
+@pytest.mark.slow
 def test_pictures_of_another_kind_are_further_away():
     images, labels = bars()
     classifier = classify.fit_digit_classifier(images, labels, epochs=25, progress=False)

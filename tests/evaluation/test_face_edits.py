@@ -82,6 +82,7 @@ def test_gain_is_paired_with_its_standard_error():
     assert scores["share_of_faces_better"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 def test_classifier_learns_what_the_pixels_show():
     faces = mv.data.faces.draw_faces(240, 32, seed=0, progress=False)
     classifier = face_edits.fit_classifier(

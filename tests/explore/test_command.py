@@ -135,6 +135,7 @@ def test_a_run_that_is_not_there(explore, folder):
     assert code == 2 and "nothing: no such folder or file" in one_line(err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serve", [True, False])
 def test_serving(folder, tmp_path, serve):
     """The address printed answers; a large model is served unasked, and the page written first."""

@@ -66,6 +66,7 @@ def test_freed_memory_is_used_again_unless_the_environment_says_otherwise():
     assert faults(MALLOC_TRIM_THRESHOLD_="65536", MALLOC_MMAP_THRESHOLD_="65536") > 100
 
 
+@pytest.mark.slow
 def test_large_results_take_the_memory_of_those_that_are_gone():
     """36 MB: more than malloc keeps."""
     assert faults("KEEP = False" + LARGE) < 100
@@ -78,6 +79,7 @@ def huge_pages():
     return path.exists() and "[always]" in path.read_text()
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 9), min_size=8, max_size=20), st.randoms())
 def test_memory_is_used_again_only_when_no_reference_remains(moves, random):

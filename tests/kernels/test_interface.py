@@ -57,6 +57,7 @@ def test_both_places_have_the_same_number():
     assert f"kInterface = {interface.INTERFACE};" in header.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("cpu" not in kernels.available(), reason="the compiled kernels are not built")
 @pytest.mark.parametrize("number", [None, interface.INTERFACE + 1])
 def test_an_extension_that_does_not_fit_is_told_and_not_called(number):

@@ -116,6 +116,7 @@ def test_what_cannot_be_read_is_no_limit(tmp_path, content):
     assert REAL_QUOTA(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_compiled_kernels_start_with_it():
     pytest.importorskip("minivae._cpu", reason="the compiled kernels are not built")
     code = "from minivae import kernels; print(kernels.threads())"

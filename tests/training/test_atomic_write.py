@@ -130,6 +130,7 @@ for i in range(100):
 """
 
 
+@pytest.mark.slow
 def test_processes_may_write_the_same_file_at_once(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     writers = [

@@ -72,6 +72,7 @@ def test_steps_of_a_walk_are_named_as_they_are():
     assert names[:3] == ["0", "0.12", "0.25"] and names[-1] == "1"
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_needed():
     code = "import minivae.viz.plots, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -171,6 +172,7 @@ def test_every_name_of_a_set_can_be_drawn(name):
     assert plots.png(plots.losses(ROWS, f"{name}\nfaces"))
 
 
+@pytest.mark.slow
 def test_every_picture_takes_any_name():
     name = "a $b \udcff"
     for draw in (plots.samples, plots.reconstructions, plots.interpolation):
@@ -182,6 +184,7 @@ def test_every_picture_takes_any_name():
     assert plots.png(plots.attribute_walks(RNG.random((1, 2, 784)), [0, 1], name, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["module://not_installed.backend", "nonsense", "agg", ""])
 def test_no_choice_of_a_backend_matters(backend):
     """Jupyter's own, which its children inherit, may be missing where they run."""

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..backend import to_device
-from ..data import PixelBatches
+from ..data import Part, PixelBatches
 from ..evaluation import posteriors
 from ..models import VAE
 from ..noise import SAMPLING, Noise
-from ..viz import latent, plots
+from ..training.film import Film
+from ..training.output_folder import OutputFolder
+from ..viz import film, latent, plots
 from ..viz.without_backend import Figure
+
+FILMED, DECODED = 500, 64  # test images and codes in each frame of a film
 
 
 def draw(
@@ -27,9 +31,7 @@ def draw(
         rows: of ``metrics.csv``.
         args: the run's options.
     """
-    kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
-    about = f"\n{name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, "
-    about += f"beta {args.beta:g}, epoch {len(rows)}"
+    about = f"\n{_about(model, name, args)}, epoch {len(rows)}"
     x = to_device(test.images[:20].astype(np.float32) / 255, args.device)
     yield (
         "loss",
@@ -62,3 +64,31 @@ def draw(
         codes, _ = posteriors(model, test.epoch(0))
         title = f"Mean codes of the test images{about}"
         yield "latent", plots.latent_plane(codes, labels, title)
+
+
+def film_of(model: VAE, test: Part, out: OutputFolder, batches: int, args: Namespace) -> Film:
+    """What takes the frames of ``film.gif``: of the first test images, and of codes that cover the
+    plane of two latents or are drawn from the prior.
+    """
+    images = PixelBatches(
+        test.images[:FILMED], FILMED, seed=args.seed, binarize=args.binarize, train=False
+    )
+    if model.latent_dim == 2:
+        codes = latent.manifold_grid(round(DECODED**0.5))
+    else:
+        codes = model.standard_normal(Noise(args.seed, SAMPLING), DECODED)
+    return Film(model, images, codes, out, batches)
+
+
+def gif_of(taken: Film, labels: np.ndarray, name: str, args: Namespace) -> bytes:
+    """``film.gif``; arguments as ``draw``."""
+    frames = taken.arrays()
+    title = _about(taken.model, name, args)
+    title += f", warm-up {args.warmup:g} epochs" if args.warmup else ""
+    return film.gif(frames, labels[: frames["mu"].shape[1]], taken.batches, title)
+
+
+def _about(model, name, args):
+    """What was trained on what, for titles."""
+    kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
+    return f"{name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, beta {args.beta:g}"

@@ -7,11 +7,12 @@ from typing import Any
 
 from ..evaluation import TrainedModel
 from ..explore import explorer_page
+from ..training.film import FILM, Film
 from ..training.output_folder import OutputFolder
 from ..training.tensorboard import EVENTS
 from .info import kernels_used
 
-SUMMARY, PAGE = "summary.json", "explorer.html"
+SUMMARY, PAGE, GIF = "summary.json", "explorer.html", "film.gif"
 DIGIT_PICTURES = ("loss", "reconstructions", "samples", "interpolation", "manifold", "latent")
 EDITED = ("glasses", "smile")  # attributes whose vectors are drawn and scored
 FACE_PICTURES = (
@@ -20,9 +21,10 @@ FACE_PICTURES = (
 )  # fmt: skip
 
 
-def leftovers(pictures: Iterable[str]) -> list[str]:
-    """The files of an earlier run that a new one does not always replace."""
-    return [SUMMARY, PAGE, EVENTS, *(f"{name}.png" for name in pictures)]
+def leftovers(pictures: Iterable[str], film: Film | None = None) -> list[str]:
+    """The files of an earlier run that a new one, with ``film`` or without, may not replace."""
+    found = [SUMMARY, PAGE, EVENTS, GIF, *(f"{name}.png" for name in pictures)]
+    return found if film else [*found, FILM]
 
 
 def write_summary(

@@ -20,7 +20,7 @@ from .options import (
     reported,
     resume,
 )
-from .run_output import DIGIT_PICTURES, leftovers, write_page, write_pictures, write_summary
+from .run_output import DIGIT_PICTURES, GIF, leftovers, write_page, write_pictures, write_summary
 
 COMMAND = "minivae train mnist"
 DESCRIPTION = "Train a variational autoencoder on MNIST and leave pictures of what it learned."
@@ -54,6 +54,8 @@ def parser(prog: str = COMMAND) -> Parser:
                    help="samples of z for each image, for iwae and dreg")  # fmt: skip
     p.add_argument("--free-bits", type=non_negative, default=0.25, metavar="NATS",
                    help="nats that are free of charge to each latent, for free-bits")  # fmt: skip
+    p.add_argument("--film", action="store_true",
+                   help="leave film.gif too: codes, pictures and losses of each step")  # fmt: skip
     add_training_options(
         p, out="runs/mnist", epochs=10, batch_size=128, lr=None,
         lr_help="Adam's learning rate; if not given, 1e-3 for mlp, and for conv 2e-3 that falls to "
@@ -69,6 +71,8 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     """Train, then write summary.json, the pictures and the page that explores the run."""
     p = parser(prog)
     args = parse(p, argv)
+    if args.film and args.no_plots:
+        p.error("argument --film: not allowed with argument --no-plots")
     if not args.no_plots:
         from . import digit_pictures  # before the training, should matplotlib be missing
     digits = mnist.load(args.data).limited(args.limit)
@@ -89,6 +93,9 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
         public=digits.public,
     )  # fmt: skip
     with OutputFolder(args.out) as out:
+        film = (
+            digit_pictures.film_of(model, digits.test, out, len(train), args) if args.film else None
+        )
         trainer = Trainer(
             model, adam, train, test, out,
             epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
@@ -99,8 +106,8 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
                 "latent_dim": latent_dim, "device": args.device, "limit": args.limit,
                 **digits.record(),
             },
-            replaces=leftovers(DIGIT_PICTURES), beside={CONFIG: as_toml(p, args, COMMAND)},
-            callbacks=callbacks(args, out),
+            replaces=leftovers(DIGIT_PICTURES, film), beside={CONFIG: as_toml(p, args, COMMAND)},
+            callbacks=callbacks(args, out), film=film,
         )  # fmt: skip
         if args.resume:
             resume(trainer)
@@ -111,5 +118,7 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
             labels = digits.test.labels["digit"]
             drawn = digit_pictures.draw(model, test, labels, digits.name, rows, args)
             write_pictures(out, drawn)
+            if film:
+                out.write(GIF, digit_pictures.gif_of(film, labels, digits.name, args))
             write_page(out, trained, trainer.state.config, rows)
     print(f"results in {out.path}")

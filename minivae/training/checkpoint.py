@@ -57,12 +57,15 @@ def save(path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **st
 
 
 def to_bytes(
-    path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **state: Any
+    path: AnyPath, model: Stateful | None, optimizer: Stateful | None = None, **state: Any
 ) -> bytes:
     """The bytes of a checkpoint that ``save`` would write; errors begin with ``path``."""
-    tensors = {f"model.{name}": a for name, a in model.state_dict().items()}
-    if optimizer is not None:
-        tensors |= {f"optimizer.{name}": a for name, a in optimizer.state_dict().items()}
+    tensors = {
+        f"{kind}.{name}": a
+        for kind, part in (("model", model), ("optimizer", optimizer))
+        if part is not None
+        for name, a in part.state_dict().items()
+    }
     _require_finite(path, tensors)
     arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
     tensors |= {f"state.{name}": a for name, a in arrays.items()}

@@ -18,6 +18,7 @@ from ..errors import DeviceMemoryError, NonFiniteError
 from ..models import VAE
 from ..noise import EVALUATION, NoiseStream
 from . import checkpoint, metrics
+from .film import Film
 from .interrupt import interruptible
 from .nonfinite import first_nonfinite, first_nonfinite_moment
 from .output_folder import OutputFolder
@@ -54,6 +55,7 @@ class Trainer:
             belong there when this run's first checkpoint comes.
         beside: texts of files to write with that checkpoint, by name.
         callbacks: each is called after an epoch is saved, with its row of ``metrics.csv``.
+        film: a ``Film`` that takes its frames during the run.
         step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
             is recorded and repeated where that is worth while; see ``minivae.training.step``.
         tell: called with each line that the run has to say.
@@ -68,8 +70,8 @@ class Trainer:
         beta: float = 1.0, warmup: float = 0, schedule: Sequence[tuple[int, float]] = (),
         keep_best: bool = False, save_every: int = 0, config: dict | None = None,
         replaces: Iterable[str] = (), beside: Mapping[str, str] | None = None,
-        callbacks: Iterable[Callable] = (), step: Callable | None = None,
-        tell: Callable = say,
+        callbacks: Iterable[Callable] = (), film: Film | None = None,
+        step: Callable | None = None, tell: Callable = say,
     ):  # fmt: skip
         for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
             if value < least:
@@ -95,7 +97,7 @@ class Trainer:
         architecture = {"name": type(model).__name__, **model.config()}
         self.state = RunState(seed, {**options, "architecture": architecture})
         self.files = RunFiles(out, replaces, beside, tell)
-        self.callbacks = tuple(callbacks)
+        self.callbacks, self.film = tuple(callbacks), film
 
     def run(self) -> list[dict]:
         """Train until ``epochs`` epochs are done; returns the rows of ``metrics.csv``.
@@ -110,6 +112,7 @@ class Trainer:
         _require_pixels("train", self.train)
         _require_pixels("test", self.test)
         self.files.tell_of_earlier_run()
+        self._take_frame()
         with interruptible() as self._signalled:
             try:
                 while self.state.epoch < self.epochs:
@@ -176,8 +179,13 @@ class Trainer:
         state.step += 1
         state.batch += 1
         state.losses.add(terms, len(x))
+        self._take_frame()
         if self.save_every and state.step % self.save_every == 0:
             self.save()
+
+    def _take_frame(self) -> None:
+        if self.film:
+            self.film.take(self.state.step, self._kl_weight())
 
     def _kl_weight(self) -> float:
         ramp = self.warmup * len(self.train)
@@ -219,6 +227,8 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint and keep the one before it; errors as ``RunFiles.save``."""
         self.state.losses.read()
+        if self.film:
+            self.film.write()
         self.files.save(self.model, self.optimizer, self.state.to_dict())
 
     def resume(self) -> bool:
@@ -246,6 +256,8 @@ class Trainer:
         state.seconds = metrics.read_seconds(self.files.out, state.rows)
         metrics.write(self.files.out, state.rows, state.seconds)
         self.state = state
+        if self.film:
+            self.film.resume()
         return True
 
 

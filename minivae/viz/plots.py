@@ -72,8 +72,8 @@ def reconstructions(originals, decoded, title):
     gap = 2
     pairs = []
     for start in range(0, len(originals) - columns + 1, columns):
-        above, below = (_pixels(a[start : start + columns]) for a in (originals, decoded))
-        pairs.append(_tiled(np.concatenate([above, below]), columns, gap))
+        above, below = (pixels(a[start : start + columns]) for a in (originals, decoded))
+        pairs.append(tiled(np.concatenate([above, below]), columns, gap))
     height, width = pairs[0].shape[:2]
     strip = np.ones((3 * gap, width, *pairs[0].shape[2:]))
     stacked = [part for pair in pairs for part in (pair, strip)][:-1]
@@ -87,7 +87,7 @@ def reconstructions(originals, decoded, title):
 
 def samples(images, title, columns=10):
     """Images (N, ...) in [0, 1] in a grid, row by row."""
-    figure, _ = _picture(_tiled(_pixels(images), columns, gap=2), title)
+    figure, _ = _picture(tiled(pixels(images), columns, gap=2), title)
     return figure
 
 
@@ -124,7 +124,7 @@ def manifold(images, probabilities, title):
     them; ``probabilities`` are the n quantile levels of each axis.
     """
     n = len(probabilities)
-    figure, axes = _picture(_tiled(_pixels(images), n, gap=0), title, size=8)
+    figure, axes = _picture(tiled(pixels(images), n, gap=0), title, size=8)
     side = images.reshape(n * n, -1).shape[1] ** 0.5
     shown = [0, n // 4, n // 2, 3 * n // 4, n - 1]
     z = [NormalDist().inv_cdf(probabilities[i]) for i in shown]
@@ -176,7 +176,7 @@ def class_colours(labels):
     return dict(zip(classes, colormaps["turbo"](np.linspace(0, 1, len(classes))), strict=True))
 
 
-def _pixels(images):
+def pixels(images):
     """(N, H, W) grey or (N, H, W, 3) colour from (N, P), (N, H, W) or (N, C, H, W)."""
     images = np.asarray(images, dtype=np.float64)
     if images.ndim == 2:  # rows of pixels are square images
@@ -188,7 +188,7 @@ def _pixels(images):
     return images
 
 
-def _tiled(images, columns, gap):
+def tiled(images, columns, gap):
     """One image of N in a grid, ``gap`` white pixels apart; places that are left over are white."""
     n, height, width = images.shape[:3]
     rows = -(-n // columns)
@@ -202,8 +202,8 @@ def _tiled(images, columns, gap):
 def _walks(strips, names, title):
     """(figure, axes) of images (rows, columns, ...) with a name under each column."""
     rows, columns = strips.shape[:2]
-    images = _pixels(strips.reshape(rows * columns, *strips.shape[2:]))
-    figure, axes = _picture(_tiled(images, columns, gap=2), title)
+    images = pixels(strips.reshape(rows * columns, *strips.shape[2:]))
+    figure, axes = _picture(tiled(images, columns, gap=2), title)
     at = (np.arange(columns) + 0.5) * (images.shape[2] + 2)
     axes.set_xticks(at, names, fontsize="small")
     axes.tick_params(length=0)

@@ -18,7 +18,9 @@ if backend is not None:
         matplotlib.rcParams["backend"] = backend
 
 from matplotlib import colormaps  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-__all__ = ["Figure", "MaxNLocator", "colormaps"]
+__all__ = ["Figure", "FigureCanvasAgg", "MaxNLocator", "colormaps", "to_rgb"]

@@ -316,3 +316,21 @@ def test_the_page_is_the_one_that_the_command_writes(train, data, tmp_path, opti
     words = ["explore", tmp_path, "--data", data, "--no-browser"]
     assert minivae([str(word) for word in words]) == 0
     assert (tmp_path / "explorer.html").read_bytes() == written
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv"])
+def test_a_film_of_a_run(train, tmp_path, capsys, model):
+    """The plane of two latents or samples; resumed as never stopped; gone with the next run."""
+    options = ["--film", "--model", model, "--limit", 40, "--batch-size", 10]
+    assert train(tmp_path / "whole", *options) == 0
+    with Image.open(tmp_path / "whole" / "film.gif") as image:
+        assert image.format == "GIF" and image.n_frames == 9  # two epochs of four steps
+    assert train(tmp_path / "parts", *options, "--epochs", 1) == 0
+    assert train(tmp_path / "parts", *options, "--resume") == 0
+    for name in ("film.safetensors", "film.gif"):
+        assert len({(tmp_path / run / name).read_bytes() for run in ("whole", "parts")}) == 1
+    assert train(tmp_path / "whole", "--no-plots", "--limit", 3) == 0
+    assert not list((tmp_path / "whole").glob("film.*"))
+    with pytest.raises(SystemExit):
+        train(tmp_path / "whole", "--no-plots", "--film")
+    assert "--film: not allowed with argument --no-plots" in capsys.readouterr().err

@@ -122,7 +122,7 @@ OPTIONS = {
         "model": "conv", "latent_dim": 3, "binarize": "static", "objective": "iwae", "samples": 7,
         "free_bits": 0.5, "epochs": 2, "batch_size": 9, "lr": 1e-5, "beta": 0.0, "warmup": 1.5,
         "seed": 2**64 - 1, "device": "cpu", "data": 'a "folder" \\ é', "limit": 3,
-        "no_plots": True, "tensorboard": False,
+        "no_plots": True, "tensorboard": False, "film": False,
     }),
     "faces": (train_faces.parser, {
         "size": 17, "latent_dim": 3, "likelihood": "gaussian", "upsampling": "resize",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..backend import to_device
-from ..data import Part, PixelBatches
+from ..data import LabelledImages, PixelBatches
 from ..evaluation import posteriors
 from ..models import VAE
 from ..noise import SAMPLING, Noise
@@ -66,7 +66,9 @@ def draw(
         yield "latent", plots.latent_plane(codes, labels, title)
 
 
-def film_of(model: VAE, test: Part, out: OutputFolder, batches: int, args: Namespace) -> Film:
+def film_of(
+    model: VAE, test: LabelledImages, out: OutputFolder, batches: int, args: Namespace
+) -> Film:
     """What takes the frames of ``film.gif``: of the first test images, and of codes that cover the
     plane of two latents or are drawn from the prior.
     """

@@ -45,7 +45,8 @@ class Film:
     ):  # fmt: skip
         self.model, self.images, self.out, self.batches = model, images, out, batches
         self.codes = to_device(codes, device_of(model.parameters()[0].data))
-        self.tell, self.frames = tell, []
+        self.tell = tell
+        self.frames: list[dict[str, np.ndarray]] = []
 
     def take(self, step: int, beta: float) -> None:
         """Take a frame if one is due after this step. Those of later steps, which a killed run may
@@ -55,7 +56,7 @@ class Film:
         if is_due(step, self.batches):
             self.frames.append(self._frame(step, beta))
 
-    def _frame(self, step: int, beta: float) -> dict[str, Any]:
+    def _frame(self, step: int, beta: float) -> dict[str, np.ndarray]:
         noise = NoiseStream(0, EVALUATION)  # the same in every frame
         rec = evaluation.elbo(self.model, self.images.epoch(0), noise).terms.rec
         mu, logvar = evaluation.posteriors(self.model, self.images.epoch(0))
@@ -74,7 +75,7 @@ class Film:
         """Write the frames; OutputError when that fails."""
         if self.frames:
             path = self.out / FILM
-            self.out.write(FILM, checkpoint.to_bytes(path, None, **self.arrays()))
+            self.out.write(FILM, checkpoint.to_bytes(path, None, None, **self.arrays()))
 
     def resume(self) -> None:
         """Go on with the frames in the folder; without any that fit, say that the film begins."""

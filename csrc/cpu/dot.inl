@@ -1,8 +1,8 @@
 // Dot products of contiguous rows, a tile of them at a time: the form for a skinny product whose operands
 // both lie along the summed dimension, and for the weight gradient of a convolution.
 
-constexpr int kDotRows = MV_VECTOR_BYTES == 64 ? 8 : 4;  // the sums take 24 of 32 vector registers,
-constexpr int kDotCols = 3;                              // or 12 of 16
+constexpr int kDotRows = kVectorRegisters == 32 ? 8 : 4;  // the sums take 24 of 32 vector registers,
+constexpr int kDotCols = 3;                               // or 12 of 16
 // The sums of a tile, rounded up to whole vectors.
 template <class T>
 constexpr int kDotSums = (kDotRows * kDotCols + kVectorLanes<T> - 1) / kVectorLanes<T> * kVectorLanes<T>;

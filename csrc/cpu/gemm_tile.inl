@@ -16,9 +16,9 @@ struct Output {
   MV_INLINE Output part(bool last) const { return {c, ld, col_bias, stream, rectify && last}; }
 };
 
-constexpr int kTileRows = MV_VECTOR_BYTES == 64 ? 12 : 6;  // the sums take 24 of 32 vector registers,
-constexpr int kTileVectors = 2;                            // or 12 of 16
-constexpr int kTileStep = kTileRows / 3;                   // shorter tiles serve the last rows
+constexpr int kTileRows = kVectorRegisters == 32 ? 12 : 6;  // the sums take 24 of 32 vector registers,
+constexpr int kTileVectors = 2;                             // or 12 of 16
+constexpr int kTileStep = kTileRows / 3;                    // shorter tiles serve the last rows
 template <class T>
 constexpr int kTileCols = kTileVectors * kVectorLanes<T>;
 
@@ -105,9 +105,10 @@ void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Inde
     Vec<T> row[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) row[v] = load(p + v * L);
+    Vec<T> group;
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const Vec<T> x = splat(a[k * Rows + i]);
+      const Vec<T> x = factor(a + k * Rows, i, group);
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) acc[i][v] = multiply_add(x, row[v], acc[i][v]);
     }

@@ -14,6 +14,12 @@ using Vec = typename VectorOf<T>::type;
 template <class T>
 using Bits = Vec<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
 
+#if MV_VECTOR_BYTES == 64 || defined(MV_NEON)
+constexpr int kVectorRegisters = 32;
+#else
+constexpr int kVectorRegisters = 16;
+#endif
+
 template <class T>
 constexpr int kVectorLanes = MV_VECTOR_BYTES / static_cast<int>(sizeof(T));
 
@@ -74,6 +80,8 @@ template <class V>
 MV_INLINE void keep_in_register(V& v) {
 #if MV_VECTOR_BYTES >= 32
   asm("" : "+v"(v));
+#elif defined(MV_NEON)
+  asm volatile("" : "+w"(v));
 #else
   (void)v;
 #endif
@@ -90,6 +98,21 @@ MV_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // x - 0 is x, the sign of zero included
 }
 
+// p[i] in every lane, to multiply by. NEON multiplies by one lane of a register: the vector around p[i] is
+// loaded, once, into `group`, for calls with i = 0, 1 .. in turn.
+template <class T>
+MV_INLINE Vec<T> factor(const T* p, int i, [[maybe_unused]] Vec<T>& group) {
+#if defined(MV_NEON)
+  if (i % kVectorLanes<T> == 0) {
+    group = load(p + i);
+    keep_in_register(group);
+  }
+  return splat(group[i % kVectorLanes<T>]);
+#else
+  return splat(p[i]);
+#endif
+}
+
 // a * b + c, rounded once where the instruction set can.
 #if MV_VECTOR_BYTES == 64
 MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
@@ -104,6 +127,13 @@ MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
 }
 MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
   return _mm256_fmadd_pd(a, b, c);
+}
+#elif defined(MV_NEON)
+MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return vfmaq_f32(c, a, b);
+}
+MV_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return vfmaq_f64(c, a, b);
 }
 #else
 MV_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {

@@ -22,6 +22,8 @@ const std::vector<const Table*>& usable() {
         found.push_back(&avx512_table);
       }
     }
+#elif defined(__aarch64__)
+    found.push_back(&neon_table);
 #endif
     return found;
   }();

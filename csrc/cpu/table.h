@@ -18,6 +18,8 @@
 #include <vector>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "common/conv_shape.h"
@@ -115,6 +117,8 @@ extern const Table plain_table;
 #if defined(__x86_64__)
 extern const Table avx2_table;
 extern const Table avx512_table;
+#elif defined(__aarch64__)
+extern const Table neon_table;
 #endif
 
 // The table in use. At first the best the machine has, or the one MINIVAE_ISA names.

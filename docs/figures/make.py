@@ -153,7 +153,7 @@ def main(argv=None):
         draw(_module(topic), HERE)
         print(topic, "done", flush=True)
     quoted = set()
-    for page in sorted(PAGES.glob("*.md")):
+    for page in sorted([*PAGES.glob("*.md"), *PAGES.glob("zh/*.md")]):
         text = page.read_text(encoding="utf-8")
         quoted |= {key for key, _, _ in MARKER.findall(text)}
         if (filled := fill(text, numbers)) != text:

@@ -9,6 +9,7 @@ deep draws new ones each time.
 """
 
 import collections
+import gc
 import os
 
 import cuda_build
@@ -49,6 +50,11 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.slow)
             if not config.getoption("everything"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; see pytest --everything"))
+
+
+def pytest_collection_finish():
+    """The tests themselves are no garbage: collections of it need not look at them."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

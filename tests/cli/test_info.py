@@ -11,6 +11,7 @@ from minivae.__main__ import main
 from minivae.cli.info import info, kernels_used
 
 
+@pytest.mark.slow
 def test_info_runs_as_a_command():
     done = subprocess.run(
         [sys.executable, "-m", "minivae", "info"], capture_output=True, text=True, check=True

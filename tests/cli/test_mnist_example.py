@@ -113,6 +113,7 @@ def test_no_plots_and_few_images(train, tmp_path):
     assert {path.name for path in tmp_path.glob("*.png")} == PICTURES
 
 
+@pytest.mark.slow
 def test_resume_ends_as_a_run_never_stopped(train, tmp_path, capsys):
     assert train(tmp_path / "whole", "--no-plots", "--epochs", 3) == 0
     assert train(tmp_path / "parts", "--no-plots", "--epochs", 1, "--resume") == 0

@@ -45,9 +45,12 @@ def test_a_question_comes_before_what_answers_it(name):
     assert asked >= 3 and "Your turn" in kinds[-1][1]
 
 
+MARKS = {"edit": pytest.mark.minutes, "train": pytest.mark.slow}  # both train
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in ("edit", "train") else n for n in NAMES],
+    [pytest.param(n, marks=MARKS[n]) if n in MARKS else n for n in NAMES],
 )
 def test_the_code_runs(name, capsys, monkeypatch):
     """As a notebook would, cell after cell in one namespace; .ci/run executes them for real."""

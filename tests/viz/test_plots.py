@@ -169,7 +169,7 @@ def test_one_code_is_drawn_too():
     "name", ["a $b$ c", "$", "a $\\frac$", "\udcff\udcfe", "你好", "x" * 300, ""]
 )
 def test_every_name_of_a_set_can_be_drawn(name):
-    assert plots.png(plots.losses(ROWS, f"{name}\nfaces"))
+    assert plots.png(plots.samples(np.zeros((1, 784)), f"{name}\nfaces"))
 
 
 @pytest.mark.slow

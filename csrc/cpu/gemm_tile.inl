@@ -134,18 +134,18 @@ void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Inde
     }
     return;
   }
-  alignas(64) T spill[Rows * Vectors * L];
+  // Registers are named by constants, so the row past the last one ends an unrolled loop.
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) {
+    if (i == rows) break;
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) store(spill + (i * Vectors + v) * L, acc[i][v]);
-  }
-  for (Index i = 0; i < rows; ++i) {
-    for (Index j = 0; j < cols; ++j) {
-      T sum = spill[i * Vectors * L + j];
-      if (accumulate) sum = c[i * out.ld + j] + sum;
-      if (bias) sum = sum + bias[j];
-      c[i * out.ld + j] = out.rectify ? relu_of(sum) : sum;
+    for (int v = 0; v < Vectors; ++v) {
+      const Mask<T> inside = first_lanes<T>(min_index(L, cols - v * L));
+      T* p = c + i * out.ld + v * L;
+      Vec<T> sum = acc[i][v];
+      if (accumulate) sum = load_lanes(p, inside) + sum;
+      if (bias) sum = sum + load_lanes(bias + v * L, inside);
+      store_lanes(p, out.rectify ? rectified<T>(sum) : sum, inside);
     }
   }
 }

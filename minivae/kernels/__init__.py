@@ -87,9 +87,14 @@ def why_not_built(extension: str) -> str | None:
     return f"not built: {note.read_text().strip()}" if note.exists() else None
 
 
+def unavailable(name: str) -> str | None:
+    """Why one variant cannot run here, or None; imports no other."""
+    return _load(name)[1]
+
+
 def reasons() -> dict[str, str]:
     """Why each unavailable variant is unavailable: a dict from name to text."""
-    return {name: why for name in VARIANTS if (why := _load(name)[1])}
+    return {name: why for name in VARIANTS if (why := unavailable(name))}
 
 
 def available() -> tuple[str, ...]:
@@ -111,7 +116,7 @@ def fused_or_composed(fused: Way, composed: Way) -> Way:
 
 def default(device: str) -> str:
     """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") unforced."""
-    return next((name for name in _DEFAULTS[device] if name in available()), "reference")
+    return next((name for name in _DEFAULTS[device] if not unavailable(name)), "reference")
 
 
 @contextlib.contextmanager

@@ -101,8 +101,7 @@ class RecordedStep:
     # ------------------------------------------------------------ what can be recorded
     def _obstacle(self):
         """Why no step of this model and optimiser can be recorded, or None."""
-        if self.variant not in kernels.available():
-            why = kernels.reasons()[self.variant]
+        if why := kernels.unavailable(self.variant):
             return f"the {self.variant} kernels are not available: {why}"
         if type(self.optimizer) is not Adam:
             return f"the optimiser is {type(self.optimizer).__name__}, only Adam's steps are"

@@ -1,6 +1,8 @@
 """The registry of kernel variants: what serves, what is forced, and what is missing and why."""
 
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -114,6 +116,25 @@ def test_a_kernel_that_the_forced_variant_lacks_is_run_by_the_default():
         assert serving("adam", F4) == "numba_cpu"
         assert not kernels.table()["conv2d"]["numba"]
         assert kernels.get("conv2d", F4).__module__ != "minivae.kernels.numba_cpu"
+
+
+TRAINING = """
+import sys
+import numpy as np, minivae as mv
+from minivae.training.step import EagerStep, recorded
+model = mv.models.MLPVAE(2, 4)
+train, _ = recorded(EagerStep(model, mv.optim.Adam(model.parameters())), None)
+for noise in map(mv.Noise, range(3), range(3)):
+    train(np.zeros((2, 1, 28, 28), np.float32), noise, 1.0)
+mv.kernels.default("cpu")
+print([name for name in ("numba", "cupy", "matplotlib", "scipy") if name in sys.modules])
+"""
+
+
+def test_training_imports_no_variant_but_its_own():
+    """Numba alone takes 110 MiB."""
+    done = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_under_reference_nothing_compiled_runs():

@@ -153,6 +153,16 @@ TUNED_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
+# What keeps every library from instructions that a machine with AVX2 and no AVX-512 lacks.
+AVX2_ONLY = {
+    "MINIVAE_ISA": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    "NUMBA_CPU_NAME": "haswell",
+}
 CONTENDERS = {
     "minivae": Contender(minivae_step),
     "torch": Contender(torch_step),

@@ -1,15 +1,18 @@
 """Time one whole training step of each model: batch selection, noise, forward, backward, Adam.
 
     python benchmarks/train_step.py --models mlp,conv,face --peers torch,jax,numba --json FILE
+    python benchmarks/train_step.py --avx2 ...
     python benchmarks/train_step.py --profile
 
 Before anything is timed, one step from the same weights and noise must give the same loss in every
 contender. Each runs in a process of its own, in turn, ``--repeats`` times. ``--profile`` prints
-where the time of minivae's own step goes, operation by operation.
+where the time of minivae's own step goes, operation by operation. ``--avx2`` keeps all libraries
+from AVX-512, as on a machine that has none.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from _harness import environment, peak_memory_mib, percentiles, run_child, write_json
 from _pages import markdown_table
-from _step_contenders import CONTENDERS, PEERS, WORKLOADS
+from _step_contenders import AVX2_ONLY, CONTENDERS, PEERS, WORKLOADS
 
 TOLERANCE = 1e-4  # relative, between first losses
 
@@ -129,6 +132,7 @@ def main(argv=None):
     parser.add_argument("--models", default="mlp,conv,face", help="comma-separated")
     parser.add_argument("--peers", default="torch", help="of torch,jax,numba; may be empty")
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contender")
+    parser.add_argument("--avx2", action="store_true", help="let no library use AVX-512")
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--plot", help="draw the record here")
     parser.add_argument("--profile", action="store_true", help="print minivae's time by operation")
@@ -137,6 +141,8 @@ def main(argv=None):
     if args.child:
         print(json.dumps(measure(*args.child)))
         return
+    if args.avx2:
+        os.environ.update(AVX2_ONLY)
     models, peers = (list(filter(None, a.split(","))) for a in (args.models, args.peers))
     for option, given, known in (("models", models, WORKLOADS), ("peers", peers, PEERS)):
         if unknown := set(given) - set(known):
@@ -148,6 +154,7 @@ def main(argv=None):
             print(profile(WORKLOADS[name]), "\n")
         return
     record = {"environment": {**environment(), **versions_of(peers)}, "models": {}}
+    record["environment"]["load"] = round(os.getloadavg()[0], 1)  # by others, before
     contenders = ["minivae", *(c for peer in peers for c in PEERS[peer])]
     for name in models:
         record["models"][name] = compare(name, contenders, args.repeats)

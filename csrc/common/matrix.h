@@ -12,6 +12,7 @@ struct Matrix {
   Index row, col;
 
   __attribute__((always_inline)) const T* at(Index i, Index j) const { return p + i * row + j * col; }
+  Matrix transposed() const { return {p, col, row}; }
 };
 
 }  // namespace minivae

@@ -121,8 +121,8 @@ void correlate(const T* panels, Index rows, Index depth, const T* line, const In
                T* sums, Index ld) {
   constexpr Index W = kTileCols<T>;
   for (Index j = 0; j < length; j += W) {
-    for (Index r = 0; r < rows; r += kTileRows) {
-      const Index height = tile_height(min_index(kTileRows, rows - r));
+    for (Index r = 0, height; r < rows; r += height) {
+      height = tile_height(tile_rows(rows - r, kTileRows));
       fitting_tile(depth, panels + r * depth, ListedRows<T>{line + j, offset}, Output<T>{sums, ld}, r, j,
                    height, W, false);
     }

@@ -28,6 +28,7 @@ template <class T>
 constexpr Index kBlockCols = 3072 / sizeof(T);
 
 constexpr Index kSkinny = 2 * kTileRows;         // rows up to which a product is skinny
+constexpr Index kThin = 24;                      // rows or columns up to which one is thin
 constexpr Index kSkinnyDepth = 32;               // rows of B read side by side where they lie
 constexpr Index kSkinnyAhead = 2;                // tiles of B fetched ahead
 constexpr Index kStreamBytes = Index(32) << 20;  // a result this large is gone from the caches anyway
@@ -41,7 +42,7 @@ struct GemmPlan {
 
 template <class T>
 GemmPlan plan_gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b) {
-  const bool dots = a.col == 1 && b.row == 1 && K >= kBlockDepth<T> && (M <= kSkinny || N <= kSkinny);
+  const bool dots = a.col == 1 && b.row == 1 && K >= kBlockDepth<T> && (M <= kThin || N <= kThin);
   const bool pack_b = M > kSkinny || b.col != 1;
   return {dots, pack_b, pack_b ? kBlockDepth<T> : kSkinnyDepth};
 }
@@ -54,7 +55,7 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
   constexpr Index W = kTileCols<T>;
   const Index blocks = K > 0 ? ceil_div(K, plan.depth) : 1;  // K = 0 still writes the bias
   const Index block_depth = ceil_div(K, blocks);
-  const Index step = plan.pack_b ? kTileRows : 2 * kTileStep;
+  const Index most = plan.pack_b ? kTileRows : 2 * kTileStep;
   T* packed_a = scratch<T>(Scratch::kPackedA, (kBlockRows + kTileRows) * block_depth + kVectorLanes<T>);
   T* packed_b = scratch<T>(Scratch::kPackedB, (kBlockCols<T> + W) * block_depth + kVectorLanes<T>);
   for (Index jb = j0, jb_end; jb < j1; jb = jb_end) {
@@ -81,15 +82,15 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
       }
       for (Index ib = i0; ib < i1; ib += kBlockRows) {
         const Index ib_end = min_index(ib + kBlockRows, i1);
-        pack_rows(a, ib, ib_end, k0, depth, step, packed_a);
+        pack_rows(a, ib, ib_end, k0, depth, most, packed_a);
         for (Index j = jb; j < jb_end; j += W) {
           const Index cols = min_index(W, jb_end - j);
           const StridedRows<T> panel = plan.pack_b ? StridedRows<T>{packed_b + (j - jb) * depth, W}
                                        : cols == W ? in_place(j)
                                                    : pack(j, packed_b);
-          for (Index i = ib; i < ib_end; i += step) {
-            fitting_tile(depth, packed_a + (i - ib) * depth, panel, part, i, j, min_index(step, ib_end - i),
-                         cols, block > 0);
+          for (Index i = ib, rows; i < ib_end; i += rows) {
+            rows = tile_rows(ib_end - i, most);
+            fitting_tile(depth, packed_a + (i - ib) * depth, panel, part, i, j, rows, cols, block > 0);
           }
         }
       }
@@ -120,15 +121,11 @@ void gemm_pieces(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>&
   }
 }
 
-// c (M, N), C-contiguous, becomes a (M, K) times b (K, N), plus bias (N,) in every row unless it is null,
-// then max(., 0) if `rectify`.
+// C = A B + bias, by as many threads as it is worth.
 template <class T>
-void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool rectify,
-          T* c) {
-  if (M == 0 || N == 0) return;
+void gemm_to(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, Output<T> out) {
   const GemmPlan plan = plan_gemm(M, N, K, a, b);
-  const bool stream = M * N * Index(sizeof(T)) >= kStreamBytes && K <= plan.depth && !plan.dots;
-  const Output<T> out{c, N, bias, stream, rectify};
+  out.stream = M * N * Index(sizeof(T)) >= kStreamBytes && K <= plan.depth && !plan.dots;
   if (M * N <= 4096 && K >= 8192) return gemm_pieces(M, N, K, a, b, out);
   // Cut the longer side of C until every thread has a rectangle.
   Index row_parts = 1, col_parts = 1;
@@ -148,6 +145,26 @@ void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, con
       const Index i = part / col_parts * part_rows, j = part % col_parts * part_cols;
       gemm_rectangle(plan, a, b, K, out, i, min_index(i + part_rows, M), j, min_index(j + part_cols, N));
     }
-    if (stream) finish_streams();
+    if (out.stream) finish_streams();
   });
+}
+
+// c (M, N), C-contiguous, becomes a (M, K) times b (K, N), plus bias (N,) in every row unless it is null,
+// then max(., 0) if `rectify`.
+template <class T>
+void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool rectify,
+          T* c) {
+  if (M == 0 || N == 0) return;
+  const Output<T> out{c, N, bias, false, rectify};
+  const bool narrow = N <= kThin && N % kTileCols<T> != 0 && M > kThin && K >= kTileCols<T>;
+  if (!narrow || plan_gemm(M, N, K, a, b).dots) return gemm_to(M, N, K, a, b, out);
+  // So few columns leave a tile's vectors nearly empty; those of the transpose lie along the longer side.
+  T* turned = scratch<T>(Scratch::kTile, M * N);
+  gemm_to(N, M, K, b.transposed(), a.transposed(), Output<T>{turned, M});
+  for (Index i = 0; i < M; ++i) {
+    for (Index j = 0; j < N; ++j) {
+      const T sum = turned[j * M + i] + (bias ? bias[j] : T(0));
+      c[i * N + j] = rectify ? relu_of(sum) : sum;
+    }
+  }
 }

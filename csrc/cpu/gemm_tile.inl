@@ -63,13 +63,19 @@ void pack_panel(const T* src, Index stride_i, Index stride_k, Index count, Index
   }
 }
 
-// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as panels of `step` rows (the last one shorter) one after
-// the other, each of its own tile_height.
+// How many of the rows that are left the next tile takes, `most` at the most. Two shorter tiles are faster than
+// a whole one and one of kTileStep rows, whose few sums wait for one another.
+MV_INLINE Index tile_rows(Index left, Index most) {
+  return left > most && left <= kTileRows + kTileStep ? 2 * kTileStep : min_index(left, most);
+}
+
+// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as one panel for each tile of at most `most` rows, each of its
+// own tile_height.
 template <class T>
-void pack_rows(const Matrix<T>& a, Index i0, Index i1, Index k0, Index depth, Index step, T* dst) {
-  for (Index i = i0; i < i1; i += step) {
+void pack_rows(const Matrix<T>& a, Index i0, Index i1, Index k0, Index depth, Index most, T* dst) {
+  for (Index i = i0, rows; i < i1; i += rows) {
     const T* src = a.at(i, k0);
-    const Index rows = min_index(step, i1 - i);
+    rows = tile_rows(i1 - i, most);
     switch (tile_height(rows)) {
       case kTileRows: pack_panel<kTileRows>(src, a.row, a.col, rows, depth, dst); break;
       case 2 * kTileStep: pack_panel<2 * kTileStep>(src, a.row, a.col, rows, depth, dst); break;
@@ -113,40 +119,41 @@ void tile(Index depth, const T* a, BRows b, const Output<T>& out, Index i0, Inde
       for (int v = 0; v < Vectors; ++v) acc[i][v] = multiply_add(x, row[v], acc[i][v]);
     }
   }
-  T* c = out.c + i0 * out.ld + j0;
-  const T* bias = accumulate || !out.col_bias ? nullptr : out.col_bias + j0;
-  if (rows == Rows && cols == Vectors * L) {
-    const bool stream = out.stream && can_stream(c) && can_stream(c + out.ld);
+  T* const c = out.c + i0 * out.ld + j0;
+  const T* const bias = accumulate || !out.col_bias ? nullptr : out.col_bias + j0;
+  const Index ld = out.ld;
+  // Calls f(sum, where it goes, v) for the first `height` rows; all loops are unrolled, so that sums have registers.
+  const auto each = [&](Index height, auto f) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
+      if (i == height) break;
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) {
-        T* p = c + i * out.ld + v * L;
-        Vec<T> sum = acc[i][v];
-        if (accumulate) sum = load(p) + sum;
-        if (bias) sum = sum + load(bias + v * L);
-        if (out.rectify) sum = rectified<T>(sum);
-        if (stream)
-          store_past_caches(p, sum);
-        else
-          store(p, sum);
-      }
+      for (int v = 0; v < Vectors; ++v) f(acc[i][v], c + i * ld + v * L, v);
     }
-    return;
-  }
-  // Registers are named by constants, so the row past the last one ends an unrolled loop.
-#pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i) {
-    if (i == rows) break;
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) {
-      const Mask<T> inside = first_lanes<T>(min_index(L, cols - v * L));
-      T* p = c + i * out.ld + v * L;
-      Vec<T> sum = acc[i][v];
-      if (accumulate) sum = load_lanes(p, inside) + sum;
-      if (bias) sum = sum + load_lanes(bias + v * L, inside);
-      store_lanes(p, out.rectify ? rectified<T>(sum) : sum, inside);
-    }
+  };
+  const auto finish = [&](Index height, auto read, auto write) __attribute__((always_inline)) {
+    if (accumulate)
+      each(height, [&](Vec<T>& sum, T* p, int v) __attribute__((always_inline)) { sum = read(p, v) + sum; });
+    if (bias)
+      each(height,
+           [&](Vec<T>& sum, T*, int v) __attribute__((always_inline)) { sum = sum + read(bias + v * L, v); });
+    if (out.rectify)
+      each(height, [&](Vec<T>& sum, T*, int) __attribute__((always_inline)) { sum = rectified<T>(sum); });
+    each(height, write);
+  };
+  const auto whole = [&](const T* p, int) __attribute__((always_inline)) { return load(p); };
+  if (rows < Rows || cols < Vectors * L) {
+    const auto inside = [&](int v) __attribute__((always_inline)) {
+      return first_lanes<T>(min_index(L, cols - v * L));
+    };
+    finish(
+        rows, [&](const T* p, int v) __attribute__((always_inline)) { return load_lanes(p, inside(v)); },
+        [&](Vec<T> sum, T* p, int v) __attribute__((always_inline)) { store_lanes(p, sum, inside(v)); });
+  } else if (out.stream && can_stream(c) && can_stream(c + ld)) {
+    finish(Rows, whole,
+           [&](Vec<T> sum, T* p, int) __attribute__((always_inline)) { store_past_caches(p, sum); });
+  } else {
+    finish(Rows, whole, [&](Vec<T> sum, T* p, int) __attribute__((always_inline)) { store(p, sum); });
   }
 }
 

@@ -13,6 +13,7 @@ import sys
 
 import checkerboard
 import mnist_epochs
+import scaling_processes
 import step_overhead
 import study_times
 import train_step
@@ -160,6 +161,10 @@ TABLES = {
     "checkerboard": (
         ROOT / "docs" / "checkerboard.md",
         lambda: checkerboard.table(recorded("checkerboard")),
+    ),
+    "scaling_processes": (
+        ROOT / "docs" / "several-processes.md",
+        lambda: scaling_processes.table(recorded("scaling_processes")),
     ),
     "step_overhead": (PERFORMANCE_PAGE, lambda: step_overhead.table(recorded("step_overhead"))),
     "study_times": (ROOT / "docs" / "path.md", lambda: study_times.table(recorded("study_times"))),

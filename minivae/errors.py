@@ -29,5 +29,9 @@ class DeviceMemoryError(MinivaeError):
     """A GPU has no memory left; the message says what asked for how much, and what to reduce."""
 
 
+class ParallelError(MinivaeError):
+    """Processes cannot work together, or a batch cannot be cut into as many parts as asked."""
+
+
 class OutputError(MinivaeError):
     """An output folder is in use by another process, or cannot be written to."""

@@ -11,6 +11,7 @@ from .. import kernels
 from ..backend import cuda_unavailable, device_description
 from ..data.image_cache import cache_summary
 from ..kernels.interface import OtherSourcesError, extension
+from ..training import parallel
 from .options import Parser, reported
 
 LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "PIL", "threadpoolctl")
@@ -96,21 +97,6 @@ def instruction_set():
         yield f"  instructions   {_cpu.isa()}, of {', '.join(_cpu.isas())}"
 
 
-def mpi():
-    """The MPI library behind mpi4py, without initialising it; or why there is none."""
-    try:
-        import mpi4py
-
-        initialize, mpi4py.rc.initialize = mpi4py.rc.initialize, False
-        try:
-            from mpi4py import MPI
-        finally:
-            mpi4py.rc.initialize = initialize
-        return MPI.Get_library_version().strip("\0 \n").splitlines()[0]
-    except Exception as error:  # where libmpi is missing or another one, anything
-        return f"no: {' '.join(str(error).split())}"
-
-
 def info():
     """Versions, kernels and devices as text, with the reason for everything that is missing."""
     lines = [
@@ -125,7 +111,7 @@ def info():
         *instruction_set(),
         f"  cuda           {_why(cuda_unavailable())}",
         *(f"    {name:<20} {text}" for name, text in _gpu()),
-        f"  mpi            {mpi()}",
+        f"  mpi            {parallel.library()}",
         "",
         f"cache            {cache_summary()}",
         "",

@@ -1,6 +1,7 @@
 """Command-line options that the examples share, and how their errors are told."""
 
 import argparse
+import contextlib
 import difflib
 import functools
 import math
@@ -10,10 +11,17 @@ from pathlib import Path
 
 from ..atomic_write import write_atomically
 from ..backend import cuda_unavailable
-from ..errors import DataError, MinivaeError, NonFiniteError, OutputError
+from ..errors import (
+    CheckpointError,
+    DataError,
+    MinivaeError,
+    NonFiniteError,
+    OutputError,
+    ParallelError,
+)
 from ..evaluation import BINARIZE
-from ..training import loaded_run
-from ..training.run_files import CHECKPOINT
+from ..training import checkpoint, loaded_run, parallel
+from ..training.run_files import BACKUP, CHECKPOINT
 from ..training.tensorboard import TensorBoardWriter
 from ..training.trainer import Interrupted
 from . import config_file
@@ -64,6 +72,9 @@ def add_training_options(
     add("--warmup", type=non_negative, default=0.0, metavar="EPOCHS",
         help="let the KL's weight grow from 0 to beta over this many epochs")  # fmt: skip
     add("--seed", type=seed, default=0, metavar="N", help="weights, order and noise follow from it")
+    add("--parts", type=positive_int, metavar="S",
+        help="cut each batch into S parts, which processes share and whose gradients are added; if "
+        "not given, one for each process")  # fmt: skip
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
     if data_help:
         add("--data", metavar="DIR", help=data_help)
@@ -136,14 +147,39 @@ def parse(parser, argv):
     for name, value in vars(args).items():
         if value == []:  # what argparse makes of --lr=--, unconverted (CPython 3.11)
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
-    if args.device == "cuda" and (reason := cuda_unavailable()):
-        parser.error(f"argument --device: {reason}")
+    if args.device == "cuda":
+        if reason := cuda_unavailable():
+            parser.error(f"argument --device: {reason}")
+        parallel.world().choose_gpu()
     return args
 
 
 def callbacks(args, out):
     """What a ``Trainer`` in the folder ``out`` calls after each epoch, as the options have it."""
     return (TensorBoardWriter(out),) if args.tensorboard else ()
+
+
+def earlier_config(args):
+    """The configuration of the run whose weights are read, of ``--checkpoint`` or ``--resume``, as
+    rank 0 finds it; empty without one.
+    """
+    folder, ranks, found = Path(args.out), parallel.world(), {}
+    written = [folder / CHECKPOINT, folder / BACKUP] if args.resume else []
+    given = getattr(args, "checkpoint", None)
+    for path in ([given] if given else written) if ranks.leads else ():
+        with contextlib.suppress(CheckpointError, KeyError):
+            found = checkpoint.load(path)["config"]
+            break
+    return ranks.broadcast(found)
+
+
+def parts(args):
+    """Into how many parts batches are cut: as asked, as in the run that is resumed, or one for each
+    process.
+    """
+    if args.parts is None and (config := earlier_config(args)):
+        return config.get("parts", 1)
+    return args.parts or parallel.world().size
 
 
 def resume(trainer):
@@ -178,27 +214,49 @@ def write_result(path, body, *, follow_link=True):
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def reported(main):
+def reported(main, several=False):
     """Make ``main(argv)`` return an exit code and print the library's errors in one line.
 
     0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C. What is printed
     never stops the work; where stdout could not take it, that is told on stderr, and the code is 2.
     A reader that closed its pipe has read what it wanted: no error.
+
+    Of several processes rank 0 alone prints, but for a rank that cannot go on where others can.
+    ``several`` tells that they share the work; else rank 0 does it and the others end.
     """
 
     @functools.wraps(main)
     def wrapped(argv=None, **options):
         with lenient_streams() as stdout:
-            message, code = _outcome(main, argv, options)
+            try:
+                parallel.supervise()
+                ranks = parallel.world()
+            except ParallelError as error:
+                if parallel.launched()[1] == 0:
+                    print(f"error: {error}", file=sys.stderr)
+                return 2
+            if not (several or ranks.dismiss()):
+                return 0
+            with _silent() if not ranks.leads else contextlib.nullcontext():
+                message, code = _outcome(main, argv, options)
             stdout.flush()
             failed = stdout.error
             if not message and failed and not isinstance(failed, BrokenPipeError):
                 message, code = f"error: stdout: cannot be written: {failed.strerror}", 2
-            if message:
-                print(message, file=sys.stderr)
+            if code:
+                ranks.fail(message, code)
         return code
 
     return wrapped
+
+
+def _silent():
+    """Print nothing inside."""
+    stack = contextlib.ExitStack()
+    null = stack.enter_context(open(os.devnull, "w"))
+    stack.enter_context(contextlib.redirect_stdout(null))
+    stack.enter_context(contextlib.redirect_stderr(null))
+    return stack
 
 
 def _outcome(main, argv, options):
@@ -211,6 +269,10 @@ def _outcome(main, argv, options):
         return "stopped", 130
     except MinivaeError as error:
         return f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
+    except SystemExit as error:  # the parser's, which has told why
+        if parallel.world().size == 1:
+            raise
+        return "", error.code
     return "", 0
 
 

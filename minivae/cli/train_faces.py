@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,21 +12,21 @@ from .. import evaluation, models, optim
 from ..data import Dataset, FaceDataset, PixelBatches, load_faces, split_faces
 from ..data.dataset import difference
 from ..data.synthetic import faces as synthetic_faces
-from ..errors import CheckpointError
 from ..evaluation import TrainedModel, face_edits
 from ..models.face_vae import UPSAMPLINGS
 from ..noise import EVALUATION, NoiseStream
-from ..training import checkpoint
+from ..training import checkpoint, parallel
 from ..training.output_folder import OutputFolder
-from ..training.run_files import BACKUP, CHECKPOINT
 from ..training.trainer import Trainer
 from .config_file import CONFIG, as_toml
 from .options import (
     Parser,
     add_training_options,
     callbacks,
+    earlier_config,
     non_negative,
     parse,
+    parts,
     positive_int,
     reported,
     resume,
@@ -74,7 +75,7 @@ def parser(prog: str = "minivae train faces", images: bool = False) -> Parser:
     return p
 
 
-@reported
+@partial(reported, several=True)
 def main(
     argv: list[str] | None = None, prog: str = "minivae train faces", images: bool = False
 ) -> None:
@@ -85,13 +86,19 @@ def main(
     _require_sense(p, args, untold)
     if not args.no_plots:
         from . import face_pictures  # before the training, should matplotlib be missing
-    faces = load_faces(args.data, args.size, synthetic_count=getattr(args, "synthetic", 0))
+    ranks = parallel.world()
+    if args.checkpoint and not ranks.dismiss():
+        return  # there is nothing to share
+    args.parts = parts(args)
+    faces = ranks.after_first(
+        lambda: load_faces(args.data, args.size, synthetic_count=getattr(args, "synthetic", 0))
+    )
     guessed = (
         face_edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
     )
     faces = faces.with_attributes(guessed)
     split = split_faces(faces, args.seed, args.limit)
-    parts = cast(FaceDataset, split.train), cast(FaceDataset, split.test)
+    halves = cast(FaceDataset, split.train), cast(FaceDataset, split.test)
     train = PixelBatches(split.train.images, args.batch_size, seed=args.seed)
     test = PixelBatches(split.test.images, args.batch_size, train=False)
     model = models.FaceVAE(
@@ -107,7 +114,7 @@ def main(
           f"{parameters:,} parameters; {train.count} training and {test.count} held-out "
           f"{noun if images else faces.name}")  # fmt: skip
 
-    with OutputFolder(args.out) as out:
+    with ranks.only_first(OutputFolder(args.out)) as out:
         options = as_toml(p, args, f"minivae train {noun}")
         if args.checkpoint:
             _load(args.checkpoint, model, split)
@@ -124,11 +131,13 @@ def main(
                 epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
                 config={**{name: vars(args)[name] for name in RECORDED}, **split.record()},
                 replaces=leftovers(FACE_PICTURES), beside={CONFIG: options},
-                callbacks=callbacks(args, out),
+                callbacks=callbacks(args, out), parts=args.parts,
             )  # fmt: skip
             if args.resume:
                 resume(trainer)
             rows, timing, config = trainer.run(), trainer.timing(), trainer.state.config
+            if not ranks.dismiss():
+                return
             terms = {name: rows[-1][f"test_{name}"] for name in ("loss", "rec", "kl")}
         more = {
             "image_size": args.size, "likelihood": args.likelihood,
@@ -136,9 +145,9 @@ def main(
         }  # fmt: skip
         summary = out, args, trained, noun.removesuffix("s"), rows, terms, timing
         write_summary(*summary, **more)  # what is known already, should the scores fail
-        write_summary(*summary, **more, edits=scores(model, *parts, args))
+        write_summary(*summary, **more, edits=scores(model, *halves, args))
         if not args.no_plots:
-            drawn = face_pictures.draw(model, *parts, rows, args, noun)
+            drawn = face_pictures.draw(model, *halves, rows, args, noun)
             write_pictures(out, drawn)
             write_page(out, trained, config, rows)
     print(f"results in {out.path}")
@@ -171,12 +180,7 @@ def layers(args: Namespace) -> dict:
     it. Before version 0.2 there was one way for all sizes.
     """
     asked = {"upsampling": args.upsampling} if args.upsampling else {}
-    written = [CHECKPOINT, BACKUP] if args.resume else []
-    for path in [args.checkpoint] if args.checkpoint else [Path(args.out) / n for n in written]:
-        try:
-            config = checkpoint.load(path)["config"]
-        except (CheckpointError, KeyError):
-            continue
+    if config := earlier_config(args):
         found = models.completed(config["architecture"])
         found = {name: found[name] for name in ("paddings", "upsampling") if name in found}
         if asked.items() <= found.items():

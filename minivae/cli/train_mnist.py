@@ -5,7 +5,7 @@ from functools import partial
 from .. import models, optim
 from ..data import PixelBatches, mnist
 from ..evaluation import TrainedModel
-from ..training import objectives
+from ..training import objectives, parallel
 from ..training.output_folder import OutputFolder
 from ..training.step import EagerStep
 from ..training.trainer import Trainer
@@ -16,6 +16,7 @@ from .options import (
     callbacks,
     non_negative,
     parse,
+    parts,
     positive_int,
     reported,
     resume,
@@ -66,7 +67,7 @@ def parser(prog: str = COMMAND) -> Parser:
     return p
 
 
-@reported
+@partial(reported, several=True)
 def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     """Train, then write summary.json, the pictures and the page that explores the run."""
     p = parser(prog)
@@ -75,7 +76,8 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
         p.error("argument --film: not allowed with argument --no-plots")
     if not args.no_plots:
         from . import digit_pictures  # before the training, should matplotlib be missing
-    digits = mnist.load(args.data).limited(args.limit)
+    ranks, args.parts = parallel.world(), parts(args)
+    digits = ranks.after_first(lambda: mnist.load(args.data)).limited(args.limit)
     options = {"batch_size": args.batch_size, "seed": args.seed, "binarize": args.binarize}
     train = PixelBatches(digits.train.images, **options)
     test = PixelBatches(digits.test.images, **options, train=False)
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
         model, digits.name, digits.train, digits.test, args.binarize, args.binarize,
         public=digits.public,
     )  # fmt: skip
-    with OutputFolder(args.out) as out:
+    with ranks.only_first(OutputFolder(args.out)) as out:
         film = (
             digit_pictures.film_of(model, digits.test, out, len(train), args) if args.film else None
         )
@@ -107,11 +109,13 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
                 **digits.record(),
             },
             replaces=leftovers(DIGIT_PICTURES, film), beside={CONFIG: as_toml(p, args, COMMAND)},
-            callbacks=callbacks(args, out), film=film,
+            callbacks=callbacks(args, out), film=film, parts=args.parts,
         )  # fmt: skip
         if args.resume:
             resume(trainer)
         rows = trainer.run()
+        if not ranks.dismiss():
+            return
         terms = {name: rows[-1][f"test_{name}"] for name in ("loss", "rec", "kl")}
         write_summary(out, args, trained, args.model, rows, terms, trainer.timing())
         if not args.no_plots:

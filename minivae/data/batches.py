@@ -4,8 +4,8 @@ So a resumed run sees the batches that an uninterrupted one would have seen. The
 the project's noise stream, at offsets of their own.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,16 +65,73 @@ class Batches:
             return np.arange(self.count, dtype=np.int64)
         return permutation(self.count, self.seed, epoch)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The batches of one epoch, from number ``start`` on; the same at every call."""
+    def rows(self, epoch: int, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, the numbers of its images, int64 (B,)) of the batches from ``start`` on."""
         order = self.order(epoch)
         for number in range(start, len(self)):
             first = number * self.batch_size
-            yield self.batch(order[first : first + self.batch_size], epoch, number)
+            yield number, order[first : first + self.batch_size]
 
-    def batch(self, rows: np.ndarray, epoch: int, number: int) -> Any:
-        """The batch of the images ``rows``, int64 (B,), the epoch's batch ``number``."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of one epoch, from number ``start`` on; the same at every call."""
+        for number, rows in self.rows(epoch, start):
+            yield self.batch(rows, epoch, number)
+
+    def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> Any:
+        """The images ``rows``, int64 (B,), of the epoch's batch ``number``, from row ``first`` of
+        that batch on.
+        """
         return rows
+
+
+class Part(NamedTuple):
+    """Consecutive rows of a batch."""
+
+    x: Any  # (B, ...) arrays, as the batches give
+    first: int  # the row of the batch that is row 0 here
+
+
+class CutBatch(NamedTuple):
+    """Those parts of a batch that one process works on. Its length is that of the whole batch."""
+
+    size: int
+    parts: tuple[Part, ...]
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class CutBatches:
+    """The batches of others cut into parts, of which an epoch yields some: ``CutBatch``es.
+
+    Parts are in the order of the rows and differ by one row at most.
+
+    Args:
+        batches: the ``Batches`` to cut.
+        parts: into how many.
+        mine: the numbers of those that are made.
+
+    >>> batches = CutBatches(Batches(5, 3), 2, range(2))
+    >>> [[part.x.tolist() for part in batch.parts] for batch in batches.epoch(0)]
+    [[[0], [1, 2]], [[3], [4]]]
+    """
+
+    def __init__(self, batches: Batches, parts: int, mine: Iterable[int]):
+        self.batches, self.parts, self.mine = batches, parts, tuple(mine)
+        self.count, self.batch_size = batches.count, batches.batch_size
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[CutBatch]:
+        """The batches of one epoch, from number ``start`` on."""
+        for number, rows in self.batches.rows(epoch, start):
+            cuts = [len(rows) * k // self.parts for k in range(self.parts + 1)]
+            part = self.batches.batch
+            yield CutBatch(len(rows), tuple(
+                Part(part(rows[cuts[k] : cuts[k + 1]], epoch, number, cuts[k]), cuts[k])
+                for k in self.mine
+            ))  # fmt: skip
 
 
 class PixelBatches(Batches):
@@ -123,10 +180,10 @@ class PixelBatches(Batches):
             return None
         return Noise(self.seed, DYNAMIC + epoch * len(self) + number)
 
-    def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
-        """The images ``rows`` as float32 (B, C, H, W)."""
-        gather = kernels.get("gather_pixels", self.images)
-        return gather(self.images, rows, np.float32, self.noise(epoch, number))
+    def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> np.ndarray:
+        """The images ``rows`` as float32 (B, C, H, W); arguments as in ``Batches.batch``."""
+        gather, noise = kernels.get("gather_pixels", self.images), self.noise(epoch, number)
+        return gather(self.images, rows, np.float32, noise and noise.rows(first))
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
@@ -167,8 +224,10 @@ class DequantisedBatches(Batches):
         self.images, self.noise_seed = _with_channels(images), seed
         super().__init__(len(images), batch_size)
 
-    def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
-        """The images ``rows`` as float32 (B, C, H, W), the same in every epoch."""
+    def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> np.ndarray:
+        """The images ``rows`` as float32 (B, C, H, W), the same in every epoch; arguments as in
+        ``Batches.batch``.
+        """
         shape = self.images.shape[1:]
         u = [Noise(self.noise_seed, DEQUANTISED + int(row)).uniform(shape) for row in rows]
         return (self.images[rows] + np.stack(u)) / np.float32(256)

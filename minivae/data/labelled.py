@@ -24,7 +24,7 @@ class LabelledBatches(Batches):
             raise ValueError(f"labels: expected {batches.count}, one per image, got {len(labels)}")
         self.batches, self.labels = batches, one_hot(labels, classes)
 
-    def batch(self, rows: np.ndarray, epoch: int, number: int) -> np.ndarray:
-        """The images ``rows`` of ``epoch`` as float32 (B, pixels + classes)."""
-        x = self.batches.batch(rows, epoch, number)
+    def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> np.ndarray:
+        """The images ``rows`` as float32 (B, pixels + classes); arguments as ``Batches.batch``."""
+        x = self.batches.batch(rows, epoch, number, first)
         return np.concatenate([x.reshape(len(x), -1), self.labels[rows]], axis=1)

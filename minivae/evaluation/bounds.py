@@ -7,6 +7,7 @@ Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8:
 L_1 is the ELBO, L_K <= L_(K+1) <= ln p(x), and L_K tends to ln p(x).
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from .. import kernels
 from ..backend import Array, array_module, device_of, to_device, to_numpy
-from ..models.vae import ELBO, VAE, repeat_rows, require_positive
+from ..models.vae import ELBO, VAE, drawn, repeat_rows, require_positive
 from ..noise import EVALUATION, NoiseStream
 from ..tensor import Tensor
 from .grouping import regroup
@@ -57,6 +58,7 @@ def elbo(
     beta: float = 1.0,
     *,
     total: int | None = None,
+    ranks: Any = None,
 ) -> Evaluation:
     """The negative evidence lower bound, rec + KL: the mean over ``samples`` draws of z.
 
@@ -73,6 +75,8 @@ def elbo(
         beta: weight of the KL (Higgins et al. 2017); above 1 the loss is still an upper bound on
             -ln p(x), below 1 not in general.
         total: number of images, for a progress bar; None shows none.
+        ranks: a ``training.parallel.Ranks`` of processes that share out the batches; the result is
+            that of one process, in all of them.
 
     Returns:
         ``Evaluation``, in nats per image.
@@ -83,23 +87,27 @@ def elbo(
     """
     require_positive("samples", samples)
     device = device_of(model.parameters()[0].data)
-    rec = kl = 0.0
-    losses, means = [], []
+    done = []  # of each batch: rec and kl summed over its images (samples,), losses, means
     with model.evaluating(), _progress(total) as bar:
-        for images in batches:
-            x, drawn = model.as_images(to_device(images, device)), []
-            for _ in range(samples):
-                out = model.forward(x, noise)
+        for number, images in enumerate(batches):
+            draws = [drawn(noise) for _ in range(samples)]
+            if ranks and not ranks.is_mine(number):
+                continue
+            x, losses, sums = model.as_images(to_device(images, device)), [], []
+            for draw in draws:
+                out = model.forward(x, draw)
                 r, k = (_per_row(t) for t in (model.reconstruction_loss(out.logits, x), out.kl))
-                rec, kl = rec + r.sum(), kl + k.sum()
-                drawn.append(r + beta * k)
-            losses.append(np.stack(drawn))
-            means.append(to_numpy(out.mu.data).astype(np.float64))
+                losses.append(r + beta * k)
+                sums.append((r.sum(), k.sum()))
+            done.append((sums, np.stack(losses), to_numpy(out.mu.data).astype(np.float64)))
             bar.update(len(x))
-    if not sum(map(len, means)):
+    done = ranks.in_turn(done) if ranks else done
+    if not sum(len(means) for _, _, means in done):
         raise ValueError("batches: expected at least one image, got none")
-    found = np.concatenate(losses, axis=1)  # (samples, N)
-    rec, kl = (float(term) / found.size for term in (rec, kl))
+    per_draw, per_batch, means = zip(*done, strict=True)
+    found = np.concatenate(per_batch, axis=1)  # (samples, N)
+    pairs = itertools.chain(*per_draw)
+    rec, kl = (float(sum(term)) / found.size for term in zip(*pairs, strict=True))
     error = math.nan
     if samples > 1:  # the squared errors of the images' means add up
         error = math.sqrt((found.var(axis=0, ddof=1) / samples).sum()) / found.shape[1]

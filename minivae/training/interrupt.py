@@ -7,15 +7,19 @@ import threading
 
 
 @contextlib.contextmanager
-def interruptible():
+def interruptible(alone: bool = True):
     """An event that the first Ctrl-C inside the block sets; the second interrupts at once.
 
-    In a thread other than the main one it is never set: signals belong to the main thread.
+    In a thread other than the main one it is never set: signals belong to the main thread. One of
+    several processes is stopped by SIGTERM too, which launchers send, and goes on at a second
+    signal: to stop at once is the launcher's affair.
     """
     signalled = threading.Event()
 
     def on_first(*_):
         signalled.set()
+        if not alone:
+            return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # A signal can come in the middle of a print, where another print is not allowed.
         with contextlib.suppress(OSError):  # nobody may be there to read it
@@ -24,8 +28,10 @@ def interruptible():
     if threading.current_thread() is not threading.main_thread():
         yield signalled
         return
-    before = signal.signal(signal.SIGINT, on_first)
+    numbers = [signal.SIGINT] if alone else [signal.SIGINT, signal.SIGTERM]
+    before = [signal.signal(number, on_first) for number in numbers]
     try:
         yield signalled
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -2,7 +2,8 @@
 
 A run is a pure function of its configuration: the order of images and the noise are functions of
 (seed, epoch, batch), and a checkpoint holds nothing that depends on time. So a run killed anywhere
-and resumed ends with the same bytes as one never stopped.
+and resumed ends with the same bytes as one never stopped. With several processes all of them run
+the loop; rank 0 alone writes and tells (``parallel``).
 """
 
 import math
@@ -13,15 +14,17 @@ import numpy as np
 
 from .. import evaluation
 from ..backend import device_module, device_of, is_out_of_memory, to_device
+from ..data.batches import CutBatch, CutBatches
 from ..data.device_batches import Selection
-from ..errors import DeviceMemoryError, NonFiniteError
+from ..errors import DeviceMemoryError, NonFiniteError, ParallelError
 from ..models import VAE
 from ..noise import EVALUATION, NoiseStream
-from . import checkpoint, metrics
+from . import checkpoint, metrics, parallel
 from .film import Film
 from .interrupt import interruptible
 from .nonfinite import first_nonfinite, first_nonfinite_moment
 from .output_folder import OutputFolder
+from .parts import PartsStep, require_divisible
 from .progress import EpochBar, epoch_line, say
 from .run_files import RunFiles
 from .run_state import RunState
@@ -56,6 +59,8 @@ class Trainer:
         beside: texts of files to write with that checkpoint, by name.
         callbacks: each is called after an epoch is saved, with its row of ``metrics.csv``.
         film: a ``Film`` that takes its frames during the run.
+        parts: into how many each batch is cut, whose gradients are added; by default one for each
+            process. Results depend on it, and not on the number of processes.
         step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
             is recorded and repeated where that is worth while; see ``minivae.training.step``.
         tell: called with each line that the run has to say.
@@ -63,6 +68,11 @@ class Trainer:
     Attributes:
         state: the ``RunState``.
         files: the ``RunFiles``.
+        ranks: the processes that train together.
+
+    Raises:
+        ValueError: an argument is out of range.
+        ParallelError: a batch cannot be cut into so many parts, or they cannot be shared.
     """
 
     def __init__(
@@ -70,7 +80,7 @@ class Trainer:
         beta: float = 1.0, warmup: float = 0, schedule: Sequence[tuple[int, float]] = (),
         keep_best: bool = False, save_every: int = 0, config: dict | None = None,
         replaces: Iterable[str] = (), beside: Mapping[str, str] | None = None,
-        callbacks: Iterable[Callable] = (), film: Film | None = None,
+        callbacks: Iterable[Callable] = (), film: Film | None = None, parts: int | None = None,
         step: Callable | None = None, tell: Callable = say,
     ):  # fmt: skip
         for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
@@ -85,19 +95,29 @@ class Trainer:
         firsts = [first for first, _ in schedule]
         if firsts != sorted(set(firsts)) or any(not 0 <= rate < math.inf for _, rate in schedule):
             raise ValueError(f"schedule: expected rising epochs and rates >= 0, got {schedule}")
+        self.ranks = parallel.world()
+        parts = self.ranks.size if parts is None else parts
         self.model, self.optimizer, self.train, self.test = model, optimizer, train, test
         self.epochs, self.beta, self.warmup, self.schedule = epochs, beta, warmup, tuple(schedule)
-        self.keep_best, self.save_every, self.tell = keep_best, save_every, tell
+        self.keep_best, self.save_every = keep_best, save_every
+        self.tell = tell if self.ranks.leads else lambda line: None
         self.device = device_of(model.parameters()[0].data)
         self.step_function = step or EagerStep(model, optimizer)
-        if type(self.step_function) is EagerStep:
-            self.step_function, self.train = recorded(self.step_function, train, tell)
+        require_divisible(model, train, parts, self.ranks)
+        if parts > 1:
+            if type(self.step_function) is not EagerStep:
+                raise ParallelError(f"step: expected an EagerStep for {parts} parts, got {step!r}")
+            self.step_function = PartsStep(self.step_function, self.ranks)
+            self.train = CutBatches(train, parts, self.ranks.mine(parts))
+        elif type(self.step_function) is EagerStep:
+            self.step_function, self.train = recorded(self.step_function, train, self.tell)
         options = {**(config or {}), "seed": seed, "beta": beta, "warmup": warmup}
         options |= {"schedule": self.schedule} if schedule else {}
+        options |= {"parts": parts} if parts > 1 else {}
         architecture = {"name": type(model).__name__, **model.config()}
         self.state = RunState(seed, {**options, "architecture": architecture})
-        self.files = RunFiles(out, replaces, beside, tell)
-        self.callbacks, self.film = tuple(callbacks), film
+        self.files = RunFiles(out, replaces, beside, self.tell)
+        self.callbacks, self.film = tuple(callbacks), film if self.ranks.leads else None
 
     def run(self) -> list[dict]:
         """Train until ``epochs`` epochs are done; returns the rows of ``metrics.csv``.
@@ -111,18 +131,18 @@ class Trainer:
         """
         _require_pixels("train", self.train)
         _require_pixels("test", self.test)
-        self.files.tell_of_earlier_run()
+        self._begin_together()
         self._take_frame()
-        with interruptible() as self._signalled:
+        with interruptible(self.ranks.size == 1) as self._signalled:
             try:
                 while self.state.epoch < self.epochs:
                     self._run_epoch()
             except _Stop:
                 self.save()
                 raise Interrupted(
-                    f"stopped in epoch {self.state.epoch + 1} of {self.epochs}, after step "
-                    f"{self.state.step}; {self.files.path} is up to date, --resume continues from "
-                    "it"
+                    f"stopped{self._by()} in epoch {self.state.epoch + 1} of {self.epochs}, after "
+                    f"step {self.state.step}; {self.files.path} is up to date, --resume continues "
+                    "from it"
                 ) from None
             except NonFiniteError as error:
                 kept = f"{self.files.path} is kept" if self.files.ours else "no checkpoint yet"
@@ -140,6 +160,20 @@ class Trainer:
                     f"{total >> 20} MiB left. A smaller batch needs less."
                 ) from error
         return self.state.rows
+
+    def _begin_together(self) -> None:
+        """Let all processes begin with the weights, moments and state of rank 0."""
+        if self.ranks.leads:
+            self.files.tell_of_earlier_run()
+        if self.ranks.size == 1:
+            return
+        self.tell(self.ranks.describe())
+        own = self.model.state_dict(), self.optimizer.state_dict(), self.state.to_dict()
+        weights, moments, state = self.ranks.broadcast(own)
+        if not self.ranks.leads:
+            self.model.load_state_dict(weights)
+            self.optimizer.load_state_dict(moments)
+            self.state = self.state.restored(self.files.path, state, len(self.train))
 
     def _run_epoch(self) -> None:
         start = time.perf_counter()
@@ -161,6 +195,12 @@ class Trainer:
         }
         row["active_units"] = evaluation.active_units(tested.mu)
         state.next_epoch(row, time.perf_counter() - start)
+        if self.ranks.leads:
+            self._record(row)
+
+    def _record(self, row: dict) -> None:
+        """Write and tell what an epoch came to."""
+        state = self.state
         # First the table, then the checkpoint: should the process die between the two, the time
         # of the epoch is on record and a resumed run puts the table right.
         metrics.write(self.files.out, state.rows, state.seconds)
@@ -174,7 +214,7 @@ class Trainer:
 
     def _train_on(self, x) -> None:
         state = self.state
-        x = x if isinstance(x, Selection) else to_device(x, self.device)
+        x = x if isinstance(x, (Selection, CutBatch)) else to_device(x, self.device)
         terms = self.step_function(x, state.noise.draw(), self._kl_weight())
         state.step += 1
         state.batch += 1
@@ -198,20 +238,26 @@ class Trainer:
             NonFiniteError: they are not.
         """
         noise = NoiseStream(self.state.seed, EVALUATION)  # the same in every epoch
-        images = self._watched(self.test.epoch(0))
-        found = evaluation.elbo(self.model, images, noise, beta=self.beta)
+        images = self._watched(self.test.epoch(0), every=self.ranks.size)
+        found = evaluation.elbo(self.model, images, noise, beta=self.beta, ranks=self.ranks)
         if not math.isfinite(found.terms.loss):
             raise NonFiniteError(first_nonfinite(self.model) or "the loss on the test images")
         if bad := first_nonfinite_moment(self.model, self.optimizer):
             raise NonFiniteError(bad)
         return found
 
-    def _watched(self, batches):
-        """The batches, until Ctrl-C."""
-        for x in batches:
-            if self._signalled.is_set():
+    def _watched(self, batches, every=1):
+        """The batches, until Ctrl-C in some process: all ask before each ``every`` of them."""
+        for number, x in enumerate(batches):
+            if number % every == 0 and self.ranks.any(self._signalled.is_set()):
                 raise _Stop
             yield x
+
+    def _by(self) -> str:
+        """Which processes were asked to stop, unless that was all of them."""
+        asked = self.ranks.gather(self._signalled.is_set())
+        ranks = [str(rank) for rank, signalled in enumerate(asked) if signalled]
+        return "" if len(ranks) == self.ranks.size else f" by rank {', '.join(ranks)}"
 
     def timing(self) -> dict:
         """``seconds`` of all epochs and training ``images_per_second`` of them (testing included in
@@ -229,10 +275,12 @@ class Trainer:
         self.state.losses.read()
         if self.film:
             self.film.write()
-        self.files.save(self.model, self.optimizer, self.state.to_dict())
+        if self.ranks.leads:
+            self.files.save(self.model, self.optimizer, self.state.to_dict())
 
     def resume(self) -> bool:
         """Continue from the newest good checkpoint in the output folder; False when there is none.
+        Rank 0 alone does so; the others take over its state in ``run``.
 
         When ``checkpoint.safetensors`` is damaged, that is the one before it; the user is told so,
         and the damaged file is renamed ``damaged.safetensors``.
@@ -241,7 +289,7 @@ class Trainer:
             CheckpointError: it cannot be used: damaged, or made with other options, the first of
                 which is named. Nothing is changed then.
         """
-        newest = self.files.newest_good()
+        newest = self.files.newest_good() if self.ranks.leads else None
         if newest is None:
             return False
         path, saved = newest
@@ -263,7 +311,8 @@ class Trainer:
 
 def _require_pixels(name: str, batches) -> None:
     """ValueError unless the first batch is in [0, 1]: 0 .. 255 would train, to no purpose."""
-    x = next(iter(batches.epoch(0)))
+    whole = batches.batches if isinstance(batches, CutBatches) else batches
+    x = next(iter(whole.epoch(0)))
     if isinstance(x, np.ndarray) and not ((x >= 0) & (x <= 1)).all():  # nor is NaN
         raise ValueError(f"{name}: expected pixels from 0 to 1, got {x.min()} to {x.max()}")
 

@@ -122,13 +122,13 @@ OPTIONS = {
         "model": "conv", "latent_dim": 3, "binarize": "static", "objective": "iwae", "samples": 7,
         "free_bits": 0.5, "epochs": 2, "batch_size": 9, "lr": 1e-5, "beta": 0.0, "warmup": 1.5,
         "seed": 2**64 - 1, "device": "cpu", "data": 'a "folder" \\ é', "limit": 3,
-        "no_plots": True, "tensorboard": False, "film": False,
+        "no_plots": True, "tensorboard": False, "film": False, "parts": 2,
     }),
     "faces": (train_faces.parser, {
         "size": 17, "latent_dim": 3, "likelihood": "gaussian", "upsampling": "resize",
         "weight_decay": 1e-7, "synthetic": 5, "teacher": "t.npz", "checkpoint": "c", "epochs": 2,
         "batch_size": 9, "lr": 1e-5, "beta": 2.0, "warmup": 1.5, "seed": 5, "device": "cpu",
-        "data": "x", "limit": 3, "no_plots": True, "tensorboard": True,
+        "data": "x", "limit": 3, "no_plots": True, "tensorboard": True, "parts": 4,
     }),
 }  # fmt: skip
 

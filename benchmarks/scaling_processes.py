@@ -1,0 +1,181 @@
+"""What parts and processes cost in a training step, and from which batch a network pays.
+
+    python benchmarks/scaling_processes.py --json FILE
+
+Measured: steps on the whole batch and on its parts in turn, in one process; and under the
+``mpiexec`` beside mpi4py, where there is one, steps of several processes. Each figure is the least
+of many steps, for other programs slow steps and hasten none. Modelled: the exchange of a step, from
+the bytes that every rank sends and the speed and latency of three networks, which are assumed.
+"""
+
+import argparse
+import functools
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from _harness import environment, write_json
+from _pages import markdown_table
+
+from minivae import models, nn, optim
+from minivae.data import PixelBatches
+from minivae.data.batches import CutBatches
+from minivae.noise import NoiseStream
+from minivae.training import parallel
+from minivae.training.parts import PartsStep
+from minivae.training.step import EagerStep, recorded
+
+MODELS = {  # name -> (a function that gives the model, shape of an image, images in a batch)
+    "mlp": (models.MLPVAE, (28, 28), 128),
+    "conv": (models.ConvVAE, (28, 28), 128),
+    "face": (lambda: models.FaceVAE(image_size=64), (3, 64, 64), 16),
+}
+PARTS, RANKS = (2, 4), (2, 4)
+STEPS = {"mlp": 120, "conv": 24, "face": 40}
+NETWORKS = {  # name -> (bytes per second out of a rank, seconds of latency of a message): assumed
+    "10 GbE": (1.25e9, 30e-6),
+    "100 Gb/s": (12.5e9, 3e-6),
+    "NVLink": (450e9, 5e-6),
+}
+GPU_FLOPS = 67e12  # float32 of an H200 by datasheet: what no step on one can be faster than
+
+
+def stepper(name, parts, ranks):
+    """A function of no arguments that makes a training step; parts None is the step of one process
+    without parts, "eager" the same operation by operation.
+    """
+    build, shape, size = MODELS[name]
+    model = build()
+    eager = EagerStep(model, optim.Adam(model.parameters()))
+    images = np.random.default_rng(0).integers(0, 256, (size, *shape), dtype=np.uint8)
+    batches, noise = PixelBatches(images, size), NoiseStream(0)
+    if parts is None:
+        step, batches = recorded(eager, batches, tell=lambda line: None)
+    elif parts == "eager":
+        step = eager
+    else:
+        step, batches = PartsStep(eager, ranks), CutBatches(batches, parts, ranks.mine(parts))
+    x = next(iter(batches.epoch(0)))
+    return lambda: step(x, noise.draw(), 1.0)
+
+
+def least(steps, count):
+    """Milliseconds of the quickest of so many calls of each of some functions, in turn."""
+    times = {name: math.inf for name in steps}
+    for _ in range(count):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name] = min(times[name], (time.perf_counter() - start) * 1e3)
+    return times
+
+
+def worker(name, parts):
+    """Time the steps of all ranks together; rank 0 prints them."""
+    ranks = parallel.world()
+    times = least({"step": stepper(name, parts, ranks)}, STEPS[name])
+    if slowest := max(ranks.gather(times["step"])):
+        print(json.dumps(slowest) if ranks.leads else "", end="", flush=True)
+
+
+def in_processes(name, parts, ranks):
+    """Milliseconds of a step shared by so many processes."""
+    mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+    command = [mpiexec, "-n", ranks, sys.executable, __file__, "--worker", name, parts]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def multiplications(name):
+    """Multiplications of one image's forward pass: each weight once for each place it is used."""
+    build, shape, _ = MODELS[name]
+    model, total = build(), 0
+
+    def counted(layer, x, **options):
+        nonlocal total
+        y = type(layer).forward(layer, x, **options)
+        places = {nn.Conv2d: y, nn.ConvTranspose2d: x}.get(type(layer))
+        total += layer.weight.size * (places.size // places.shape[1] if places is not None else 1)
+        return y
+
+    for layer in model.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            layer.forward = functools.partial(counted, layer)
+    x = np.zeros((1, *(shape if len(shape) == 3 else (1, *shape))), np.float32)
+    mu, _ = model.encode(x)
+    model.decode(mu)
+    return total
+
+
+def modelled(name, milliseconds, ranks=2):
+    """{network: (ms of an exchange, the batch from which two ranks are quicker than one)}.
+
+    An image takes ``milliseconds`` / batch on a CPU; on a GPU no less than its multiplications and
+    additions, forward and twice that backward.
+    """
+    build, _, size = MODELS[name]
+    parameters = sum(p.size for p in build().parameters())
+    found = {}
+    for network, (speed, latency) in NETWORKS.items():
+        exchange = 2 * (ranks - 1) * (4 * parameters / ranks / speed + latency)
+        image = milliseconds / 1e3 / size
+        if network == "NVLink":
+            image = 6 * multiplications(name) / GPU_FLOPS
+        found[network] = exchange * 1e3, math.ceil(exchange / (image * (1 - 1 / ranks)))
+    return found
+
+
+def measure():
+    """All figures of all models."""
+    alone, results = parallel.Ranks(), {}
+    for name in MODELS:
+        kinds = {"whole": None, "eager": "eager", **{f"{s} parts": s for s in PARTS}}
+        steps = {kind: stepper(name, parts, alone) for kind, parts in kinds.items()}
+        times = least(steps, STEPS[name])
+        for ranks in RANKS if shutil.which("mpiexec", path=Path(sys.executable).parent) else ():
+            times[f"4 parts, {ranks} processes"] = in_processes(name, 4, ranks)
+        results[name] = {"measured": times, "modelled": modelled(name, times["whole"])}
+    return results
+
+
+def table(record):
+    """Two tables: what was measured, what was modelled."""
+    results = record["results"]
+    kinds = list(next(iter(results.values()))["measured"])
+    labels = {name: f"{name}, {MODELS[name][2]} images" for name in results}
+    rows = [[labels[n], *(f"{r['measured'][k]:.2f}" for k in kinds)] for n, r in results.items()]
+    networks = [
+        [labels[n], *(f"{ms:.2f} ms, {b:,}" for ms, b in r["modelled"].values())]
+        for n, r in results.items()
+    ]
+    machine = record["environment"]
+    return (
+        markdown_table(["least ms of a step", *kinds], rows)
+        + f"\n\n{machine['cpu']}, {machine['cores']} cores, {machine['instruction_set']}, "
+        f"{machine['date']}, {record['mpi']}.\n\n"
+        + markdown_table(["exchange of two ranks, batch from which it pays", *NETWORKS], networks)
+    )
+
+
+def main():
+    """Measure all, print and record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", metavar="FILE", help="write the record here")
+    parser.add_argument("--worker", nargs=2, metavar=("MODEL", "PARTS"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        worker(args.worker[0], int(args.worker[1]))
+        return
+    record = {"environment": environment(), "mpi": parallel.library(), "results": measure()}
+    print(table(record))
+    if args.json:
+        write_json(args.json, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""A training step on the parts of a batch, which several processes may share.
+
+With rows_p of the rows in part p, and L_p the mean loss of its rows,
+
+    L = sum_p (rows_p / rows) L_p,   and so is every gradient of it.
+
+All that a part gives, gradients, running statistics and losses, is one vector, weighted by its
+rows; the vectors are added in the order of one tree (``parallel.Ranks.sum``). Derivation:
+docs/several-processes.md.
+"""
+
+import math
+from typing import Any
+
+from .. import nn
+from ..backend import array_module, device_of, is_device_array, to_device
+from ..data.batches import CutBatch, Part
+from ..errors import NonFiniteError, ParallelError
+from ..models.vae import ELBO
+from ..tensor import Tensor
+from .nonfinite import first_nonfinite
+from .parallel import Ranks
+
+
+class PartsStep:
+    """One training step, operation by operation, on the parts of a batch.
+
+    ``step(batch, noise, beta)`` takes a ``CutBatch``, updates the weights and gives what an
+    ``EagerStep`` gives; it raises NonFiniteError likewise. Batch normalisation takes the statistics
+    of each part; running statistics move to the weighted mean of where the parts move them.
+
+    Args:
+        eager: the ``EagerStep`` whose objective is minimised.
+        ranks: the processes that share the parts.
+    """
+
+    def __init__(self, eager: Any, ranks: Ranks):
+        self.model, self.optimizer, self.objective = eager.model, eager.optimizer, eager.objective
+        self.ranks = ranks
+        self.device = device_of(self.model.parameters()[0].data)
+
+    def __call__(self, batch: CutBatch, noise: Any, beta: float) -> ELBO:
+        self._before = [(buffer, buffer.copy()) for _, buffer in self.model.named_buffers()]
+        self._nonfinite = ""
+        weighted = (
+            self._vector(part, len(part.x) / len(batch), noise, beta) for part in batch.parts
+        )
+        terms = self._take(self.ranks.sum(weighted))
+        if not is_device_array(terms.loss) and not math.isfinite(terms.loss):
+            self._raise_nonfinite()
+        self.optimizer.step()
+        return ELBO(*map(Tensor, terms))
+
+    def _vector(self, part: Part, weight: float, noise: Any, beta: float) -> Any:
+        """All that a part gives, weighted: one vector, padded for the ranks."""
+        for buffer, before in self._before:
+            buffer[...] = before
+        x = to_device(part.x, self.device)
+        terms = self.objective(self.model, x, noise.rows(part.first), beta)
+        if self.device == "cpu" and not math.isfinite(terms.loss.data):
+            self._nonfinite = first_nonfinite(self.model, x, terms.loss) or "the loss"
+        self.optimizer.zero_grad()
+        terms.loss.backward()
+        self._grads = {p: p.grad for p in self._params() if p.grad is not None}
+        given = [*self._grads.values(), *self._statistics(), *(term.data for term in terms)]
+        xp, dtype, size = array_module(x), given[0].dtype, sum(a.size for a in given)
+        vector, end = xp.zeros(size + -size % self.ranks.size, dtype), 0
+        for a in given:
+            xp.multiply(a.reshape(-1), dtype.type(weight), out=vector[end : end + a.size])
+            end += a.size
+        return vector
+
+    def _take(self, vector: Any) -> ELBO:
+        """Gradients and running statistics to where they belong; the terms."""
+        end = 0
+
+        def next_like(a):
+            nonlocal end
+            end += a.size
+            return vector[end - a.size : end].reshape(a.shape).astype(a.dtype, copy=False)
+
+        for p, grad in self._grads.items():
+            p.grad = next_like(grad)
+        for buffer in self._statistics():
+            buffer[...] = next_like(buffer)
+        return ELBO(*vector[end : end + 3])
+
+    def _params(self):
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _statistics(self):
+        """The buffers that are numbers, not counts: counts move alike in every part."""
+        return [buffer for buffer, _ in self._before if buffer.dtype.kind == "f"]
+
+    def _raise_nonfinite(self):
+        found = self.ranks.gather(self._nonfinite)
+        where = [f"rank {rank}: {what}" for rank, what in enumerate(found) if what]
+        raise NonFiniteError(where[0] if where else "the sum over the parts")
+
+
+def require_divisible(model: nn.Module, batches: Any, parts: int, ranks: Ranks) -> None:
+    """ParallelError unless every batch can be cut into ``parts``, and these shared by ``ranks``."""
+    for name, count in (("parts", parts), ("processes", ranks.size)):
+        if count < 1 or count & (count - 1):
+            raise ParallelError(f"{name}: expected a power of two, got {count}")
+    if parts % ranks.size:
+        raise ParallelError(
+            f"parts: expected a multiple of the {ranks.size} processes, got {parts}"
+        )
+    if parts == 1:
+        return
+    normalised = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    least, why = (2, ", two for batch normalisation") if normalised else (1, "")
+    rows = batches.count - (len(batches) - 1) * batches.batch_size
+    if rows < parts * least:
+        raise ParallelError(
+            f"parts: expected at most {max(1, rows // least)} for the {rows} images of an epoch's "
+            f"last batch{why}, got {parts}"
+        )

@@ -1,0 +1,69 @@
+"""``parallel.Ranks`` that are threads of one process: what several processes do, without MPI."""
+
+import threading
+
+from minivae.training import parallel
+
+
+class Meeting:
+    """What ranks that are threads of one process exchange."""
+
+    def __init__(self, size):
+        self.size, self.barrier = size, threading.Barrier(size, timeout=60)
+        self.items = [None] * size
+
+
+class ThreadComm:
+    """A communicator of ``mpi4py`` between threads: as much of it as ``Ranks`` uses."""
+
+    def __init__(self, meeting, rank):
+        self.meeting, self.rank, self.size = meeting, rank, meeting.size
+
+    def allgather(self, item):
+        self.meeting.items[self.rank] = item
+        self.meeting.barrier.wait()
+        found = list(self.meeting.items)
+        self.meeting.barrier.wait()
+        return found
+
+    def bcast(self, item):
+        return self.allgather(item)[0]
+
+    def allreduce(self, item, op):
+        return op(self.allgather(item))
+
+    def Alltoall(self, sent, received):  # noqa: N802  as mpi4py's
+        for rank, theirs in enumerate(self.allgather(sent.copy())):
+            received[rank] = theirs[self.rank]
+
+    def Allgather(self, mine, received):  # noqa: N802
+        for rank, theirs in enumerate(self.allgather(mine.copy())):
+            received[rank] = theirs
+
+
+class ThreadRanks(parallel.Ranks):
+    """One of several ``Ranks`` that are threads."""
+
+    def __init__(self, meeting, rank):
+        super().__init__()
+        self.comm, self.size, self.rank = ThreadComm(meeting, rank), meeting.size, rank
+        self.mpi = type("MPI", (), {"LOR": staticmethod(any)})
+
+
+def in_ranks(size, work):
+    """``work(ranks)`` of each of so many threads; their results in the order of ranks."""
+    meeting, results = Meeting(size), [None] * size
+
+    def run(rank):
+        try:
+            results[rank] = work(ThreadRanks(meeting, rank))
+        except BaseException as error:
+            results[rank] = error
+            meeting.barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results

@@ -2,16 +2,18 @@
 
     python benchmarks/scaling_processes.py --json FILE
 
-Measured: steps on the whole batch and on its parts in turn, in one process; and under the
-``mpiexec`` beside mpi4py, where there is one, steps of several processes. Each figure is the least
-of many steps, for other programs slow steps and hasten none. Modelled: the exchange of a step, from
-the bytes that every rank sends and the speed and latency of three networks, which are assumed.
+Measured: processor time of steps on the whole batch and on its parts in turn, in one process of one
+thread; and, under the ``mpiexec`` beside mpi4py where there is one, the exchange of a step between
+processes. Each figure is the least of many: other programs slow steps and hasten none. Modelled:
+the exchange over three networks, from the bytes that every rank sends and the speed and latency of
+the network, which are assumed.
 """
 
 import argparse
 import functools
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -20,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 from _harness import environment, write_json
-from _pages import markdown_table
+from _pages import ROOT, markdown_table
 
-from minivae import models, nn, optim
+from minivae import kernels, models, nn, optim
 from minivae.data import PixelBatches
 from minivae.data.batches import CutBatches
 from minivae.noise import NoiseStream
@@ -35,8 +37,14 @@ MODELS = {  # name -> (a function that gives the model, shape of an image, image
     "conv": (models.ConvVAE, (28, 28), 128),
     "face": (lambda: models.FaceVAE(image_size=64), (3, 64, 64), 16),
 }
+MODELLED = {  # those that train_step.py timed
+    "mlp": (models.MLPVAE, (1, 28, 28), 128),
+    "conv": (models.ConvVAE, (1, 28, 28), 128),
+    "face": (models.FaceVAE, (3, 256, 256), 16),
+}
+RECORD = ROOT / "benchmarks" / "results" / "train_step.json"
 PARTS, RANKS = (2, 4), (2, 4)
-STEPS = {"mlp": 120, "conv": 24, "face": 40}
+STEPS, EXCHANGES = {"mlp": 200, "conv": 30, "face": 60}, 400
 NETWORKS = {  # name -> (bytes per second out of a rank, seconds of latency of a message): assumed
     "10 GbE": (1.25e9, 30e-6),
     "100 Gb/s": (12.5e9, 3e-6),
@@ -64,37 +72,38 @@ def stepper(name, parts, ranks):
     return lambda: step(x, noise.draw(), 1.0)
 
 
-def least(steps, count):
+def least(steps, count, clock=time.process_time):
     """Milliseconds of the quickest of so many calls of each of some functions, in turn."""
     times = {name: math.inf for name in steps}
     for _ in range(count):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
-            times[name] = min(times[name], (time.perf_counter() - start) * 1e3)
+            times[name] = min(times[name], (clock() - start) * 1e3)
     return times
 
 
-def worker(name, parts):
-    """Time the steps of all ranks together; rank 0 prints them."""
-    ranks = parallel.world()
-    times = least({"step": stepper(name, parts, ranks)}, STEPS[name])
-    if slowest := max(ranks.gather(times["step"])):
-        print(json.dumps(slowest) if ranks.leads else "", end="", flush=True)
+def worker(name):
+    """Time the exchange of a step; rank 0 prints the milliseconds."""
+    ranks, size = parallel.world(), sum(p.size for p in MODELS[name][0]().parameters())
+    vector = np.zeros(size + -size % ranks.size, np.float32)
+    times = least({"exchange": lambda: ranks.sum([vector])}, EXCHANGES, time.perf_counter)
+    slowest = max(ranks.gather(times["exchange"]))
+    if ranks.leads:
+        print(json.dumps(slowest))
 
 
-def in_processes(name, parts, ranks):
-    """Milliseconds of a step shared by so many processes."""
-    mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
-    command = [mpiexec, "-n", ranks, sys.executable, __file__, "--worker", name, parts]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+def in_processes(name, ranks):
+    """Milliseconds of the exchange of a step between so many processes."""
+    mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent)
+    command = [mpiexec, "-n", str(ranks), sys.executable, __file__, "--worker", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def multiplications(name):
+def multiplications(model, shape):
     """Multiplications of one image's forward pass: each weight once for each place it is used."""
-    build, shape, _ = MODELS[name]
-    model, total = build(), 0
+    total = 0
 
     def counted(layer, x, **options):
         nonlocal total
@@ -106,26 +115,26 @@ def multiplications(name):
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             layer.forward = functools.partial(counted, layer)
-    x = np.zeros((1, *(shape if len(shape) == 3 else (1, *shape))), np.float32)
-    mu, _ = model.encode(x)
+    mu, _ = model.encode(np.zeros((1, *shape), np.float32))
     model.decode(mu)
     return total
 
 
-def modelled(name, milliseconds, ranks=2):
+def modelled(name, ranks=2):
     """{network: (ms of an exchange, the batch from which two ranks are quicker than one)}.
 
-    An image takes ``milliseconds`` / batch on a CPU; on a GPU no less than its multiplications and
-    additions, forward and twice that backward.
+    An image takes what train_step.py recorded on a CPU; on a GPU no less than its multiplications
+    and additions, forward and twice that backward.
     """
-    build, _, size = MODELS[name]
-    parameters = sum(p.size for p in build().parameters())
-    found = {}
+    build, shape, size = MODELLED[name]
+    model, found = build(), {}
+    parameters = sum(p.size for p in model.parameters())
+    milliseconds = json.loads(RECORD.read_text())["models"][name]["minivae"]["median"]
     for network, (speed, latency) in NETWORKS.items():
         exchange = 2 * (ranks - 1) * (4 * parameters / ranks / speed + latency)
         image = milliseconds / 1e3 / size
         if network == "NVLink":
-            image = 6 * multiplications(name) / GPU_FLOPS
+            image = 6 * multiplications(model, shape) / GPU_FLOPS
         found[network] = exchange * 1e3, math.ceil(exchange / (image * (1 - 1 / ranks)))
     return found
 
@@ -134,12 +143,12 @@ def measure():
     """All figures of all models."""
     alone, results = parallel.Ranks(), {}
     for name in MODELS:
-        kinds = {"whole": None, "eager": "eager", **{f"{s} parts": s for s in PARTS}}
+        kinds = {"whole": None, "eagerly": "eager", **{f"{s} parts": s for s in PARTS}}
         steps = {kind: stepper(name, parts, alone) for kind, parts in kinds.items()}
         times = least(steps, STEPS[name])
         for ranks in RANKS if shutil.which("mpiexec", path=Path(sys.executable).parent) else ():
-            times[f"4 parts, {ranks} processes"] = in_processes(name, 4, ranks)
-        results[name] = {"measured": times, "modelled": modelled(name, times["whole"])}
+            times[f"exchange of {ranks} processes"] = in_processes(name, ranks)
+        results[name] = {"measured": times, "modelled": modelled(name)}
     return results
 
 
@@ -147,15 +156,18 @@ def table(record):
     """Two tables: what was measured, what was modelled."""
     results = record["results"]
     kinds = list(next(iter(results.values()))["measured"])
-    labels = {name: f"{name}, {MODELS[name][2]} images" for name in results}
-    rows = [[labels[n], *(f"{r['measured'][k]:.2f}" for k in kinds)] for n, r in results.items()]
+    rows = [
+        [f"{n}, {MODELS[n][2]} images", *(f"{r['measured'][k]:.2f}" for k in kinds)]
+        for n, r in results.items()
+    ]
     networks = [
-        [labels[n], *(f"{ms:.2f} ms, {b:,}" for ms, b in r["modelled"].values())]
+        [f"{n}, {MODELLED[n][1][1]} x {MODELLED[n][1][2]}"]
+        + [f"{ms:.2f} ms, {b:,}" for ms, b in r["modelled"].values()]
         for n, r in results.items()
     ]
     machine = record["environment"]
     return (
-        markdown_table(["least ms of a step", *kinds], rows)
+        markdown_table(["least ms", *kinds], rows)
         + f"\n\n{machine['cpu']}, {machine['cores']} cores, {machine['instruction_set']}, "
         f"{machine['date']}, {record['mpi']}.\n\n"
         + markdown_table(["exchange of two ranks, batch from which it pays", *NETWORKS], networks)
@@ -166,10 +178,12 @@ def main():
     """Measure all, print and record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", metavar="FILE", help="write the record here")
-    parser.add_argument("--worker", nargs=2, metavar=("MODEL", "PARTS"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    os.environ["MINIVAE_NUM_THREADS"] = "1"  # of processes that are started
+    kernels.set_threads(1)
     if args.worker:
-        worker(args.worker[0], int(args.worker[1]))
+        worker(args.worker)
         return
     record = {"environment": environment(), "mpi": parallel.library(), "results": measure()}
     print(table(record))

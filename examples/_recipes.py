@@ -78,7 +78,7 @@ KERAS_2D = Recipe(
     epochs=30,
     schedule=((0, 1e-3),),
     model=lambda seed, _: glorot_uniform(models.ConvVAE(2, "relu"), seed),
-    variants=seeds(1, train_rec=("140.15", 139.0, 143.0), train_kl=("6.80", 6.4, 7.2)),
+    variants=seeds(3, train_rec=("140.15", 139.0, 143.0), train_kl=("6.80", 6.4, 7.2)),
     measured="means over the steps of the last epoch, as Keras prints; grey pixels, no likelihood",
     measure=measures.last_epoch,
 )

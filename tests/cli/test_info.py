@@ -119,8 +119,9 @@ def test_the_instruction_set_is_named():
 
 
 def test_a_missing_extension_is_explained(monkeypatch):
-    monkeypatch.setattr(kernels, "reasons", lambda: {"cpu": "not built: no compiler\nfound"})
-    monkeypatch.setattr(kernels, "available", lambda: ("reference", "composed"))
+    why = "not built: no compiler\nfound"
+    there = {"reference": None, "composed": None}
+    monkeypatch.setattr(kernels, "unavailable", lambda name: there.get(name, why))
     text = info()
     assert "  cpu            no: not built: no compiler found" in text
     assert "reference on cpu" in text and "reference on cuda" in text

@@ -27,6 +27,7 @@ def test_every_variant_is_available_or_has_a_reason():
     available, reasons = kernels.available(), kernels.reasons()
     assert isinstance(available, tuple) and {"reference", "composed"} <= set(available)
     assert sorted((*available, *reasons)) == sorted(kernels.VARIANTS)
+    assert {name: kernels.unavailable(name) for name in reasons} == reasons
     assert all(isinstance(why, str) and len(why) > 10 for why in reasons.values())
 
 
@@ -108,6 +109,13 @@ def test_arrays_that_compiled_kernels_do_not_take(unfit):
     for name in {"cpu", "numba"} & set(kernels.available()):
         with kernels.use(name), pytest.raises(mv.KernelUnavailable, match=f"'{name}' cannot run"):
             kernels.get("adam", unfit)
+
+
+def test_to_know_what_serves_no_other_variant_is_loaded():
+    """To import numba takes longer than to train a small model."""
+    code = "import sys; from minivae import kernels; kernels.default('cpu'); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "numpy" in found.stdout.split() and "numba" not in found.stdout.split()
 
 
 @pytest.mark.skipif("numba" not in kernels.available(), reason="numba is missing")

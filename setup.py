@@ -216,6 +216,8 @@ class OptionalBuild(build_ext):
         try:
             if wanted == "0":
                 raise RuntimeError(f"{switch}=0")
+            if self.compiler.compiler_type == "msvc":
+                raise RuntimeError("MSVC lacks the vector types of GCC and clang")
             command = []
             if ext is cuda:
                 nvcc, capabilities = find_nvcc(), architectures()

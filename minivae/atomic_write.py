@@ -1,15 +1,40 @@
-"""Atomic writes: a reader finds the old file or the new one, never a part (POSIX)."""
+"""Atomic writes: a reader finds the old file or the new one, never a part.
+
+Windows, where this has not been run, renames no open file: there a part gives up its lock before it
+takes the file's place, and what a dead process left stays.
+"""
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[Any], wait: bool) -> None:
+        """Lock a byte far behind the end, since what is locked cannot be read."""
+        descriptor = file.fileno()
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, 2**40, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from error
+        finally:
+            os.lseek(descriptor, position, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[Any], wait: bool) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_atomically(
@@ -50,6 +75,8 @@ def replacing(
             os.fsync(file.fileno())
             if keep is not None:
                 _keep(path, path.with_name(keep))
+            if sys.platform == "win32":
+                file.close()
             os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -62,10 +89,11 @@ def _new_part(path: Path) -> tuple[Path, BinaryIO]:
     """A new temporary file for ``path``, locked: the sign of a living writer."""
     while True:
         part = _temporary(path)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        binary = getattr(os, "O_BINARY", 0)  # Windows
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o666)
         file = open(descriptor, "wb")
         with contextlib.suppress(OSError):  # no locks here, so nobody will take the file for dead
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, wait=True)
         # Between its creation and its lock another writer may have taken it for a dead one's.
         if _is_at(part, file):
             return part, file
@@ -117,7 +145,9 @@ def open_no_link(path: str | os.PathLike[str], create: bool = False) -> BinaryIO
     Raises:
         OSError: it is a symbolic link or no regular file, or it cannot be opened.
     """
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT if create else 0)
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # as far as the system has them
+        flags |= getattr(os, name, 0)
     try:
         file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
     except OSError as error:
@@ -137,7 +167,7 @@ def try_lock(file: IO[Any]) -> bool:
         OSError: the file system has no locks.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, wait=False)
     except BlockingIOError:
         return False
     return True

@@ -14,6 +14,7 @@ namespace minivae {
 namespace {
 
 constexpr std::size_t kHeader = 64;  // before a block, with its size: a cache line, which keeps the alignment
+constexpr std::align_val_t kAligned{kHeader};
 
 struct Kept {
   std::mutex mutex;
@@ -59,8 +60,7 @@ void* take_large_block(std::size_t bytes) {
     }
   }
   const std::size_t size = (bytes + kHeader - 1) / kHeader * kHeader;
-  void* memory = std::aligned_alloc(kHeader, kHeader + size);
-  if (!memory) throw std::bad_alloc();
+  void* memory = ::operator new(kHeader + size, kAligned);
   *static_cast<std::size_t*>(memory) = size;
   return static_cast<char*>(memory) + kHeader;
 }
@@ -71,7 +71,7 @@ void give_large_block(void* block) noexcept {
   try {
     k.blocks.push_back(block);
   } catch (const std::bad_alloc&) {
-    std::free(memory_of(block));
+    ::operator delete(memory_of(block), kAligned);
     return;
   }
   k.bytes += size_of(block);
@@ -79,7 +79,7 @@ void give_large_block(void* block) noexcept {
     void* oldest = k.blocks.front();
     k.bytes -= size_of(oldest);
     k.blocks.erase(k.blocks.begin());
-    std::free(memory_of(oldest));
+    ::operator delete(memory_of(oldest), kAligned);
   }
 }
 

@@ -28,6 +28,8 @@ thread_local bool inside_parallel_for = false;
 void pause_core() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
 

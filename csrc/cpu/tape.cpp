@@ -1,17 +1,17 @@
 #include "cpu/tape.h"
 
-#include <cstdlib>
 #include <new>
 
 namespace minivae {
 namespace {
 
 constexpr std::size_t kLine = 64;  // bytes
+constexpr std::align_val_t kAligned{kLine};
 
 }  // namespace
 
 TapeMemory::~TapeMemory() {
-  for (const auto& [data, block] : blocks_) std::free(const_cast<char*>(data));
+  for (const auto& [data, block] : blocks_) ::operator delete(const_cast<char*>(data), kAligned);
 }
 
 void* TapeMemory::take(std::size_t bytes) {
@@ -24,8 +24,7 @@ void* TapeMemory::take(std::size_t bytes) {
     if (fits && (best == blocks_.end() || block.size < best->second.size)) best = it;
   }
   if (best == blocks_.end()) {
-    void* data = std::aligned_alloc(kLine, size);
-    if (!data) throw std::bad_alloc();
+    void* data = ::operator new(size, kAligned);
     best = blocks_.emplace(static_cast<const char*>(data), Block{size, false}).first;
   }
   best->second.taken = true;

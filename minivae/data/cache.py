@@ -1,7 +1,7 @@
 """The user's cache folder: where it is."""
 
 import os
-import pwd
+import sys
 from pathlib import Path
 
 from ..errors import DataError
@@ -16,8 +16,10 @@ def cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):  # the XDG specification has relative ones ignored
         return Path(base) / "minivae"
-    home = os.environ.get("HOME", "")
-    if not os.path.isabs(home):
+    home = os.path.expanduser("~") if sys.platform == "win32" else os.environ.get("HOME", "")
+    if sys.platform != "win32" and not os.path.isabs(home):
+        import pwd
+
         try:
             home = pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:

@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import importlib.util
 import os
 import stat
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
@@ -187,3 +189,35 @@ def test_what_is_no_file_of_its_own_is_not_opened(tmp_path):
         with pytest.raises(OSError, match=words):
             open_no_link(tmp_path / name, create=True)
     assert not (tmp_path / "target").exists()
+
+
+class WindowsLocks(types.ModuleType):
+    """msvcrt.locking over flock: a locked byte is known by its file and where it lies."""
+
+    LK_LOCK, LK_NBLCK = 1, 2
+
+    def locking(self, descriptor, mode, count):
+        self.places.append((mode, os.lseek(descriptor, 0, os.SEEK_CUR), count))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+
+def test_locks_of_windows_lie_behind_the_end_and_leave_the_position(tmp_path, monkeypatch):
+    """The branch for Windows over a stand-in; no Windows has run it."""
+    msvcrt = WindowsLocks("msvcrt")
+    msvcrt.places = []
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    spec = importlib.util.find_spec("minivae.atomic_write")
+    windows = importlib.util.module_from_spec(spec)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "platform", "win32")
+        spec.loader.exec_module(windows)
+        windows.write_atomically(tmp_path / "a", b"body")
+    with open(tmp_path / "a", "r+b", buffering=0) as one, open(tmp_path / "a", "r+b") as other:
+        one.seek(3)
+        assert windows.try_lock(one) and not windows.try_lock(other)
+        assert one.read() == b"y"
+    assert msvcrt.places == [(msvcrt.LK_LOCK, 2**40, 1), *[(msvcrt.LK_NBLCK, 2**40, 1)] * 2]
+    assert os.listdir(tmp_path) == ["a"]

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from .untrusted_file import errors_named, memory_errors_named, require_regular
 
 MAX_BYTES = 1 << 26  # CelebA's table has 27 million
 VALUES = {"1": True, "true": True, "0": False, "-1": False, "false": False}
+
+Row: TypeAlias = tuple[int, list[str]]  # line number, fields
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class AttributeTable:
 
 
 def read_attributes(
-    path: str | os.PathLike, columns: Iterable[str] | None = None
+    path: str | os.PathLike[str], columns: Iterable[str] | None = None
 ) -> AttributeTable:
     """Read an attribute table in either format; the first line tells which.
 
@@ -107,7 +110,7 @@ def read_attributes(
         return _table(path, rows, columns)
 
 
-def _celeba_rows(path, text):
+def _celeba_rows(path: Any, text: str) -> list[Row]:
     """(line number, fields): first the header, with a title put in for the image's own column."""
     lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, fields) for number, fields in lines if fields]
@@ -121,9 +124,9 @@ def _celeba_rows(path, text):
     return [(rows[0][0], ["image", *rows[0][1]]), *rows[1:]]
 
 
-def _csv_rows(path, text):
+def _csv_rows(path: Any, text: str) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = []
+    rows: list[Row] = []
     try:
         for fields in reader:
             if fields:
@@ -133,13 +136,13 @@ def _csv_rows(path, text):
     return rows
 
 
-def _table(path, rows, columns):
-    (header_line, (_, *names)), *rows = rows
+def _table(path: Any, table: list[Row], columns: Iterable[str] | None) -> AttributeTable:
+    (header_line, (_, *names)), *rows = table
     if not names:
         raise DataError(
             f"{path}, line {header_line}: expected image and attribute names, got one column"
         )
-    place_of = {}
+    place_of: dict[str, int] = {}
     for column, name in enumerate(names, 1):
         if not name or name in place_of:
             problem = "is named twice" if name else "has no name"

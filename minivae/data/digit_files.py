@@ -8,7 +8,7 @@ name theirs: ``train-images-idx3-ubyte``, ``train-images.idx3-ubyte``,
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Digits(NamedTuple):
     test_labels: np.ndarray
 
 
-def read_digits(source: str | os.PathLike) -> Digits:
+def read_digits(source: str | os.PathLike[str]) -> Digits:
     """Read the digits in a folder, in one of its ``PLACES``, or in a file like ``mnist.npz``.
 
     Raises:
@@ -76,7 +76,7 @@ def _find(place: Path) -> list[Path]:
         names = sorted(os.listdir(place))
     except OSError as cause:
         raise DataError(f"{place}: cannot be read: {cause.strerror}") from cause
-    sets: dict[str, dict[str, list]] = {}
+    sets: dict[str, dict[str, list[Any]]] = {}
     for name in names:
         if match := NAME.fullmatch(name):
             part = "train" if match["part"] == "train" else "t10k"

@@ -53,7 +53,7 @@ class FaceDataset:
     report: Report | None = None
     recipe: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         images, n = self.images, len(self.images)
         square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
         if images.dtype != np.uint8 or not square:
@@ -162,7 +162,7 @@ def serves(shape: Sequence[int]) -> bool:
 
 
 def load_again(
-    record: Mapping[str, Any], source: str | os.PathLike | None, shape: Sequence[int]
+    record: Mapping[str, Any], source: str | os.PathLike[str] | None, shape: Sequence[int]
 ) -> Dataset:
     """The faces of a run, split as for the run: see ``sets.KindOfSet``."""
     size = shape[-1]
@@ -176,13 +176,13 @@ def load_again(
 
 
 def load_faces(
-    source: str | os.PathLike | None = None,
+    source: str | os.PathLike[str] | None = None,
     size: int = 64,
     *,
-    attributes: str | os.PathLike | None = None,
+    attributes: str | os.PathLike[str] | None = None,
     columns: Iterable[str] | None = None,
     strict: bool = False,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     synthetic_count: int = SYNTHETIC_COUNT,
     seed: int = 0,
@@ -211,12 +211,11 @@ def load_faces(
         "progress": progress,
     }
     if source is not None:
-        source = Path(os.fspath(source))
-        found = _known_set(source / "faces", size) or source
-        return _read(found, size, options)
+        path = Path(os.fspath(source))
+        return _read(_known_set(path / "faces", size) or path, size, options)
     data = os.environ.get("MINIVAE_DATA")
-    if data and (found := _known_set(Path(data) / "faces", size)):
-        return _read(found, size, options)
+    if data and (known := _known_set(Path(data) / "faces", size)):
+        return _read(known, size, options)
     print(
         f"minivae: no face data; drawing {synthetic_count} synthetic faces. For real ones point "
         "MINIVAE_DATA at a folder with faces/, or name a folder of images or an .npz file.",
@@ -252,19 +251,19 @@ def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = No
     )
 
 
-def _printable(name):
+def _printable(name: str) -> str:
     """A file's name as any terminal and any picture's title can show it."""
     text = os.fsencode(name).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _known_set(folder, size):
+def _known_set(folder: Path, size: int) -> Path | None:
     """The set in ``folder`` that suits the size best, or None."""
     names = SMALL if size <= 64 else LARGE
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def _read(path, size, options):
+def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
     if path.is_dir():
         table, columns = TABLES.get(path.name, ("", None))
         if options["attributes"] is None and table and (path.parent / table).is_file():

@@ -13,7 +13,7 @@ import re
 import sys
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class ImageCache:
     Where that is nowhere, nothing is found and nothing kept.
     """
 
-    def __init__(self, folder: str | os.PathLike | None = None):
+    def __init__(self, folder: str | os.PathLike[str] | None = None):
         self.reason = ""
         self.folder = None
         try:
@@ -134,7 +134,7 @@ def cache_summary() -> str:
     )
 
 
-def _header(shape: tuple[int, ...]) -> dict:
+def _header(shape: tuple[int, ...]) -> dict[str, Any]:
     return {"descr": "|u1", "fortran_order": False, "shape": shape}
 
 

@@ -73,7 +73,7 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(fitted).transpose(2, 0, 1))
 
 
-def _to_rgb(image):
+def _to_rgb(image: Image.Image) -> Image.Image:
     """The image in mode RGB, what is transparent laid on white."""
     if image.mode.startswith("I"):
         return _sixteen_bit_to_rgb(image)
@@ -84,7 +84,7 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _sixteen_bit_to_rgb(image):
+def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
     """16-bit grey (Pillow's I;16 and I), which convert() would clip at 255 instead of scaling."""
     values = np.asarray(image).astype(np.int32)
     grey = (np.clip(values, 0, 65535) * 255 + 32767) // 65535
@@ -93,7 +93,7 @@ def _sixteen_bit_to_rgb(image):
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
-def _orientation(image):
+def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 .. 8; 1 (as stored) where the metadata cannot be read."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -101,6 +101,6 @@ def _orientation(image):
         return 1
 
 
-def _upright(image, orientation):
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -72,13 +72,13 @@ class FolderSet(NamedTuple):
 
 
 def read_folder(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     size: int,
     *,
-    attributes: str | os.PathLike | None = None,
+    attributes: str | os.PathLike[str] | None = None,
     columns: Iterable[str] | None = None,
     strict: bool = False,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: bool | None = None,
 ) -> FolderSet:
@@ -131,23 +131,24 @@ def read_folder(
         return FolderSet(found.images, _attributes(root, report, attributes, columns), report)
 
 
-def _quiet(progress):
+def _quiet(progress: bool | None) -> bool | None:
     """tqdm's ``disable``: None lets it look whether it writes to a terminal."""
     return None if progress is None else not progress
 
 
-def _refuse(root, skipped):
+def _refuse(root: Path, skipped: dict[str, str]) -> NoReturn:
     name, reason = next(iter(sorted(skipped.items())))
     raise DataError(f"{root / name}: {reason}")
 
 
 # ---------------------------------------------------------------- which files
-def _list_files(root):
+def _list_files(root: Path) -> tuple[list[str], dict[str, str]]:
     """(candidate files, sorted, as relative paths with slashes; the others: name -> reason)."""
     inside = root.resolve()
-    names, skipped = [], {}
+    names: list[str] = []
+    skipped: dict[str, str] = {}
 
-    def unreadable(error):
+    def unreadable(error: OSError) -> None:
         skipped[Path(error.filename).relative_to(root).as_posix()] = f"unreadable: {error.strerror}"
 
     for place, folders, files in os.walk(root, onerror=unreadable):  # does not follow folder links
@@ -168,7 +169,7 @@ def _list_files(root):
     return sorted(names), skipped
 
 
-def _bad_link(path, inside):
+def _bad_link(path: Path, inside: Path) -> str | None:
     """Why a link is not followed; None for a good one, and for what is no link."""
     if not path.is_symlink():
         return None
@@ -181,7 +182,7 @@ def _bad_link(path, inside):
     return "link to a folder" if target.is_dir() else None
 
 
-def _not_a_candidate(path):
+def _not_a_candidate(path: Path) -> str | None:
     """None: a candidate. A reason: to be reported. "": no image and no claim to be one."""
     claims = path.suffix.lower() in SUFFIXES
     try:
@@ -198,27 +199,37 @@ def _not_a_candidate(path):
 
 
 # ---------------------------------------------------------------- decoding
-def _hash(root, names, size, max_pixels):
+def _hash(
+    root: Path, names: list[str], size: int, max_pixels: int
+) -> tuple[str, dict[str, bytes | None]]:
     """(key over names, bytes and options; each file's own digest, None where it cannot be read)."""
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, size, max_pixels]).encode())
-    digests = {}
+    digests: dict[str, bytes | None] = {}
     for name in names:
         digests[name] = _digest(root / name)
         key.update(os.fsencode(name) + b"\0" + (digests[name] or b"unreadable"))
     return key.hexdigest(), digests
 
 
-def _digest(path):
+def _digest(path: Path) -> bytes | None:
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError:
         return None
 
 
-def _decoded(root, files, digests, size, max_pixels, strict):
+def _decoded(
+    root: Path,
+    files: Iterable[str],
+    digests: dict[str, bytes | None],
+    size: int,
+    max_pixels: int,
+    strict: bool,
+) -> CachedImages:
     """All of ``files`` that can be decoded, as ``CachedImages``."""
     images = np.empty((len(digests), 3, size, size), np.uint8)
-    names, skipped = [], {}
+    names: list[str] = []
+    skipped: dict[str, str] = {}
     for name in files:
         try:
             data = (root / name).read_bytes()
@@ -229,8 +240,9 @@ def _decoded(root, files, digests, size, max_pixels, strict):
         except (OSError, DataError) as error:
             if isinstance(error.__cause__, MemoryError):  # which says nothing of the picture
                 raise DataError(f"{root / name}: {error}") from error.__cause__
-            unreadable = isinstance(error, OSError)
-            reason = f"unreadable: {error.strerror or error}" if unreadable else str(error)
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"unreadable: {error.strerror or error}"
             if strict:
                 raise DataError(f"{root / name}: {reason}") from error
             skipped[name] = reason
@@ -238,11 +250,13 @@ def _decoded(root, files, digests, size, max_pixels, strict):
 
 
 # ---------------------------------------------------------------- attributes
-def _attributes(root, report, table, columns):
+def _attributes(
+    root: Path, report: Report, table: Any, columns: Iterable[str] | None
+) -> dict[str, np.ndarray]:
     """Class folders first, then the table's columns."""
     tops = [name.split("/")[0] if "/" in name else None for name in report.names]
     classes = sorted({top for top in tops if top is not None})
-    found = {}
+    found: dict[str, np.ndarray] = {}
     if len(classes) > 1:
         found = {name: np.array([top == name for top in tops]) for name in classes}
     if table is None:

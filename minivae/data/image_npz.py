@@ -14,17 +14,20 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from ..backend import Array
 from ..errors import DataError
 from .image_file import square
 from .npz import MAX_BYTES, read_arrays, read_headers
 from .untrusted_file import memory_errors_named
 
 PEOPLE = ("identity", "subject")  # groups that say whose face it is, best known first
+
+Columns: TypeAlias = dict[str, Array]  # by name, (N,) each
 
 
 class ImageSet(NamedTuple):
@@ -35,7 +38,7 @@ class ImageSet(NamedTuple):
     groups: dict[str, np.ndarray]
 
 
-def read_npz(path: str | os.PathLike, size: int | None = None) -> ImageSet:
+def read_npz(path: str | os.PathLike[str], size: int | None = None) -> ImageSet:
     """Read a set of images. A line on stderr names the arrays that are not of any use.
 
     Args:
@@ -66,7 +69,7 @@ def read_npz(path: str | os.PathLike, size: int | None = None) -> ImageSet:
         return ImageSet(_resized(path, images, size), attributes, groups)
 
 
-def _require_room(path, size):
+def _require_room(path: Path, size: int | None) -> None:
     """DataError if the images are too many once in colour and resized."""
     header = read_headers(path).get("images")
     if header is None or len(header.shape) not in (3, 4):
@@ -84,7 +87,7 @@ def _require_room(path, size):
         )
 
 
-def _channels_first(path, images):
+def _channels_first(path: Path, images: Array) -> Array:
     if images.dtype == np.uint8 and images.ndim in (3, 4) and 0 not in images.shape:
         if images.ndim == 3:
             return np.repeat(images[:, None], 3, axis=1)
@@ -98,9 +101,11 @@ def _channels_first(path, images):
     )
 
 
-def _columns(path, arrays, n):
+def _columns(path: Path, arrays: dict[str, Array], n: int) -> tuple[Columns, Columns]:
     """(attributes, groups) of the arrays beside ``images``."""
-    attributes, groups, useless = {}, {}, []
+    attributes: Columns = {}
+    groups: Columns = {}
+    useless = []
     table, names = arrays.pop("attributes", None), arrays.pop("attribute_names", None)
     if table is not None:
         attributes = _table(path, table, names, n)
@@ -126,7 +131,7 @@ def _columns(path, arrays, n):
     return attributes, groups
 
 
-def _table(path, table, names, n):
+def _table(path: Path, table: Array, names: Array | None, n: int) -> Columns:
     """Attribute name -> bool (n,) of the two arrays ``attributes`` and ``attribute_names``."""
     k = table.shape[1] if table.ndim == 2 else 0
     answers = _yes_no(table)
@@ -143,7 +148,7 @@ def _table(path, table, names, n):
     return dict(zip(names.tolist(), np.ascontiguousarray(answers.T), strict=True))
 
 
-def _yes_no(values):
+def _yes_no(values: Array) -> Array | None:
     """The values as bool where they are yes and no, else None."""
     if values.dtype == bool:
         return values
@@ -156,7 +161,7 @@ def _yes_no(values):
     return None
 
 
-def _resized(path, images, size):
+def _resized(path: Path, images: Array, size: int | None) -> Array:
     height, width = images.shape[2:]
     if size is None and height != width:
         raise DataError(f"{path}: images are {height} x {width}: pass size to cut them square")

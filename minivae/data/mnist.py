@@ -36,7 +36,7 @@ MIRRORS = (
 
 
 def load(
-    folder: str | os.PathLike | None = None,
+    folder: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
     mirrors: Sequence[str] = MIRRORS,
@@ -77,7 +77,7 @@ def load(
     return synthetic_digits.load()
 
 
-def read_folder(folder: str | os.PathLike) -> Dataset:
+def read_folder(folder: str | os.PathLike[str]) -> Dataset:
     """Read a set of digits in MNIST's form: see ``digit_files.read_digits``.
 
     Returns:
@@ -106,7 +106,7 @@ def serves(shape: Sequence[int]) -> bool:
 
 
 def load_again(
-    record: Mapping[str, Any], source: str | os.PathLike | None, shape: Sequence[int]
+    record: Mapping[str, Any], source: str | os.PathLike[str] | None, shape: Sequence[int]
 ) -> Dataset:
     """The digits of a run: see ``sets.KindOfSet``."""
     drawn = source is None and record.get("data") == synthetic_digits.NAME

@@ -20,7 +20,7 @@ class KindOfSet(Protocol):
         """Whether its images fit a model of such images, (C, H, W) or (pixels,)."""
 
     def load_again(
-        self, record: Mapping[str, Any], source: str | os.PathLike | None, shape: Sequence[int]
+        self, record: Mapping[str, Any], source: str | os.PathLike[str] | None, shape: Sequence[int]
     ) -> Dataset:
         """The set that a run's configuration describes, split as it says.
 
@@ -40,7 +40,7 @@ SETS: dict[str, KindOfSet] = {"digits": mnist, "faces": faces}
 
 def reload(
     record: Mapping[str, Any],
-    source: str | os.PathLike | None = None,
+    source: str | os.PathLike[str] | None = None,
     *,
     shapes: Sequence[Sequence[int]],
     other: bool = False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,7 +143,7 @@ class _Writer:
             self.node("Identity", [self.value(tensor)], name)
         helper, proto = self.onnx.helper, self.onnx.TensorProto.FLOAT
 
-        def described(name, tensor):
+        def described(name: str, tensor: Any) -> Any:
             return helper.make_tensor_value_info(name, proto, ["N", *tensor.shape[1:]])
 
         graph = helper.make_graph(
@@ -177,14 +178,16 @@ class _Writer:
         self.constants[name] = np.ascontiguousarray(array).reshape(np.shape(array))
         return name
 
-    def node(self, kind: str, inputs: list[str], output: str | None = None, **attributes) -> str:
+    def node(
+        self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any
+    ) -> str:
         """Add a node of one output and return that one's name."""
         output = output or f"{kind.lower()}_{next(self.numbers)}"
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], **attributes))
         return output
 
 
-def _operations(outputs) -> list[Function]:
+def _operations(outputs: Iterable[Any]) -> list[Function]:
     """The functions behind tensors, each after those it depends on."""
     found, stack = set(), list(outputs)
     while stack:
@@ -195,24 +198,24 @@ def _operations(outputs) -> list[Function]:
     return sorted(found, key=lambda op: op.serial)
 
 
-def _same(kind):
+def _same(kind: str) -> Any:
     """An operation that ONNX has as it is."""
     return lambda writer, op, inputs: writer.node(kind, inputs)
 
 
-def _linear(writer, op, inputs):
+def _linear(writer: Any, op: Any, inputs: list[str]) -> str:
     return writer.node("Gemm", inputs, transB=1)
 
 
-def _linear_relu(writer, op, inputs):
+def _linear_relu(writer: Any, op: Any, inputs: list[str]) -> str:
     return writer.node("Relu", [_linear(writer, op, inputs)])
 
 
-def _conv(writer, op, inputs):
+def _conv(writer: Any, op: Any, inputs: list[str]) -> str:
     return writer.node("Conv", inputs, **_geometry(op))
 
 
-def _conv_transpose(writer, op, inputs):
+def _conv_transpose(writer: Any, op: Any, inputs: list[str]) -> str:
     x, w, *_ = op.inputs
     extra = [
         conv.output_padding_for(n, size, kernel, *axis)
@@ -225,12 +228,12 @@ def _conv_transpose(writer, op, inputs):
     return writer.node("ConvTranspose", inputs, output_padding=extra, **_geometry(op))
 
 
-def _geometry(op):
+def _geometry(op: Any) -> dict[str, Any]:
     stride, padding, dilation = (op.geometry[n] for n in ("stride", "padding", "dilation"))
     return {"strides": stride, "pads": [*padding, *padding], "dilations": dilation}
 
 
-def _batch_norm(writer, op, inputs):
+def _batch_norm(writer: Any, op: Any, inputs: list[str]) -> str:
     if op.training:
         raise TypeError("onnx: batch norm in training mode is not translated")
     _, _, mean, var = op.saved
@@ -238,7 +241,7 @@ def _batch_norm(writer, op, inputs):
     return writer.node("BatchNormalization", [*inputs, *statistics], epsilon=op.eps)
 
 
-def _reshape(writer, op, inputs):
+def _reshape(writer: Any, op: Any, inputs: list[str]) -> str:
     (shape, _), source = op.output_like[0], op.inputs[0].shape
     if shape[:1] != source[:1] or shape[:1] != (BATCH,):
         raise TypeError(f"onnx: a change of shape across the batch, {source} to {shape}")
@@ -246,7 +249,7 @@ def _reshape(writer, op, inputs):
     return writer.node("Reshape", [inputs[0], sizes])
 
 
-def _index(writer, op, inputs):
+def _index(writer: Any, op: Any, inputs: list[str]) -> str:
     keys, source = op.parts, op.inputs[0].shape
     if not all(isinstance(key, slice) for key in keys) or keys[0] != slice(None):
         raise TypeError(f"onnx: expected slices behind the batch, got {keys}")
@@ -261,7 +264,7 @@ def _index(writer, op, inputs):
     return writer.node("Slice", [*inputs, *map(writer.constant, arrays)])
 
 
-def _transpose(writer, op, inputs):
+def _transpose(writer: Any, op: Any, inputs: list[str]) -> str:
     order = np.argsort(op.inverse).tolist()
     if order[0] != 0 and id(op.inputs[0]) not in writer.parameters:
         raise TypeError(f"onnx: a transposition {order} that moves the batch")

@@ -8,6 +8,7 @@ the address is null, no models are hosted.
 import json
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from ..data.download import fetch_exactly
 from ..errors import DataError
@@ -24,7 +25,7 @@ LARGEST = 2**28  # bytes of a file
 BUILD = "python examples/pretrained.py"
 
 
-def pinned() -> dict:
+def pinned() -> dict[str, Any]:
     """``address`` of the files, or None, and ``sha256`` in hex by name and file."""
     return json.loads(PINNED.read_bytes())
 

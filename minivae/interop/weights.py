@@ -6,6 +6,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.numpy
 
@@ -18,7 +19,10 @@ EXAMPLE = {"architecture": {"name": "MLPVAE", "latent_dim": 20}}
 
 
 def to_files(
-    model: VAE, config: dict, results: dict | None = None, license: str | None = None
+    model: VAE,
+    config: dict[str, Any],
+    results: dict[str, Any] | None = None,
+    license: str | None = None,
 ) -> dict[str, bytes]:
     """The three files by name.
 
@@ -36,7 +40,7 @@ def to_files(
     }
 
 
-def read_config(folder: str | Path) -> dict:
+def read_config(folder: str | Path) -> dict[str, Any]:
     """The configuration in ``config.json``, which has an architecture, beside weights.
 
     Raises:
@@ -57,7 +61,7 @@ def read_config(folder: str | Path) -> dict:
     return config
 
 
-def read_results(path: Path) -> dict:
+def read_results(path: Path) -> dict[str, Any]:
     """The contents of a ``summary.json``; empty where there is none.
 
     Raises:
@@ -74,7 +78,9 @@ def read_results(path: Path) -> dict:
     return found
 
 
-def card(model: VAE, config: dict, results: dict, license: str | None = None) -> str:
+def card(
+    model: VAE, config: dict[str, Any], results: dict[str, Any], license: str | None = None
+) -> str:
     """The model's card, Markdown: what it is, what it was trained on, how it is used.
 
     Arguments as ``to_files``.

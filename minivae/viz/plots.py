@@ -5,10 +5,13 @@ Figures are made without pyplot, so nothing global changes and no display is nee
 
 import io
 import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
+from ..backend import Array
 from .without_backend import Figure, MaxNLocator, colormaps
 
 DPI = 150
@@ -18,7 +21,7 @@ HEIGHT = 9  # inches at most, of a page of images
 TRAIN, TEST = "#0072b2", "#d55e00"  # a pair that colour-blind readers can tell apart
 
 
-def png(figure):
+def png(figure: Any) -> bytes:
     """A figure as PNG bytes, without date or version, so that equal pictures are equal files."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -31,7 +34,7 @@ def png(figure):
     return buffer.getvalue()
 
 
-def write(set_text, text, **options):
+def write(set_text: Callable[..., Any], text: str, **options: Any) -> None:
     """Hand matplotlib a text that a user may have chosen, such as the name of a set.
 
     Dollars in it do not enclose mathematics, and what is no character of Unicode is escaped.
@@ -40,7 +43,7 @@ def write(set_text, text, **options):
     set_text(text, parse_math=False, **options)
 
 
-def losses(rows, title):
+def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
     """Loss, reconstruction and KL by epoch, on training and test images.
 
     ``rows``: dicts with the columns of metrics.csv. Three panels, because the terms differ in
@@ -63,7 +66,7 @@ def losses(rows, title):
     return figure
 
 
-def reconstructions(originals, decoded, title):
+def reconstructions(originals: Array, decoded: Array, title: str) -> Any:
     """Pairs of rows: images above, reconstructions below.
 
     Arrays (N, ...) in [0, 1]; N a multiple of 10 fills the picture.
@@ -85,13 +88,13 @@ def reconstructions(originals, decoded, title):
     return figure
 
 
-def samples(images, title, columns=10):
+def samples(images: Array, title: str, columns: int = 10) -> Any:
     """Images (N, ...) in [0, 1] in a grid, row by row."""
     figure, _ = _picture(tiled(pixels(images), columns, gap=2), title)
     return figure
 
 
-def interpolation(strips, title):
+def interpolation(strips: Array, title: str) -> Any:
     """One row per pair of images, from code to code; ``strips`` (rows, steps, ...) in [0, 1]."""
     names = [f"{t:.2g}" for t in np.linspace(0, 1, strips.shape[1])]
     figure, axes = _walks(strips, names, title)
@@ -99,7 +102,7 @@ def interpolation(strips, title):
     return figure
 
 
-def attribute_walks(walks, strengths, attribute, title):
+def attribute_walks(walks: Array, strengths: Iterable[float], attribute: str, title: str) -> Any:
     """One row per face, edited along an attribute's vector; ``walks`` (rows, strengths, ...)."""
     names = ["as encoded" if s == 0 else f"{s:+.2g}" for s in strengths]
     figure, axes = _walks(walks, names, title)
@@ -107,7 +110,7 @@ def attribute_walks(walks, strengths, attribute, title):
     return figure
 
 
-def arithmetic(panels, names, title):
+def arithmetic(panels: Array, names: Sequence[str], title: str) -> Any:
     """a - b + c = d: four images (4, ...) with their names."""
     figure, axes = _walks(panels[None], names, title)
     side = panels.shape[-1] + 2
@@ -119,7 +122,7 @@ def arithmetic(panels, names, title):
     return figure
 
 
-def manifold(images, probabilities, title):
+def manifold(images: Array, probabilities: Array, title: str) -> Any:
     """The plane of two latents, decoded: ``images`` (n * n, ...) as ``latent.manifold_grid`` orders
     them; ``probabilities`` are the n quantile levels of each axis.
     """
@@ -139,7 +142,7 @@ def manifold(images, probabilities, title):
     return figure
 
 
-def latent_plane(codes, labels, title):
+def latent_plane(codes: Array, labels: Array, title: str) -> Any:
     """Posterior means (N, 2) coloured by class, a legend beside them."""
     figure = Figure(figsize=(8, 6.8), layout="constrained")
     axes = figure.subplots()
@@ -168,7 +171,7 @@ def latent_plane(codes, labels, title):
     return figure
 
 
-def class_colours(labels):
+def class_colours(labels: Array) -> Any:
     """Class -> colour, another for each of the classes that there are, in their order."""
     classes = np.unique(labels)
     if len(classes) == 0 or classes[-1] < COLOURS:  # digits: a class has one colour in all pictures
@@ -176,7 +179,7 @@ def class_colours(labels):
     return dict(zip(classes, colormaps["turbo"](np.linspace(0, 1, len(classes))), strict=True))
 
 
-def pixels(images):
+def pixels(images: Array) -> Array:
     """(N, H, W) grey or (N, H, W, 3) colour from (N, P), (N, H, W) or (N, C, H, W)."""
     images = np.asarray(images, dtype=np.float64)
     if images.ndim == 2:  # rows of pixels are square images
@@ -188,7 +191,7 @@ def pixels(images):
     return images
 
 
-def tiled(images, columns, gap):
+def tiled(images: Array, columns: int, gap: int) -> Array:
     """One image of N in a grid, ``gap`` white pixels apart; places that are left over are white."""
     n, height, width = images.shape[:3]
     rows = -(-n // columns)
@@ -199,7 +202,7 @@ def tiled(images, columns, gap):
     return page
 
 
-def _walks(strips, names, title):
+def _walks(strips: Array, names: Sequence[str], title: str) -> Any:
     """(figure, axes) of images (rows, columns, ...) with a name under each column."""
     rows, columns = strips.shape[:2]
     images = pixels(strips.reshape(rows * columns, *strips.shape[2:]))
@@ -210,7 +213,7 @@ def _walks(strips, names, title):
     return figure, axes
 
 
-def _picture(page, title, size=7.5):
+def _picture(page: Array, title: str, size: float = 7.5) -> Any:
     """(figure, axes) that show one image as it is, pixel borders sharp."""
     height, width = page.shape[:2]
     size = min(size, HEIGHT * width / height)  # a few images, one above the other

@@ -1,5 +1,6 @@
 """CONTRIBUTING.md and CHANGELOG.md say what is there."""
 
+import collections
 import importlib.util
 import os
 import re
@@ -21,6 +22,12 @@ def test_the_table_of_lines_names_parts_that_exist():
     parts = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(parts) > 20
     assert [part for part in parts if not (ROOT / part).exists()] == []
+
+
+def test_no_two_modules_of_tests_have_one_name():
+    """They lie in no packages: of two with one name pytest imports the first and stops."""
+    names = collections.Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_lines_are_counted():

@@ -26,7 +26,7 @@ import report
 
 SECTIONS = (
     "crash_safety", "hostile_files", "native_code", "numerics", "long_runs", "determinism",
-    "mutation", "install", "supply_chain", "what_users_do",
+    "mutation", "install", "supply_chain", "what_users_do", "several_processes",
 )  # fmt: skip
 HERE = Path(__file__).resolve().parent
 RESULTS = report.ROOT / "benchmarks" / "results" / "reliability"

@@ -43,9 +43,9 @@ class Outcome(NamedTuple):
         return {int(r): int(pid) for r, pid in re.findall(r"(\d+) is process (\d+)", found[1])}
 
 
-def start(ranks, *args, program=TESTS / "parallel_program.py"):
-    """Run the program in so many ranks."""
-    command = [launcher(), "-n", str(ranks), sys.executable, str(program), *map(str, args)]
+def begin(ranks, *args):
+    """Start the program in so many ranks; the ``Popen``."""
+    program = [sys.executable, str(TESTS / "parallel_program.py"), *map(str, args)]
     environment = {name: value for name, value in os.environ.items() if name not in ALONE}
     environment |= {
         "PYTHONPATH": f"{TESTS.parent}:{TESTS}:{os.environ.get('PYTHONPATH', '')}",
@@ -53,11 +53,21 @@ def start(ranks, *args, program=TESTS / "parallel_program.py"):
         **{f"{name}_ALLOW_RUN_AS_ROOT{more}": "1" for name in ("OMPI", "PRTE")
            for more in ("", "_CONFIRM")},
     }  # fmt: skip
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=300,
+    return subprocess.Popen(
+        [launcher(), "-n", str(ranks), *program], env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    return Outcome(done.returncode, done.stdout, time.time())
+
+
+def ended(process):
+    """The ``Outcome`` of what was begun."""
+    text, _ = process.communicate(timeout=300)
+    return Outcome(process.returncode, text, time.time())
+
+
+def start(ranks, *args):
+    """Run the program in so many ranks, to its end."""
+    return ended(begin(ranks, *args))
 
 
 def alive(pid):

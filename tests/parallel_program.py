@@ -35,14 +35,16 @@ MODELS = {  # name -> (a function of nothing that gives a model, images, batch s
 FAULTS = ("interrupt", "exception", "nan", "kill", "full disk")
 
 
-def trainer(name, out, parts=4, **options):
+def trainer(name, out, parts=4, epochs=3, **options):
     """A ``Trainer`` of one of ``MODELS``."""
     build, images, size, binarize = MODELS[name]
     model = build()
     train = PixelBatches(images, size, binarize=binarize)
     test = PixelBatches(images[::-1], 8, train=False)
     adam = optim.Adam(model.parameters(), lr=1e-3)
-    return Trainer(model, adam, train, test, out, epochs=3, parts=parts, save_every=1, **options)
+    return Trainer(
+        model, adam, train, test, out, epochs=epochs, parts=parts, save_every=1, **options
+    )
 
 
 def train(folder, name, parts=4, resume=False, **options):
@@ -91,6 +93,7 @@ def main(argv=None):
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", default=["mlp"])
     parser.add_argument("--parts", type=int)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--fault", choices=FAULTS)
     parser.add_argument("--rank", type=int, default=0)
@@ -99,7 +102,7 @@ def main(argv=None):
     if args.fault:
         plant(args.fault, args.rank, args.step, args.folder / "fault")
     for name in args.models:
-        train(args.folder / name, name, args.parts, args.resume)
+        train(args.folder / name, name, args.parts, args.resume, epochs=args.epochs)
 
 
 if __name__ == "__main__":

@@ -175,9 +175,9 @@ class Ranks:
 
     # ------------------------------------------------------------ this machine
     def _share_cpus(self) -> None:
-        """Give compiled kernels the CPUs of this rank, its share of those that several may use."""
-        if os.environ.get("MINIVAE_NUM_THREADS"):
-            return
+        """Give kernels the CPUs of this rank, its share of those that several may use."""
+        if os.environ.get("MINIVAE_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS"):
+            return  # said for each process
         cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         sharing = self.local.allgather(cpus).count(cpus)
         kernels.set_threads(max(1, initial_threads() // sharing))

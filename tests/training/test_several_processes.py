@@ -4,11 +4,14 @@
 """
 
 import random
+import signal
+import time
 
 import pytest
 
 import mpi_runs
 import parallel_program
+from minivae.training import checkpoint
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,6 +50,25 @@ def test_stopped_by_one_rank_of_four_and_resumed_by_two(tmp_path, whole):
     resumed = mpi_runs.start(2, tmp_path, "--parts", 4, "--resume")
     assert resumed.code == 0, resumed.text
     assert (tmp_path / "mlp" / "checkpoint.safetensors").read_bytes() == whole["mlp"]
+
+
+def test_ctrl_c_at_the_launcher(tmp_path):
+    """MPICH hands it on to all ranks, Open MPI ends them."""
+    process = mpi_runs.begin(4, tmp_path, "--epochs", 100_000)
+    while not (tmp_path / "mlp" / "backup.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    began = time.time()
+    process.send_signal(signal.SIGINT)
+    outcome = mpi_runs.ended(process)
+    assert outcome.code != 0 and outcome.end < began + mpi_runs.PROMISED
+    while time.time() < began + mpi_runs.PROMISED:
+        time.sleep(0.1)
+        if not any(map(mpi_runs.alive, outcome.processes().values())):
+            break
+    else:
+        pytest.fail("processes are left")
+    assert checkpoint.load(tmp_path / "mlp" / "checkpoint.safetensors")["step"] > 1
 
 
 def test_by_default_each_process_has_a_part(tmp_path):

@@ -147,10 +147,8 @@ def parse(parser, argv):
     for name, value in vars(args).items():
         if value == []:  # what argparse makes of --lr=--, unconverted (CPython 3.11)
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
-    if args.device == "cuda":
-        if reason := cuda_unavailable():
-            parser.error(f"argument --device: {reason}")
-        parallel.world().choose_gpu()
+    if args.device == "cuda" and (reason := cuda_unavailable()):
+        parser.error(f"argument --device: {reason}")
     return args
 
 
@@ -221,24 +219,24 @@ def reported(main, several=False):
     never stops the work; where stdout could not take it, that is told on stderr, and the code is 2.
     A reader that closed its pipe has read what it wanted: no error.
 
-    Of several processes rank 0 alone prints, but for a rank that cannot go on where others can.
-    ``several`` tells that they share the work; else rank 0 does it and the others end.
+    Of several processes the first alone prints, but for a rank that cannot go on where others can.
+    ``several`` tells that they share the work; else the first does it and the others end.
     """
 
     @functools.wraps(main)
     def wrapped(argv=None, **options):
+        first = parallel.launched()[1] == 0
+        if not (several or first):
+            return 0
         with lenient_streams() as stdout:
             try:
-                parallel.supervise()
-                ranks = parallel.world()
+                ranks = parallel.join() if several else parallel.Ranks()
             except ParallelError as error:
-                if parallel.launched()[1] == 0:
+                if first:
                     print(f"error: {error}", file=sys.stderr)
                 return 2
-            if not (several or ranks.dismiss()):
-                return 0
-            with _silent() if not ranks.leads else contextlib.nullcontext():
-                message, code = _outcome(main, argv, options)
+            with contextlib.nullcontext() if first else _silent():
+                message, code = _outcome(main, argv, options, ranks)
             stdout.flush()
             failed = stdout.error
             if not message and failed and not isinstance(failed, BrokenPipeError):
@@ -259,7 +257,7 @@ def _silent():
     return stack
 
 
-def _outcome(main, argv, options):
+def _outcome(main, argv, options, ranks):
     """(what to tell, exit code) of ``main(argv, **options)``."""
     try:
         main(argv, **options)
@@ -270,7 +268,7 @@ def _outcome(main, argv, options):
     except MinivaeError as error:
         return f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
     except SystemExit as error:  # the parser's, which has told why
-        if parallel.world().size == 1:
+        if ranks.size == 1:
             raise
         return "", error.code
     return "", 0

@@ -90,6 +90,8 @@ def main(
     if args.checkpoint and not ranks.dismiss():
         return  # there is nothing to share
     args.parts = parts(args)
+    if args.device == "cuda":
+        ranks.choose_gpu()
     faces = ranks.after_first(
         lambda: load_faces(args.data, args.size, synthetic_count=getattr(args, "synthetic", 0))
     )

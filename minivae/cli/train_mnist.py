@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     if not args.no_plots:
         from . import digit_pictures  # before the training, should matplotlib be missing
     ranks, args.parts = parallel.world(), parts(args)
+    if args.device == "cuda":
+        ranks.choose_gpu()
     digits = ranks.after_first(lambda: mnist.load(args.data)).limited(args.limit)
     options = {"batch_size": args.batch_size, "seed": args.seed, "binarize": args.binarize}
     train = PixelBatches(digits.train.images, **options)

@@ -49,8 +49,9 @@ def supervise() -> None:
     Without it a launcher sees a dead process, ends the others at once and may name any of them.
     """
     count, rank = launched()
-    if count == 1 or (child := os.fork()) == 0:
-        if count > 1 and sys.platform == "linux":
+    child = os.fork()
+    if child == 0:
+        if sys.platform == "linux":
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the parent
         return
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -258,6 +259,15 @@ class GPUs:
 def _address(array: Any) -> int:
     """Where a GPU's array lies."""
     return array.__cuda_array_interface__["data"][0]
+
+
+def join() -> Ranks:
+    """As ``world``, for a program that is about to start its work: its end is told of, whatever it
+    is (``supervise``).
+    """
+    if launched()[0] > 1:
+        supervise()
+    return world()
 
 
 @functools.cache

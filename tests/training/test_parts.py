@@ -258,3 +258,14 @@ def test_a_launcher_without_mpi4py_is_refused_by_one_rank(tmp_path):
     assert told[1] == "" and told[0].count("\n") == 1
     assert told[0].startswith("error: a launcher started 2 processes, which need mpi4py")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_other_commands_are_run_by_one_process():
+    told = []
+    for rank in range(2):
+        environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": str(rank)}
+        program = [sys.executable, "-m", "minivae", "info"]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+        told.append(done.stdout)
+    assert told[0].startswith("minivae ") and told[1] == ""

@@ -3,8 +3,11 @@
 ``.ci/run`` runs them under MPICH and under Open MPI.
 """
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -99,6 +102,19 @@ def test_refused_in_one_line_of_one_rank(tmp_path, ranks, arguments, expected):
     assert outcome.code != 0 and outcome.text.count("error: ") == 1
     assert expected in outcome.text.splitlines()
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_launcher_of_another_mpi_is_refused_by_one_rank(tmp_path):
+    """Each process would find itself alone, and train for itself."""
+    told = []
+    for rank in range(2):
+        environment = {**os.environ, "SLURM_NTASKS": "2", "SLURM_PROCID": str(rank)}
+        program = [sys.executable, parallel_program.__file__, tmp_path / "run"]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True)
+        assert done.returncode == 2 and not done.stdout and not (tmp_path / "run").exists()
+        told.append(done.stderr.splitlines())
+    assert not told[1] and len(told[0]) == 1
+    assert told[0][0].startswith("error: a launcher started 2 processes, but mpi4py found one")
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -111,7 +111,7 @@ def draw_training(curves):
         axes[int(name.startswith("sees"))].plot(x, smooth.mean(axis=1), label=name)
     for panel, title in zip(axes, ("plain decoder", "decoder sees pixels"), strict=True):
         panel.set(title=title, xlabel="step", ylabel="KL, nats per image")
-        panel.legend(loc="upper right")
+        panel.legend()
     return figure
 
 

@@ -319,6 +319,7 @@ def test_the_page_is_the_one_that_the_command_writes(train, data, tmp_path, opti
     assert (tmp_path / "explorer.html").read_bytes() == written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "conv"])
 def test_a_film_of_a_run(train, tmp_path, capsys, model):
     """The plane of two latents or samples; resumed as never stopped; gone with the next run."""

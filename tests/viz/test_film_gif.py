@@ -35,12 +35,12 @@ def pictures(body):
 
 @pytest.mark.parametrize("latents", [1, 2, 20])
 def test_every_frame_is_a_picture(latents):
-    made = frames(6, latents)
+    made = frames(3, latents)
     body = film.gif(made, np.arange(50) % 10, 20, r"a set called $\frac$")
     assert body == film.gif(made, np.arange(50) % 10, 20, r"a set called $\frac$")
     found, durations = pictures(body)
-    assert len(found) == 6 and {p.shape for p in found} == {(film.HEIGHT, film.WIDTH, 3)}
-    assert durations == [film.DURATION] * 5 + [film.LAST]
+    assert len(found) == 3 and {p.shape for p in found} == {(film.HEIGHT, film.WIDTH, 3)}
+    assert durations == [film.DURATION] * 2 + [film.LAST]
     left = [p[66:290, 50:274] for p in found]  # the codes
     middle = [p[66:290, 300:524] for p in found]  # the pictures
     right = [p[66:290, 580:780] for p in found]  # the losses
@@ -57,7 +57,8 @@ def test_pictures_are_shown_dot_for_dot():
     assert abs(found[1][66:290, 300:524].mean(axis=2) - wanted).max() < 9  # steps of the palette
 
 
-def test_a_long_film_is_thinned_to_its_first_and_last_frames_and_some_between():
+def test_a_long_film_is_thinned_to_its_first_and_last_frames_and_some_between(monkeypatch):
+    monkeypatch.setattr(film, "SHOWN", 4)
     made = frames(3 * film.SHOWN, 2)
     ends = {name: values[[0, -1]] for name, values in made.items()}
     body = film.gif(made, np.zeros(50, int), 20, "")

@@ -93,6 +93,14 @@ def linear_shapes(draw):
 
 
 @st.composite
+def linear_heads_shapes(draw):
+    """x (N, I), two w (O, I), each with b (O,) or none."""
+    n, i, *outputs = draw(st.tuples(*[st.integers(0, 4)] * 4))
+    maps = [((o, i), draw(st.sampled_from([None, (o,)]))) for o in outputs]
+    return ((n, i), *maps[0], *maps[1]), {}
+
+
+@st.composite
 def paired_shapes(draw):
     """Two equal shapes and a reduction that they allow."""
     shape = draw(any_shape())

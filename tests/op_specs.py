@@ -35,6 +35,7 @@ from op_shapes import (
     conv_transpose_shapes,
     flatten_shapes,
     gaussian_shapes,
+    linear_heads_shapes,
     linear_shapes,
     log_mean_exp_shapes,
     matmul_shapes,
@@ -344,6 +345,18 @@ SPECS = {
         shapes=linear_shapes(),
         example=(((3, 3), (3, 3), (3,)), {}),
         empty=((((0, 3), (2, 3), (2,)), {}), (((2, 0), (2, 0), None), {})),
+        linear=True,
+    ),
+    "linear_heads": Spec(
+        fn=F.linear_heads,
+        oracle=oracles.linear_heads,
+        op=linear.LinearHeads,
+        shapes=linear_heads_shapes(),
+        example=(((3, 4), (2, 4), (2,), (3, 4), (3,)), {}),
+        empty=(
+            (((0, 3), (2, 3), (2,), (2, 3), None), {}),
+            (((2, 0), (2, 0), None, (0, 0), None), {}),
+        ),
         linear=True,
     ),
     "linear with relu": Spec(

@@ -60,6 +60,11 @@ def matmul(a, b):
     return y
 
 
+def linear_heads(x, w1, b1, w2, b2):
+    """Two affine maps of one x."""
+    return linear(x, w1, b1), linear(x, w2, b2)
+
+
 def linear(x, w, b=None, activation=None):
     """x W^T + b, or the positive part of it."""
     y = np.zeros((*x.shape[:-1], w.shape[0]))

@@ -23,18 +23,12 @@ T mean_of(const T* x, Index n) {
   return static_cast<T>(total(sum) / static_cast<double>(n));
 }
 
-// terms = (rec + beta kl, rec, kl), where rec and kl are the means of R and K numbers.
+// terms = (rec + beta kl, rec, kl), where rec and kl are the means of R and K numbers; each of the K shares
+// is beta / K, the derivative of the first term by a number of kl.
 template <class T>
-void negative_elbo(const T* rec, Index R, const T* kl, Index K, T beta, T* terms) {
+void negative_elbo(const T* rec, Index R, const T* kl, Index K, T beta, T* terms, T* share) {
   terms[1] = mean_of(rec, R);
   terms[2] = mean_of(kl, K);
   terms[0] = terms[1] + beta * terms[2];
-}
-
-// Every number's share of the gradient: drec_n = (dloss + drec) / R and dkl_n = (beta dloss + dkl) / K.
-template <class T>
-void negative_elbo_backward(T beta, T dloss, T drec, T dkl, T* rec_shares, Index R, T* kl_shares, Index K) {
-  const T of_rec = (dloss + drec) / static_cast<T>(R), of_kl = (beta * dloss + dkl) / static_cast<T>(K);
-  for (Index n = 0; n < R; ++n) rec_shares[n] = of_rec;
-  for (Index n = 0; n < K; ++n) kl_shares[n] = of_kl;
+  for (Index n = 0; n < K; ++n) share[n] = beta / static_cast<T>(K);
 }

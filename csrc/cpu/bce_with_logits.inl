@@ -2,7 +2,7 @@
 // the same pass unless `dlogits` is null. A tile's exponentials are made first: of two short loops a
 // processor has several elements under way at once, of one long loop few.
 template <class T>
-void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, Index M, Index first,
+void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, T scale, Index M, Index first,
                      Index last) {
   sum_rows(first, last, M, loss, [&](Index begin, Index count, T* MV_RESTRICT term) {
     const T* MV_RESTRICT l = logits + begin;
@@ -13,7 +13,7 @@ void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, Inde
       T* MV_RESTRICT gradient = dlogits + begin;
       for (Index i = 0; i < count; ++i) {
         term[i] = bce_loss(l[i], t[i], e[i]);
-        gradient[i] = bce_gradient(l[i], t[i], e[i]);
+        gradient[i] = bce_gradient(l[i], t[i], e[i]) * scale;
       }
     } else {
       for (Index i = 0; i < count; ++i) term[i] = bce_loss(l[i], t[i], e[i]);

@@ -34,7 +34,6 @@ constexpr Kernels<T> table_of() {
   k.add = add<T>;
   k.scale_rows = scale_rows<T>;
   k.negative_elbo = negative_elbo<T>;
-  k.negative_elbo_backward = negative_elbo_backward<T>;
   k.update_running = update_running<T>;
   k.gather_pixels = gather_pixels<T>;
   k.relu = relu<T>;

@@ -64,18 +64,16 @@ struct Kernels {
   void (*reparam_kl_backward)(const T* mu, const T* logvar, const T* eps, NoiseKey key, const T* dz,
                               const T* dkl, T* dmu, T* dlogvar, Index D, Index first, Index last);
   // bce_with_logits.inl and squared_error_with_logits.inl, over rows; dlogits may be null
-  void (*bce_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M, Index first,
-                          Index last);
-  void (*squared_error_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, Index M,
+  void (*bce_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, T scale, Index M,
+                          Index first, Index last);
+  void (*squared_error_with_logits)(const T* logits, const T* target, T* loss, T* dlogits, T scale, Index M,
                                     Index first, Index last);
   // adam.inl, over elements
   void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);
   // arithmetic.inl, over elements, over rows, and of all numbers
   void (*add)(const T* a, const T* b, T* y, Index begin, Index end);
   void (*scale_rows)(T* x, const T* factors, Index M, Index first, Index last);
-  void (*negative_elbo)(const T* rec, Index R, const T* kl, Index K, T beta, T* terms);
-  void (*negative_elbo_backward)(T beta, T dloss, T drec, T dkl, T* rec_shares, Index R, T* kl_shares,
-                                 Index K);
+  void (*negative_elbo)(const T* rec, Index R, const T* kl, Index K, T beta, T* terms, T* share);
   // gather_pixels.inl, over rows
   void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,
                         T* out, Index size, Index first, Index last);

@@ -52,9 +52,12 @@ __global__ void adam_step(const __grid_constant__ AdamList<T> list, Count step, 
   store_quad<kAligned>(a.v, q, part, second);
 }
 
-__global__ void add_one(std::uint64_t* counters, Index count) {
+template <class T>
+__global__ void end_of_step(std::uint64_t* counters, Index count, const T* loss, const T* rec, const T* kl,
+                            T* out) {
   const Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < count) ++counters[i];
+  if (out && i < 3) out[i] = *(i == 0 ? loss : i == 1 ? rec : kl);
 }
 
 }  // namespace
@@ -78,13 +81,16 @@ void adam(const std::vector<AdamArrays<T>>& parameters, const Count& step, const
   }
 }
 
-void advance(std::uint64_t* counters, Index count, Stream stream) {
-  launch(add_one, over_elements(count), stream, counters, count);
+template <class T>
+void finish(std::uint64_t* counters, Index count, const T* const terms[3], T* out, Stream stream) {
+  launch(end_of_step<T>, over_elements(count < 3 ? 3 : count), stream, counters, count, terms[0], terms[1],
+         terms[2], out);
 }
 
 #define MV_INSTANTIATE(T)                                                                                 \
   template void adam(const std::vector<AdamArrays<T>>&, const Count&, const Scalar&, const AdamSettings&, \
-                     Stream);
+                     Stream);                                                                             \
+  template void finish(std::uint64_t*, Index, const T* const[3], T*, Stream);
 MV_INSTANTIATE(float)
 MV_INSTANTIATE(double)
 

@@ -23,7 +23,8 @@ template <class T>
 void adam(const std::vector<AdamArrays<T>>& parameters, const Count& step, const Scalar& lr,
           const AdamSettings& settings, Stream stream);
 
-// counters[i] += 1.
-void advance(std::uint64_t* counters, Index count, Stream stream);
+// The end of a recorded step: counters[i] += 1, and out[i] = *terms[i] unless `out` is null.
+template <class T>
+void finish(std::uint64_t* counters, Index count, const T* const terms[3], T* out, Stream stream);
 
 }  // namespace minivae

@@ -22,12 +22,14 @@ struct CrossEntropy {
 }  // namespace
 
 template <class T>
-void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, double* scratch, Index N, Index M,
-                     Stream stream) {
-  row_loss<CrossEntropy>(logits, target, loss, dlogits, scratch, N, M, stream);
+void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, T scale, double* scratch, Index N,
+                     Index M, Stream stream) {
+  row_loss<CrossEntropy>(logits, target, loss, dlogits, scale, scratch, N, M, stream);
 }
 
-template void bce_with_logits(const float*, const float*, float*, float*, double*, Index, Index, Stream);
-template void bce_with_logits(const double*, const double*, double*, double*, double*, Index, Index, Stream);
+template void bce_with_logits(const float*, const float*, float*, float*, float, double*, Index, Index,
+                              Stream);
+template void bce_with_logits(const double*, const double*, double*, double*, double, double*, Index, Index,
+                              Stream);
 
 }  // namespace minivae

@@ -19,8 +19,8 @@ namespace minivae {
 
 // The terms of quads first, first + step, ... of a row, summed, and their gradients.
 template <class Loss, bool kAligned, class T>
-__device__ double loss_terms(const T* logits, const T* target, T* dlogits, Index row, Index M, Index first,
-                             Index last, Index step) {
+__device__ double loss_terms(const T* logits, const T* target, T* dlogits, T scale, Index row, Index M,
+                             Index first, Index last, Index step) {
   double sum = 0;
   for (Index q = first; q < last; q += step) {
     const QuadPart part = part_in_row(q, row, M);
@@ -31,20 +31,25 @@ __device__ double loss_terms(const T* logits, const T* target, T* dlogits, Index
       Loss::terms(l.x[j], t.x[j], loss.x[j], gradient.x[j]);
       if (j >= part.begin && j < part.end) sum += loss.x[j];
     }
-    if (dlogits) store_quad<kAligned>(dlogits, q, part, gradient);
+    if (dlogits) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) gradient.x[j] *= scale;
+      store_quad<kAligned>(dlogits, q, part, gradient);
+    }
   }
   return sum;
 }
 
 template <class Loss, bool kAligned, class T>
-__global__ void short_row_loss(const T* logits, const T* target, T* loss, T* dlogits, Index N, Index M,
-                               int lanes) {
+__global__ void short_row_loss(const T* logits, const T* target, T* loss, T* dlogits, T scale, Index N,
+                               Index M, int lanes) {
   const Index row = (Index(blockIdx.x) * blockDim.x + threadIdx.x) / lanes;
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   double sum = 0;
   if (row < N) {  // not a return: the other lanes of the warp need this one for their sum
     const Quads quads = quads_of_row(row, M);
-    sum = loss_terms<Loss, kAligned>(logits, target, dlogits, row, M, quads.first + lane, quads.last, lanes);
+    sum = loss_terms<Loss, kAligned>(logits, target, dlogits, scale, row, M, quads.first + lane, quads.last,
+                                     lanes);
   }
   sum = lane_sum(sum, lanes);
   if (row < N && lane == 0) loss[row] = static_cast<T>(sum);
@@ -52,14 +57,14 @@ __global__ void short_row_loss(const T* logits, const T* target, T* loss, T* dlo
 
 // One block per piece; `scratch` takes the pieces' sums where a row has more than one.
 template <class Loss, bool kAligned, class T>
-__global__ void long_row_loss(const T* logits, const T* target, T* loss, T* dlogits, double* scratch, Index M,
-                              Index pieces) {
+__global__ void long_row_loss(const T* logits, const T* target, T* loss, T* dlogits, T scale, double* scratch,
+                              Index M, Index pieces) {
   const Index row = blockIdx.x / pieces, piece = blockIdx.x % pieces;
   const Quads quads = quads_of_row(row, M);
   const Index first = quads.first + piece * (kPiece / 4);
   const Index last = piece + 1 < pieces ? first + kPiece / 4 : quads.last;
-  const double sum = block_sum(
-      loss_terms<Loss, kAligned>(logits, target, dlogits, row, M, first + threadIdx.x, last, blockDim.x));
+  const double sum = block_sum(loss_terms<Loss, kAligned>(logits, target, dlogits, scale, row, M,
+                                                          first + threadIdx.x, last, blockDim.x));
   if (threadIdx.x != 0) return;
   if (pieces == 1) {
     loss[row] = static_cast<T>(sum);
@@ -79,27 +84,27 @@ __global__ void add_pieces(const double* scratch, T* loss, Index N, Index pieces
 }
 
 template <class Loss, bool kAligned, class T>
-void launch_row_loss(const T* logits, const T* target, T* loss, T* dlogits, double* scratch, Index N, Index M,
-                     Stream stream) {
+void launch_row_loss(const T* logits, const T* target, T* loss, T* dlogits, T scale, double* scratch, Index N,
+                     Index M, Stream stream) {
   if (M <= kShort) {
     const int lanes = lanes_for_quads(M);
     launch(short_row_loss<Loss, kAligned, T>, lanes_per_row(N, lanes), stream, logits, target, loss, dlogits,
-           N, M, lanes);
+           scale, N, M, lanes);
     return;
   }
   const Index pieces = row_loss_pieces(M);
   launch(long_row_loss<Loss, kAligned, T>, block_per_row(N * pieces), stream, logits, target, loss, dlogits,
-         scratch, M, pieces);
+         scale, scratch, M, pieces);
   if (pieces > 1) launch(add_pieces<T>, lanes_per_row(N, kWarp), stream, scratch, loss, N, pieces);
 }
 
 template <class Loss, class T>
-void row_loss(const T* logits, const T* target, T* loss, T* dlogits, double* scratch, Index N, Index M,
-              Stream stream) {
+void row_loss(const T* logits, const T* target, T* loss, T* dlogits, T scale, double* scratch, Index N,
+              Index M, Stream stream) {
   if (quads_are_aligned(logits, target, dlogits)) {
-    launch_row_loss<Loss, true>(logits, target, loss, dlogits, scratch, N, M, stream);
+    launch_row_loss<Loss, true>(logits, target, loss, dlogits, scale, scratch, N, M, stream);
   } else {
-    launch_row_loss<Loss, false>(logits, target, loss, dlogits, scratch, N, M, stream);
+    launch_row_loss<Loss, false>(logits, target, loss, dlogits, scale, scratch, N, M, stream);
   }
 }
 

@@ -1,5 +1,5 @@
-// The two losses over rows of (N, M): bce_with_logits.cu, squared_error_with_logits.cu. `dlogits`
-// may be null; `scratch` has row_loss_scratch(N, M) elements.
+// The two losses over rows of (N, M): bce_with_logits.cu, squared_error_with_logits.cu. `dlogits`, the
+// gradient times `scale`, may be null; `scratch` has row_loss_scratch(N, M) elements.
 #pragma once
 
 #include "common/host_device.h"
@@ -21,11 +21,11 @@ inline Index row_loss_scratch(Index N, Index M) {
 }
 
 template <class T>
-void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, double* scratch, Index N, Index M,
-                     Stream stream);
+void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, T scale, double* scratch, Index N,
+                     Index M, Stream stream);
 
 template <class T>
-void squared_error_with_logits(const T* logits, const T* target, T* loss, T* dlogits, double* scratch,
-                               Index N, Index M, Stream stream);
+void squared_error_with_logits(const T* logits, const T* target, T* loss, T* dlogits, T scale,
+                               double* scratch, Index N, Index M, Stream stream);
 
 }  // namespace minivae

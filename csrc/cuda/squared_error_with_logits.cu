@@ -22,14 +22,14 @@ struct SquaredError {
 }  // namespace
 
 template <class T>
-void squared_error_with_logits(const T* logits, const T* target, T* loss, T* dlogits, double* scratch,
-                               Index N, Index M, Stream stream) {
-  row_loss<SquaredError>(logits, target, loss, dlogits, scratch, N, M, stream);
+void squared_error_with_logits(const T* logits, const T* target, T* loss, T* dlogits, T scale,
+                               double* scratch, Index N, Index M, Stream stream) {
+  row_loss<SquaredError>(logits, target, loss, dlogits, scale, scratch, N, M, stream);
 }
 
-template void squared_error_with_logits(const float*, const float*, float*, float*, double*, Index, Index,
-                                        Stream);
-template void squared_error_with_logits(const double*, const double*, double*, double*, double*, Index, Index,
-                                        Stream);
+template void squared_error_with_logits(const float*, const float*, float*, float*, float, double*, Index,
+                                        Index, Stream);
+template void squared_error_with_logits(const double*, const double*, double*, double*, double, double*,
+                                        Index, Index, Stream);
 
 }  // namespace minivae

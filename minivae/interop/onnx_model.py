@@ -138,7 +138,9 @@ class _Writer:
             if translate is None:
                 raise TypeError(f"onnx: {type(op).__name__} is not translated")
             inputs = [self.value(t) for t in op.inputs if t is not None]
-            self.results[op, 0] = translate(self, op, inputs)
+            results = translate(self, op, inputs)
+            for index, name in enumerate(results if isinstance(results, tuple) else (results,)):
+                self.results[op, index] = name
         for name, tensor in outputs.items():
             self.node("Identity", [self.value(tensor)], name)
         helper, proto = self.onnx.helper, self.onnx.TensorProto.FLOAT
@@ -205,6 +207,14 @@ def _same(kind: str) -> Any:
 
 def _linear(writer: Any, op: Any, inputs: list[str]) -> str:
     return writer.node("Gemm", inputs, transB=1)
+
+
+def _linear_heads(writer: Any, op: Any, inputs: list[str]) -> tuple[str, ...]:
+    x, *maps = op.inputs
+    return tuple(
+        _linear(writer, op, [writer.value(t) for t in (x, *maps[k : k + 2]) if t is not None])
+        for k in (0, 2)
+    )
 
 
 def _linear_relu(writer: Any, op: Any, inputs: list[str]) -> str:
@@ -285,5 +295,6 @@ NODES = {
     conv.Conv2d: _conv,
     conv.ConvTranspose2d: _conv_transpose,
     linear.Linear: _linear,
+    linear.LinearHeads: _linear_heads,
     linear.LinearReLU: _linear_relu,
 }

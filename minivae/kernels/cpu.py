@@ -23,7 +23,6 @@ __all__ = [
     "gather_pixels",
     "isa",
     "negative_elbo",
-    "negative_elbo_backward",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
@@ -65,14 +64,14 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     return _cpu.reparam_kl_backward(mu, logvar, _noise(noise, mu), dz, dkl)
 
 
-def bce_with_logits(logits, target, with_grad):
+def bce_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
-    return _cpu.bce_with_logits(logits, target, with_grad)
+    return _cpu.bce_with_logits(logits, target, with_grad, scale)
 
 
-def squared_error_with_logits(logits, target, with_grad):
+def squared_error_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
-    return _cpu.squared_error_with_logits(logits, target, with_grad)
+    return _cpu.squared_error_with_logits(logits, target, with_grad, scale)
 
 
 def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
@@ -95,14 +94,8 @@ def scale_rows(x, factors):
 
 
 def negative_elbo(rec, kl, beta):
-    """Means and their weighted sum; see ``reference.negative_elbo``."""
+    """Means, their weighted sum, its derivative; see ``reference.negative_elbo``."""
     return _cpu.negative_elbo(rec, kl, beta)
-
-
-def negative_elbo_backward(beta, dloss, drec, dkl, R, K):
-    """Their gradients; see ``reference.negative_elbo_backward``."""
-    numbers = map(np.asarray, (beta, dloss, drec, dkl))
-    return _cpu.negative_elbo_backward(*numbers, R, K)
 
 
 def gather_pixels(images, index, dtype, noise=None):

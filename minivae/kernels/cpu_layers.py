@@ -16,6 +16,8 @@ __all__ = [
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "linear",
+    "linear_backward",
     "matmul",
     "relu",
     "relu_backward",
@@ -26,6 +28,26 @@ __all__ = [
 def matmul(a, b, bias=None, rectify=False):
     """a b + bias; see ``reference_layers.matmul``."""
     return _cpu.matmul(a, b, packed(bias), rectify)
+
+
+def linear(x, weights, biases, rectify=False):
+    """Several affine maps; see ``reference_layers.linear``."""
+    return [matmul(x, w.T, b, rectify=rectify) for w, b in zip(weights, biases, strict=True)]
+
+
+def linear_backward(x, weights, dys, y, needs, unread=False):
+    """Their gradients; see ``reference_layers.linear_backward``."""
+    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
+    if y is not None:
+        d, dbs[0] = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
+        dys = [d[:, :, 0]]
+    elif needs[2]:
+        dbs = [channel_sum(dy[:, :, None]) for dy in dys]
+    for k, (w, d) in enumerate(zip(weights, dys, strict=True)):
+        if needs[0]:
+            dx = matmul(d, w) if dx is None else _cpu.add(dx, matmul(d, w))
+        dws[k] = matmul(d.T, x) if needs[1] else None
+    return dx, dws, dbs if needs[2] else [None] * len(dys)
 
 
 def conv2d(x, w, b, stride, padding, dilation):

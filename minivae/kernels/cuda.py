@@ -19,17 +19,19 @@ from .. import _cuda
 from ..backend import current_stream, device_module
 from . import cuda_layers
 from .cuda_layers import *  # noqa: F403
-from .cuda_layers import scratch
+from .cuda_layers import beside, scratch
 from .philox import resolved
 
 __all__ = [
     *cuda_layers.__all__,
     "VERSIONS",
     "adam",
-    "advance",
     "bce_with_logits",
+    "beside",
+    "finish",
     "gather_pixels",
     "log_mean_exp",
+    "negative_elbo",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 VERSIONS = dict(_cuda.VERSIONS)  # the highest version of each kernel that has several
+VERSIONS |= {kernel: VERSIONS["matmul"] for kernel in ("linear", "linear_backward")}
 DRAWS_NOISE = _cuda.DRAWS_NOISE  # the version of reparam_kl from which on the kernel draws noise
 
 _cupy = device_module()
@@ -88,22 +91,29 @@ def reparam_kl_backward(
     return dmu, dlogvar
 
 
-def bce_with_logits(logits, target, with_grad):
+def bce_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
-    return _row_loss(_cuda.bce_with_logits, logits, target, with_grad)
+    return _row_loss(_cuda.bce_with_logits, logits, target, with_grad, scale)
 
 
-def squared_error_with_logits(logits, target, with_grad):
+def squared_error_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
-    return _row_loss(_cuda.squared_error_with_logits, logits, target, with_grad)
+    return _row_loss(_cuda.squared_error_with_logits, logits, target, with_grad, scale)
 
 
-def _row_loss(kernel, logits, target, with_grad):
+def _row_loss(kernel, logits, target, with_grad, scale):
     loss = _cupy.empty(len(logits), logits.dtype)
     dlogits = _cupy.empty(logits.shape, logits.dtype) if with_grad else None
     room = scratch(_cuda.row_loss_scratch(*logits.shape))
-    kernel(logits, target, loss, dlogits, room, current_stream())
+    kernel(logits, target, loss, dlogits, scale, room, current_stream())
     return loss, dlogits
+
+
+def negative_elbo(rec, kl, beta):
+    """Means, their weighted sum, its derivative; see ``reference.negative_elbo``."""
+    terms, share = _cupy.empty(3, rec.dtype), _cupy.empty(len(kl), kl.dtype)
+    _cuda.negative_elbo(rec, kl, beta, terms, share, current_stream())
+    return terms, share
 
 
 def log_mean_exp(x, with_grad):
@@ -146,9 +156,11 @@ def gather_into(out, images, order, noise=None, batch=None):
     _cuda.gather_pixels(images, order, noise, batch, out, current_stream())
 
 
-def advance(counters):
-    """Add 1 to every element of a uint64 array: the last launch of a captured step."""
-    _cuda.advance(counters, current_stream())
+def finish(counters, terms, out):
+    """The end of a captured step: 1 is added to every element of a uint64 array, and the values of
+    three arrays of one element each go to ``out`` (3,).
+    """
+    _cuda.finish(counters, terms, out, current_stream())
 
 
 def permutation(seed, offset, count):

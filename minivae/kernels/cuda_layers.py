@@ -5,6 +5,10 @@ through its own kernels; see csrc/cuda. Arrays are copied first where they are n
 matrices may also be transposed.
 """
 
+import contextlib
+import threading
+from typing import Any
+
 import numpy as np
 
 from .. import _cuda
@@ -20,16 +24,26 @@ __all__ = [
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "linear",
+    "linear_backward",
     "matmul",
     "relu",
     "relu_backward",
+    "update_running",
 ]
 
 # Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best of our own with every digit.
 BEST = 0
 
+# Products of a layer up to this many multiply-adds take one launch each, with all that belongs to
+# them (csrc/cuda/linear.cu); above it they are cuBLASLt's, and rectifier and sums launches of their
+# own.
+SMALL = 1 << 27
+
 cublaslt.found()
 _cupy = device_module()
+_tickets: dict[int, Any] = {}  # of each stream; see csrc/cuda/linear.h
+_beside = threading.local()
 
 
 def _packed(x):
@@ -47,6 +61,96 @@ def matmul(a, b, bias=None, rectify=False, version=BEST):
     room = scratch(_cuda.matmul_scratch(a.shape[0], b.shape[1], a.shape[1]))
     _cuda.matmul(a, b, _packed(bias), rectify, out, room, version, current_stream())
     return out
+
+
+def linear(x, weights, biases, rectify=False, version=BEST):
+    """Several affine maps; see ``reference_layers.linear``."""
+    if version != BEST or not _is_small(x, weights):
+        maps = zip(weights, biases, strict=True)
+        return [matmul(x, w.T, b, rectify, version) for w, b in maps]
+    ys = [_cupy.empty((len(x), len(w)), x.dtype) for w in weights]
+    room = scratch(_cuda.linear_scratch(len(x), sum(map(len, weights)), x.shape[1]))
+    biases = [_packed(b) for b in biases]
+    stream = current_stream()
+    _cuda.linear(_packed(x), weights, biases, rectify, ys, room, _tickets_of(stream), stream)
+    return ys
+
+
+def linear_backward(x, weights, dys, y, needs, unread=False, version=BEST):
+    """Their gradients; see ``reference_layers.linear_backward``.
+
+    Inside ``beside`` the gradients of small layers' parameters are made on the other stream.
+    """
+    if version != BEST or not _is_small(x, weights):
+        return _large_backward(x, weights, dys, y, needs, version)
+    x, (n, inputs), outputs, stream = _packed(x), x.shape, sum(map(len, weights)), current_stream()
+    given = x, weights, dys, y
+    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
+    if needs[1] or needs[2]:  # first, because another stream waits for all that came before
+        dws = [_cupy.empty(w.shape, x.dtype) for w in weights]
+        dbs = [_cupy.empty(len(w), x.dtype) if needs[2] else None for w in weights]
+        room = scratch(_cuda.linear_scratch(outputs, inputs + 1, n))
+        other = _other_stream(given, dws, dbs, room) if unread else stream
+        _cuda.linear_grad_weight(*given, dws, dbs, room, _tickets_of(other), other)
+    if needs[0]:
+        dx, room = _cupy.empty(x.shape, x.dtype), scratch(_cuda.linear_scratch(n, inputs, outputs))
+        _cuda.linear_grad_input(*given, dx, room, _tickets_of(stream), stream)
+    return dx, dws, dbs
+
+
+def _large_backward(x, weights, dys, y, needs, version):
+    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
+    if y is not None:
+        d, dbs[0] = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
+        dys = [d[:, :, 0]]
+    elif needs[2]:
+        dbs = [channel_sum(dy[:, :, None]) for dy in dys]
+    for k, (w, d) in enumerate(zip(weights, dys, strict=True)):
+        if needs[0]:
+            part = matmul(d, w, version=version)
+            dx = part if dx is None else dx + part
+        dws[k] = matmul(d.T, x, version=version) if needs[1] else None
+    return dx, dws, dbs
+
+
+def _is_small(x, weights):
+    """Whether one launch serves each product: two maps at most, no empty array, few products."""
+    size = x.size * sum(map(len, weights))
+    return len(weights) <= 2 and 0 < size <= SMALL and all(w.flags.c_contiguous for w in weights)
+
+
+def _tickets_of(stream):
+    """A stream's numbers by which the blocks of a product know the last of them, zeros."""
+    if stream not in _tickets:
+        _tickets[stream] = _cupy.zeros(_cuda.TICKETS, np.uint64)
+    return _tickets[stream]
+
+
+@contextlib.contextmanager
+def beside(stream):
+    """Inside, gradients that nobody reads before its end are made on ``stream``, beside what the
+    current one does; at its end the current one waits for them.
+    """
+    _tickets_of(stream.ptr)  # made here, where both streams wait for them
+    _beside.stream, _beside.kept = stream, []
+    try:
+        yield
+        if _beside.kept:
+            _cupy.cuda.get_current_stream().wait_event(stream.record())
+    finally:
+        _beside.stream, _beside.kept = None, []
+
+
+def _other_stream(*used):
+    """The address of the stream that runs beside the current one, after all that this one was given
+    so far; else the current one's. ``used`` is kept from being given to others meanwhile.
+    """
+    stream = getattr(_beside, "stream", None)
+    if stream is None:
+        return current_stream()
+    stream.wait_event(_cupy.cuda.get_current_stream().record())
+    _beside.kept.append(used)
+    return stream.ptr
 
 
 def conv2d(x, w, b, stride, padding, dilation):
@@ -109,6 +213,11 @@ def batch_norm_backward(x, w, mean, var, eps, dy, training):
         x, w, mean, var, eps, dy, training, dx, dw, db, room, current_stream()
     )  # fmt: skip
     return dx, dw, db
+
+
+def update_running(mean, var, count, momentum, running_mean, running_var):
+    """Running statistics after a batch; see ``reference_layers.update_running``."""
+    _cuda.update_running(mean, var, count, momentum, running_mean, running_var, current_stream())
 
 
 def relu(x):

@@ -73,7 +73,10 @@ _bce_loss = _row_sum(
     "bce_loss",
 )
 _bce_gradient = _elementwise(
-    "T logits, T target", "T dlogits", f"dlogits = {_LOGISTIC} - target", "bce_gradient"
+    "T logits, T target, T scale",
+    "T dlogits",
+    f"dlogits = ({_LOGISTIC} - target) * scale",
+    "bce_gradient",
 )
 _squared_error = _row_sum(
     "T logits, T target",
@@ -81,26 +84,28 @@ _squared_error = _row_sum(
     "squared_error",
 )
 _squared_error_gradient = _elementwise(
-    "T logits, T target",
+    "T logits, T target, T scale",
     "T dlogits",
     f"""
     const T e = exp(-abs(logits));
-    dlogits = T(2) * ({_LOGISTIC} - target) * (e / ((T(1) + e) * (T(1) + e)));
+    dlogits = T(2) * ({_LOGISTIC} - target) * (e / ((T(1) + e) * (T(1) + e))) * scale;
     """,
     "squared_error_gradient",
 )
 
 
-def bce_with_logits(logits, target, with_grad):
+def bce_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
     loss = _bce_loss(logits, target, axis=1)
-    return loss, _bce_gradient(logits, target) if with_grad else None
+    scale = logits.dtype.type(scale)
+    return loss, _bce_gradient(logits, target, scale) if with_grad else None
 
 
-def squared_error_with_logits(logits, target, with_grad):
+def squared_error_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
     loss = _squared_error(logits, target, axis=1)
-    return loss, _squared_error_gradient(logits, target) if with_grad else None
+    scale = logits.dtype.type(scale)
+    return loss, _squared_error_gradient(logits, target, scale) if with_grad else None
 
 
 _adam = _elementwise(

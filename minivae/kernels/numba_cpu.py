@@ -144,7 +144,7 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
 
 
 @compiled
-def _bce_with_logits(logits, target, one, loss, dlogits, with_grad):
+def _bce_with_logits(logits, target, one, loss, dlogits, with_grad, scale):
     for n in range(logits.shape[0]):
         total = 0.0
         for m in range(logits.shape[1]):
@@ -152,25 +152,26 @@ def _bce_with_logits(logits, target, one, loss, dlogits, with_grad):
             e = np.exp(-abs(x))
             total += (x if x > 0 else one - one) - x * t + np.log1p(e)
             if with_grad:
-                dlogits[n, m] = (one if x >= 0 else e) / (one + e) - t
+                dlogits[n, m] = ((one if x >= 0 else e) / (one + e) - t) * scale
         loss[n] = total
 
 
-def bce_with_logits(logits, target, with_grad):
+def bce_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
-    return _row_loss(_bce_with_logits, logits, target, with_grad)
+    return _row_loss(_bce_with_logits, logits, target, with_grad, scale)
 
 
-def _row_loss(kernel, logits, target, with_grad):
+def _row_loss(kernel, logits, target, with_grad, scale):
     loss = np.empty(len(logits), logits.dtype)
     dlogits = np.empty_like(logits) if with_grad else None
     space = dlogits if with_grad else np.empty((0, 0), logits.dtype)
-    kernel(logits, target, logits.dtype.type(1), loss, space, with_grad)
+    one, scale = map(logits.dtype.type, (1, scale))
+    kernel(logits, target, one, loss, space, with_grad, scale)
     return loss, dlogits
 
 
 @compiled
-def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad):
+def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad, scale):
     for n in range(logits.shape[0]):
         total = 0.0
         for m in range(logits.shape[1]):
@@ -178,13 +179,14 @@ def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad):
             error = (one if logits[n, m] >= 0 else e) / (one + e) - target[n, m]
             total += error * error
             if with_grad:
-                dlogits[n, m] = (one + one) * error * (e / ((one + e) * (one + e)))
+                slope = e / ((one + e) * (one + e))
+                dlogits[n, m] = (one + one) * error * slope * scale
         loss[n] = total
 
 
-def squared_error_with_logits(logits, target, with_grad):
+def squared_error_with_logits(logits, target, with_grad, scale=1.0):
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
-    return _row_loss(_squared_error_with_logits, logits, target, with_grad)
+    return _row_loss(_squared_error_with_logits, logits, target, with_grad, scale)
 
 
 @compiled

@@ -19,7 +19,6 @@ __all__ = [
     "gather_pixels",
     "log_mean_exp",
     "negative_elbo",
-    "negative_elbo_backward",
     "normal",
     "reparam_kl_backward",
     "reparam_kl_forward",
@@ -83,8 +82,8 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     return dmu, dlogvar
 
 
-def bce_with_logits(logits, target, with_grad):
-    """loss_n = sum_m( softplus(l) - l t ), t in [0, 1]; dlogits = sigmoid(l) - t.
+def bce_with_logits(logits, target, with_grad, scale=1.0):
+    """loss_n = sum_m( softplus(l) - l t ), t in [0, 1]; dlogits = scale (sigmoid(l) - t).
 
     -[t ln sigmoid(l) + (1 - t) ln sigmoid(-l)] = softplus(l) - l t, with
     softplus(l) = max(l, 0) + log1p(exp(-|l|)), whose exponential cannot overflow.
@@ -100,7 +99,7 @@ def bce_with_logits(logits, target, with_grad):
     loss = _row_sum(xp.maximum(logits, 0) - logits * target + xp.log1p(e))
     if not with_grad:
         return loss, None
-    return loss, logistic(logits, e) - target
+    return loss, (logistic(logits, e) - target) * scale
 
 
 def bias_corrections(step, lr, beta1, beta2):
@@ -108,8 +107,8 @@ def bias_corrections(step, lr, beta1, beta2):
     return lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
 
 
-def squared_error_with_logits(logits, target, with_grad):
-    """loss_n = sum_m (s - t)^2 with s = sigmoid(l);  dlogits = 2 (s - t) s (1 - s).
+def squared_error_with_logits(logits, target, with_grad, scale=1.0):
+    """loss_n = sum_m (s - t)^2 with s = sigmoid(l);  dlogits = scale 2 (s - t) s (1 - s).
 
     s (1 - s) = e / (1 + e)^2 with e = exp(-|l|): no digits cancel where s is near 1.
 
@@ -123,7 +122,7 @@ def squared_error_with_logits(logits, target, with_grad):
     e = xp.exp(-abs(logits))
     error = logistic(logits, e) - target
     loss = _row_sum(error * error)
-    return loss, 2 * error * (e / ((1 + e) * (1 + e))) if with_grad else None
+    return loss, 2 * error * (e / ((1 + e) * (1 + e))) * scale if with_grad else None
 
 
 def log_mean_exp(x, with_grad):
@@ -179,20 +178,12 @@ def negative_elbo(rec, kl, beta):
     """The means of rec (R,) and kl (K,) and their sum with a weight.
 
     Returns:
-        (3,): rec + beta kl, rec, kl.
+        (3,): rec + beta kl, rec, kl. (K,): beta / K, the derivative of the first by each kl_n.
     """
-    rec, kl = rec.mean(), kl.mean()
-    return array_module(rec).stack([rec + beta * kl, rec, kl])
-
-
-def negative_elbo_backward(beta, dloss, drec, dkl, R, K):
-    """What each of R and K numbers gets of the gradients (scalar arrays) of the three terms.
-
-    Returns:
-        drec_n = (dloss + drec) / R (R,) and dkl_n = (beta dloss + dkl) / K (K,).
-    """
-    full, dtype = array_module(dloss).full, dloss.dtype
-    return full(R, (dloss + drec) / R, dtype), full(K, (beta * dloss + dkl) / K, dtype)
+    xp, share = array_module(rec), beta / kl.size
+    mean_rec, mean_kl = rec.mean(), kl.mean()
+    terms = xp.stack([mean_rec + beta * mean_kl, mean_rec, mean_kl])
+    return terms, xp.full(kl.shape, share, kl.dtype)
 
 
 def gather_pixels(images, index, dtype, noise=None):

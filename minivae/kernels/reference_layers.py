@@ -17,6 +17,8 @@ __all__ = [
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "linear",
+    "linear_backward",
     "matmul",
     "relu",
     "relu_backward",
@@ -35,6 +37,40 @@ def matmul(a, b, bias=None, rectify=False):
     if rectify:
         y[...] = relu(y)
     return y
+
+
+def linear(x, weights, biases, rectify=False):
+    """y_k = x W_k^T + b_k of several maps of one x, in a list; max(y_k, 0) with ``rectify``.
+
+    Args:
+        x: (N, I). weights: (O_k, I) each. biases: (O_k,) each, or None.
+    """
+    return [matmul(x, w.T, b, rectify=rectify) for w, b in zip(weights, biases, strict=True)]
+
+
+def linear_backward(x, weights, dys, y, needs, unread=False):
+    """dx = sum_k d_k W_k;  dW_k = d_k^T x;  db_k = column sums of d_k.
+
+    d_k is dy_k, or after a rectifier, which one map alone has, 0 where its result y <= 0.
+
+    Args:
+        x, weights: as in ``linear``. dys: (N, O_k) each. y: (N, O_0), or None without a rectifier.
+        needs: whether dx, the dWs and the dbs are wanted.
+        unread: nobody reads the dWs and dbs before the backward pass is over, so they may be made
+            beside what follows.
+
+    Returns:
+        dx (N, I), a list of (O_k, I), a list of (O_k,); in place of what is not wanted None.
+    """
+    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
+    if y is not None:
+        dys = [relu_backward(y, dys[0])]
+    for k, (w, d) in enumerate(zip(weights, dys, strict=True)):
+        if needs[0]:
+            dx = matmul(d, w) if dx is None else dx + matmul(d, w)
+        dws[k] = matmul(d.T, x) if needs[1] else None
+        dbs[k] = channel_sum(d[:, :, None]) if needs[2] else None
+    return dx, dws, dbs
 
 
 def update_running(mean, var, count, momentum, running_mean, running_var):

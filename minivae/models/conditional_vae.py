@@ -63,7 +63,7 @@ class ConditionalVAE(VAE):
     def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 784 + C) -> mu (N, D), logvar (N, D)."""
         h = self.fc1(as_tensor(x), activation="relu")
-        return self.fc21(h), self.fc22(h)
+        return nn.heads(h, self.fc21, self.fc22)
 
     def code(self, z: Tensor, x: Tensor) -> Tensor:
         """z (N, D) beside the labels of x: (N, D + C)."""

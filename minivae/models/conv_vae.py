@@ -96,7 +96,7 @@ class ConvEncoder(nn.Module):
         h = self.linear(F.flatten(x, 1))
         if self.bottleneck == "relu":
             h = F.relu(h)
-        return self.mu(h), self.logvar(h)
+        return nn.heads(h, self.mu, self.logvar)
 
 
 class ConvDecoder(nn.Module):

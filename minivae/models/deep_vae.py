@@ -80,7 +80,7 @@ class Gaussian(nn.Module):
     def forward(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, sizes[0]) -> mu, logvar, each (N, sizes[-1])."""
         h = self.activation(self.body(x)) if len(self.body) else x
-        return self.mu(h), self.logvar(h)
+        return nn.heads(h, self.mu, self.logvar)
 
 
 def perceptron(sizes: Sequence[int], rng: NoiseStream, activation: str = "tanh") -> nn.Sequential:

@@ -129,7 +129,7 @@ class FaceEncoder(nn.Module):
         x = F.relu(self.batch2(self.conv2(x)))
         x = F.relu(self.conv3(x))
         x = self.linear1(F.flatten(x, 1), activation="relu")
-        return self.linear2(x), self.linear3(x)
+        return nn.heads(x, self.linear2, self.linear3)
 
 
 class FaceDecoder(nn.Module):

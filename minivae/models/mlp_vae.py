@@ -58,7 +58,7 @@ class MLPVAE(VAE):
     def encode(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """(N, 784) or (N, 1, 28, 28) -> mu (N, D), logvar (N, D)."""
         h = self.fc1(F.flatten(x, 1), activation="relu")
-        return self.fc21(h), self.fc22(h)
+        return nn.heads(h, self.fc21, self.fc22)
 
     def decode(self, z: TensorLike) -> Tensor:
         """(N, D) -> logits (N, 784)."""

@@ -6,7 +6,7 @@ from ..torch_names import missing
 from . import utils
 from .activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from .containers import ModuleList, Sequential
-from .layers import BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Linear, Unflatten
+from .layers import BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Linear, Unflatten, heads
 from .module import Module, Parameter
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "Unflatten",
+    "heads",
     "utils",
 ]
 

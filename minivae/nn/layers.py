@@ -10,7 +10,7 @@ from ..arguments import real, whole
 from ..noise import NoiseStream
 from ..ops.batch_norm import batch_norm
 from ..ops.conv import Pair, conv2d, conv_transpose2d, pair, require_one_group
-from ..ops.linear import linear
+from ..ops.linear import linear, linear_heads
 from ..ops.shapes import flatten, reshape
 from ..tensor import Tensor, as_tensor
 from .module import Module, Parameter
@@ -86,6 +86,11 @@ class Linear(_Weighted):
         """The sizes."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+
+
+def heads(x: Any, first: Linear, second: Linear) -> tuple[Tensor, Tensor]:
+    """``first(x), second(x)`` of two layers, in one pass over x (N, in)."""
+    return linear_heads(x, first.weight, first.bias, second.weight, second.bias)
 
 
 class _Convolution(_Weighted):

@@ -10,7 +10,7 @@ from ..tensor import Function, Tensor, TensorLike, as_tensor
 from . import composed
 from .shapes import reshape
 
-__all__ = ["linear", "matmul"]
+__all__ = ["linear", "linear_heads", "matmul"]
 
 
 class MatMul(Function):
@@ -47,37 +47,61 @@ class Linear(Function):
 
     def forward(self, x, w, b):
         self.save(x, w)
-        return kernels.get("matmul", x)(x, w.T, bias=b)
+        (y,) = kernels.get("linear", x)(x, [w], [b])
+        return y
 
     def backward(self, dy):
         x, w = self.saved
-        db = kernels.get("channel_sum", dy)(dy[:, :, None]) if self.needs[2] else None
-        return *self.products(x, w, dy), db
-
-    def products(self, x, w, dy):
-        """dx and dW."""
-        matmul = kernels.get("matmul", dy)
-        dx = matmul(dy, w) if self.needs[0] else None
-        dw = matmul(dy.T, x) if self.needs[1] else None
-        return dx, dw
+        dx, (dw,), (db,) = _gradients(self, x, [w], [dy])
+        return dx, dw, db
 
 
-class LinearReLU(Linear):
+class LinearReLU(Function):
     """y = max(x W^T + b, 0);  with d = 0 where y <= 0, else dy:
     dx = d W;  dW = d^T x;  db = column sums of d.
 
-    Shapes as ``Linear``. y and d take one pass over memory each.
+    Shapes as ``Linear``, which this is in one pass with its rectifier.
     """
 
+    fresh_gradients = True
+
     def forward(self, x, w, b):
-        y = kernels.get("matmul", x)(x, w.T, bias=b, rectify=True)
+        (y,) = kernels.get("linear", x)(x, [w], [b], rectify=True)
         self.save(x, w, y)
         return y
 
     def backward(self, dy):
         x, w, y = self.saved
-        d, db = kernels.get("bias_relu_backward", y, dy)(y[:, :, None], dy[:, :, None])
-        return *self.products(x, w, d[:, :, 0]), db if self.needs[2] else None
+        dx, (dw,), (db,) = _gradients(self, x, [w], [dy], y)
+        return dx, dw, db
+
+
+class LinearHeads(Function):
+    """y1 = x W1^T + b1;  y2 = x W2^T + b2;  dx = dy1 W1 + dy2 W2;
+    each dW and db as in ``Linear``, whose two for one x these are in one pass.
+
+    x (N, I), W1 (O1, I), W2 (O2, I), b1 (O1,), b2 (O2,), y1 (N, O1), y2 (N, O2).
+    """
+
+    fresh_gradients = True
+
+    def forward(self, x, w1, b1, w2, b2):
+        self.save(x, w1, w2)
+        return tuple(kernels.get("linear", x)(x, [w1, w2], [b1, b2]))
+
+    def backward(self, dy1, dy2):
+        x, w1, w2 = self.saved
+        dx, (dw1, dw2), (db1, db2) = _gradients(self, x, [w1, w2], [dy1, dy2])
+        return dx, dw1, db1, dw2, db2
+
+
+def _gradients(op, x, weights, dys, y=None):
+    """What ``linear_backward`` gives of what the op needs: dx, the dWs and the dbs."""
+    parameters = op.inputs[1:]
+    needs = op.needs[0], any(op.needs[1::2]), any(op.needs[2::2])
+    unread = all(p is None or p.creator is None for p in parameters)
+    dys = [op.xp.ascontiguousarray(dy) for dy in dys]
+    return kernels.get("linear_backward", x, *dys)(x, weights, dys, y, needs, unread)
 
 
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
@@ -121,3 +145,30 @@ def linear(
     rows = math.prod(x.shape[:-1])
     y = op(reshape(x, rows, x.shape[-1]), w, b)
     return reshape(y, *x.shape[:-1], w.shape[0])
+
+
+def linear_heads(
+    x: TensorLike, w1: TensorLike, b1: TensorLike | None, w2: TensorLike, b2: TensorLike | None
+) -> tuple[Tensor, Tensor]:
+    """Two affine maps of one x, x W1^T + b1 and x W2^T + b2, in one pass.
+
+    Args:
+        x: (N, I); w1: (O1, I); b1: (O1,) or None; w2: (O2, I); b2: (O2,) or None.
+
+    Returns:
+        (N, O1), (N, O2).
+
+    Raises:
+        ValueError: the sizes do not fit; the message names them.
+    """
+    maps = [(as_tensor(w), None if b is None else as_tensor(b)) for w, b in ((w1, b1), (w2, b2))]
+    x = as_tensor(x)
+    for w, b in maps:
+        if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
+            raise ValueError(
+                f"linear_heads: expected x (N, I) and w (O, I), got x {x.shape} and w {w.shape}"
+            )
+        if b is not None and b.shape != (w.shape[0],):
+            raise ValueError(f"linear_heads: expected b ({w.shape[0]},), got {b.shape}")
+    (w1, b1), (w2, b2) = maps
+    return LinearHeads.apply(x, w1, b1, w2, b2)

@@ -9,6 +9,7 @@ import math
 
 from .. import kernels
 from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..tensor.arrays import filled
 from . import composed, reductions
 from .activation import logistic
 from .shapes import reshape
@@ -22,13 +23,17 @@ class BCEWithLogits(Function):
     """loss_n = sum_m [softplus(l) - l t];  dl = dy_n (sigma(l) - t);  dt = -dy_n l.
 
     softplus(l) - l t = -[t ln sigma(l) + (1 - t) ln sigma(-l)], the Bernoulli cross-entropy.
-    l, t (N, M), loss (N,). The kernel makes the gradient in the same pass over memory as the loss.
+    l, t (N, M), loss (N,). The kernel makes the gradient in the same pass over memory as the loss,
+    times ``expected``: what dy_n will be, unless the loss is another than the mean over rows.
     """
 
-    def forward(self, logits, target):
+    takes_numbers = True
+
+    def forward(self, logits, target, expected):
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
         kernel = kernels.get("bce_with_logits", logits, target)
-        loss, self.dlogits = kernel(logits, target, with_grad=self.needs[0])
+        self.expected = expected
+        loss, self.dlogits = kernel(logits, target, self.needs[0], expected)
         if self.needs[1]:
             self.save(logits)
         return loss
@@ -38,20 +43,23 @@ class BCEWithLogits(Function):
         if not self.needs[1]:
             return dlogits, None
         (logits,) = self.saved
-        return dlogits, -logits * dy[:, None]
+        return dlogits, -logits * as_column(self, dy)
 
 
 class SquaredErrorWithLogits(Function):
     """loss_n = sum_m (s - t)^2 with s = sigma(l);  dl = dy_n 2 (s - t) s (1 - s);
     dt = -dy_n 2 (s - t).
 
-    l, t (N, M), loss (N,). The kernel makes dl in the same pass over memory as the loss.
+    l, t (N, M), loss (N,). The kernel makes dl as that of ``BCEWithLogits`` does.
     """
 
-    def forward(self, logits, target):
+    takes_numbers = True
+
+    def forward(self, logits, target, expected):
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
         kernel = kernels.get("squared_error_with_logits", logits, target)
-        loss, self.dlogits = kernel(logits, target, with_grad=self.needs[0])
+        self.expected = expected
+        loss, self.dlogits = kernel(logits, target, self.needs[0], expected)
         if self.needs[1]:
             self.save(logits, target)
         return loss
@@ -61,36 +69,55 @@ class SquaredErrorWithLogits(Function):
         if not self.needs[1]:
             return dlogits, None
         logits, target = self.saved
-        return dlogits, -2 * dy[:, None] * (logistic(logits, self.xp) - target)
+        return dlogits, -2 * as_column(self, dy) * (logistic(logits, self.xp) - target)
 
 
 def scaled_rows(op, dy):
-    """The gradient that the kernel left, times dy for each row: in place, nobody else has it."""
+    """The gradient that the kernel left, times dy for each row in place of what was expected: in
+    place, nobody else has it.
+    """
     dlogits, op.dlogits = op.dlogits, None
-    kernels.get("scale_rows", dlogits, dy)(dlogits, dy)
+    if type(dy) is not float or dy != op.expected:
+        factors = filled(op.xp, dy, dlogits.shape[:1], dlogits.dtype) * (1 / op.expected)
+        kernels.get("scale_rows", dlogits, factors)(dlogits, factors)
     return dlogits
+
+
+def as_column(op, dy):
+    """dy (N,), which may be a number, to multiply rows by."""
+    return dy if type(dy) is float else dy[:, None]
 
 
 class NegativeELBO(Function):
     """loss = rec + beta kl, where rec and kl are the means of rec_n and kl_n;
     drec_n = (dloss + drec) / N;  dkl_n = (beta dloss + dkl) / N;  dbeta = kl dloss.
+
+    The kernel makes beta / N too, which dkl_n is where loss alone is differentiated.
     """
+
+    takes_numbers = True
 
     def forward(self, rec, kl, beta):
         self.shapes = rec.shape, kl.shape
         kernel = kernels.get("negative_elbo", rec, kl)
-        terms = kernel(*(self.xp.ascontiguousarray(a).reshape(-1) for a in (rec, kl)), beta)
+        flat = (self.xp.ascontiguousarray(a).reshape(-1) for a in (rec, kl))
+        terms, self.share = kernel(*flat, beta)
         loss, rec, kl = (terms[i, ...] for i in range(3))
         self.save(kl, beta)
         return loss, rec, kl
 
     def backward(self, dloss, drec, dkl):
         kl, beta = self.saved
-        sizes = map(math.prod, self.shapes)
-        kernel = kernels.get("negative_elbo_backward", dloss)
-        shares = kernel(beta, dloss, drec, dkl, *sizes)
-        drec, dkl = (a.reshape(shape) for a, shape in zip(shares, self.shapes, strict=True))
-        return drec, dkl, kl * dloss if self.needs[2] else None
+        (R, K), full = map(math.prod, self.shapes), self.xp.full
+        dbeta = kl * dloss if self.needs[2] else None
+        if type(dloss) is float and dloss == 1 and type(dkl) is float and dkl == 0:
+            dkl = self.share
+        else:
+            dkl = full(K, (beta * dloss + dkl) / K, beta.dtype)
+        drec = (dloss + drec) / R
+        if type(drec) is not float:
+            drec = full(self.shapes[0], drec, beta.dtype)
+        return drec, dkl.reshape(self.shapes[1]), dbeta
 
 
 class MSE(Function):
@@ -231,7 +258,8 @@ def _reduce_rows(op, logits, target, reduction):
         as_rows = (shape[0], math.prod(shape[1:]))
     if shape != as_rows:
         logits, target = reshape(logits, as_rows), reshape(target, as_rows)
-    rows = op.apply(logits, target)
+    expected = 1 / max(1, as_rows[0]) if reduction == "rows" else 1.0
+    rows = op.apply(logits, target, expected=expected)
     if reduction == "none":
         return reshape(rows, shape)
     if reduction == "mean":

@@ -33,6 +33,16 @@ def coerce(x: Any, like: Array, name: str) -> Array:
     raise TypeError(f"{name}: expected dtype {like.dtype}, got {x.dtype}; convert one explicitly")
 
 
+def filled(xp: Any, x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The array that a Python number stands for: it everywhere. An array as it is.
+
+    >>> filled(np, 0.5, (2,), np.float32)
+    array([0.5, 0.5], dtype=float32)
+    """
+    made: Array = xp.full(shape, x, dtype) if type(x) is float else xp.asarray(x)
+    return made
+
+
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import Array, array_module, is_device_array
 from ..errors import GradientError
-from .arrays import coerce, fingerprint, unbroadcast
+from .arrays import coerce, filled, fingerprint, unbroadcast
 from .grad_mode import is_recording
 from .tensor import Tensor
 
@@ -29,6 +29,9 @@ class Function:
     # Whether every array that backward returns is new: no saved array, no dy, not returned twice.
     # A leaf then keeps it as its gradient; otherwise it keeps a copy.
     fresh_gradients: ClassVar[bool] = False
+    # Whether backward takes, and may return, a Python number for an array that holds it everywhere:
+    # 1.0 for the loss itself, 0.0 for an output that nobody used. Otherwise it is given the array.
+    takes_numbers: ClassVar[bool] = False
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
@@ -84,7 +87,7 @@ class Function:
                 tensor.requires_grad, tensor.creator, tensor.index = True, op, index
         return tensors if isinstance(result, tuple) else tensors[0]
 
-    def backpropagate(self, index: int, grad: Array) -> None:
+    def backpropagate(self, index: int, grad: Array | float) -> None:
         """The backward pass from output ``index``, whose gradient is ``grad``, to the leaves.
 
         Functions were created in an order in which each follows its inputs, so descending serial
@@ -92,15 +95,16 @@ class Function:
         outputs has already added its share to ``pending``.
         """
         pending = {self: {index: grad}}
-        for op in sorted(self._and_those_behind(), key=lambda op: op.serial, reverse=True):
+        for op in sorted(self.and_those_behind(), key=lambda op: op.serial, reverse=True):
             received = pending.pop(op)
             for position, reference in op.retained.items():
                 tensor = reference()
                 if tensor is not None and position in received:
-                    tensor.accumulate(received[position])
+                    tensor.accumulate(filled(op.xp, received[position], tensor.shape, tensor.dtype))
+            dys = [received.get(i, 0.0) for i in range(len(op.output_like))]
             dys = [
-                op.xp.asarray(received[i]) if i in received else op.xp.zeros(shape, dtype)
-                for i, (shape, dtype) in enumerate(op.output_like)
+                dy if op.takes_numbers and type(dy) is float else filled(op.xp, dy, shape, dtype)
+                for dy, (shape, dtype) in zip(dys, op.output_like, strict=True)
             ]
             with np.errstate(under="ignore"):
                 dxs = op.backward(*dys)
@@ -113,19 +117,21 @@ class Function:
                     raise GradientError(
                         f"{type(op).__name__}.backward gave no gradient for an input"
                     )
-                if dx.shape != tensor.data.shape:
+                share = pending.setdefault(tensor.creator, {}) if tensor.creator else {}
+                known = share.get(tensor.index)
+                if tensor.creator is None or known is not None:
+                    dx = filled(op.xp, dx, tensor.shape, tensor.dtype)
+                if type(dx) is not float and dx.shape != tensor.data.shape:
                     dx = unbroadcast(dx, tensor.shape)
                 if tensor.creator is None:
                     tensor.accumulate(dx, op.fresh_gradients)
-                else:
-                    share = pending.setdefault(tensor.creator, {})
-                    known = share.get(tensor.index)
-                    if known is not None:
-                        dx = Function.add(known, dx)
-                    share[tensor.index] = dx
+                    continue
+                if known is not None:
+                    dx = Function.add(filled(op.xp, known, tensor.shape, tensor.dtype), dx)
+                share[tensor.index] = dx
             op.release()
 
-    def _and_those_behind(self) -> "set[Function]":
+    def and_those_behind(self) -> "set[Function]":
         """This function and every one that it depends on through tensors that need a gradient."""
         seen, stack = {self}, [self]
         while stack:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..backend import Array, array_module, is_device_array, to_numpy
 from ..errors import GradientError
-from .arrays import coerce, owner_and_place, view_at
+from .arrays import coerce, filled, owner_and_place, view_at
 from .grad_mode import is_recording
 from .interchange import Interchange
 
@@ -124,14 +124,14 @@ class Tensor(Interchange):
                     f"backward(): a tensor of shape {self.shape} needs a grad of that shape; "
                     "only a single element has the default 1"
                 )
-            cotangent: Array = array_module(self.data).ones_like(self.data)
+            cotangent: Array | float = 1.0
         else:
             given = grad.data if isinstance(grad, Tensor) else grad
             if np.shape(given) != self.shape:
                 raise ValueError(f"grad: expected shape {self.shape}, got {np.shape(given)}")
             cotangent = coerce(given, self.data, "grad")
         if self.creator is None:
-            self.accumulate(cotangent)
+            self.accumulate(filled(array_module(self.data), cotangent, self.shape, self.dtype))
         else:
             self.creator.backpropagate(self.index, cotangent)
 

@@ -75,6 +75,10 @@ class TapedStep(RecordedStep):
         """Set the counters."""
         self.counters[...] = counts
 
+    def put_beta(self, beta):
+        """Set the weight of the KL term."""
+        self.beta[...] = beta
+
     def _require_finite(self):
         if not math.isfinite(self._terms.loss.data):
             terms = self.eager.objective(self.model, self.x, self.noise, self.beta)

@@ -6,10 +6,11 @@ and the choice of the batch, and one call starts them.
 
 A graph repeats the very same launches on the very same memory, so all arrays that a step makes
 come from a pool of its own, which lives as long as the graph: nobody else is given memory that the
-next launch writes to. Its last launch moves the counters on by 1. Nothing in a step may wait for
-the GPU or copy to or from the host: there a capture fails.
+next launch writes to. A launch after the backward pass moves the counters on by 1. Nothing in a
+step may wait for the GPU or copy to or from the host: there a capture fails.
 """
 
+import collections
 import contextlib
 import functools
 
@@ -17,7 +18,9 @@ import numpy as np
 
 from ..backend import device_module
 from ..data.batches import PixelBatches
-from ..data.device_batches import ResidentBatches
+from ..data.device_batches import ResidentBatches, Selection
+from ..models.vae import ELBO
+from ..tensor import Tensor
 from .recorded_step import BATCH, DRAW, NOISE, STEP, RecordedStep, reported
 
 
@@ -33,44 +36,89 @@ def captured(eager, batches, tell=print):
     return CapturedStep(eager, tell), batches
 
 
+TOGETHER = 8  # steps that one launch makes
+
+
 @functools.cache
-def own_stream(xp):
-    """The stream of all captured steps: what the kernels keep for a stream is there but once."""
-    return xp.cuda.Stream(non_blocking=True)
+def own_streams(xp):
+    """The two streams of all captured steps: what kernels keep for a stream is there but once."""
+    return tuple(xp.cuda.Stream(non_blocking=True) for _ in range(2))
 
 
 class CapturedStep(RecordedStep):
-    """An ``EagerStep`` as a CUDA graph; ``recording`` is the ``cupy.cuda.Graph``."""
+    """An ``EagerStep`` as a CUDA graph; ``recording`` is the ``cupy.cuda.Graph``.
+
+    Gradients of parameters, which nobody reads before Adam, are made on a second stream beside the
+    backward pass. ``several`` launches a graph of ``TOGETHER`` steps, where starting each of them
+    would take longer than the step itself.
+    """
 
     variant = device = "cuda"
     kind = "graph"
+    together = TOGETHER
 
     def __init__(self, eager, tell=print):
         super().__init__(eager, tell)
         if self.refused is None:
             self.xp = device_module()
-            self._stream = own_stream(self.xp)
+            self._stream, self._side = own_streams(self.xp)
             self._pool = self.xp.cuda.MemoryPool()
             self._expected = None  # what the counters on the GPU hold
-            self._latest = self.xp.zeros(3, self.params()[0].dtype)
+            self._betas = [None] * TOGETHER  # likewise
+            dtype = self.params()[0].dtype
+            self._latest = self.xp.zeros((TOGETHER, 3), dtype)
+            self._device_betas = self.xp.zeros(TOGETHER, dtype)
+            self._long = None  # the graph of several steps, and the gradients of its last one
+
+    def several(self, xs, noises, betas):
+        """``TOGETHER`` steps in one launch where all are of the kind that was captured."""
+        steps = list(zip(xs, noises, strict=True))
+        fit = len(steps) == TOGETHER and not self.refused and self.recording is not None
+        fit = fit and not self._is_stale()
+        if not fit or not all(self._follows(i, *step, *steps[0]) for i, step in enumerate(steps)):
+            return super().several(xs, noises, betas)
+        self._prepare(xs[0], noises[0], betas)
+        if self._long is None:
+            self._long = self._capture(TOGETHER), [p.grad for p in self.params()]
+        graph, grads = self._long
+        graph.launch()
+        self._expected += np.uint64(TOGETHER)
+        self.replays += TOGETHER
+        for p, grad in zip(self.params(), grads, strict=True):
+            p.grad = grad
+            self.optimizer.state[p]["step"] += TOGETHER
+        values = self._latest.copy()
+        return [ELBO(*(Tensor(values[k, i]) for i in range(3))) for k in range(TOGETHER)]
+
+    def _follows(self, i, x, noise, x0, noise0):
+        """Whether a step is what a graph's number ``i`` would be after its first one, number 0."""
+        if self._misfit(x, noise) is not None or not isinstance(x, Selection):
+            return False
+        drawn = not x.noise or x.noise.offset - x0.noise.offset == i
+        return drawn and x.number - x0.number == noise.offset - noise0.offset == i
 
     def run_first(self):
         """The step itself, in the pool that the graph will use."""
         with self._own_stream():
-            self._work()
+            self._work(0)
         self._expected += np.uint64(1)
 
     def record(self):
         """Capture the step."""
+        self.recording, self._long = self._capture(1), None
+
+    def _capture(self, steps):
+        """The graph of so many steps."""
         with self._own_stream():
             self._stream.begin_capture()
             try:
-                self._work()
+                for slot in range(steps):
+                    self._work(slot)
             except BaseException:
                 with contextlib.suppress(Exception):  # the capture is broken, and so is its end
                     self._stream.end_capture()
                 raise
-            self.recording = self._stream.end_capture()
+            return self._stream.end_capture()
 
     @contextlib.contextmanager
     def _own_stream(self):
@@ -82,17 +130,26 @@ class CapturedStep(RecordedStep):
         finally:
             current.wait_event(self._stream.record())
 
-    def _work(self):
+    def _work(self, slot):
         from ..kernels import cuda  # here, because importing it takes a GPU
 
+        self.beta, self._slot = self._device_betas[slot, ...], slot
         if self.source:
             source, batch = self.source, self.counters[BATCH : BATCH + 1]
             cuda.gather_into(self.x, source.images, source.device_order, self.draw, batch)
-        terms = self.gradients()
-        self.update()
-        for i, term in enumerate(terms):
-            self._latest[i] = term.data
-        cuda.advance(self.counters)
+        self.gradients()
+        self.update(moved_on=1)
+
+    def backward(self, terms):
+        """The backward pass, and beside its last part the end of the step: nothing after it reads
+        the counters but Adam, which knows that they have moved on.
+        """
+        from ..kernels import cuda
+
+        once = each_used_once(terms.loss, self.params())
+        with cuda.beside(self._side) if once else contextlib.nullcontext():
+            terms.loss.backward()
+            cuda.finish(self.counters, [t.data for t in terms], self._latest[self._slot])
 
     def replay(self):
         """Launch the graph."""
@@ -101,7 +158,7 @@ class CapturedStep(RecordedStep):
 
     def results(self):
         """The terms of the step before the next launch overwrites them."""
-        values = self._latest.copy()
+        values = self._latest[0].copy()
         return [values[i] for i in range(3)]
 
     def put(self, counts):
@@ -110,3 +167,23 @@ class CapturedStep(RecordedStep):
         if self._expected is None or (counts != self._expected)[read].any():
             self.counters.set(counts)
             self._expected = counts
+
+    def put_beta(self, beta):
+        """Set the weights of the KL term, of one step or of several."""
+        betas = beta if isinstance(beta, list) else [beta]
+        betas = [*betas, *self._betas[len(betas) :]]
+        if betas != self._betas:
+            known = [0 if value is None else value for value in betas]
+            self._device_betas.set(np.array(known, self._device_betas.dtype))
+            self._betas = betas
+
+
+def each_used_once(loss, params):
+    """Whether one operation alone uses each parameter, so that its gradient is never added to."""
+    uses = collections.Counter(
+        id(tensor)
+        for op in (loss.creator.and_those_behind() if loss.creator else ())
+        for tensor, needed in zip(op.inputs, op.needs, strict=True)
+        if needed and tensor.creator is None
+    )
+    return all(uses[id(p)] == 1 for p in params)

@@ -34,7 +34,7 @@ class RecordedStep:
     the first one, such as the last one of an epoch, go to the eager step.
 
     A subclass sets ``variant``, ``device``, ``xp``, ``recording`` and ``kind`` and defines
-    ``run_first``, ``record``, ``replay``, ``results`` and ``put``.
+    ``run_first``, ``record``, ``replay``, ``results``, ``put`` and ``put_beta``.
 
     Args:
         eager: the ``EagerStep``.
@@ -52,6 +52,7 @@ class RecordedStep:
     recording: Any = None
     kind = "recording"  # the word for it
     tells_misfits = True  # or only why no step can be recorded
+    together = 1  # steps that are better given to ``several`` than one by one
 
     def __init__(self, eager, tell=print):
         self.eager, self.tell = eager, tell
@@ -91,6 +92,10 @@ class RecordedStep:
         for p in self.params():
             self.optimizer.state[p]["step"] += 1
         return ELBO(*map(Tensor, self.results()))
+
+    def several(self, xs, noises, betas):
+        """Steps on some batches that follow each other: a list of their terms."""
+        return [self(*step) for step in zip(xs, noises, betas, strict=True)]
 
     def _run_eagerly(self, reason, x, noise, beta):
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
@@ -182,26 +187,32 @@ class RecordedStep:
         else:
             self.x[...] = x
         self.put(counts)
-        lrs = [group["lr"] for group in self.optimizer.param_groups]
-        for i, (array, value) in enumerate(
-            zip([*self.rates, self.beta], [*lrs, beta], strict=True)
+        for i, (array, group) in enumerate(
+            zip(self.rates, self.optimizer.param_groups, strict=True)
         ):
-            if self._told.get(i) != value:
-                array.fill(value)
-                self._told[i] = value
+            if self._told.get(i) != group["lr"]:
+                array.fill(group["lr"])
+                self._told[i] = group["lr"]
+        self.put_beta(beta)
 
     def gradients(self):
         """Losses, forward and backward; all numbers are read from the arrays. The terms."""
         terms = self.eager.objective(self.model, self.x, self.noise, Tensor(self.beta))
         self.optimizer.zero_grad()
-        terms.loss.backward()
+        self.backward(terms)
         if any(p.grad is None for p in self.params()):
             raise RecordingError("a parameter got no gradient, so Adam does not move it")
         return terms
 
-    def update(self):
-        """Adam, whose step count and learning rates are read from the arrays."""
-        step = 0, self.counters[STEP : STEP + 1]
+    def backward(self, terms):
+        """The backward pass of the loss."""
+        terms.loss.backward()
+
+    def update(self, moved_on=0):
+        """Adam, whose step count and learning rates are read from the arrays; the counters are at
+        ``moved_on`` steps after this one.
+        """
+        step = -moved_on, self.counters[STEP : STEP + 1]
         for group, lr in zip(self.optimizer.param_groups, self.rates, strict=True):
             self.optimizer.update(group, learning(group), step, lr)
 

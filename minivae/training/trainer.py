@@ -6,6 +6,7 @@ and resumed ends with the same bytes as one never stopped. With several processe
 the loop; rank 0 alone writes and tells (``parallel``).
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from .nonfinite import first_nonfinite, first_nonfinite_moment
 from .output_folder import OutputFolder
 from .parts import PartsStep, require_divisible
 from .progress import EpochBar, epoch_line, say
+from .recorded_step import RecordedStep
 from .run_files import RunFiles
 from .run_state import RunState
 from .step import EagerStep, recorded
@@ -182,9 +184,9 @@ class Trainer:
             if state.epoch >= first:
                 self.optimizer.lr = rate
         with EpochBar(state.epoch + 1, self.epochs, self.train.count, losses.images) as bar:
-            for x in self._watched(self.train.epoch(state.epoch, state.batch)):
-                self._train_on(x)
-                bar.step(len(x), losses.mean(self.beta))
+            for xs in self._together(self._watched(self.train.epoch(state.epoch, state.batch))):
+                self._train_on(xs)
+                bar.step(sum(map(len, xs)), losses.mean(self.beta))
             losses.read()
         tested = self._tested()
         trained = losses.mean(self.beta)
@@ -212,24 +214,41 @@ class Trainer:
         for callback in self.callbacks:
             callback({**state.rows[-1], "seconds": seconds})
 
-    def _train_on(self, x) -> None:
+    def _together(self, batches):
+        """The batches, as many at a time as the step function likes and a checkpoint allows."""
+        most = 1 if self.film else getattr(self.step_function, "together", 1)
+        while xs := list(itertools.islice(batches, self._until_saved(most))):
+            yield xs
+
+    def _until_saved(self, most: int) -> int:
+        every = self.save_every
+        return min(most, every - self.state.step % every) if every else most
+
+    def _train_on(self, xs) -> None:
         state = self.state
-        x = x if isinstance(x, (Selection, CutBatch)) else to_device(x, self.device)
-        terms = self.step_function(x, state.noise.draw(), self._kl_weight())
-        state.step += 1
-        state.batch += 1
-        state.losses.add(terms, len(x))
+        ready = (Selection, CutBatch)
+        xs = [x if isinstance(x, ready) else to_device(x, self.device) for x in xs]
+        noises = [state.noise.draw() for _ in xs]
+        betas = [self._kl_weight(state.step + i) for i in range(len(xs))]
+        if isinstance(self.step_function, RecordedStep):
+            steps = self.step_function.several(xs, noises, betas)
+        else:
+            steps = list(map(self.step_function, xs, noises, betas))
+        for x, terms in zip(xs, steps, strict=True):
+            state.step += 1
+            state.batch += 1
+            state.losses.add(terms, len(x))
         self._take_frame()
         if self.save_every and state.step % self.save_every == 0:
             self.save()
 
     def _take_frame(self) -> None:
         if self.film:
-            self.film.take(self.state.step, self._kl_weight())
+            self.film.take(self.state.step, self._kl_weight(self.state.step))
 
-    def _kl_weight(self) -> float:
+    def _kl_weight(self, step: int) -> float:
         ramp = self.warmup * len(self.train)
-        return self.beta * min(1.0, self.state.step / ramp) if ramp else self.beta
+        return self.beta * min(1.0, step / ramp) if ramp else self.beta
 
     def _tested(self) -> evaluation.Evaluation:
         """What the model is worth on the test images, its weights and moments being finite.

@@ -39,6 +39,7 @@ def inner(test):
 
 def _cases():
     import test_cuda_layers as layers
+    import test_cuda_linear as linear
     import test_cuda_losses as losses
     import test_cuda_products as products
     import test_cuda_reparam_kl as reparam_kl
@@ -64,6 +65,7 @@ def _cases():
                 losses.test_loss_and_gradient_of_every_kind_of_row(gpu, name, np.float32, columns)
             losses.test_loss_and_gradient_of_every_kind_of_row(gpu, name, np.float64, 130)
         inner(losses.test_log_mean_exp)(gpu, 5, 33, 1.0, 0, 0)
+        losses.test_terms_of_the_loss(gpu, 5, 300, np.float32)
 
     def layer_kernels(gpu):
         for shape in ((5, 33, 1), (3, 5, 49), (2, 2, 600)):
@@ -76,7 +78,7 @@ def _cases():
 
     def step(gpu):
         inner(training.test_adam)(gpu, 261, 0, 3, 0.1, 0)
-        inner(training.test_zero_and_advance)(gpu, 7, 0)
+        inner(training.test_zeros_and_the_end_of_a_step)(gpu, 7, 0)
         for draw in (False, True):
             inner(training.test_gather_pixels)(gpu, 5, 31, 0, draw, 0)
         training.test_a_bad_index_gives_nan_and_reads_nothing(gpu)
@@ -84,6 +86,10 @@ def _cases():
 
     def products_of(version):
         return lambda gpu: products.test_product_of_every_kind_of_size(gpu, version, (19, 21, 35))
+
+    def small_layers(gpu):
+        linear.check(gpu, 9, 200, (5, 7), np.float32)
+        linear.check(gpu, 3, 5, (66,), np.float64, rectify=True)
 
     def convolutions(gpu):
         axis = products.axis_of(9, 3, 2, 1)
@@ -96,6 +102,7 @@ def _cases():
         "noise": noise,
         "losses": row_losses,
         "layers": layer_kernels,
+        "small layers": small_layers,
         "training": step,
     }
 

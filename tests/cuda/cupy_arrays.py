@@ -138,7 +138,8 @@ def run(function, arguments, keywords=None):
         result = np.asarray(result)
         known = [a for a in arguments if isinstance(a, np.ndarray)]
         if not any(np.may_share_memory(result, a) for a in known):
-            submit(lambda: np.copyto(result, function(*arguments, **keywords)))
+            count = 2 if function.__name__ == "mean" else 1  # CuPy's is a sum and a quotient
+            submit(lambda: np.copyto(result, function(*arguments, **keywords)), count)
     return wrapped(result)
 
 

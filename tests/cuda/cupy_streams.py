@@ -12,6 +12,20 @@ _current = []  # streams in use, the innermost last
 _pointers = itertools.count(0x1000)
 
 
+class Node:
+    """Work of a graph: ``count`` launches, one after another, after the nodes ``after``."""
+
+    def __init__(self, work, count, stream, after):
+        self.work, self.count, self.stream, self.after = work, count, stream, frozenset(after)
+
+
+class Capture:
+    """What one stream and those that have joined it record."""
+
+    def __init__(self):
+        self.nodes, self.streams = [], []
+
+
 class Stream:
     """CuPy's Stream as far as a captured step needs it."""
 
@@ -22,7 +36,7 @@ class Stream:
         if not null:
             emulator = self.extension and self.extension.emulator
             self.ptr = emulator.create_stream() if emulator else next(_pointers)
-        self.recorded = None
+        self.capture, self.last = None, set()  # the nodes that what comes next is to follow
 
     def __enter__(self):
         _current.append(self)
@@ -34,25 +48,39 @@ class Stream:
     def begin_capture(self, mode=None):
         if self.ptr == 0:
             raise CaptureError("cudaErrorStreamCaptureUnsupported: the default stream")
-        self.recorded = []
+        self._join(Capture())
+
+    def _join(self, capture):
+        self.capture, self.last = capture, set()
+        capture.streams.append(self)
         self._begin_part()
 
     def end_capture(self):
-        self._end_part()
-        graph, self.recorded = Graph(self.recorded), None
-        return graph
+        capture = self.capture
+        for stream in capture.streams:
+            stream._end_part()
+        followed = set().union(self.last, *(node.after for node in capture.nodes))
+        for stream in capture.streams:
+            stream.capture = None
+        if len(followed) < len(capture.nodes):
+            raise CaptureError("cudaErrorStreamCaptureUnjoined: a stream that nobody waits for")
+        return Graph(capture.nodes, self)
 
     def is_capturing(self):
-        return self.recorded is not None
+        return self.capture is not None
 
-    def submit(self, work):
+    def submit(self, work, count=1):
         """Run ``work``, or record it after all that was recorded."""
-        if self.recorded is None:
+        if self.capture is None:
             work()
             return
         self._end_part()  # what the extension recorded so far comes first
-        self.recorded.append(work)
+        self._add(work, count)
         self._begin_part()
+
+    def _add(self, work, count):
+        self.capture.nodes.append(Node(work, count, self, self.last))
+        self.last = {len(self.capture.nodes) - 1}
 
     def _begin_part(self):
         if self.extension:
@@ -62,33 +90,68 @@ class Stream:
         if self.extension:
             part = self.extension.emulator.end_capture(self.ptr)
             if part.nodes:
-                self.recorded.append(lambda: part.launch(self.ptr))
+                self._add(lambda: part.launch(self.ptr), part.nodes)
 
     def synchronize(self):
         if self.is_capturing():
             raise CaptureError("cudaErrorStreamCaptureUnsupported: waiting for the stream")
 
     def wait_event(self, event):
-        pass
+        if event.capture is None:
+            return
+        if self.capture is None:
+            self._join(event.capture)
+        self._end_part()
+        self.last = self.last | event.last
+        self._begin_part()
 
     def record(self, event=None):
+        event = event or Event()
+        event.record(self)
         return event
 
 
 class Graph:
-    """What a stream recorded."""
+    """What a stream recorded.
 
-    def __init__(self, works):
-        self.works = works
+    ``turns`` says who is served first where several streams have something to do: "recorded" keeps
+    the order of recording, "first" and "others" prefer the first stream or the others. What every
+    order gives does not hang on luck.
+    """
+
+    turns = "recorded"
+
+    def __init__(self, nodes, first):
+        self.nodes, self.first = nodes, first
         self.launches = 0
+
+    @property
+    def size(self):
+        """How many launches, copies included."""
+        return sum(node.count for node in self.nodes)
+
+    @property
+    def longest_path(self):
+        """How many launches follow each other at least."""
+        lengths = []
+        for node in self.nodes:
+            lengths.append(node.count + max((lengths[i] for i in node.after), default=0))
+        return max(lengths, default=0)
 
     def upload(self, stream=None):
         pass
 
     def launch(self, stream=None):
         self.launches += 1
-        for work in self.works:
-            work()
+        done, left = set(), list(range(len(self.nodes)))
+        while left:
+            ready = [i for i in left if self.nodes[i].after <= done]
+            if self.turns != "recorded":
+                wanted = self.turns == "first"
+                ready.sort(key=lambda i: (self.nodes[i].stream is self.first) != wanted)
+            self.nodes[ready[0]].work()
+            done.add(ready[0])
+            left.remove(ready[0])
 
 
 NULL = Stream(null=True)
@@ -102,8 +165,8 @@ def capturing():
     return current_stream().is_capturing()
 
 
-def submit(work):
-    current_stream().submit(work)
+def submit(work, count=1):
+    current_stream().submit(work, count)
 
 
 def require_no_capture(what):
@@ -112,10 +175,16 @@ def require_no_capture(what):
 
 
 class Event:
-    """A moment of a stream; here everything is over when it is recorded."""
+    """A moment of a stream; what is not captured is over by then."""
+
+    capture, last = None, frozenset()
 
     def record(self, stream=None):
-        self.recorded = True
+        stream = stream or current_stream()
+        if stream.capture is not None:
+            stream._end_part()
+            self.capture, self.last = stream.capture, frozenset(stream.last)
+            stream._begin_part()
 
     def synchronize(self):
         pass

@@ -1,8 +1,11 @@
 """The captured step, on the stand-in and on a GPU: the losses of step by step, and of the CPU."""
 
+import itertools
+
 import numpy as np
 import pytest
 from cuda_emulation import DEVICES, device_called, emulated_device
+from cupy_streams import Graph
 
 import minivae as mv
 from minivae import kernels, models, optim
@@ -65,6 +68,91 @@ def test_the_same_losses_step_by_step_and_on_the_cpu(device, binarize):
         for name, weights in results["cpu"][1].items():
             np.testing.assert_allclose(results[kind][1][name], weights, rtol=1e-3, atol=2e-5)
     np.testing.assert_array_equal(results["captured"][0], results["eager"][0])
+
+
+def in_groups(step, batches, epochs, beta=lambda i: 1.0):
+    """``train``, with as many steps at a time as the step likes, as ``Trainer`` has it."""
+    stream, terms = mv.NoiseStream(9), []
+    for epoch in range(epochs):
+        left = iter(batches.epoch(epoch))
+        while xs := list(itertools.islice(left, step.together)):
+            betas = [beta(len(terms) + i) for i in range(len(xs))]
+            terms += step.several(xs, [stream.draw() for _ in xs], betas)
+    return np.array([[float(to_numpy(t.data)) for t in three] for three in terms])
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic"])
+def test_several_steps_in_one_launch(device, binarize):
+    """The bits of one at a time: eleven full batches an epoch are eight and three; warm-up too."""
+    results = []
+    for way in (train, in_groups):
+        eager, batches = training("cuda", size=2, binarize=binarize)
+        step, batches = cuda_graph.captured(eager, batches, lambda text: None)
+        step.model_device = "cuda"
+        losses = way(step, batches, 3, beta=lambda i: min(1.0, i / 20))
+        results.append((losses, eager.model.state_dict(), eager.optimizer.state_dict()))
+        assert step.replays == 3 * 11 - 1
+    (one, *states), (several, *other_states) = results
+    assert step._long is not None
+    assert one.tobytes() == several.tobytes()
+    for state, other in zip(states, other_states, strict=True):
+        assert all(state[name].tobytes() == other[name].tobytes() for name in state)
+
+
+def test_what_does_not_follow_is_not_launched_together(device):
+    """Batches in another order, or noise that leaves a number out, go one by one, and right."""
+    results = []
+    for group in (False, True):
+        eager, batches = training("cuda", size=2)
+        step, batches = cuda_graph.captured(eager, batches, pytest.fail)
+        xs = list(batches.epoch(0))[:10]
+        terms = [step(x, mv.Noise(9, i), 1.0) for i, x in enumerate(xs[:2])]
+        noises = [mv.Noise(9, i + (i > 5)) for i in range(2, 10)]
+        for order in (xs[2:], xs[:1:-1]):
+            steps = zip(order, noises, [1.0] * 8, strict=True)
+            terms += step.several(order, noises, [1.0] * 8) if group else [step(*s) for s in steps]
+        results.append([float(to_numpy(t.loss.data)) for t in terms])
+        assert step._long is None
+    assert results[0] == results[1]
+
+
+def test_a_step_of_mlpvae_is_eighteen_launches_of_which_fourteen_follow_each_other():
+    """Counted on the stand-in, copies and second kernels of CuPy included; see docs."""
+    with device_called("stand-in"):
+        step = run("captured")[2]
+        graph = step.recording
+        assert (graph.size, graph.longest_path) == (18, 14)
+
+
+@pytest.mark.parametrize("turns", ["first", "others"])
+def test_the_streams_of_a_step_wait_for_what_they_read(turns, monkeypatch):
+    """Whichever stream is quicker: the bits of step by step."""
+    with device_called("stand-in"):
+        expected, weights, *_ = run("eager")
+        monkeypatch.setattr(Graph, "turns", turns)
+        found, ends, step, _ = run("captured")
+        assert step.replays and found.tobytes() == expected.tobytes()
+        assert all(ends[name].tobytes() == weights[name].tobytes() for name in weights)
+
+
+class Tied(models.MLPVAE):
+    """A model that uses one weight twice."""
+
+    def decode(self, z):
+        return super().decode(z) + 0.1 * self.fc3(z, activation="relu").sum()
+
+
+@pytest.mark.parametrize("turns", ["first", "others"])
+def test_a_weight_used_twice_is_added_up_on_one_stream(turns, monkeypatch):
+    def make():
+        return Tied(latent_dim=3, hidden=5, seed=1)
+
+    with device_called("stand-in"):
+        expected = run("eager", make=make)[0]
+        monkeypatch.setattr(Graph, "turns", turns)
+        found, _, step, _ = run("captured", make=make)
+        assert step.recording.size == step.recording.longest_path
+        assert found.tobytes() == expected.tobytes()
 
 
 def test_what_changes_from_step_to_step_is_not_captured(device):

@@ -24,13 +24,14 @@ def tolerance(dtype):
     return {"rtol": 2e-6, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-13, "atol": 1e-14}
 
 
-def run_loss(gpu, name, logits, target, with_grad=True, shift=0):
+def run_loss(gpu, name, logits, target, with_grad=True, shift=0, scale=1.0):
     N, M = logits.shape
     need = gpu.module.row_loss_scratch(N, M)
     scratch = gpu.out((need,), np.float64) if need else None
     dtype = logits.dtype
     grad = gpu.out((N, M), dtype) if with_grad else None
-    results = gpu.run(name, logits, target, gpu.out((N,), dtype), grad, scratch, shift=shift)
+    loss = gpu.out((N,), dtype)
+    results = gpu.run(name, logits, target, loss, grad, scale, scratch, shift=shift)
     results = results if isinstance(results, tuple) else (results,)
     return results[0], results[1] if with_grad else None
 
@@ -59,6 +60,29 @@ def test_loss_of_any_shape_and_alignment(gpu, name, N, M, shift, seed):
     want_loss, want_gradient = getattr(kernel_oracles, name)(logits, target)
     np.testing.assert_allclose(loss, want_loss, **tolerance(np.float32))
     np.testing.assert_allclose(gradient, want_gradient, **tolerance(np.float32))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("M", [20, 300, 9000])
+def test_gradient_times_a_number(gpu, name, M):
+    logits, target = draw(np.random.default_rng(0), 5, M, np.float32)
+    loss, gradient = run_loss(gpu, name, logits, target)
+    same_loss, scaled = run_loss(gpu, name, logits, target, scale=1 / 3)
+    assert same_loss.tobytes() == loss.tobytes()
+    assert scaled.tobytes() == (gradient * np.float32(1 / 3)).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("R", "K"), [(1, 1), (128, 128), (5, 300), (1000, 33)])
+def test_terms_of_the_loss(gpu, R, K, dtype):
+    rng = np.random.default_rng(R)
+    rec, kl = rng.normal(90, 9, R).astype(dtype), rng.normal(25, 4, K).astype(dtype)
+    beta, out = np.array([0.7], dtype), gpu.out
+    terms, share = gpu.run("negative_elbo", rec, kl, beta, out((3,), dtype), out((K,), dtype))
+    means = rec.astype(np.float64).mean(), kl.astype(np.float64).mean()
+    expected = [means[0] + float(beta[0]) * means[1], *means]
+    np.testing.assert_allclose(terms, expected, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(share, np.full(K, float(beta[0]) / K), rtol=np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("name", LOSSES)

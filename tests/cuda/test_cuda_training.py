@@ -84,14 +84,16 @@ def test_step_and_learning_rate_may_lie_on_the_device(gpu):
 
 
 @given(count=st.integers(0, 600), shift=st.integers(0, 3))
-def test_zero_and_advance(gpu, count, shift):
+def test_zeros_and_the_end_of_a_step(gpu, count, shift):
     for dtype in DTYPES:
         zeros = gpu.run("zero", gpu.out((count,), dtype), shift=shift)
         assert not zeros.any()
-    counters = np.arange(count, dtype=np.uint64)
+    out, counters = cuda_machine.Out, np.arange(count, dtype=np.uint64)
     counters[-1:] = 2**64 - 1
-    after = gpu.run("advance", cuda_machine.Out(counters))
+    terms = [np.array([value], np.float32) for value in (3, 1, 2)]
+    after, latest = gpu.run("finish", out(counters), terms, gpu.out((3,), np.float32))
     np.testing.assert_array_equal(after, counters + np.uint64(1))
+    np.testing.assert_array_equal(latest, [3, 1, 2])
 
 
 # batches
@@ -176,5 +178,8 @@ def test_bad_arguments_are_named(gpu):
         gpu.run("gather_pixels", images, index, None, None, gpu.out((3, 6), np.float32))
     with pytest.raises(ValueError, match="out must have the shape of images"):
         gpu.run("gather_pixels", images, index, None, None, gpu.out((2, 7), np.float32))
+    term = np.zeros(1, np.float32)
     with pytest.raises(TypeError, match="counters must be uint64"):
-        gpu.run("advance", out(index))
+        gpu.run("finish", out(index), [term] * 3, gpu.out((3,), np.float32))
+    with pytest.raises(ValueError, match="terms must be three, got 2"):
+        gpu.run("finish", out(index.view(np.uint64)), [term] * 2, gpu.out((3,), np.float32))

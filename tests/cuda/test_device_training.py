@@ -26,13 +26,14 @@ def device(request):
         yield cupy
 
 
-def trainer(out, device, *, epochs=2, seed=0, make=None):
+def trainer(out, device, *, epochs=2, seed=0, make=None, size=6, **options):
     """A ``Trainer`` of a tiny model on a device: three steps an epoch, the last of two images."""
     model = (make or (lambda: models.MLPVAE(latent_dim=2, hidden=4, seed=seed)))().to(device)
     adam = optim.Adam(model.parameters(), lr=1e-3)
-    train = PixelBatches(IMAGES, 6, seed=seed, binarize="dynamic")
+    train = PixelBatches(IMAGES, size, seed=seed, binarize="dynamic")
     test = PixelBatches(IMAGES[:7], 6, train=False)
-    return Trainer(model, adam, train, test, out, epochs=epochs, seed=seed, warmup=1)
+    options = {"epochs": epochs, "seed": seed, "warmup": 1, **options}
+    return Trainer(model, adam, train, test, out, **options)
 
 
 def run(folder, device, *, resume=False, **options):
@@ -64,6 +65,17 @@ def test_a_resumed_run_ends_with_the_bytes_of_one_never_stopped(device, tmp_path
     run(tmp_path / "parts", "cuda", epochs=1)
     rows, parts, _ = run(tmp_path / "parts", "cuda", epochs=3, resume=True)
     assert parts == whole and len(rows) == 3
+
+
+def test_several_steps_at_a_time_stop_for_a_checkpoint(device, tmp_path):
+    """Fourteen steps an epoch and a checkpoint every ten: the run of one at a time."""
+    rows, _, made = run(tmp_path / "several", "cuda", size=1, save_every=10)
+    assert made.step_function._long is not None
+    expected, _, _ = run(tmp_path / "cpu", "cpu", size=1, save_every=10)
+    assert [made._until_saved(8) for made.state.step in (0, 7, 12, 20)] == [8, 3, 8, 8]
+    for got, want in zip(rows, expected, strict=True):
+        for name in want:
+            assert got[name] == pytest.approx(want[name], rel=1e-3), name
 
 
 def test_a_checkpoint_moves_between_cpu_and_device(device, tmp_path):

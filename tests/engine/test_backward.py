@@ -27,6 +27,55 @@ def test_diamond():
     np.testing.assert_allclose(x.grad, 12 * x.data + 2)
 
 
+class Halves(Function):
+    """y1 = y2 = x / 2, with gradients that may be numbers: dx = (dy1 + dy2) / 2."""
+
+    takes_numbers = True
+    seen: list
+
+    def forward(self, x):
+        return x / 2, x / 2
+
+    def backward(self, dy1, dy2):
+        Halves.seen = [type(dy1), type(dy2)]
+        return (dy1 + dy2) / 2
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_gradient_may_be_a_number_that_stands_for_an_array(more):
+    """1.0 for the loss itself and 0.0 for what nobody used; added up and kept, it is an array."""
+    x, other = leaf(3.0), leaf([1.0, 2.0])
+    first, _ = Halves.apply(x)
+    first.backward()
+    assert Halves.seen == [float, float]
+    assert isinstance(x.grad, np.ndarray) and x.grad == 0.5
+    whole = (other * other).retain_grad()
+    halves = Halves.apply(whole)
+    (F.sum(halves[0]) + more * F.sum(whole)).backward()
+    assert Halves.seen == [np.ndarray, float]
+    np.testing.assert_array_equal(whole.grad, [0.5 + more] * 2)
+    np.testing.assert_array_equal(other.grad, 2 * other.data * (0.5 + more))
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+@pytest.mark.parametrize("name", ["bce_with_logits", "squared_error_with_logits"])
+def test_a_loss_over_rows_that_is_not_the_mean(name, weight):
+    """The kernel multiplies the gradient by 1/N beforehand; of another loss it is put right."""
+    rng = np.random.default_rng(0)
+    logits, target = leaf(rng.normal(size=(3, 4))), rng.random((3, 4))
+    factors = weight * np.arange(1.0, 4.0)
+    F.sum(getattr(F, name)(logits, target, "rows") * factors).backward()
+    found, logits.grad = logits.grad, None
+    F.sum(getattr(F, name)(logits, target, "none") * factors[:, None]).backward()
+    np.testing.assert_allclose(found, logits.grad, rtol=1e-14)
+    logits.grad = None
+    loss, *_ = F.negative_elbo(getattr(F, name)(logits, target, "rows"), np.ones(3))
+    (loss * weight).backward()
+    mean, logits.grad = logits.grad, None
+    (weight * F.mean(getattr(F, name)(logits, target, "rows"))).backward()
+    np.testing.assert_allclose(mean, logits.grad, rtol=1e-14)
+
+
 def test_shared_subexpressions_are_walked_once():
     """y_{k+1} = y_k + y_k has 2^60 paths and 60 nodes."""
     x = leaf(1.0)

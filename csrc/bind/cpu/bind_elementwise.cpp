@@ -115,7 +115,8 @@ py::object reparam_kl_backward(const py::object& mu, const py::object& logvar, c
 
 // A loss over rows with its gradient in the same pass; `kernel` is a member of Kernels<T>.
 template <class Member>
-py::object row_loss(const py::object& logits, const py::object& target, bool with_grad, Member kernel) {
+py::object row_loss(const py::object& logits, const py::object& target, bool with_grad, double scale,
+                    Member kernel) {
   return by_dtype("logits", logits, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape shape = shape_with("logits", logits, 2);
@@ -131,18 +132,20 @@ py::object row_loss(const py::object& logits, const py::object& target, bool wit
     }
     const Index M = shape[1];
     over_rows({logits, target}, shape[0], M, [=](Index first, Index last) {
-      kernel(kernels<T>())(l, t, loss_data, gradient, M, first, last);
+      kernel(kernels<T>())(l, t, loss_data, gradient, static_cast<T>(scale), M, first, last);
     });
     return py::make_tuple(loss, dlogits);
   });
 }
 
-py::object bce_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
-  return row_loss(logits, target, with_grad, [](const auto& k) { return k.bce_with_logits; });
+py::object bce_with_logits(const py::object& logits, const py::object& target, bool with_grad, double scale) {
+  return row_loss(logits, target, with_grad, scale, [](const auto& k) { return k.bce_with_logits; });
 }
 
-py::object squared_error_with_logits(const py::object& logits, const py::object& target, bool with_grad) {
-  return row_loss(logits, target, with_grad, [](const auto& k) { return k.squared_error_with_logits; });
+py::object squared_error_with_logits(const py::object& logits, const py::object& target, bool with_grad,
+                                     double scale) {
+  return row_loss(logits, target, with_grad, scale,
+                  [](const auto& k) { return k.squared_error_with_logits; });
 }
 
 // One parameter with its gradient and moments.
@@ -244,27 +247,10 @@ py::object negative_elbo(const py::object& rec, const py::object& kl, const py::
     const T* k = input<T>("kl", kl, {kAny});
     const T* weight = input<T>("beta", beta, {});
     const Index R = any_array("rec", rec).size(), K = any_array("kl", kl).size();
-    py::array_t<T> terms = result<T>({3});
-    T* out = terms.mutable_data();
-    launch({rec, kl, beta}, [=] { kernels<T>().negative_elbo(r, R, k, K, *weight, out); });
-    return std::move(terms);
-  });
-}
-
-py::object negative_elbo_backward(const py::object& beta, const py::object& dloss, const py::object& drec,
-                                  const py::object& dkl, Index R, Index K) {
-  return by_dtype("dloss", dloss, [&](auto zero) -> py::object {
-    using T = decltype(zero);
-    const T* weight = input<T>("beta", beta, {});
-    const T* of_loss = input<T>("dloss", dloss, {});
-    const T* of_rec = input<T>("drec", drec, {});
-    const T* of_kl = input<T>("dkl", dkl, {});
-    py::array_t<T> rec = result<T>({R}), kl = result<T>({K});
-    T *rec_shares = rec.mutable_data(), *kl_shares = kl.mutable_data();
-    launch({beta, dloss, drec, dkl}, [=] {
-      kernels<T>().negative_elbo_backward(*weight, *of_loss, *of_rec, *of_kl, rec_shares, R, kl_shares, K);
-    });
-    return py::make_tuple(rec, kl);
+    py::array_t<T> terms = result<T>({3}), share = result<T>({K});
+    T *out = terms.mutable_data(), *shares = share.mutable_data();
+    launch({rec, kl, beta}, [=] { kernels<T>().negative_elbo(r, R, k, K, *weight, out, shares); });
+    return py::make_tuple(terms, share);
   });
 }
 
@@ -338,7 +324,6 @@ void bind_elementwise(py::module_& module) {
   module.def("add", &add);
   module.def("scale_rows", &scale_rows);
   module.def("negative_elbo", &negative_elbo);
-  module.def("negative_elbo_backward", &negative_elbo_backward);
 
   py::module_ tests = module.def_submodule("elementary", "Parts of csrc/math alone, for tests.");
   tests.def("exp", &elementary<Elementary::kExp>);

@@ -3,6 +3,7 @@
 #include "bind/cuda/scalar_arg.h"
 #include "cuda/batch_norm.h"
 #include "cuda/bias_activation.h"
+#include "cuda/linear.h"
 #include "cuda/relu.h"
 
 namespace minivae {
@@ -144,6 +145,122 @@ void normalize_backward(const py::object& x, const py::object& w, const py::obje
   });
 }
 
+// One or two maps of x; the second one's weight is None where there is none.
+template <class T>
+Layer<T> layer_of(DeviceArgs& args, const Shape& x, const py::sequence& weights) {
+  if (weights.size() < 1 || weights.size() > 2) {
+    throw py::value_error("weights must be one or two, got " + std::to_string(weights.size()));
+  }
+  Layer<T> layer{x[0], x[1], {0, 0}, {nullptr, nullptr}, {nullptr, nullptr}};
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    const Shape shape = device_shape("w", weights[k], 2);
+    layer.O[k] = shape[0];
+    layer.w[k] = args.input<T>("w", weights[k], {shape[0], layer.I});
+  }
+  if (layer.N < 1 || layer.I < 1 || layer.O[0] < 1) throw py::value_error("x and w must not be empty");
+  return layer;
+}
+
+void require_as_many(const char* name, const py::sequence& arrays, const py::sequence& weights) {
+  if (arrays.size() != weights.size()) {
+    throw py::value_error(std::string(name) + " must be as many as weights, " +
+                          std::to_string(weights.size()) + ", got " + std::to_string(arrays.size()));
+  }
+}
+
+template <class T>
+unsigned* tickets_arg(DeviceArgs& args, const py::object& tickets) {
+  return reinterpret_cast<unsigned*>(args.output<std::uint64_t>("tickets", tickets, {kTickets / 2}));
+}
+
+// Memory for pieces of sums, which are written 16 bytes at a time: two doubles more than they need.
+Index asked_scratch(Index rows, Index columns, Index depth) {
+  const Index need = linear_scratch(rows, columns, depth);
+  return need > 0 ? need + 2 : 0;
+}
+
+template <class T>
+T* aligned_scratch(DeviceArgs& args, const py::object& scratch, Index need) {
+  const auto address = reinterpret_cast<std::uintptr_t>(scratch_arg(args, scratch, need));
+  return reinterpret_cast<T*>((address + 15) / 16 * 16);
+}
+
+void affine(const py::object& x, const py::sequence& weights, const py::sequence& biases, bool rectify,
+            const py::sequence& ys, const py::object& scratch, const py::object& tickets,
+            std::uintptr_t stream) {
+  by_device_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape = device_shape("x", x, 2);
+    DeviceArgs args;
+    const T* in = args.input<T>("x", x, shape);
+    Layer<T> layer = layer_of<T>(args, shape, weights);
+    require_as_many("biases", biases, weights);
+    require_as_many("ys", ys, weights);
+    T* out[2] = {nullptr, nullptr};
+    for (std::size_t k = 0; k < weights.size(); ++k) {
+      layer.b[k] = args.optional_input<T>("b", biases[k], {layer.O[k]});
+    }
+    for (std::size_t k = 0; k < weights.size(); ++k) {
+      out[k] = args.output<T>("y", ys[k], {layer.N, layer.O[k]});
+    }
+    const Index need = asked_scratch(layer.N, layer.O[0] + layer.O[1], layer.I);
+    T* room = aligned_scratch<T>(args, scratch, need);
+    linear(layer, in, rectify, out, room, tickets_arg<T>(args, tickets), stream_of(stream));
+  });
+}
+
+// The upstream gradients of a layer, and what its rectifier gave, or None.
+template <class T>
+Upstream<T> upstream_of(DeviceArgs& args, const Layer<T>& layer, const py::sequence& weights,
+                        const py::sequence& dys, const py::object& y) {
+  require_as_many("dys", dys, weights);
+  if (!y.is_none() && weights.size() > 1) throw py::value_error("y must be None for two maps");
+  Upstream<T> upstream{{nullptr, nullptr}, args.optional_input<T>("y", y, {layer.N, layer.O[0]})};
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    upstream.dy[k] = args.input<T>("dy", dys[k], {layer.N, layer.O[k]});
+  }
+  return upstream;
+}
+
+void affine_grad_input(const py::object& x, const py::sequence& weights, const py::sequence& dys,
+                       const py::object& y, const py::object& dx, const py::object& scratch,
+                       const py::object& tickets, std::uintptr_t stream) {
+  by_device_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape = device_shape("x", x, 2);
+    DeviceArgs args;
+    const Layer<T> layer = layer_of<T>(args, shape, weights);
+    const Upstream<T> upstream = upstream_of(args, layer, weights, dys, y);
+    T* out = args.output<T>("dx", dx, shape);
+    const Index need = asked_scratch(layer.N, layer.I, layer.O[0] + layer.O[1]);
+    T* room = aligned_scratch<T>(args, scratch, need);
+    linear_grad_input(layer, upstream, out, room, tickets_arg<T>(args, tickets), stream_of(stream));
+  });
+}
+
+void affine_grad_weight(const py::object& x, const py::sequence& weights, const py::sequence& dys,
+                        const py::object& y, const py::sequence& dws, const py::sequence& dbs,
+                        const py::object& scratch, const py::object& tickets, std::uintptr_t stream) {
+  by_device_dtype("x", x, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape = device_shape("x", x, 2);
+    DeviceArgs args;
+    const T* in = args.input<T>("x", x, shape);
+    const Layer<T> layer = layer_of<T>(args, shape, weights);
+    const Upstream<T> upstream = upstream_of(args, layer, weights, dys, y);
+    require_as_many("dws", dws, weights);
+    require_as_many("dbs", dbs, weights);
+    T *dw[2] = {nullptr, nullptr}, *db[2] = {nullptr, nullptr};
+    for (std::size_t k = 0; k < weights.size(); ++k) {
+      dw[k] = args.output<T>("dw", dws[k], {layer.O[k], layer.I});
+      db[k] = args.optional_output<T>("db", dbs[k], {layer.O[k]});
+    }
+    const Index need = asked_scratch(layer.O[0] + layer.O[1], layer.I + 1, layer.N);
+    T* room = aligned_scratch<T>(args, scratch, need);
+    linear_grad_weight(layer, upstream, in, dw, db, room, tickets_arg<T>(args, tickets), stream_of(stream));
+  });
+}
+
 }  // namespace
 
 void bind_layers(py::module_& module) {
@@ -152,6 +269,12 @@ void bind_layers(py::module_& module) {
   module.def("bias_activation", &bias_forward);
   module.def("bias_relu_backward", &bias_backward);
   module.def("channel_sum", &sum_of_channels);
+  module.def("linear", &affine);
+  module.def("linear_grad_input", &affine_grad_input);
+  module.def("linear_grad_weight", &affine_grad_weight);
+  module.def("linear_scratch", &asked_scratch, py::arg("rows"), py::arg("columns"), py::arg("depth"),
+             "float64 elements of scratch that a product of a layer needs.");
+  module.attr("TICKETS") = kTickets / 2;
   module.def("update_running", &running);
   module.def("batch_norm_forward", &normalize);
   module.def("batch_norm_backward", &normalize_backward);

@@ -32,10 +32,19 @@ void adam_step(const py::sequence& params, const py::sequence& grads, const py::
   });
 }
 
-void advance_counters(const py::object& counters, std::uintptr_t stream) {
-  const Shape shape = device_shape("counters", counters, 1);
-  DeviceArgs args;
-  advance(args.output<std::uint64_t>("counters", counters, shape), shape[0], stream_of(stream));
+void finish_step(const py::object& counters, const py::sequence& terms, const py::object& out,
+                 std::uintptr_t stream) {
+  by_device_dtype("out", out, [&](auto zero) {
+    using T = decltype(zero);
+    const Shape shape = device_shape("counters", counters, 1);
+    if (terms.size() != 3) throw py::value_error("terms must be three, got " + std::to_string(terms.size()));
+    DeviceArgs args;
+    const T* given[3];
+    for (std::size_t i = 0; i < 3; ++i) given[i] = one_element<T>(args, "term", terms[i]);
+    T* latest = args.output<T>("out", out, {3});
+    finish(args.output<std::uint64_t>("counters", counters, shape), shape[0], given, latest,
+           stream_of(stream));
+  });
 }
 
 void zero_array(const py::object& out, std::uintptr_t stream) {
@@ -93,7 +102,7 @@ void order_of_epoch(const py::object& noise, const py::object& order, const py::
 
 void bind_training(py::module_& module) {
   module.def("adam", &adam_step);
-  module.def("advance", &advance_counters);
+  module.def("finish", &finish_step);
   module.def("zero", &zero_array);
   module.def("gather_pixels", &gather);
   module.def("permutation", &order_of_epoch);

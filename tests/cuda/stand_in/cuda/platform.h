@@ -59,6 +59,14 @@ struct alignas(4) uchar4 {
   unsigned char x, y, z, w;
 };
 
+// Atomic words, with the order among threads that __threadfence adds on a GPU.
+inline unsigned atomicAdd(unsigned* p, unsigned x) {
+  return __atomic_fetch_add(p, x, __ATOMIC_ACQ_REL);
+}
+inline void __threadfence() {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 inline int __popc(unsigned x) {
   return __builtin_popcount(x);
 }

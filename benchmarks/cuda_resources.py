@@ -1,9 +1,12 @@
 """What the compiler says of every CUDA kernel: registers, shared memory, spills, wide accesses.
 
     python benchmarks/cuda_resources.py [--arch 90] [--json benchmarks/results/cuda_resources.json]
+        [--only adam.cu,linear.cu]
 
 Needs nvcc and no GPU: each csrc/cuda/*.cu becomes PTX, whose memory instructions are counted, and
-ptxas reports on what it makes of it. test_cuda_compile.py holds the numbers under bounds.
+ptxas reports on what it makes of it; with cuobjdump the machine code is counted too
+(_machine_code.py). test_cuda_compile.py holds the numbers under bounds; those of ``BOUNDS`` are a
+table of docs/gpu-kernels.md.
 """
 
 import argparse
@@ -17,6 +20,9 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import _machine_code
+import _pages
 
 CSRC = Path(__file__).parent.parent / "csrc"
 WIDE = re.compile(r"\b(ld|st)\.(?:volatile\.)?global(?:\.nc)?\.(v4\.[fbus]32|v2\.[fbus]64)\b")
@@ -81,18 +87,25 @@ def kernels_of(ptx):
     return list(zip(parts[1::2], bodies, strict=True))
 
 
-def inspect(source, arch, compiler):
+def disassembler():
+    """The path of cuobjdump, or None."""
+    return _machine_code.cuobjdump(Path(_tools(nvcc())) if nvcc() else None)
+
+
+def inspect(source, arch, compiler, *more_flags):
     """A dict from kernel name to its resources, for one .cu file."""
     with tempfile.TemporaryDirectory() as scratch:
         ptx = Path(scratch, "kernels.ptx")
         flags = [
             "-std=c++17", "-O3", f"-arch=sm_{arch}", f"-I{CSRC}", "-Werror=all-warnings",
-            build_script().contraction(source),
+            build_script().contraction(source), *more_flags,
         ]  # fmt: skip
         _run(compiler, *flags, "-ptx", source, "-o", ptx)
-        ptxas = Path(_tools(compiler), "ptxas")
-        said = _run(ptxas, f"-arch=sm_{arch}", "-O3", "-v", ptx, "-o", Path(scratch, "x.cubin"))
+        ptxas, cubin = Path(_tools(compiler), "ptxas"), Path(scratch, "x.cubin")
+        said = _run(ptxas, f"-arch=sm_{arch}", "-O3", "-v", ptx, "-o", cubin)
         bodies = kernels_of(ptx.read_text())
+        tool = disassembler()
+        machine_code = _machine_code.functions(tool, cubin) if tool else {}
     names = demangled([symbol for symbol, _ in bodies])
     reports = {m["symbol"]: m for m in REPORT.finditer(said)}
     result = {}
@@ -107,6 +120,7 @@ def inspect(source, arch, compiler):
             "wide_loads": sum(kind == "ld" for kind, _ in wide),
             "wide_stores": sum(kind == "st" for kind, _ in wide),
             "fused": len(FUSED.findall(body)),
+            **(_machine_code.counts(machine_code[symbol]) if symbol in machine_code else {}),
         }
     return result
 
@@ -128,15 +142,61 @@ def resources(arch=90, sources=None):
         return {source.name: kernels for source, kernels in zip(sources, found, strict=True)}
 
 
+# What is promised of single kernels: (file, beginning of the kernel's name, what, how, bound), for
+# every instantiation that begins so.
+LOSS = "long_row_loss<CrossEntropy, true, float>"
+BOUNDS = [
+    ("adam.cu", "adam_step<true, float>", "wide_accesses", "at least", 7),
+    ("adam.cu", "adam_step<true, float>", "registers", "at most", 48),
+    ("bce_with_logits.cu", LOSS, "wide_accesses", "at least", 3),
+    ("bce_with_logits.cu", LOSS, "registers", "at most", 40),
+    ("gather_pixels.cu", "gather<true, true, float>", "registers", "at most", 32),
+    ("linear.cu", "layer_product<MatrixOperand<float", "loop_share", "at least", 60),
+    ("linear.cu", "layer_product<Gradients<float, true>", "loop_share", "at least", 40),
+    ("linear.cu", "layer_product<Gradients<float, false>", "loop_share", "at least", 48),
+    ("linear.cu", "layer_product<MatrixOperand<float", "registers", "at most", 80),
+    ("linear.cu", "layer_product<Gradients<float", "registers", "at most", 64),
+    ("negative_elbo.cu", "terms_of<float>", "registers", "at most", 32),
+]  # fmt: skip
+WORDS = {
+    "instructions": "instructions",
+    "local_accesses": "accesses to local memory",
+    "loop_share": "multiply-adds in the inner loop, percent",
+    "registers": "registers",
+    "wide_accesses": "accesses of 128 bits",
+}
+
+
+def found_of(files, file, kernel, what):
+    """The values of all kernels of a file whose names begin so."""
+    return [needs[what] for name, needs in files[file].items() if name.startswith(kernel)]
+
+
+def bounds_table(record):
+    """``BOUNDS`` beside what the compiler made."""
+    rows = []
+    for file, kernel, what, how, bound in BOUNDS:
+        values = found_of(record["files"], file, kernel, what)
+        worst = max(values) if how == "at most" else min(values)
+        rows.append([f"`{file}` `{kernel}`", WORDS[what], f"{how} {bound}", worst])
+    header = ["kernel", "of its machine code", "bound", "found"]
+    caption = f"nvcc {record['nvcc']}, {record['arch']}."
+    return _pages.markdown_table(header, rows) + "\n\n" + caption
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--arch", type=int, default=90, help="compute capability, as 90")
     parser.add_argument("--json", type=Path, help="write the report to this file")
+    parser.add_argument("--only", help="comma-separated files; of others the report stays as it is")
     options = parser.parse_args(argv)
-    found = resources(options.arch)
+    sources = options.only and [CSRC / "cuda" / name for name in options.only.split(",")]
+    found = resources(options.arch, sources)
     version = re.search(r"release ([\d.]+)", _run(nvcc(), "--version"))[1]
     if options.json:
         record = {"nvcc": version, "arch": f"sm_{options.arch}", "files": found}
+        if sources:
+            record["files"] = {**json.loads(options.json.read_text())["files"], **found}
         options.json.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     for file, kernels in found.items():
         for kernel, r in sorted(kernels.items()):

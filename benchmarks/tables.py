@@ -11,7 +11,9 @@ import csv
 import json
 import sys
 
+import captured_step
 import checkerboard
+import cuda_resources
 import mnist_epochs
 import scaling_processes
 import step_overhead
@@ -150,12 +152,15 @@ def headlines():
 
 
 RESULTS_PAGE = ROOT / "docs" / "results.md"
+GPU_PAGE = ROOT / "docs" / "gpu-kernels.md"
 PERFORMANCE_PAGE = ROOT / "docs" / "performance.md"
 TABLES = {
     "headlines": (ROOT / "README.md", headlines),
     "runs": (RESULTS_PAGE, lambda: losses_table(runs())),
     "edits": (RESULTS_PAGE, lambda: edits_table(runs())),
     "reproductions": (RESULTS_PAGE, lambda: reproductions_table(reproduced())),
+    "captured_step": (GPU_PAGE, lambda: captured_step.table(recorded("captured_step"))),
+    "machine_code": (GPU_PAGE, lambda: cuda_resources.bounds_table(recorded("cuda_resources"))),
     "train_step": (PERFORMANCE_PAGE, lambda: train_step.table(recorded("train_step"))),
     "mnist_epochs": (PERFORMANCE_PAGE, lambda: mnist_epochs.table(recorded("mnist_epochs"))),
     "checkerboard": (

@@ -5,6 +5,6 @@
 
 namespace minivae {
 
-constexpr int kInterface = 4;
+constexpr int kInterface = 5;
 
 }  // namespace minivae

@@ -114,10 +114,12 @@ struct ToOutputs {  // element (n, o) of x [W_1; W_2]^T
   T* out[2];
 
   __device__ void operator()(Index n, Index o, T sum) const {
-    const int k = o < layer.O[0] ? 0 : 1;
-    const Index column = k ? o - layer.O[0] : o;
-    if (layer.b[k]) sum += layer.b[k][column];
-    out[k][n * layer.O[k] + column] = rectify ? relu_of(sum) : sum;
+    // Chosen by conditions: an index that is a variable would put the arrays into local memory.
+    const bool second = o >= layer.O[0];
+    const Index column = second ? o - layer.O[0] : o, columns = second ? layer.O[1] : layer.O[0];
+    const T* bias = second ? layer.b[1] : layer.b[0];
+    if (bias) sum += bias[column];
+    (second ? out[1] : out[0])[n * columns + column] = rectify ? relu_of(sum) : sum;
   }
 };
 
@@ -135,12 +137,13 @@ struct ToParameters {  // element (o, i) of [d_1, d_2]^T [x, 1]
   T* db[2];
 
   __device__ void operator()(Index o, Index i, T sum) const {
-    const int k = o < layer.O[0] ? 0 : 1;
-    const Index row = k ? o - layer.O[0] : o;
+    const bool second = o >= layer.O[0];
+    const Index row = second ? o - layer.O[0] : o;
+    T* const sums = second ? db[1] : db[0];
     if (i < layer.I) {
-      dw[k][row * layer.I + i] = sum;
-    } else if (db[k]) {
-      db[k][row] = sum;
+      (second ? dw[1] : dw[0])[row * layer.I + i] = sum;
+    } else if (sums) {
+      sums[row] = sum;
     }
   }
 };

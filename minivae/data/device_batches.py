@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import kernels
 from ..backend import device_module, to_device
-from ..noise import Noise
+from ..noise import SHUFFLE, Noise
 from .batches import PixelBatches
 
 
@@ -63,7 +63,15 @@ class ResidentBatches(PixelBatches):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Selection]:
         """The ``Selection``s of one epoch, from batch number ``start`` on."""
-        self.device_order[...] = to_device(self.order(epoch), "cuda")
+        self.device_order[...] = self._order_there(epoch)
         for number in range(start, len(self)):
             rows = min(self.batch_size, self.count - number * self.batch_size)
             yield Selection(self, number, rows, self.noise(epoch, number))
+
+    def _order_there(self, epoch: int) -> Any:
+        """``order`` in GPU memory, made there where the CUDA kernels are."""
+        if self.seed is None or kernels.default("cuda") != "cuda":
+            return to_device(self.order(epoch), "cuda")
+        from ..kernels import cuda  # here, because importing it takes a GPU
+
+        return cuda.permutation(self.seed, SHUFFLE + epoch, self.count)

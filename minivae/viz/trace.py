@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..backend import to_numpy
+from ..tensor.arrays import filled
 from .graph_text import argument_names, value_lines
 
 PACKAGE = Path(__file__).parents[1]
@@ -66,7 +67,8 @@ def backward_step(graph, number: int, dys: tuple, dxs, max_values: int, whole=Tr
     """
     op = graph.ops[number]
     rows = []
-    for index, dy in enumerate(dys):
+    for index, (dy, like) in enumerate(zip(dys, op.output_like, strict=True)):
+        dy = filled(op.xp, dy, *like)  # a number stands for an array
         name = graph.names.get(graph.outputs[op].get(index))
         y = f"d{_output(op, index)}"
         told = f"{y} {'=' if whole else 'is a part of'} dL/d({name})"
@@ -74,6 +76,7 @@ def backward_step(graph, number: int, dys: tuple, dxs, max_values: int, whole=Tr
     dxs = dxs if isinstance(dxs, tuple) else (dxs,)
     for (role, tensor), dx in zip(_arguments(graph, op), dxs, strict=True):
         if tensor is not None and tensor.requires_grad and dx is not None:
+            dx = filled(op.xp, dx, tensor.shape, tensor.dtype)
             name = _name(graph, tensor)
             label = f"d{role}, added to dL/d({name})" if name else f"d{role}"
             rows.append(_row(label, dx, max_values, "dx"))

@@ -96,6 +96,7 @@ class Elementwise:
 
     def __init__(self, in_params, out_params, operation):
         self.inputs, self.outputs = _parameters(in_params), _parameters(out_params)
+        self.body = operation
         declarations = _declare(self.inputs, self.outputs)
         self.source = ELEMENTWISE.format(declarations=declarations, body=operation)
 
@@ -112,6 +113,8 @@ class Reduction:
 
     def __init__(self, in_params, out_params, map_expr, reduce_expr, post, identity, accumulator):
         self.inputs, (result,) = _parameters(in_params), _parameters(out_params)
+        self.map, self.reduce, self.post, self.result = map_expr, reduce_expr, post, result
+        self.identity, self.accumulator = identity, accumulator
         self.source = REDUCTION.format(
             declarations=_declare(self.inputs), map=map_expr, reduce=reduce_expr, post=post,
             identity=identity, accumulator=accumulator, result=result, inputs=len(self.inputs),

@@ -69,6 +69,61 @@ def test_no_kernel_spills_or_takes_too_much(report):
             assert needs["shared_bytes"] <= SHARED_BYTES, (kernel, needs)
 
 
+MACHINE_CODE = pytest.mark.skipif(
+    cuda_resources.disassembler() is None, reason="cuobjdump is not installed"
+)
+
+
+@MACHINE_CODE
+def test_no_kernel_keeps_numbers_in_local_memory(report):
+    """Such as arrays with an index that the compiler does not know: ptxas calls them no spill."""
+    found = {
+        kernel: needs["local_accesses"]
+        for kernels in report.values()
+        for kernel, needs in kernels.items()
+    }
+    assert {kernel: count for kernel, count in found.items() if count} == {}
+
+
+@MACHINE_CODE
+@pytest.mark.parametrize("bound", cuda_resources.BOUNDS, ids=str)
+def test_machine_code_is_within_its_bounds(report, bound):
+    file, kernel, what, how, limit = bound
+    values = cuda_resources.found_of(report, file, kernel, what)
+    assert values, "no kernel begins so"
+    for value in values:
+        assert value <= limit if how == "at most" else value >= limit
+
+
+@MACHINE_CODE
+def test_machine_code_is_read_right(tmp_path):
+    """A loop that is multiply-adds, wide accesses, and an array in local memory."""
+    found = inspect(
+        tmp_path,
+        """
+        __global__ void loop(const float* a, float* b, int n) {
+          float x[8] = {}, y = a[threadIdx.x];
+          #pragma unroll 1
+          for (int k = 0; k < n; ++k) {
+            #pragma unroll
+            for (int i = 0; i < 8; ++i) x[i] = x[i] * y + a[i];
+          }
+          for (int i = 0; i < 8; ++i) b[i * 32 + threadIdx.x] = x[i];
+        }
+        __global__ void wide(const float4* a, float4* b) { b[threadIdx.x] = a[threadIdx.x]; }
+        __global__ void local(const int* a, int* b) {
+          int room[64];
+          for (int i = 0; i < 64; ++i) room[a[i] & 63] = a[i + 64];
+          b[0] = room[a[128] & 63] + room[a[129] & 63];
+        }
+        """,
+        "-fmad=true",
+    )
+    assert found["loop"]["multiply_adds"] >= 8 and 15 < found["loop"]["loop_share"] < 90
+    assert found["wide"]["wide_accesses"] == 2 and found["wide"]["loop_share"] == 0
+    assert found["local"]["local_accesses"] > 0 == found["loop"]["local_accesses"]
+
+
 def test_reparam_kl_keeps_four_blocks_on_a_multiprocessor(report):
     """Versions 1 to 4 in float32: half of a multiprocessor's 2048 threads, or more."""
     for kernel, needs in report["reparam_kl.cu"].items():
@@ -93,10 +148,10 @@ def test_claimed_wide_accesses_are_there(report):
         assert kernels[kernel]["wide_loads"] == kernels[kernel]["wide_stores"] == 0, kernel
 
 
-def inspect(tmp_path, body):
+def inspect(tmp_path, body, *flags):
     source = tmp_path / "planted.cu"
     source.write_text(f'#include "cuda/quad.cuh"\n{body}\n')
-    return cuda_resources.inspect(source, 90, cuda_resources.nvcc())
+    return cuda_resources.inspect(source, 90, cuda_resources.nvcc(), *flags)
 
 
 def test_the_report_sees_what_it_looks_for(tmp_path):

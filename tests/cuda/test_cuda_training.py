@@ -158,7 +158,7 @@ def test_a_bad_index_gives_nan_and_reads_nothing(gpu):
 @pytest.mark.parametrize("count", [0, 1, 2, 1000, 4096, 4097, 10000])
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_permutation_is_the_one_of_the_host(gpu, count, epoch):
-    noise = (12345 + 2**40, SHUFFLE + epoch)
+    noise = (12345 + 2**40, SHUFFLE + epoch, 0)
     need = gpu.module.permutation_scratch(count)
     order, _ = gpu.run(
         "permutation", noise, gpu.out((count,), np.int64), gpu.out((need,), np.uint64)

@@ -1,0 +1,69 @@
+"""Counts of a kernel's machine code, by CUDA's cuobjdump or that of nvidia-cuda-cuobjdump."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections import Counter
+from glob import glob
+
+INSTRUCTION = re.compile(
+    r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);"
+)
+MULTIPLY_ADD = ("FFMA", "DFMA", "HMMA", "DMMA")
+
+
+def cuobjdump(beside=None):
+    """The path of cuobjdump: in the folder ``beside``, on PATH, or in a wheel; None without one."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = (spec.submodule_search_locations if spec else None) or []
+    wheels = [path for root in roots for path in glob(f"{root}/*/bin")]
+    folders = [str(folder) for folder in (beside, *wheels) if folder]
+    found = (shutil.which("cuobjdump", path=folder) for folder in (*folders, None))
+    return next(filter(None, found), None)
+
+
+def functions(tool, cubin):
+    """{symbol: [(address, opcode, operands), ...]} of the kernels in a cubin."""
+    text = subprocess.run(
+        [tool, "-sass", cubin], capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    parts = re.split(r"^\s*Function : (\S+)$", text, flags=re.MULTILINE)
+    found = {}
+    for symbol, body in zip(parts[1::2], parts[2::2], strict=True):
+        matches = filter(None, map(INSTRUCTION.match, body.splitlines()))
+        found[symbol] = [(int(m[1], 16), m[2], m[3]) for m in matches if m[2] != "NOP"]
+    return found
+
+
+def counts(code):
+    """What a kernel's instructions are.
+
+    Returns:
+        ``instructions``; ``wide_accesses``, of 128 bits to global memory; ``local_accesses``, to
+        memory that takes the place of registers; ``multiply_adds``; and ``loop_share``, what part
+        of the loop with most of these they are, in percent (0 without such a loop).
+    """
+    kinds = Counter(opcode.partition(".")[0] for _, opcode, _ in code)
+    wide = sum(op.startswith(("LDG", "STG")) and ".128" in op for _, op, _ in code)
+    return {
+        "instructions": len(code),
+        "wide_accesses": wide,
+        "local_accesses": kinds["LDL"] + kinds["STL"],
+        "multiply_adds": sum(kinds[kind] for kind in MULTIPLY_ADD),
+        "loop_share": round(100 * loop_share(code)),
+    }
+
+
+def loop_share(code):
+    """Multiply-adds among the instructions of the innermost loop that has most of them."""
+    best = 0, 0.0
+    for address, opcode, operands in code:
+        target = re.search(r"0x([0-9a-f]+)", operands)
+        if not opcode.startswith("BRA") or not target or int(target[1], 16) >= address:
+            continue  # no way back
+        first = int(target[1], 16)
+        body = [op.partition(".")[0] for at, op, _ in code if first <= at <= address]
+        adds = sum(op in MULTIPLY_ADD for op in body)
+        best = max(best, (adds, adds / len(body)))
+    return best[1]

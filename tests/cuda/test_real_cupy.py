@@ -1,0 +1,99 @@
+"""The real CuPy has all that the package uses of it, and so has its stand-in; no driver needed.
+
+Skipped where CuPy is not installed; .ci/run installs it.
+"""
+
+import inspect
+import sys
+
+import cupy_uses
+import numpy as np
+import pytest
+from cuda_emulation import _stand_in, emulated_device
+from cupy_arrays import DeviceArray
+from cupy_streams import Stream
+
+from minivae import backend
+
+USES = cupy_uses.uses()
+NAMES = sorted({use.name for use in USES})
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    return pytest.importorskip("cupy", reason="CuPy is not installed")
+
+
+def resolved(module, name):
+    for part in name.split("."):
+        module = getattr(module, part)
+    return module
+
+
+def test_the_source_is_read_right():
+    """Names of several parts, of ``self.xp`` and of what a function gives; arguments by name."""
+    assert {"cuda.Stream", "cuda.using_allocator", "ElementwiseKernel", "expm1"} <= set(NAMES)
+    assert cupy_uses.Use("cuda.Stream", 0, ("non_blocking",)) in USES
+    assert cupy_uses.Use("full", 3) in USES and len(NAMES) > 30
+    assert not any(name.startswith(("xp", "self")) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cupy_has_every_name(cupy, name):
+    assert resolved(cupy, name) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stand_in_has_every_name(name):
+    """And no other meaning of it: what it takes from NumPy, CuPy has by the same name."""
+    assert resolved(_stand_in(), name) is not None
+
+
+@pytest.mark.parametrize("use", [use for use in USES if use.arguments is not None], ids=str)
+def test_cupy_takes_the_arguments(cupy, use):
+    function = resolved(cupy, use.name)
+    if isinstance(function, cupy.ufunc):
+        assert use.arguments in (function.nin, function.nin + 1)
+        assert set(use.keywords) <= {"out", "dtype"}
+        return
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # compiled, without a signature; its docstring has one
+        documented = (function.__doc__ or "").partition("\n")[0]
+        assert all(name in (function.__doc__ or "") for name in use.keywords), documented
+        return
+    signature.bind(*[None] * use.arguments, **dict.fromkeys(use.keywords))
+
+
+@pytest.mark.parametrize("kind", ["arrays", "streams"])
+def test_methods_of_arrays_and_streams(cupy, kind):
+    real, names = {
+        "arrays": (cupy.ndarray, cupy_uses.ARRAY_METHODS),
+        "streams": (cupy.cuda.Stream, cupy_uses.STREAM_METHODS),
+    }[kind]
+    mine = DeviceArray(np.zeros((2, 2), np.float32)) if kind == "arrays" else Stream()
+    for name in names:
+        assert hasattr(real, name) or name == "ptr", name  # ptr is set when a stream is made
+        if kind == "streams" or name != "item":
+            assert getattr(mine, name, None) is not None, name
+    assert hasattr(cupy.cuda.Graph, "launch") and hasattr(cupy.cuda.MemoryPool, "malloc")
+
+
+def test_graphs_count_no_launches(cupy):
+    """So a step counts its own (``RecordedStep.replays``)."""
+    assert not hasattr(cupy.cuda.Graph, "launches")
+
+
+def test_kernels_of_one_line_are_made(cupy, monkeypatch):
+    """CuPy parses parameters when a kernel is made, and compiles it at its first call."""
+    monkeypatch.setattr(backend, "_probe_cupy", lambda: (cupy, None))
+    monkeypatch.delitem(sys.modules, "minivae.kernels.cupy_fused", raising=False)
+    from minivae.kernels import cupy_fused
+
+    made = [k for k in vars(cupy_fused).values() if isinstance(k, cupy.ElementwiseKernel)]
+    with emulated_device():
+        from minivae.kernels import cupy_fused as emulated
+
+        counterparts = [k for k in vars(emulated).values() if hasattr(k, "kernel")]
+    assert len(made) >= 5 and len(counterparts) >= len(made)
+    sys.modules.pop("minivae.kernels.cupy_fused", None)

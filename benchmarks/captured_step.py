@@ -53,7 +53,7 @@ def refuse(text):
     raise RuntimeError(text)
 
 
-def host_microseconds(step, resident, repeats=5):
+def host_microseconds(step, resident, repeats=60):
     """(one by one, several at a time): least microseconds per step, with graphs that do nothing."""
     together = step.together
     with mock.patch("cupy_streams.Graph.launch", lambda *_: None):

@@ -20,6 +20,7 @@ float32; TF32 is off everywhere, or on everywhere with ``--tf32``.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -37,7 +38,7 @@ from minivae.data import PixelBatches
 from minivae.data.device_batches import ResidentBatches
 from minivae.evaluation import elbo
 from minivae.noise import EVALUATION
-from minivae.training.cuda_graph import CapturedStep
+from minivae.training.cuda_graph import TOGETHER, CapturedStep
 from minivae.training.step import EagerStep
 
 CONTENDERS = (  # what must be known first comes first
@@ -62,7 +63,9 @@ def set_tf32(on):
 
 
 def minivae_step(work, graph, tf32):
-    """(step, wait): ``step()`` trains on the next batch and gives its loss."""
+    """(step, wait, group): ``step()`` trains on the next batch and gives its loss; ``group`` is how
+    training goes on, a function and the number of steps that one call of it makes.
+    """
     set_tf32(tf32)
     model = initial_model(work).to("cuda")
     eager = EagerStep(model, mv.optim.Adam(model.parameters(), **work.adam))
@@ -86,7 +89,13 @@ def minivae_step(work, graph, tf32):
         x = next(chosen)
         return train(x if graph else x.pixels(), stream.draw(), 1.0).loss.data
 
-    return step, device_module().cuda.get_current_stream().synchronize
+    def several():
+        xs = list(itertools.islice(chosen, TOGETHER))  # of one epoch, which TOGETHER divides
+        noises = [stream.draw() for _ in xs]
+        return train.several(xs, noises, [1.0] * len(xs))[-1].loss.data
+
+    wait = device_module().cuda.get_current_stream().synchronize
+    return step, wait, (several, TOGETHER) if graph else (step, 1)
 
 
 def torch_step(work, kind, tf32):
@@ -143,7 +152,7 @@ def torch_step(work, kind, tf32):
         recorded[0].replay()
         return recorded[1]
 
-    return step, torch.cuda.synchronize
+    return step, torch.cuda.synchronize, (step, 1)
 
 
 def measure(contender, name, tf32):
@@ -151,19 +160,21 @@ def measure(contender, name, tf32):
     start = time.perf_counter()
     work = WORKLOADS[name]
     if contender.startswith("minivae"):
-        step, wait = minivae_step(work, contender == "minivae-graph", tf32)
+        step, wait, group = minivae_step(work, contender == "minivae-graph", tf32)
     else:
-        step, wait = torch_step(work, contender, tf32)
+        step, wait, group = torch_step(work, contender, tf32)
     first = float(np.asarray(to_numpy(f) if hasattr(f := step(), "get") else f.cpu()))
-    for _ in range(20):
+    for _ in range(3 * TOGETHER - 1):
         step()
+    run, steps = group
+    run()  # what is captured at its first call is there
     wait()
     started = time.perf_counter() - start
     times = []
     for _ in range(BLOCKS):
         begin = time.perf_counter()
-        for _ in range(BLOCK):
-            loss = step()
+        for _ in range(BLOCK // steps):
+            loss = run()
         wait()
         times.append(1e6 * (time.perf_counter() - begin) / BLOCK)
     last = float(np.asarray(to_numpy(loss) if hasattr(loss, "get") else loss.cpu()))
@@ -226,8 +237,9 @@ def train_epochs(epochs, data, batch=128, test_batch=2000):
         step, stream = CapturedStep(EagerStep(model, adam)), mv.NoiseStream(0)
         tested = None
         for epoch in range(count):
-            for x in train.epoch(epoch):
-                step(x, stream.draw(), 1.0)
+            batches = train.epoch(epoch)
+            while xs := list(itertools.islice(batches, step.together)):
+                step.several(xs, [stream.draw() for _ in xs], [1.0] * len(xs))
             arrays = (x.pixels() for x in test.epoch(0))
             tested = elbo(model, arrays, mv.NoiseStream(0, EVALUATION)).terms
         device_module().cuda.get_current_stream().synchronize()

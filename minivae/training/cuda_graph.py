@@ -20,6 +20,7 @@ from ..backend import device_module
 from ..data.batches import PixelBatches
 from ..data.device_batches import ResidentBatches, Selection
 from ..models.vae import ELBO
+from ..noise import Noise
 from ..tensor import Tensor
 from .recorded_step import BATCH, DRAW, NOISE, STEP, RecordedStep, reported
 
@@ -74,7 +75,7 @@ class CapturedStep(RecordedStep):
         """``TOGETHER`` steps in one launch where all are of the kind that was captured."""
         steps = list(zip(xs, noises, strict=True))
         fit = len(steps) == TOGETHER and not self.refused and self.recording is not None
-        fit = fit and not self._is_stale()
+        fit = fit and self._misfit(*steps[0]) is None and not self._is_stale()
         if not fit or not all(self._follows(i, *step, *steps[0]) for i, step in enumerate(steps)):
             return super().several(xs, noises, betas)
         self._prepare(xs[0], noises[0], betas)
@@ -92,9 +93,11 @@ class CapturedStep(RecordedStep):
 
     def _follows(self, i, x, noise, x0, noise0):
         """Whether a step is what a graph's number ``i`` would be after its first one, number 0."""
-        if self._misfit(x, noise) is not None or not isinstance(x, Selection):
+        if not isinstance(x, Selection) or x.batches is not x0.batches or x.shape != x0.shape:
             return False
-        drawn = not x.noise or x.noise.offset - x0.noise.offset == i
+        if not isinstance(noise, Noise) or noise.seed != noise0.seed or noise.first:
+            return False
+        drawn = not x.noise or x.noise == Noise(x0.noise.seed, x0.noise.offset + i)
         return drawn and x.number - x0.number == noise.offset - noise0.offset == i
 
     def run_first(self):

@@ -81,6 +81,6 @@ def _describe(op, layers):
         elif tensor is not None and tensor.creator is not None:
             inputs = tensor.creator.inputs
             known = [t for t in inputs if isinstance(t, Parameter)]
-            stack.extend(known or reversed(inputs))
+            stack.extend(reversed(known or inputs))
     names = ", ".join(dict.fromkeys(before))
     return f"{type(op).__name__} (after {names})" if names else type(op).__name__

@@ -14,6 +14,7 @@ import cuda_machine
 import numpy as np
 import pytest
 import test_cuda_layers as layers
+import test_cuda_linear as linear
 import test_cuda_losses as losses
 import test_cuda_products as products
 import test_cuda_training as training
@@ -54,6 +55,14 @@ BUGS = {  # file: (what to change, to what, the test that sees it)
     "channel_sums.cuh": (  # the last pair is not added
         "half >= across; half /= 2", "half > across; half /= 2",
         lambda gpu: layers.check_sums(gpu, (9, 5, 1), 0, 0),
+    ),
+    "linear.cu": (  # the bias's gradient, a column of ones
+        "i.offset == I ? T(1)", "i.offset == I ? T(0)",
+        lambda gpu: linear.check(gpu, 5, 3, (2, 4), np.float32),
+    ),
+    "negative_elbo.cu": (  # the weight of the KL
+        "mean_rec + weight * mean_kl", "mean_rec + mean_kl",
+        lambda gpu: losses.test_terms_of_the_loss(gpu, 5, 300, np.float32),
     ),
     "conv_part.h": (  # taps of the adjoint in the wrong direction
         "part.shift_step = -static_cast<int>", "part.shift_step = static_cast<int>",

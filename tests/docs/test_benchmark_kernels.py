@@ -151,7 +151,10 @@ def test_epochs_and_steps_on_the_stand_in(bench, monkeypatch):
         assert len(record["not_in_a_graph"]) == 1 and np.isfinite(record["test_loss"])
         losses = []
         for graph in (False, True):
-            run, wait = step.minivae_step(small, graph, False)
-            losses.append([float(run().get()) for _ in range(4)])
+            run, wait, (group, steps) = step.minivae_step(small, graph, False)
+            found = [float(run().get()) for _ in range(8)]
+            for _ in range(8 // steps):
+                loss = group()
             wait()
+            losses.append([*found, float(loss.get())])
     np.testing.assert_array_equal(losses[0], losses[1])

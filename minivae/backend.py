@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import importlib
 import threading
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -40,6 +41,14 @@ def device_module() -> Any:
     if cupy is None:
         raise RuntimeError(f"device 'cuda' is not available: {reason}")
     return cupy
+
+
+def nccl_module() -> Any:
+    """``cupy.cuda.nccl``, which CuPy has only when it is asked for; ImportError without NCCL."""
+    cuda = device_module().cuda
+    if not hasattr(cuda, "nccl"):
+        importlib.import_module("cupy.cuda.nccl")
+    return cuda.nccl
 
 
 def current_stream() -> int:

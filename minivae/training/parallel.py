@@ -19,7 +19,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import kernels
-from ..backend import array_module, current_stream, device_module, is_device_array
+from ..backend import (
+    array_module,
+    current_stream,
+    device_module,
+    is_device_array,
+    nccl_module,
+)
 from ..errors import ParallelError
 from ..kernels.thread_count import initial_threads
 
@@ -234,7 +240,7 @@ class GPUs:
     """NCCL between the ranks' GPUs, on CuPy's current stream. Never run on a GPU so far."""
 
     def __init__(self, ranks: Ranks):
-        self.nccl, self.size = device_module().cuda.nccl, ranks.size
+        self.nccl, self.size = nccl_module(), ranks.size
         unique = ranks.broadcast(self.nccl.get_unique_id() if ranks.leads else None)
         self.comm = self.nccl.NcclCommunicator(ranks.size, unique, ranks.rank)
 

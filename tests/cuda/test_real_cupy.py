@@ -3,6 +3,7 @@
 Skipped where CuPy is not installed; .ci/run installs it.
 """
 
+import importlib.util
 import inspect
 import sys
 
@@ -36,6 +37,12 @@ def test_the_source_is_read_right():
     assert cupy_uses.Use("cuda.Stream", 0, ("non_blocking",)) in USES
     assert cupy_uses.Use("full", 3) in USES and len(NAMES) > 30
     assert not any(name.startswith(("xp", "self")) for name in NAMES)
+
+
+def test_a_module_that_cupy_loads_when_asked(cupy):
+    """``cupy.cuda.nccl`` is an attribute only after it was imported (``backend.nccl_module``)."""
+    assert importlib.util.find_spec("cupy.cuda.nccl") is not None
+    assert "cuda.nccl" not in NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -102,7 +102,7 @@ def _cases():
         "noise": noise,
         "losses": row_losses,
         "layers": layer_kernels,
-        "small layers": small_layers,
+        "small-layers": small_layers,
         "training": step,
     }
 

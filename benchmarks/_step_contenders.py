@@ -141,6 +141,27 @@ def numba_step(work):
     return step
 
 
+def keras_step(work, *, compiled=False):
+    """Keras on TensorFlow, of the two small models. ``compiled``: the same by XLA."""
+    import keras_models
+    import tensorflow as tf
+
+    model = initial_model(work)
+    pictures = images_for(work).transpose(0, 2, 3, 1).copy()
+    train = keras_models.make_step(
+        work.model, model.state_dict(), pictures, compiled=compiled, **work.adam
+    )
+
+    def step(i):
+        if i == 0:
+            eps = first_noise(work, model.latent_dim)
+        else:
+            eps = tf.random.normal((work.batch, model.latent_dim))
+        return float(train(batch_index(i, work).astype(np.int32), eps))
+
+    return step
+
+
 class Contender(NamedTuple):
     """How to make the step, what its process needs in its environment, which models it has."""
 
@@ -171,6 +192,13 @@ CONTENDERS = {
         lambda work: torch_step(work, best=True, compiled=True), TUNED_MALLOC
     ),
     "jax": Contender(jax_step, {"JAX_PLATFORMS": "cpu"}),
+    "keras": Contender(keras_step, models=("mlp", "conv")),
+    "keras-xla": Contender(lambda work: keras_step(work, compiled=True), models=("mlp", "conv")),
     "numba": Contender(numba_step, models=("mlp",)),
 }
-PEERS = {"torch": ("torch", "torch-best", "torch-compile"), "jax": ("jax",), "numba": ("numba",)}
+PEERS = {
+    "torch": ("torch", "torch-best", "torch-compile"),
+    "jax": ("jax",),
+    "keras": ("keras", "keras-xla"),
+    "numba": ("numba",),
+}

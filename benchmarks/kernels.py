@@ -1,6 +1,6 @@
 """Time the kernels: every variant beside the baselines, as a share of the memory bandwidth.
 
-    python benchmarks/kernels.py --device cpu --json benchmarks/results/kernels_cpu.json
+    python benchmarks/kernels.py --device cpu --peak GB/S --json benchmarks/results/kernels_cpu.json
     python benchmarks/kernels.py --device cuda --json FILE --csv FILE --plot FILE
 
 Nothing is timed before it was checked: at a small shape with odd sizes whole, and the first rows of
@@ -292,19 +292,22 @@ def line(row):
 
 def table(record):
     """The page's table: cold, each contender beside the fastest of this project's own."""
-    rows = []
+    rows, peak = [], record.get("peak_gb_s")
     for row in record["rows"]:
         if row["state"] == "cold":
             spread = f"{row['median_us']:.0f} ({row['p20_us']:.0f}-{row['p80_us']:.0f})"
             rows.append([
                 f"{row['kernel']} {row['shape']}", row["contender"], spread,
                 f"{row['gb_s']:.1f}", f"{100 * row['share']:.0f}%",
+                *([f"{100 * row['gb_s'] / peak:.0f}%"] if peak else []),
             ])  # fmt: skip
     header = ["kernel", "", "µs, median (p20-p80)", "GB/s", "share of a copy's"]
+    header += ["of the peak"] if peak else []
     env = record["environment"]
     versions = ", ".join(f"{k} {v}" for k, v in env.items() if k not in ("date", "cpu", "cores"))
     caption = (
-        f"float32, arrays out of cache; a copy moves {record['copy_gb_s']:.1f} GB/s. "
+        f"float32, arrays out of cache; a copy moves {record['copy_gb_s']:.1f} GB/s"
+        f"{f', the memory at its peak {peak:g}' if peak else ''}. "
         f"{env['cpu']}, {env['cores']} cores, {versions}."
     )
     return markdown_table(header, rows) + "\n\n" + caption
@@ -346,6 +349,7 @@ def main(argv=None):
         "--kernels", help="comma-separated beginnings of kernels' names; default all"
     )
     parser.add_argument("--contenders", help="comma-separated; default all that can run")
+    parser.add_argument("--peak", type=float, help="GB/s of the memory, by its data sheet")
     parser.add_argument("--budget", type=float, help="seconds after which no more is begun")
     parser.add_argument("--quick", action="store_true", help="small arrays: to see that it works")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -391,6 +395,7 @@ def main(argv=None):
         record = {
             "environment": about(args.device), "device": args.device,
             "copy_gb_s": 1e-9 * bandwidth, "rows": rows, "skipped": skipped, "left_out": reasons,
+            **({"peak_gb_s": args.peak} if args.peak else {}),
         }  # fmt: skip
     wrong = [s["why"] for s in record["skipped"] if s["why"].startswith("WrongResultError")]
     if args.json:

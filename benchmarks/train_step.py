@@ -1,6 +1,6 @@
 """Time one whole training step of each model: batch selection, noise, forward, backward, Adam.
 
-    python benchmarks/train_step.py --models mlp,conv,face --peers torch,jax,numba --json FILE
+    python benchmarks/train_step.py --models mlp,conv,face --peers torch,jax,keras,numba --json FILE
     python benchmarks/train_step.py --avx2 ...
     python benchmarks/train_step.py --profile
 
@@ -130,7 +130,7 @@ def main(argv=None):
     """Run the comparison, print the table, write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="mlp,conv,face", help="comma-separated")
-    parser.add_argument("--peers", default="torch", help="of torch,jax,numba; may be empty")
+    parser.add_argument("--peers", default="torch", help="of torch,jax,keras,numba; may be empty")
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contender")
     parser.add_argument("--avx2", action="store_true", help="let no library use AVX-512")
     parser.add_argument("--json", help="write the record here")

@@ -181,7 +181,8 @@ class RecordedStep:
     def _prepare(self, x, noise, beta):
         """Put what this step is told into those arrays."""
         counts = np.zeros(4, np.uint64)
-        counts[NOISE], counts[STEP] = noise.offset, self._steps()[0] + 1
+        counts[NOISE] = noise.offset
+        counts[STEP] = self.optimizer.state_of(self.params()[0])["step"] + 1  # of all
         if isinstance(x, Selection):
             counts[BATCH], counts[DRAW] = x.number, x.noise.offset if x.noise else 0
         else:

@@ -1,5 +1,6 @@
 """The compiled CPU kernels: bindings called with spoiled arguments, memory after errors, elements
-past 2^31, and the kernel tests under GCC's address, undefined-behaviour and thread sanitizers.
+past 2^31, and the tests of kernels and of recorded steps under GCC's address, undefined-behaviour
+and thread sanitizers.
 
 MINIVAE_SANITIZED names a folder where the builds with a sanitizer stay for another run.
 """
@@ -38,16 +39,17 @@ SANITIZERS = {
          "kernels/test_kernels_layers.py", "kernels/test_kernels_products.py",
          "kernels/test_kernel_arguments.py",
          "kernels/test_elementary.py", "engine/test_noise.py",
-         "kernels/test_parallel.py", "kernels/test_threads.py", "-k",
+         "kernels/test_parallel.py", "kernels/test_threads.py",
+         "training/test_recorded_step.py", "-k",
          "not reference and not emulated"],
     ),
     "threads": (
         "thread", "libtsan.so", {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:die_after_fork=0"},
         ["kernels/test_parallel.py", "kernels/test_threads.py", "kernels/test_kernels.py",
          "kernels/test_kernels_conv.py", "kernels/test_kernels_products.py",
-         "kernels/test_kernels_layers.py", "-k",
-         "(parallel or thread or nothing_of_an_earlier or larger) and not reference "
-         "and not emulated"],
+         "kernels/test_kernels_layers.py", "training/test_recorded_step.py", "-k",
+         "(parallel or thread or recorded_step or nothing_of_an_earlier or larger) "
+         "and not reference and not emulated"],
     ),
 }  # fmt: skip
 # NumPy and its BLAS are not built for ThreadSanitizer, which misses how they synchronise. Nothing

@@ -42,7 +42,7 @@ MODELLED = {  # those that train_step.py timed
     "conv": (models.ConvVAE, (1, 28, 28), 128),
     "face": (models.FaceVAE, (3, 256, 256), 16),
 }
-RECORD = ROOT / "benchmarks" / "results" / "train_step.json"
+RECORD = ROOT / "benchmarks" / "results" / "train_step" / "avx512-3.json"
 PARTS, RANKS = (2, 4), (2, 4)
 STEPS, EXCHANGES = {"mlp": 200, "conv": 30, "face": 60}, 400
 NETWORKS = {  # name -> (bytes per second out of a rank, seconds of latency of a message): assumed

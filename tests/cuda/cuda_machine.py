@@ -128,7 +128,7 @@ class _Machine:
         return results[0] if len(results) == 1 else tuple(results)
 
     def _nested(self, argument):
-        """A tuple such as (seed, offset, counter) may hold an array."""
+        """A tuple such as (seed, offset, first, counter) may hold an array."""
         if not isinstance(argument, tuple):
             return argument
         return tuple(self.upload(a) if isinstance(a, np.ndarray) else a for a in argument)

@@ -168,7 +168,7 @@ def test_a_replayed_graph_draws_new_noise():
     emulator = gpu.module.emulator
     stream = emulator.create_stream()
     emulator.begin_capture(stream)
-    gpu.module.normal(out, (9, 5, counter), stream)
+    gpu.module.normal(out, (9, 5, 0, counter), stream)
     graph = emulator.end_capture(stream)
     emulator.destroy_stream(stream)
     assert graph.nodes == 1 and not out.host.any()

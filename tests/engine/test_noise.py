@@ -149,7 +149,13 @@ def test_rows_of_a_draw_are_those_of_the_whole_draw(first, rows, columns):
                 expected = kernel(*arguments(whole, slice(None)))
                 got = kernel(*arguments(part, slice(first, None)))
                 for a, b in zip(arrays(got), arrays(expected), strict=True):
-                    np.testing.assert_array_equal(a, b[first:], f"{name} {kernel.__name__}")
+                    # A row's KL is a sum of at most 37 positive terms. CUDA groups them by where
+                    # the row begins in memory, so the last bits of two sums may differ.
+                    grouped = name.startswith("cuda") and a.ndim == 1
+                    rtol = 2 * columns * np.finfo(b.dtype).eps if grouped else 0
+                    np.testing.assert_allclose(
+                        a, b[first:], rtol, err_msg=f"{name} {kernel.__name__}"
+                    )
 
 
 def arrays(outputs):

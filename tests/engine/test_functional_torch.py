@@ -79,6 +79,7 @@ TORCH = {  # where PyTorch has no function of the operation's name, or one of an
     "index": index,
     "concatenate": lambda *xs, axis: torch.cat(xs, axis),
     "linear with relu": lambda x, w, b=None, activation=None: TF.relu(TF.linear(x, w, b)),
+    "linear_heads": lambda x, w1, b1, w2, b2: (TF.linear(x, w1, b1), TF.linear(x, w2, b2)),
     "bce_with_logits": pixels(TF.binary_cross_entropy_with_logits),
     "squared_error_with_logits": pixels(
         lambda x, target, reduction: TF.mse_loss(torch.sigmoid(x), target, reduction=reduction)

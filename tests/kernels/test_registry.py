@@ -142,7 +142,9 @@ print([name for name in ("numba", "cupy", "matplotlib", "scipy") if name in sys.
 def test_training_imports_no_variant_but_its_own():
     """Numba alone takes 110 MiB."""
     done = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stderr
+    assert done.stdout.splitlines()[-1:] == ["[]"], (
+        done.stderr
+    )  # before it, why no step is recorded
 
 
 def test_under_reference_nothing_compiled_runs():

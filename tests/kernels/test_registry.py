@@ -142,9 +142,8 @@ print([name for name in ("numba", "cupy", "matplotlib", "scipy") if name in sys.
 def test_training_imports_no_variant_but_its_own():
     """Numba alone takes 110 MiB."""
     done = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["[]"], (
-        done.stderr
-    )  # before it, why no step is recorded
+    *_why_no_tape, found = done.stdout.splitlines() or [""]
+    assert found == "[]", done.stderr
 
 
 def test_under_reference_nothing_compiled_runs():

@@ -30,6 +30,15 @@ def test_no_two_modules_of_tests_have_one_name():
     assert [name for name, count in names.items() if count > 1] == []
 
 
+@pytest.mark.parametrize("script", [".ci/run", ".ci/arm", ".github/workflows/tests.yml"])
+def test_files_that_a_check_runs_exist(script):
+    """A renamed test would end the check at its last step."""
+    text = (ROOT / script).read_text()
+    paths = re.findall(r"(?<![\w/$}])(?:tests|benchmarks|examples|docs)/[\w/.*-]+", text)
+    assert paths
+    assert [path for path in paths if not any(ROOT.glob(path.rstrip("/")))] == []
+
+
 def test_the_lines_are_counted():
     if not (ROOT / ".git").exists():
         pytest.skip("not a repository of git")

@@ -108,7 +108,10 @@ def test_the_launcher_of_another_mpi_is_refused_by_one_rank(tmp_path):
     """Each process would find itself alone, and train for itself."""
     told = []
     for rank in range(2):
-        environment = {**os.environ, "SLURM_NTASKS": "2", "SLURM_PROCID": str(rank)}
+        environment = {
+            **os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
+            "SLURM_NTASKS": "2", "SLURM_PROCID": str(rank),
+        }  # fmt: skip
         program = [sys.executable, parallel_program.__file__, tmp_path / "run"]
         done = subprocess.run(program, env=environment, capture_output=True, text=True)
         assert done.returncode == 2 and not done.stdout and not (tmp_path / "run").exists()

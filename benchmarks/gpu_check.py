@@ -36,6 +36,12 @@ class Part:
     needs: str | None = "build"
 
 
+def sanitizer(tool):
+    """A part that runs the kernels' cases under one tool of compute-sanitizer."""
+    command = f"compute-sanitizer --tool {tool} --error-exitcode 9 --print-limit 20 "
+    return Part(f"sanitizer-{tool}", 25, command + "{python} benchmarks/_gpu_cases.py {left}")
+
+
 def parts(call):
     """What a call does, in the order of what must be known first."""
     build = [
@@ -61,26 +67,12 @@ def parts(call):
         Part("epochs", 30,
              "{python} benchmarks/gpu_step.py --epochs 10 --rows {out}/rows.jsonl"),
         kernels("ladder", 60, "reparam_kl", "--plot {out}/roofline.png"),
-        *(
-            Part(
-                f"sanitizer-{tool}", 25,
-                f"compute-sanitizer --tool {tool} --error-exitcode 9 --print-limit 20 "
-                "{python} benchmarks/_gpu_cases.py {left}",
-            )
-            for tool in ("memcheck", "racecheck")
-        ),
+        *map(sanitizer, ("memcheck", "racecheck")),
         kernels("other-kernels", 40, "bce,squared,adam,relu,batch,channel,log,gather,normal"),
         steps("steps-eager", 30, "mlp", "minivae,torch"),
         steps("steps-compiled", 60, "mlp", "torch.compile,torch-compile-graph"),
         steps("steps-conv-face-compiled", 60, "conv,face", "torch.compile,torch-compile-graph"),
-        *(
-            Part(
-                f"sanitizer-{tool}", 25,
-                f"compute-sanitizer --tool {tool} --error-exitcode 9 --print-limit 20 "
-                "{python} benchmarks/_gpu_cases.py {left}",
-            )
-            for tool in ("initcheck", "synccheck")
-        ),
+        *map(sanitizer, ("initcheck", "synccheck")),
         Part("suite", 200, TESTS),
     ]  # fmt: skip
 

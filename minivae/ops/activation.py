@@ -4,16 +4,18 @@ Derivations: docs/elementwise.md.
 """
 
 import math
+from typing import Any
 
 from .. import kernels
 from ..arguments import real
+from ..backend import Array
 from ..kernels import reference
 from ..tensor import Function, Tensor, TensorLike
 
 __all__ = ["leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
 
 
-def logistic(x, xp):
+def logistic(x: Array, xp: Any) -> Array:
     """sigma(x) on arrays: only exp of non-positive numbers, so nothing overflows."""
     return reference.logistic(x, xp.exp(-xp.abs(x)))
 
@@ -21,12 +23,12 @@ def logistic(x, xp):
 class ReLU(Function):
     """y = max(x, 0);  dx = 0 where y <= 0, else dy (the subgradient 0 at the kink)."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = kernels.get("relu", x)(x)
         self.save(y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (y,) = self.saved
         return kernels.get("relu_backward", y, dy)(y, dy)
 
@@ -34,12 +36,12 @@ class ReLU(Function):
 class LeakyReLU(Function):
     """y = x where x > 0, else s x;  dx = dy where x > 0, else s dy."""
 
-    def forward(self, x, slope):
+    def forward(self, x: Array, slope: float) -> Array:
         self.slope = slope
         self.save(x)
         return self.xp.where(x > 0, x, slope * x)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (x,) = self.saved
         return self.xp.where(x > 0, dy, self.slope * dy)
 
@@ -47,12 +49,12 @@ class LeakyReLU(Function):
 class Sigmoid(Function):
     """y = sigma(x);  dx = dy y (1 - y)."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = logistic(x, self.xp)
         self.save(y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (y,) = self.saved
         return dy * y * (1 - y)
 
@@ -60,12 +62,12 @@ class Sigmoid(Function):
 class Tanh(Function):
     """y = tanh x;  dx = dy (1 - y^2)."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = self.xp.tanh(x)
         self.save(y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (y,) = self.saved
         return dy * (1 - y * y)
 
@@ -73,11 +75,11 @@ class Tanh(Function):
 class Softplus(Function):
     """y = ln(1 + exp x) = max(x, 0) + ln(1 + exp(-|x|));  dx = dy sigma(x)."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         self.save(x)
         return self.xp.maximum(x, 0) + self.xp.log1p(self.xp.exp(-abs(x)))
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (x,) = self.saved
         return dy * logistic(x, self.xp)
 

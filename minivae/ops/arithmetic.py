@@ -7,7 +7,8 @@ Derivations: docs/elementwise.md.
 
 import numpy as np
 
-from ..tensor import Function, Tensor, TensorLike
+from ..backend import Array
+from ..tensor import Function, Grads, Tensor, TensorLike
 
 __all__ = ["abs", "add", "div", "exp", "expm1", "log", "mul", "neg", "pow", "sqrt", "sub"]
 
@@ -15,31 +16,31 @@ __all__ = ["abs", "add", "div", "exp", "expm1", "log", "mul", "neg", "pow", "sqr
 class Add(Function):
     """y = a + b;  da = dy;  db = dy."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array, b: Array) -> Array:
         return a + b
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         return dy, dy
 
 
 class Sub(Function):
     """y = a - b;  da = dy;  db = -dy."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array, b: Array) -> Array:
         return a - b
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         return dy, -dy if self.needs[1] else None
 
 
 class Mul(Function):
     """y = a b;  da = dy b;  db = dy a."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array, b: Array) -> Array:
         self.save(a, b)
         return a * b
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         a, b = self.saved
         return dy * b if self.needs[0] else None, dy * a if self.needs[1] else None
 
@@ -47,12 +48,12 @@ class Mul(Function):
 class Div(Function):
     """y = a / b;  da = dy / b;  db = -dy y / b."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array, b: Array) -> Array:
         y = a / b
         self.save(b, y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         b, y = self.saved
         da = dy / b
         return da, -da * y if self.needs[1] else None
@@ -61,21 +62,21 @@ class Div(Function):
 class Neg(Function):
     """y = -x;  dx = -dy."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         return -x
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return -dy
 
 
 class Abs(Function):
     """y = |x|;  dx = dy sign(x), and 0 at the kink."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         self.save(x)
         return self.xp.abs(x)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (x,) = self.saved
         return dy * self.xp.sign(x)
 
@@ -83,12 +84,12 @@ class Abs(Function):
 class Pow(Function):
     """y = x^p for a fixed number p;  dx = dy p x^(p-1), and 0 for p = 0."""
 
-    def forward(self, x, exponent):
+    def forward(self, x: Array, exponent: float) -> Array:
         self.exponent = exponent
         self.save(x)
         return x**exponent
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (x,) = self.saved
         p = self.exponent
         return dy * (p * x ** (p - 1)) if p != 0 else self.xp.zeros_like(x)
@@ -97,12 +98,12 @@ class Pow(Function):
 class Power(Function):
     """y = a^b;  da = dy b a^(b-1), and 0 where b = 0;  db = dy y ln a, and 0 where a = 0 <= b."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array, b: Array) -> Array:
         y = a**b
         self.save(a, b, y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         a, b, y = self.saved
         where, da, db = self.xp.where, None, None
         if self.needs[0]:
@@ -116,12 +117,12 @@ class Power(Function):
 class Exp(Function):
     """y = exp(x);  dx = dy y."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = self.xp.exp(x)
         self.save(y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (y,) = self.saved
         return dy * y
 
@@ -129,12 +130,12 @@ class Exp(Function):
 class Expm1(Function):
     """y = exp(x) - 1, without cancellation near 0;  dx = dy (y + 1)."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = self.xp.expm1(x)
         self.save(y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (y,) = self.saved
         return dy * (y + 1)
 
@@ -142,11 +143,11 @@ class Expm1(Function):
 class Log(Function):
     """y = ln x;  dx = dy / x."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         self.save(x)
         return self.xp.log(x)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (x,) = self.saved
         return dy / x
 
@@ -154,12 +155,12 @@ class Log(Function):
 class Sqrt(Function):
     """y = sqrt(x);  dx = dy / (2 y)."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = self.xp.sqrt(x)
         self.save(y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (y,) = self.saved
         return dy / (2 * y)
 

@@ -4,11 +4,12 @@ Derivation: docs/batch-norm.md.
 """
 
 import math
+from collections.abc import Callable
 
 from .. import kernels
 from ..arguments import real
 from ..backend import Array, array_module
-from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 
 __all__ = ["batch_norm"]
 
@@ -26,7 +27,16 @@ class BatchNorm(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, w, b, mean, var, eps, on_statistics):
+    def forward(
+        self,
+        x: Array,
+        w: Array,
+        b: Array,
+        mean: Array | None,
+        var: Array | None,
+        eps: float,
+        on_statistics: Callable[[Array, Array], None],
+    ) -> Array:
         self.eps, self.training = eps, mean is None
         x3 = self.xp.ascontiguousarray(x).reshape(*x.shape[:2], -1 if x.size else 0)
         y, mean, var = kernels.get("batch_norm_forward", x3)(x3, w, b, mean, var, eps)
@@ -36,7 +46,7 @@ class BatchNorm(Function):
         self.shape = x.shape
         return y.reshape(x.shape)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         x3, w, mean, var = self.saved
         dy3 = self.xp.ascontiguousarray(dy).reshape(x3.shape)
         dx, dw, db = kernels.get("batch_norm_backward", x3)(
@@ -95,7 +105,7 @@ def batch_norm(
             f"batch_norm: training needs at least two values a channel, got {count} from {x.shape}"
         )
 
-    def update_running(batch_mean, batch_var):
+    def update_running(batch_mean: Array, batch_var: Array) -> None:
         if mean is not None:
             kernel = kernels.get("update_running", batch_mean, batch_var, mean, var)
             kernel(batch_mean, batch_var, count, momentum, mean, var)
@@ -103,7 +113,7 @@ def batch_norm(
     return BatchNorm.apply(x, w, b, mean=None, var=None, eps=eps, on_statistics=update_running)
 
 
-def _running(name, a):
+def _running(name: str, a: Array | Tensor | None) -> Array | None:
     """The plain array of a running statistic, or None."""
     if isinstance(a, Tensor) and not a.requires_grad:
         return a.data

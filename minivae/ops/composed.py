@@ -4,14 +4,15 @@
 """
 
 from .. import kernels
-from ..backend import device_of, to_device
+from ..backend import Array, device_of, to_device
 from ..kernels.philox import NoiseKey
+from ..tensor import Tensor
 from . import reductions
 from .activation import relu, sigmoid, softplus
 from .arithmetic import exp, expm1
 
 
-def reparameterize_kl(mu, logvar, noise):
+def reparameterize_kl(mu: Tensor, logvar: Tensor, noise: NoiseKey | Array) -> tuple[Tensor, Tensor]:
     """z = mu + exp(logvar / 2) eps;  KL = 1/2 sum(mu^2 + exp(logvar) - 1 - logvar) over D."""
     eps = noise
     if isinstance(noise, NoiseKey):
@@ -24,18 +25,18 @@ def reparameterize_kl(mu, logvar, noise):
     return z, kl
 
 
-def linear_relu(x, w, b):
+def linear_relu(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """max(x W^T + b, 0)."""
     y = x @ w.T
     return relu(y if b is None else y + b)
 
 
-def bce_with_logits(logits, target):
+def bce_with_logits(logits: Tensor, target: Tensor) -> Tensor:
     """softplus(l) - l t for each element."""
     return softplus(logits) - logits * target
 
 
-def squared_error_with_logits(logits, target):
+def squared_error_with_logits(logits: Tensor, target: Tensor) -> Tensor:
     """(sigma(l) - t)^2 for each element."""
     error = sigmoid(logits) - target
     return error * error

@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .. import kernels
-from ..backend import array_module
+from ..backend import Array, array_module
 from ..kernels.conv_shape import output_size
-from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
 Pair: TypeAlias = int | Sequence[int]  # one number for both axes, or (height, width)
+Size: TypeAlias = tuple[int, ...]  # (height, width)
 LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflows 64 bits
 
 
@@ -34,12 +35,12 @@ class Conv2d(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, w, b, **geometry):
+    def forward(self, x: Array, w: Array, b: Array | None, **geometry: Size) -> Array:
         self.geometry = geometry
         self.save(x, w)
         return kernels.get("conv2d", x, w)(x, w, b, **geometry)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         x, w = self.saved
         grad_input = kernels.get("conv2d_grad_input", dy, w)
         grad_weight = kernels.get("conv2d_grad_weight", dy, w)
@@ -57,12 +58,14 @@ class ConvTranspose2d(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, w, b, output_size, **geometry):
+    def forward(
+        self, x: Array, w: Array, b: Array | None, output_size: Size, **geometry: Size
+    ) -> Array:
         self.geometry = geometry
         self.save(x, w)
         return kernels.get("conv2d_grad_input", x, w)(x, w, b, output_size, **geometry)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         x, w = self.saved
         conv, grad_weight = (kernels.get(k, dy, w) for k in ("conv2d", "conv2d_grad_weight"))
         dx, (H, W) = None, x.shape[2:]
@@ -72,7 +75,7 @@ class ConvTranspose2d(Function):
         return dx, dw, bias_gradient(dy) if self.needs[2] else None
 
 
-def bias_gradient(dy):
+def bias_gradient(dy: Array) -> Array:
     """db_o = sum of dy over images and positions: dy (N, O, OH, OW), db (O,)."""
     dy = array_module(dy).ascontiguousarray(dy).reshape(*dy.shape[:2], -1 if dy.size else 0)
     return kernels.get("channel_sum", dy)(dy)
@@ -238,9 +241,7 @@ def output_padding_for(
     return extra
 
 
-def _geometry(
-    stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> dict[str, tuple[int, ...]]:
+def _geometry(stride: Pair, padding: Pair, dilation: Pair, groups: int) -> dict[str, Size]:
     require_one_group(groups)
     return {
         "stride": pair("stride", stride, 1),
@@ -255,7 +256,7 @@ def require_one_group(groups: int) -> None:
         raise ValueError(f"groups: expected 1, the only number there is here, got {groups!r}")
 
 
-def pair(name: str, value: Any, least: int) -> tuple[int, ...]:
+def pair(name: str, value: Any, least: int) -> Size:
     """``value``, an int or a pair of ints of at least ``least``, as a pair, or a ValueError."""
     try:
         both = tuple(
@@ -270,14 +271,17 @@ def pair(name: str, value: Any, least: int) -> tuple[int, ...]:
     return both
 
 
-def _per_axis(x, w, geometry):
+def _per_axis(
+    x: Tensor, w: Tensor, geometry: dict[str, Size]
+) -> list[tuple[str, int, int, int, int, int]]:
+    stride, padding, dilation = geometry.values()
     return [
-        (name, x.shape[i + 2], w.shape[i + 2], *(geometry[key][i] for key in geometry))
+        (name, x.shape[i + 2], w.shape[i + 2], stride[i], padding[i], dilation[i])
         for i, name in enumerate(("height", "width"))
     ]
 
 
-def _check(op, x, w, b, in_axis, out_axis):
+def _check(op: str, x: Tensor, w: Tensor, b: Tensor | None, in_axis: int, out_axis: int) -> None:
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"{op}: expected x and w with 4 axes, got x {x.shape} and w {w.shape}")
     if x.shape[1] != w.shape[in_axis]:

@@ -4,9 +4,11 @@ Derivation: docs/linear-and-convolution.md.
 """
 
 import math
+from collections.abc import Sequence
 
 from .. import kernels
-from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..backend import Array
+from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from . import composed
 from .shapes import reshape
 
@@ -16,7 +18,7 @@ __all__ = ["linear", "linear_heads", "matmul"]
 class MatMul(Function):
     """y = a @ b;  da = dy @ b^T;  db = a^T @ dy, over the last two axes."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array, b: Array) -> Array:
         if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
             raise ValueError(
                 "matmul: expected shapes (..., n, k) and (..., k, m), "
@@ -25,14 +27,14 @@ class MatMul(Function):
         self.save(a, b)
         return _product(a, b)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         a, b = self.saved
         da = _product(dy, b.swapaxes(-1, -2)) if self.needs[0] else None
         db = _product(a.swapaxes(-1, -2), dy) if self.needs[1] else None
         return da, db
 
 
-def _product(a, b):
+def _product(a: Array, b: Array) -> Array:
     """a @ b: of matrices by a kernel, of stacks of matrices by the array module's BLAS."""
     return kernels.get("matmul", a, b)(a, b) if a.ndim == b.ndim == 2 else a @ b
 
@@ -45,12 +47,12 @@ class Linear(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, w, b):
+    def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         self.save(x, w)
         (y,) = kernels.get("linear", x)(x, [w], [b])
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         x, w = self.saved
         dx, (dw,), (db,) = _gradients(self, x, [w], [dy])
         return dx, dw, db
@@ -65,12 +67,12 @@ class LinearReLU(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, w, b):
+    def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         (y,) = kernels.get("linear", x)(x, [w], [b], rectify=True)
         self.save(x, w, y)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         x, w, y = self.saved
         dx, (dw,), (db,) = _gradients(self, x, [w], [dy], y)
         return dx, dw, db
@@ -85,17 +87,21 @@ class LinearHeads(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, w1, b1, w2, b2):
+    def forward(
+        self, x: Array, w1: Array, b1: Array | None, w2: Array, b2: Array | None
+    ) -> tuple[Array, Array]:
         self.save(x, w1, w2)
         return tuple(kernels.get("linear", x)(x, [w1, w2], [b1, b2]))
 
-    def backward(self, dy1, dy2):
+    def backward(self, dy1: Array, dy2: Array) -> Grads:
         x, w1, w2 = self.saved
         dx, (dw1, dw2), (db1, db2) = _gradients(self, x, [w1, w2], [dy1, dy2])
         return dx, dw1, db1, dw2, db2
 
 
-def _gradients(op, x, weights, dys, y=None):
+def _gradients(
+    op: Function, x: Array, weights: list[Array], dys: list[Array], y: Array | None = None
+) -> tuple[Array | None, Sequence[Array | None], Sequence[Array | None]]:
     """What ``linear_backward`` gives of what the op needs: dx, the dWs and the dbs."""
     parameters = op.inputs[1:]
     needs = op.needs[0], any(op.needs[1::2]), any(op.needs[2::2])

@@ -6,9 +6,11 @@ Derivations: docs/losses.md; of the sum of two of them, docs/elbo.md.
 """
 
 import math
+from collections.abc import Callable
 
 from .. import kernels
-from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..backend import Array
+from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from ..tensor.arrays import filled
 from . import composed, reductions
 from .activation import logistic
@@ -19,17 +21,31 @@ __all__ = ["bce_with_logits", "gaussian_nll", "mse", "negative_elbo", "squared_e
 LOG_2PI = math.log(math.tau)
 
 
-class BCEWithLogits(Function):
-    """loss_n = sum_m [softplus(l) - l t];  dl = dy_n (sigma(l) - t);  dt = -dy_n l.
-
-    softplus(l) - l t = -[t ln sigma(l) + (1 - t) ln sigma(-l)], the Bernoulli cross-entropy.
-    l, t (N, M), loss (N,). The kernel makes the gradient in the same pass over memory as the loss,
-    times ``expected``: what dy_n will be, unless the loss is another than the mean over rows.
+class _LossOfLogits(Function):
+    """A loss_n for each row of l, t (N, M). The kernel makes dl in the same pass over memory as the
+    loss, times ``expected``: what dy_n will be, unless the loss is another than the mean over rows.
     """
 
     takes_numbers = True
+    expected: float
+    dlogits: Array | None
 
-    def forward(self, logits, target, expected):
+    def scaled_rows(self, dy: Array | float) -> Array | None:
+        """dl, times dy for each row in place of what was expected: in place, nobody else has it."""
+        dlogits, self.dlogits = self.dlogits, None
+        if dlogits is not None and not (isinstance(dy, float) and dy == self.expected):
+            factors = filled(self.xp, dy, dlogits.shape[:1], dlogits.dtype) * (1 / self.expected)
+            kernels.get("scale_rows", dlogits, factors)(dlogits, factors)
+        return dlogits
+
+
+class BCEWithLogits(_LossOfLogits):
+    """loss_n = sum_m [softplus(l) - l t];  dl = dy_n (sigma(l) - t);  dt = -dy_n l.
+
+    softplus(l) - l t = -[t ln sigma(l) + (1 - t) ln sigma(-l)], the Bernoulli cross-entropy.
+    """
+
+    def forward(self, logits: Array, target: Array, expected: float) -> Array:
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
         kernel = kernels.get("bce_with_logits", logits, target)
         self.expected = expected
@@ -38,24 +54,20 @@ class BCEWithLogits(Function):
             self.save(logits)
         return loss
 
-    def backward(self, dy):
-        dlogits = scaled_rows(self, dy) if self.needs[0] else None
+    def backward(self, dy: Array | float) -> Grads:
+        dlogits = self.scaled_rows(dy)
         if not self.needs[1]:
             return dlogits, None
         (logits,) = self.saved
-        return dlogits, -logits * as_column(self, dy)
+        return dlogits, -logits * as_column(dy)
 
 
-class SquaredErrorWithLogits(Function):
+class SquaredErrorWithLogits(_LossOfLogits):
     """loss_n = sum_m (s - t)^2 with s = sigma(l);  dl = dy_n 2 (s - t) s (1 - s);
     dt = -dy_n 2 (s - t).
-
-    l, t (N, M), loss (N,). The kernel makes dl as that of ``BCEWithLogits`` does.
     """
 
-    takes_numbers = True
-
-    def forward(self, logits, target, expected):
+    def forward(self, logits: Array, target: Array, expected: float) -> Array:
         logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
         kernel = kernels.get("squared_error_with_logits", logits, target)
         self.expected = expected
@@ -64,28 +76,17 @@ class SquaredErrorWithLogits(Function):
             self.save(logits, target)
         return loss
 
-    def backward(self, dy):
-        dlogits = scaled_rows(self, dy) if self.needs[0] else None
+    def backward(self, dy: Array | float) -> Grads:
+        dlogits = self.scaled_rows(dy)
         if not self.needs[1]:
             return dlogits, None
         logits, target = self.saved
-        return dlogits, -2 * as_column(self, dy) * (logistic(logits, self.xp) - target)
+        return dlogits, -2 * as_column(dy) * (logistic(logits, self.xp) - target)
 
 
-def scaled_rows(op, dy):
-    """The gradient that the kernel left, times dy for each row in place of what was expected: in
-    place, nobody else has it.
-    """
-    dlogits, op.dlogits = op.dlogits, None
-    if type(dy) is not float or dy != op.expected:
-        factors = filled(op.xp, dy, dlogits.shape[:1], dlogits.dtype) * (1 / op.expected)
-        kernels.get("scale_rows", dlogits, factors)(dlogits, factors)
-    return dlogits
-
-
-def as_column(op, dy):
+def as_column(dy: Array | float) -> Array | float:
     """dy (N,), which may be a number, to multiply rows by."""
-    return dy if type(dy) is float else dy[:, None]
+    return dy if isinstance(dy, float) else dy[:, None]
 
 
 class NegativeELBO(Function):
@@ -97,7 +98,7 @@ class NegativeELBO(Function):
 
     takes_numbers = True
 
-    def forward(self, rec, kl, beta):
+    def forward(self, rec: Array, kl: Array, beta: Array) -> tuple[Array, Array, Array]:
         self.shapes = rec.shape, kl.shape
         kernel = kernels.get("negative_elbo", rec, kl)
         flat = (self.xp.ascontiguousarray(a).reshape(-1) for a in (rec, kl))
@@ -106,29 +107,29 @@ class NegativeELBO(Function):
         self.save(kl, beta)
         return loss, rec, kl
 
-    def backward(self, dloss, drec, dkl):
+    def backward(self, dloss: Array | float, drec: Array | float, dkl: Array | float) -> Grads:
         kl, beta = self.saved
         (R, K), full = map(math.prod, self.shapes), self.xp.full
         dbeta = kl * dloss if self.needs[2] else None
         if type(dloss) is float and dloss == 1 and type(dkl) is float and dkl == 0:
-            dkl = self.share
+            dkl_n = self.share
         else:
-            dkl = full(K, (beta * dloss + dkl) / K, beta.dtype)
-        drec = (dloss + drec) / R
-        if type(drec) is not float:
-            drec = full(self.shapes[0], drec, beta.dtype)
-        return drec, dkl.reshape(self.shapes[1]), dbeta
+            dkl_n = full(K, (beta * dloss + dkl) / K, beta.dtype)
+        drec_n = (dloss + drec) / R
+        if type(drec_n) is not float:
+            drec_n = full(self.shapes[0], drec_n, beta.dtype)
+        return drec_n, dkl_n.reshape(self.shapes[1]), dbeta
 
 
 class MSE(Function):
     """loss = (x - t)^2;  dx = 2 dy (x - t);  dt = -dx."""
 
-    def forward(self, x, target):
+    def forward(self, x: Array, target: Array) -> Array:
         difference = x - target
         self.save(difference)
         return difference * difference
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         (difference,) = self.saved
         dx = 2 * dy * difference
         return dx, -dx
@@ -140,13 +141,13 @@ class GaussianNLL(Function):
     With e = (x - m) exp(-v):  dx = dy e;  dm = -dy e;  dv = dy/2 [1 - (x - m) e].
     """
 
-    def forward(self, x, mean, logvar):
+    def forward(self, x: Array, mean: Array, logvar: Array) -> Array:
         difference = x - mean
         scaled = difference * self.xp.exp(-logvar)
         self.save(difference, scaled)
         return 0.5 * (LOG_2PI + logvar + difference * scaled)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         difference, scaled = self.saved
         dx = dy * scaled
         return dx, -dx, 0.5 * dy * (1 - difference * scaled)
@@ -240,7 +241,13 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'rows', got {reduction!r}")
 
 
-def _with_logits(op, by_element, logits, target, reduction):
+def _with_logits(
+    op: type[_LossOfLogits],
+    by_element: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
+    target: Tensor,
+    reduction: str,
+) -> Tensor:
     """A loss by the op that sums its rows, or composed of basic operations by ``by_element``."""
     run = kernels.fused_or_composed(
         lambda: _reduce_rows(op, logits, target, reduction),
@@ -249,7 +256,7 @@ def _with_logits(op, by_element, logits, target, reduction):
     return run()
 
 
-def _reduce_rows(op, logits, target, reduction):
+def _reduce_rows(op: type[_LossOfLogits], logits: Tensor, target: Tensor, reduction: str) -> Tensor:
     """Reduce with an op that sums the rows of (N, M): "none" has rows of one element."""
     shape = logits.shape
     if reduction == "none" or not shape:

@@ -1,11 +1,12 @@
 """Every operator of Tensor, and the methods that are functions of it, in one place."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 
 from ..errors import GradientError
-from ..tensor import Tensor, is_recording
+from ..tensor import Tensor, TensorLike, is_recording
 from ..torch_names import missing
 from . import activation, arithmetic
 from .arithmetic import abs, add, div, mul, neg, pow, sub
@@ -21,7 +22,7 @@ def _reversed(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def _in_place(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``x op= y``: changes x's array where nothing is recorded, else gives x a new tensor."""
 
-    def update(self, other):
+    def update(self: Tensor, other: TensorLike) -> Tensor:
         if is_recording() and (self.requires_grad or getattr(other, "requires_grad", False)):
             if self.requires_grad and self.creator is None:
                 raise GradientError(
@@ -40,7 +41,7 @@ def _in_place(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return update
 
 
-def _not_there(self, name):
+def _not_there(self: Tensor, name: str) -> NoReturn:
     """``Tensor.__getattr__``: what is a function here, and what arrays have, is told."""
     instead = f"x.data.{name}, which is outside the graph" if hasattr(np.ndarray, name) else None
     if name in FUNCTIONS:

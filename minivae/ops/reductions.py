@@ -7,31 +7,35 @@ Derivations: docs/elementwise.md#reductions.
 
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from .. import kernels
 from ..arguments import whole
+from ..backend import Array
 from ..tensor import Axis, Function, Tensor, TensorLike, as_tensor
 
 __all__ = ["log_mean_exp", "max", "mean", "sum"]
+
+Axes: TypeAlias = tuple[int, ...] | None  # each once, counted from 0; None for all
 
 
 class Sum(Function):
     """y = sum of x over the axes;  dx = dy repeated along them."""
 
-    def forward(self, x, axis, keepdims):
+    def forward(self, x: Array, axis: Axes, keepdims: bool) -> Array:
         self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
         y = x.sum(axis=axis)
         return y.reshape(self.kept) if keepdims else y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return self.xp.broadcast_to(dy.reshape(self.kept), self.shape)
 
 
 class Mean(Function):
     """y = mean of the n elements along the axes;  dx = dy / n repeated along them."""
 
-    def forward(self, x, axis, keepdims):
+    def forward(self, x: Array, axis: Axes, keepdims: bool) -> Array:
         self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
         self.count = math.prod(n for n, k in zip(x.shape, self.kept, strict=True) if n != k)
         if self.count == 0:
@@ -39,20 +43,20 @@ class Mean(Function):
         y = x.mean(axis=axis)
         return y.reshape(self.kept) if keepdims else y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return self.xp.broadcast_to(dy.reshape(self.kept) / self.count, self.shape)
 
 
 class Max(Function):
     """y = max of x over the axes;  dx = dy shared equally among the elements that attain it."""
 
-    def forward(self, x, axis, keepdims):
+    def forward(self, x: Array, axis: Axes, keepdims: bool) -> Array:
         self.kept = _kept_shape(x.shape, axis)
         y = x.max(axis=axis)
         self.save(x, y)
         return y.reshape(self.kept) if keepdims else y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         x, y = self.saved
         attained = (x == y.reshape(self.kept)).astype(x.dtype)
         ties = self.xp.ones(self.kept, x.dtype) * attained.sum(
@@ -64,7 +68,7 @@ class Max(Function):
 class LogMeanExp(Function):
     """y = ln mean exp(x) along one axis;  dx = dy softmax(x): the weights add up to 1."""
 
-    def forward(self, x, axis):
+    def forward(self, x: Array, axis: int) -> Array:
         if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
             raise ValueError(f"log_mean_exp: no elements along axis {axis} of shape {x.shape}")
         self.axis = axis
@@ -75,18 +79,18 @@ class LogMeanExp(Function):
         self.save(softmax if softmax is None else softmax.reshape(last.shape))
         return y.reshape(last.shape[:-1])
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         (softmax,) = self.saved
         return self.xp.moveaxis(dy[..., None] * softmax, -1, self.axis)
 
 
-def _kept_shape(shape, axis):
+def _kept_shape(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:
     """``shape`` with the reduced axes kept as 1; ``axis`` as ``_checked`` gave it."""
     axes = range(len(shape)) if axis is None else axis
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-def _checked(axis, shape):
+def _checked(axis: Axis, shape: tuple[int, ...]) -> Axes:
     """The axes as a tuple of numbers from 0, or None for all; ValueError for one not there."""
     if axis is None:
         return None
@@ -101,13 +105,22 @@ def _checked(axis, shape):
     return tuple(axes)
 
 
-def _reduction(function):
+def _reduction(function: Callable[[TensorLike, Axis, bool], Tensor]) -> Callable[..., Tensor]:
     """Let a function (x, axis, keepdims) take PyTorch's ``dim`` and ``keepdim`` for them, and be
     what NumPy's function of its name calls, which also hands over ``dtype`` and ``out``.
     """
 
     @functools.wraps(function)
-    def call(x, axis=None, keepdims=False, *, dim=None, keepdim=False, dtype=None, out=None):
+    def call(
+        x: TensorLike,
+        axis: Axis = None,
+        keepdims: bool = False,
+        *,
+        dim: Axis = None,
+        keepdim: bool = False,
+        dtype: None = None,
+        out: None = None,
+    ) -> Tensor:
         if dtype is not None or out is not None:
             raise TypeError(f"{function.__name__}: dtype and out are not taken")
         if axis is not None and dim is not None:

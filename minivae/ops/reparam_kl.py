@@ -8,7 +8,7 @@ import math
 from .. import kernels
 from ..backend import Array
 from ..kernels.philox import NoiseKey
-from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from . import composed
 
 __all__ = ["reparameterize_kl"]
@@ -24,7 +24,7 @@ class ReparameterizeKL(Function):
     drawn again in backward instead of being kept.
     """
 
-    def forward(self, mu, logvar, noise):
+    def forward(self, mu: Array, logvar: Array, noise: NoiseKey | Array) -> tuple[Array, Array]:
         self.noise = noise
         self.save(mu, logvar, *(() if isinstance(noise, NoiseKey) else (noise,)))
         *batch, d = mu.shape
@@ -33,7 +33,7 @@ class ReparameterizeKL(Function):
         z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
         return z.reshape(mu.shape), kl.reshape(batch)
 
-    def backward(self, dz, dkl):
+    def backward(self, dz: Array, dkl: Array) -> Grads:
         mu, logvar, *_ = self.saved
         kernel = kernels.get("reparam_kl_backward", mu, logvar)
         dz = self.xp.ascontiguousarray(dz).reshape(self.rows)
@@ -41,10 +41,11 @@ class ReparameterizeKL(Function):
         dmu, dlogvar = kernel(*self._arrays(mu, logvar), dz, dkl)
         return dmu.reshape(mu.shape), dlogvar.reshape(mu.shape)
 
-    def _arrays(self, mu, logvar):
-        arrays = (mu, logvar) if isinstance(self.noise, NoiseKey) else (mu, logvar, self.noise)
-        mu, logvar, *eps = (self.xp.ascontiguousarray(a).reshape(self.rows) for a in arrays)
-        return mu, logvar, eps[0] if eps else self.noise.cut(self.rows_per_row)
+    def _arrays(self, mu: Array, logvar: Array) -> tuple[Array, Array, NoiseKey | Array]:
+        mu, logvar = (self.xp.ascontiguousarray(a).reshape(self.rows) for a in (mu, logvar))
+        if isinstance(self.noise, NoiseKey):
+            return mu, logvar, self.noise.cut(self.rows_per_row)
+        return mu, logvar, self.xp.ascontiguousarray(self.noise).reshape(self.rows)
 
 
 def reparameterize_kl(

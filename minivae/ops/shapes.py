@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..arguments import whole
-from ..backend import device_of, placed, placement
-from ..tensor import Function, Tensor, TensorLike, as_tensor
+from ..backend import Array, device_of, placed, placement
+from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 
 __all__ = ["concatenate", "flatten", "index", "reshape", "transpose"]
 
@@ -21,37 +21,37 @@ __all__ = ["concatenate", "flatten", "index", "reshape", "transpose"]
 class Reshape(Function):
     """y = x in another shape, row-major order;  dx = dy in x's shape."""
 
-    def forward(self, x, shape):
+    def forward(self, x: Array, shape: tuple[int, ...]) -> Array:
         self.shape = x.shape
         return x.reshape(shape)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return dy.reshape(self.shape)
 
 
 class Transpose(Function):
     """y = x with axes permuted;  dx = dy with the inverse permutation."""
 
-    def forward(self, x, axes):
+    def forward(self, x: Array, axes: tuple[int, ...] | None) -> Array:
         order = range(x.ndim)[::-1] if axes is None else [a % x.ndim for a in axes]
         self.inverse = np.argsort(order).tolist()
         return x.transpose(axes)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return dy.transpose(self.inverse)
 
 
 class Index(Function):
     """y = x[index];  dx = dy added at the same places of a zero array (repeats accumulate)."""
 
-    def forward(self, x, index):
+    def forward(self, x: Array, index: Any) -> Array:
         self.shape, self.dtype = x.shape, x.dtype
         parts = index if isinstance(index, tuple) else (index,)
         self.parts = tuple(map(self._fixed, parts))
         self.save(*(part for part in self.parts if hasattr(part, "shape")))
         return x[self.parts]
 
-    def _fixed(self, part):
+    def _fixed(self, part: Any) -> Any:
         """A part of an index: what could change before backward becomes an array of its own, of
         which a change would be noticed.
         """
@@ -63,7 +63,7 @@ class Index(Function):
             return part
         return self.xp.asarray(part if len(part) else self.xp.zeros(0, np.intp))
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         _ = self.saved  # unchanged since
         dx = self.xp.zeros(self.shape, self.dtype)
         self.xp.add.at(dx, self.parts, dy)
@@ -73,12 +73,12 @@ class Index(Function):
 class Concatenate(Function):
     """y = the inputs joined along an axis;  each dx = its own section of dy."""
 
-    def forward(self, *xs, axis):
+    def forward(self, *xs: Array, axis: int) -> Array:
         y = self.xp.concatenate(xs, axis=axis)  # first, for its errors
         self.axis, self.ends = axis, np.cumsum([x.shape[axis] for x in xs]).tolist()
         return y
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Grads:
         return tuple(self.xp.split(dy, self.ends[:-1], axis=self.axis))
 
 
@@ -87,11 +87,11 @@ class To(Function):
 
     fresh_gradients = True
 
-    def forward(self, x, device, dtype):
+    def forward(self, x: Array, device: str | None, dtype: Any) -> Array:
         self.back = device_of(x), x.dtype
         return placed(x, device, dtype)
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return placed(dy, *self.back)
 
 

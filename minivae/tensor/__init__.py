@@ -6,8 +6,17 @@ with respect to its outputs and receiving the gradient with respect to its input
 vector-Jacobian product). First order only: ``backward`` works on arrays and builds no graph.
 """
 
-from .function import Function
+from .function import Function, Grads
 from .grad_mode import is_recording, no_grad
 from .tensor import Axis, Tensor, TensorLike, as_tensor
 
-__all__ = ["Axis", "Function", "Tensor", "TensorLike", "as_tensor", "is_recording", "no_grad"]
+__all__ = [
+    "Axis",
+    "Function",
+    "Grads",
+    "Tensor",
+    "TensorLike",
+    "as_tensor",
+    "is_recording",
+    "no_grad",
+]

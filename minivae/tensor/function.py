@@ -4,7 +4,7 @@ import itertools
 import operator
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from .grad_mode import is_recording
 from .tensor import Tensor
 
 _serial = itertools.count()
+
+Grads: TypeAlias = tuple[Array | float | None, ...]  # with respect to each input
 
 
 class Function:

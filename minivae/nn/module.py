@@ -1,7 +1,7 @@
 """Module: a part of a network, which finds its parameters, buffers and parts by attribute name."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class NotLoaded(NamedTuple):
     unexpected_keys: list[str]
 
 
+Kind = TypeVar("Kind", bound="Module")
 BUFFER = "an array"  # what an attribute that ``register_buffer`` made has to stay
 
 
@@ -125,7 +126,7 @@ class Module:
                 yield module
                 stack += module.children()[::-1]
 
-    def apply(self, function: Callable[["Module"], Any]) -> "Module":
+    def apply(self: Kind, function: Callable[["Module"], Any]) -> Kind:
         """Call ``function`` on every module below and on this one last; returns the module."""
         for child in self.children():
             child.apply(function)
@@ -161,7 +162,7 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    def requires_grad_(self, requires_grad: bool = True) -> "Module":
+    def requires_grad_(self: Kind, requires_grad: bool = True) -> Kind:
         """Freeze (False) or thaw every parameter; returns the module."""
         for p in self.parameters():
             p.requires_grad = bool(requires_grad)
@@ -209,17 +210,17 @@ class Module:
             own[name][...] = array_module(own[name]).asarray(a)
         return NotLoaded(missing, unknown)
 
-    def train(self, mode: bool = True) -> "Module":
+    def train(self: Kind, mode: bool = True) -> Kind:
         """Set training mode here and below; returns the module."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> "Module":
+    def eval(self: Kind) -> Kind:
         """Set evaluation mode here and below; returns the module."""
         return self.train(False)
 
-    def to(self, device: Any = None, dtype: Any = None) -> "Module":
+    def to(self: Kind, device: Any = None, dtype: Any = None) -> Kind:
         """Move parameters, gradients and buffers to "cpu" or "cuda", or to another float dtype.
 
         Either may come first. An optimiser that has made a step is to be built anew afterwards.

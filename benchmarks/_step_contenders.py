@@ -55,7 +55,8 @@ def first_noise(work, latent_dim):
 def minivae_step(work):
     """``step(i)`` trains on batch i and returns the loss; so do those below."""
     import minivae as mv
-    from minivae.training.step import EagerStep, recorded
+    from minivae.training.recording import recorded
+    from minivae.training.step import EagerStep
 
     model = initial_model(work)
     adam = mv.optim.Adam(model.parameters(), **work.adam)

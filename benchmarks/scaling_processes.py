@@ -30,7 +30,8 @@ from minivae.data.batches import CutBatches
 from minivae.noise import NoiseStream
 from minivae.training import parallel
 from minivae.training.parts import PartsStep
-from minivae.training.step import EagerStep, recorded
+from minivae.training.recording import recorded
+from minivae.training.step import EagerStep
 
 MODELS = {  # name -> (a function that gives the model, shape of an image, images in a batch)
     "mlp": (models.MLPVAE, (28, 28), 128),

@@ -16,6 +16,7 @@ from ..evaluation import TrainedModel, face_edits
 from ..models.face_vae import UPSAMPLINGS
 from ..noise import EVALUATION, NoiseStream
 from ..training import checkpoint, parallel
+from ..training.metrics import Row
 from ..training.output_folder import OutputFolder
 from ..training.trainer import Trainer
 from .config_file import CONFIG, as_toml
@@ -120,7 +121,8 @@ def main(
         options = as_toml(p, args, f"minivae train {noun}")
         if args.checkpoint:
             _load(args.checkpoint, model, split)
-            rows, timing = [], {"seconds": None, "images_per_second": None}
+            rows: list[Row] = []
+            timing: dict[str, float | None] = {"seconds": None, "images_per_second": None}
             config = {"seed": args.seed, "architecture": {"name": "FaceVAE", **model.config()}}
             noise = NoiseStream(args.seed, EVALUATION)
             terms = evaluation.elbo(model, test.epoch(0), noise, beta=args.beta).terms._asdict()

@@ -1,11 +1,14 @@
 """``minivae train mnist``: train a VAE on digits and leave pictures of what it learned."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from .. import models, optim
 from ..data import PixelBatches, mnist
 from ..evaluation import TrainedModel
 from ..training import objectives, parallel
+from ..training.objectives import Objective
 from ..training.output_folder import OutputFolder
 from ..training.step import EagerStep
 from ..training.trainer import Trainer
@@ -31,7 +34,7 @@ LATENT_DIM = {"mlp": 20, "conv": 2}
 # among the digits. Steps of 1e-3 take long to leave the first and settle in whatever division
 # chance offers; larger ones do better but end in noise, so they shrink.
 RATES = {"mlp": ((0, 1e-3),), "conv": ((0, 2e-3), (6, 1e-3), (8, 5e-4))}
-OBJECTIVES = {  # name -> a function of the options that gives one
+OBJECTIVES: dict[str, Callable[[Any], Objective]] = {  # name -> what makes one of the options
     "elbo": lambda args: objectives.elbo,
     "free-bits": lambda args: partial(objectives.free_bits, nats=args.free_bits),
     "iwae": lambda args: partial(objectives.iwae, samples=args.samples),

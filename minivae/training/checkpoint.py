@@ -17,9 +17,11 @@ import safetensors
 import safetensors.numpy
 
 from ..atomic_write import write_atomically
+from ..backend import Array
 from ..errors import CheckpointError
 
 AnyPath: TypeAlias = str | os.PathLike[str]
+Tensors: TypeAlias = dict[str, Array]
 FORMAT = "minivae-1"  # the one key of the header's metadata: one, because a map has no order
 DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 
@@ -27,10 +29,10 @@ DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "
 class Stateful(Protocol):
     """A model or an optimiser."""
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> Tensors:
         """Its arrays by name."""
 
-    def load_state_dict(self, state: dict[str, np.ndarray], /) -> Any:
+    def load_state_dict(self, state: Tensors, /) -> Any:
         """Take over such arrays."""
 
 
@@ -143,7 +145,7 @@ def load_weights(path: AnyPath, model: Stateful) -> None:
     model.load_state_dict(tensors)
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """(tensors by name, metadata) of a safetensors file."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
@@ -164,7 +166,7 @@ def _read_safetensors(path):
         raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
 
 
-def _read(path):
+def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """(tensors by full name, state from the header) of a file whose checksum is right."""
     tensors, metadata = _read_safetensors(path)
     if FORMAT not in metadata:
@@ -181,7 +183,7 @@ def _read(path):
     return tensors, state
 
 
-def _digest(text, tensors):
+def _digest(text: str, tensors: Tensors) -> str:
     """SHA-256 in hex over the state's text and every tensor's name, dtype, shape and bytes."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
@@ -191,13 +193,13 @@ def _digest(text, tensors):
     return digest.hexdigest()
 
 
-def _part(tensors, kind):
+def _part(tensors: Tensors, kind: str) -> Tensors:
     """The tensors ``kind.<name>`` by their own names."""
     prefix = f"{kind}."
     return {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
 
 
-def _require_same(path, kind, found, expected):
+def _require_same(path: Path, kind: str, found: Tensors, expected: Tensors) -> None:
     """Names, shapes and dtypes agree, or CheckpointError with the first that does not."""
     for name in sorted(expected.keys() | found.keys()):
         label = f"{path}: {kind}.{name}"
@@ -213,20 +215,20 @@ def _require_same(path, kind, found, expected):
             )
 
 
-def _require_finite(path, tensors):
+def _require_finite(path: AnyPath, tensors: Tensors) -> None:
     for name, a in tensors.items():
         if a.dtype.kind == "f" and not np.isfinite(a).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values")
 
 
-def _storable(name, a):
+def _storable(name: str, a: Array) -> Array:
     """The array in the memory layout of the file: row-major, little-endian."""
     if a.dtype.kind not in "fiub" or a.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected real numbers of at most 64 bits, got dtype {a.dtype}")
     return np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C")
 
 
-def _json(state):
+def _json(state: dict[str, Any]) -> str:
     """The one text of these values: keys sorted, numbers exact, NaN refused."""
     for name, value in state.items():
         try:
@@ -236,7 +238,7 @@ def _json(state):
     return json.dumps(state, sort_keys=True, allow_nan=False, default=python_number)
 
 
-def python_number(value):
+def python_number(value: Any) -> Any:
     """A NumPy scalar as Python's number."""
     if isinstance(value, np.generic):
         return value.item()

@@ -14,11 +14,14 @@ gradients that the operations give, of another noise and another weight of the K
 import contextlib
 import math
 import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from ..backend import values_unknown
+from ..backend import Array, values_unknown
 from ..errors import NonFiniteError
+from ..models.vae import ELBO
 from .nonfinite import first_nonfinite
 from .recorded_step import NOISE, RecordedStep, RecordingError, reported
 
@@ -31,14 +34,14 @@ class TapedStep(RecordedStep):
     tells_misfits = False  # a step on the CPU is hardly slower without
     xp = np
 
-    def run_first(self):
+    def run_first(self) -> None:
         """The step itself."""
         with reported():
             self._terms = self.gradients()
         self._require_finite()
         self.update()
 
-    def record(self):
+    def record(self) -> None:
         """Record the step and try the tape."""
         from ..kernels.cpu import Tape  # here, because the extension may not be built
 
@@ -59,7 +62,7 @@ class TapedStep(RecordedStep):
         self._require_same(tape)
         self.recording = tape
 
-    def replay(self):
+    def replay(self) -> None:
         """Make the calls; NonFiniteError before a weight is changed."""
         self.recording.replay(0, self._gradient_calls)
         self._require_finite()
@@ -67,25 +70,25 @@ class TapedStep(RecordedStep):
         for buffer, change in self._counts:
             buffer += change
 
-    def results(self):
+    def results(self) -> list[Array]:
         """The terms of the step before the next replay overwrites them."""
         return [term.data.copy() for term in self._terms]
 
-    def put(self, counts):
+    def put(self, counts: Array) -> None:
         """Set the counters."""
         self.counters[...] = counts
 
-    def put_beta(self, beta):
+    def put_beta(self, beta: float) -> None:
         """Set the weight of the KL term."""
         self.beta[...] = beta
 
-    def _require_finite(self):
+    def _require_finite(self) -> None:
         if not math.isfinite(self._terms.loss.data):
             terms = self.eager.objective(self.model, self.x, self.noise, self.beta)
             raise NonFiniteError(first_nonfinite(self.model, self.x, terms.loss) or "the loss")
 
     # ------------------------------------------------------------ trying the tape
-    def _require_same(self, tape):
+    def _require_same(self, tape: Any) -> None:
         """RecordingError unless the tape gives what the operations give, on numbers of its own."""
         terms, grads = self._terms, [p.grad for p in self.params()]
         with restored([self.counters, self.beta]):
@@ -107,7 +110,7 @@ class TapedStep(RecordedStep):
                 f"{different[0]} depends on something outside the compiled kernels"
             )
 
-    def _digests(self, terms):
+    def _digests(self, terms: ELBO) -> dict[str, int]:
         """A checksum of each loss, gradient and floating-point buffer, by name."""
         arrays = {f"the term {name}": term.data for name, term in terms._asdict().items()}
         for name, p in self.model.named_parameters():
@@ -118,12 +121,12 @@ class TapedStep(RecordedStep):
                 arrays[f"the buffer {name}"] = buffer
         return {name: zlib.crc32(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
-    def _buffers(self):
+    def _buffers(self) -> list[Array]:
         return [buffer for _, buffer in self.model.named_buffers()]
 
 
 @contextlib.contextmanager
-def restored(arrays):
+def restored(arrays: Iterable[Array]) -> Iterator[list[tuple[Array, Array]]]:
     """Give arrays back what they hold now when the block ends: (array, copy) of each."""
     before = [(array, array.copy()) for array in arrays]
     try:

@@ -13,19 +13,25 @@ step may wait for the GPU or copy to or from the host: there a capture fails.
 import collections
 import contextlib
 import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..backend import device_module
-from ..data.batches import PixelBatches
+from ..backend import Array, device_module
+from ..data.batches import Batches, PixelBatches
 from ..data.device_batches import ResidentBatches, Selection
 from ..models.vae import ELBO
 from ..noise import Noise
 from ..tensor import Tensor
-from .recorded_step import BATCH, DRAW, NOISE, STEP, RecordedStep, reported
+from .progress import Tell
+from .recorded_step import BATCH, DRAW, NOISE, STEP, Batch, RecordedStep, reported
+from .step import EagerStep
 
 
-def captured(eager, batches, tell=print):
+def captured(
+    eager: EagerStep, batches: Batches, tell: Tell = print
+) -> tuple["CapturedStep", Batches]:
     """(step, batches) to train with on a GPU: ``eager`` captured, the images resident if they can.
 
     Takes and gives what ``Trainer`` calls ``step`` and ``train``.
@@ -41,7 +47,7 @@ TOGETHER = 8  # steps that one launch makes
 
 
 @functools.cache
-def own_streams(xp):
+def own_streams(xp: Any) -> tuple[Any, Any]:
     """The two streams of all captured steps: what kernels keep for a stream is there but once."""
     return tuple(xp.cuda.Stream(non_blocking=True) for _ in range(2))
 
@@ -58,20 +64,23 @@ class CapturedStep(RecordedStep):
     kind = "graph"
     together = TOGETHER
 
-    def __init__(self, eager, tell=print):
+    def __init__(self, eager: EagerStep, tell: Tell = print) -> None:
         super().__init__(eager, tell)
         if self.refused is None:
             self.xp = device_module()
             self._stream, self._side = own_streams(self.xp)
             self._pool = self.xp.cuda.MemoryPool()
-            self._expected = None  # what the counters on the GPU hold
-            self._betas = [None] * TOGETHER  # likewise
+            self._expected = np.zeros(4, np.uint64)  # what the counters on the GPU hold
+            self._betas = [0.0] * TOGETHER  # likewise
             dtype = self.params()[0].dtype
             self._latest = self.xp.zeros((TOGETHER, 3), dtype)
             self._device_betas = self.xp.zeros(TOGETHER, dtype)
-            self._long = None  # the graph of several steps, and the gradients of its last one
+            # The graph of several steps, and the gradients of its last one.
+            self._long: tuple[Any, list[Array | None]] | None = None
 
-    def several(self, xs, noises, betas):
+    def several(
+        self, xs: Sequence[Batch], noises: Sequence[Noise], betas: list[float]
+    ) -> list[ELBO]:
         """``TOGETHER`` steps in one launch where all are of the kind that was captured."""
         steps = list(zip(xs, noises, strict=True))
         fit = len(steps) == TOGETHER and not self.refused and self.recording is not None
@@ -91,26 +100,28 @@ class CapturedStep(RecordedStep):
         values = self._latest.copy()
         return [ELBO(*(Tensor(values[k, i]) for i in range(3))) for k in range(TOGETHER)]
 
-    def _follows(self, i, x, noise, x0, noise0):
+    def _follows(self, i: int, x: Batch, noise: Noise, x0: Batch, noise0: Noise) -> bool:
         """Whether a step is what a graph's number ``i`` would be after its first one, number 0."""
-        if not isinstance(x, Selection) or x.batches is not x0.batches or x.shape != x0.shape:
+        if not (isinstance(x, Selection) and isinstance(x0, Selection)):
+            return False
+        if x.batches is not x0.batches or x.shape != x0.shape:
             return False
         if not isinstance(noise, Noise) or noise.seed != noise0.seed or noise.first:
             return False
-        drawn = not x.noise or x.noise == Noise(x0.noise.seed, x0.noise.offset + i)
+        drawn = x.noise == (x0.noise and Noise(x0.noise.seed, x0.noise.offset + i))
         return drawn and x.number - x0.number == noise.offset - noise0.offset == i
 
-    def run_first(self):
+    def run_first(self) -> None:
         """The step itself, in the pool that the graph will use."""
         with self._own_stream():
             self._work(0)
         self._expected += np.uint64(1)
 
-    def record(self):
+    def record(self) -> None:
         """Capture the step."""
         self.recording, self._long = self._capture(1), None
 
-    def _capture(self, steps):
+    def _capture(self, steps: int) -> Any:
         """The graph of so many steps."""
         with self._own_stream():
             self._stream.begin_capture()
@@ -124,7 +135,7 @@ class CapturedStep(RecordedStep):
             return self._stream.end_capture()
 
     @contextlib.contextmanager
-    def _own_stream(self):
+    def _own_stream(self) -> Iterator[None]:
         current = self.xp.cuda.get_current_stream()
         self._stream.wait_event(current.record())
         try:
@@ -133,7 +144,7 @@ class CapturedStep(RecordedStep):
         finally:
             current.wait_event(self._stream.record())
 
-    def _work(self, slot):
+    def _work(self, slot: int) -> None:
         from ..kernels import cuda  # here, because importing it takes a GPU
 
         self.beta, self._slot = self._device_betas[slot, ...], slot
@@ -143,7 +154,7 @@ class CapturedStep(RecordedStep):
         self.gradients()
         self.update(moved_on=1)
 
-    def backward(self, terms):
+    def backward(self, terms: ELBO) -> None:
         """The backward pass, and beside its last part the end of the step: nothing after it reads
         the counters but Adam, which knows that they have moved on.
         """
@@ -154,34 +165,33 @@ class CapturedStep(RecordedStep):
             terms.loss.backward()
             cuda.finish(self.counters, [t.data for t in terms], self._latest[self._slot])
 
-    def replay(self):
+    def replay(self) -> None:
         """Launch the graph."""
         self.recording.launch()
         self._expected += np.uint64(1)
 
-    def results(self):
+    def results(self) -> list[Array]:
         """The terms of the step before the next launch overwrites them."""
         values = self._latest[0].copy()
         return [values[i] for i in range(3)]
 
-    def put(self, counts):
+    def put(self, counts: Array) -> None:
         """Set the counters where they do not have these values already."""
         read = [NOISE, STEP, *([BATCH] if self.source else []), *([DRAW] if self.draw else [])]
-        if self._expected is None or (counts != self._expected)[read].any():
+        if (counts != self._expected)[read].any():
             self.counters.set(counts)
             self._expected = counts
 
-    def put_beta(self, beta):
+    def put_beta(self, beta: float | list[float]) -> None:
         """Set the weights of the KL term, of one step or of several."""
         betas = beta if isinstance(beta, list) else [beta]
         betas = [*betas, *self._betas[len(betas) :]]
         if betas != self._betas:
-            known = [0 if value is None else value for value in betas]
-            self._device_betas.set(np.array(known, self._device_betas.dtype))
+            self._device_betas.set(np.array(betas, self._device_betas.dtype))
             self._betas = betas
 
 
-def each_used_once(loss, params):
+def each_used_once(loss: Tensor, params: Sequence[Tensor]) -> bool:
     """Whether one operation alone uses each parameter, so that its gradient is never added to."""
     uses = collections.Counter(
         id(tensor)

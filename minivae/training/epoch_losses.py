@@ -60,6 +60,6 @@ class EpochLosses:
         rec, kl = self.rec / self.images, self.kl / self.images
         return ELBO(rec + beta * kl, rec, kl)
 
-    def sums(self) -> dict:
+    def sums(self) -> dict[str, float]:
         """What ``EpochLosses(**sums)`` goes on from."""
         return {"rec": self.rec, "kl": self.kl, "images": self.images}

@@ -6,19 +6,17 @@ the film is written before each checkpoint, so a run killed anywhere and resumed
 film. ``viz.film`` draws it.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from .. import evaluation
 from ..backend import Array, device_of, to_device
+from ..data.batches import Batches
 from ..errors import CheckpointError
 from ..models import VAE
 from ..noise import EVALUATION, NoiseStream
 from . import checkpoint
 from .output_folder import OutputFolder
-from .progress import say
+from .progress import Tell, say
 
 FILM = "film.safetensors"
 
@@ -40,8 +38,8 @@ class Film:
     """
 
     def __init__(
-        self, model: VAE, images: Any, codes: Array, out: OutputFolder, batches: int,
-        tell: Callable = say,
+        self, model: VAE, images: Batches, codes: Array, out: OutputFolder, batches: int,
+        tell: Tell = say,
     ):  # fmt: skip
         self.model, self.images, self.out, self.batches = model, images, out, batches
         self.codes = to_device(codes, device_of(model.parameters()[0].data))

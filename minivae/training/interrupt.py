@@ -4,10 +4,11 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def interruptible(alone: bool = True):
+def interruptible(alone: bool = True) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C inside the block sets; the second interrupts at once.
 
     In a thread other than the main one it is never set: signals belong to the main thread. One of
@@ -16,7 +17,7 @@ def interruptible(alone: bool = True):
     """
     signalled = threading.Event()
 
-    def on_first(*_):
+    def on_first(*_: object) -> None:
         signalled.set()
         if not alone:
             return

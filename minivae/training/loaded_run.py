@@ -1,15 +1,28 @@
 """The model of a checkpoint, and the very images that it was trained and tested on."""
 
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from .. import models
 from ..data import dataset, reload
 from ..errors import CheckpointError, DataError
 from ..evaluation import BINARIZE, TrainedModel
+from ..models import VAE
 from . import checkpoint
+from .checkpoint import AnyPath
+
+Config: TypeAlias = dict[str, Any]  # of a run, as its checkpoint has it
 
 
-def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data=False):
+def load(
+    path: AnyPath,
+    data: Any = None,
+    *,
+    binarize: str | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+    other_data: bool = False,
+) -> TrainedModel:
     """The ``TrainedModel`` of a checkpoint.
 
     Args:
@@ -54,7 +67,7 @@ def load(path, data=None, *, binarize=None, limit=None, device="cpu", other_data
     )  # fmt: skip
 
 
-def load_model(path):
+def load_model(path: AnyPath) -> tuple[VAE, Config]:
     """(model, the configuration of its run with "seed" and "binarize") of a checkpoint.
 
     Raises:
@@ -65,7 +78,7 @@ def load_model(path):
     return model, config
 
 
-def untrained_model(path, weights, config):
+def untrained_model(path: AnyPath, weights: AnyPath, config: Any) -> tuple[VAE, Config]:
     """(model, completed configuration) of a run's configuration, found in the file ``path``.
 
     Args:
@@ -87,12 +100,12 @@ def untrained_model(path, weights, config):
         model = models.build(**config["architecture"])
     except (TypeError, ValueError, MemoryError, OverflowError) as error:
         raise CheckpointError(f"{path}: not an architecture of this version: {error}") from error
-    if not isinstance(model, models.VAE):
+    if not isinstance(model, VAE):
         raise CheckpointError(f"{path}: expected a VAE, found {type(model).__name__}")
     return model, config
 
 
-def _require_plausible(path, architecture):
+def _require_plausible(path: AnyPath, architecture: Config) -> None:
     """CheckpointError when the sizes ask for weights that the file is too small to hold.
 
     The model is built before its weights are compared with the file's; a few bytes must not make

@@ -8,10 +8,14 @@ on time.
 import csv
 import io
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from ..errors import DataError
+from .output_folder import OutputFolder
 
+Row: TypeAlias = dict[str, Any]  # of an epoch, by column
 METRICS = "metrics.csv"
 COLUMNS = (
     "epoch", "step", "seconds", "train_loss", "train_rec", "train_kl",
@@ -19,7 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write(out, rows, seconds):
+def write(out: OutputFolder, rows: Iterable[Row], seconds: Mapping[int, float]) -> None:
     """Write the table into an ``OutputFolder``.
 
     Args:
@@ -34,9 +38,9 @@ def write(out, rows, seconds):
     out.write(METRICS, table.getvalue())
 
 
-def read_seconds(out, rows):
+def read_seconds(out: OutputFolder, rows: Iterable[Row]) -> dict[int, float]:
     """The times that a table on disk has for these very rows: dict from epoch to seconds."""
-    found = {}
+    found: dict[int, float] = {}
     try:
         with open(out / METRICS, newline="") as file:
             written = {line.get("epoch"): line for line in csv.DictReader(file)}
@@ -51,7 +55,7 @@ def read_seconds(out, rows):
     return found
 
 
-def read(folder: str | Path) -> list[dict]:
+def read(folder: str | Path) -> list[Row]:
     """The rows of a run's ``metrics.csv``, without the times, which differ from run to run.
 
     Raises:

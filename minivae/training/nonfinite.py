@@ -1,10 +1,14 @@
 """Where the first number that is not finite came from, when training has to stop."""
 
-from ..backend import array_module
-from ..nn import Parameter
+from ..backend import Array, array_module
+from ..nn import Module, Parameter
+from ..optim import Optimizer
+from ..tensor import Function, Tensor
 
 
-def first_nonfinite(model, x=None, loss=None):
+def first_nonfinite(
+    model: Module, x: Array | None = None, loss: Tensor | None = None
+) -> str | None:
     """Name the first NaN or infinity that led to a loss, in the order in which things happen.
 
     Call it after forward and before the next backward: gradients are still those of the step
@@ -38,13 +42,13 @@ def first_nonfinite(model, x=None, loss=None):
     return None
 
 
-def first_nonfinite_moment(model, optimizer):
+def first_nonfinite_moment(model: Module, optimizer: Optimizer) -> str | None:
     """Name the first moment that is NaN or infinite, such as the square of a gradient that was not.
 
     Returns:
         str: such as "the optimiser's v of fc3.bias"; None when everything is finite.
     """
-    names = {p: name for name, p in model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     for p, state in optimizer.state.items():
         for moment, array in state.items():
             if moment != "step" and not finite(array):
@@ -52,12 +56,12 @@ def first_nonfinite_moment(model, optimizer):
     return None
 
 
-def finite(array):
+def finite(array: Array) -> bool:
     """True when no element is NaN or infinite."""
     return array.dtype.kind != "f" or bool(array_module(array).isfinite(array).all())
 
 
-def _intermediates(loss):
+def _intermediates(loss: Tensor) -> list[Tensor]:
     """The tensors behind a loss and the loss itself, in the order in which they were computed."""
     found, stack = {}, [loss]
     while stack:
@@ -68,7 +72,7 @@ def _intermediates(loss):
     return sorted(found.values(), key=lambda tensor: tensor.creator.serial)
 
 
-def _describe(op, layers):
+def _describe(op: Function, layers: dict[int, str]) -> str:
     """An operation with the layer whose parameters it uses, or the nearest ones before it."""
     own = [layers[id(t)] for t in op.inputs if isinstance(t, Parameter)]
     if own:

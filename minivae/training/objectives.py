@@ -8,15 +8,20 @@ beta-VAE (Higgins et al. 2017) and KL warm-up (Sønderby et al. 2016) are the ar
 each; ``Trainer`` lets it grow. Derivations and the test of each identity: docs/objectives.md.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from .. import functional as F
-from ..backend import array_module
-from ..models.vae import ELBO, drawn, repeat_rows
+from ..backend import Array, array_module
+from ..models.vae import ELBO, VAE, NoiseLike, drawn, repeat_rows
 from ..noise import Noise
 from ..ops.loss import LOG_2PI
-from ..tensor import Function, no_grad
+from ..tensor import Function, Tensor, TensorLike, no_grad
+
+Objective: TypeAlias = Callable[[VAE, TensorLike, NoiseLike, float | Tensor], ELBO]
 
 
-def elbo(model, x, noise, beta=1.0):
+def elbo(model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0) -> ELBO:
     """The model's own negative evidence lower bound, rec + beta kl, from one sample of z.
 
     Kingma & Welling 2014 (arXiv:1312.6114), eq. 10; arguments and errors as ``models.VAE.elbo``.
@@ -24,7 +29,9 @@ def elbo(model, x, noise, beta=1.0):
     return model.elbo(x, noise, beta)
 
 
-def free_bits(model, x, noise, beta=1.0, *, nats):
+def free_bits(
+    model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, nats: float
+) -> ELBO:
     """The negative ELBO where the first ``nats`` of each latent's KL are free of charge.
 
         loss = rec + beta sum_d max(nats, mean_n KL_nd)
@@ -55,7 +62,9 @@ def free_bits(model, x, noise, beta=1.0, *, nats):
     return ELBO(rec + beta * charged, rec, F.sum(kl))
 
 
-def sampled_elbo(model, x, noise, beta=1.0, *, samples=1):
+def sampled_elbo(
+    model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, samples: int = 1
+) -> ELBO:
     """The negative ELBO from K samples of z for each image, the KL sampled too.
 
         loss = mean_n mean_k -ln w_nk,   -ln w = rec + beta kl
@@ -75,7 +84,9 @@ def sampled_elbo(model, x, noise, beta=1.0, *, samples=1):
     return ELBO(*F.negative_elbo(rec, kl, beta))
 
 
-def iwae(model, x, noise, beta=1.0, *, samples=5):
+def iwae(
+    model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, samples: int = 5
+) -> ELBO:
     """The negative importance-weighted bound from K samples.
 
         loss = mean_n -ln 1/K sum_k w_nk,   ln w = ln p(x|z) + ln p(z) - ln q(z|x)
@@ -91,7 +102,9 @@ def iwae(model, x, noise, beta=1.0, *, samples=5):
     return ELBO(loss, F.mean(rec), F.mean(kl))
 
 
-def dreg(model, x, noise, beta=1.0, *, samples=5):
+def dreg(
+    model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, samples: int = 5
+) -> ELBO:
     """IWAE's bound with an estimate of the encoder's gradient that stays sharp as K grows.
 
     With the normalised weights w~_k = w_k / sum_j w_j, and q's own parameters held fixed in ln w,
@@ -128,15 +141,15 @@ def dreg(model, x, noise, beta=1.0, *, samples=5):
 class ScaleGradient(Function):
     """y = x;  dx = factor dy. ``factor`` may be written until the backward pass reads it."""
 
-    def forward(self, x, factor):
+    def forward(self, x: Array, factor: Array) -> Array:
         self.factor = factor
         return x
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         return dy * self.factor
 
 
-def _drawn(model, x, noise, samples):
+def _drawn(model: VAE, x: TensorLike, noise: NoiseLike, samples: int) -> tuple[Tensor, Array]:
     """Images as a tensor, and standard normal numbers for each: an array (N, K, noise_dim)."""
     if samples < 1:
         raise ValueError(f"samples: expected at least 1, got {samples}")
@@ -145,7 +158,7 @@ def _drawn(model, x, noise, samples):
     return x, eps
 
 
-def _images(model, x):
+def _images(model: VAE, x: TensorLike) -> Tensor:
     """A batch as a tensor; ValueError when it is empty or not the model's."""
     x = model.as_images(x)
     if len(x) == 0:
@@ -153,7 +166,7 @@ def _images(model, x):
     return x
 
 
-def _require_one_layer(model):
+def _require_one_layer(model: VAE) -> None:
     """ValueError for a model with latents beyond those that ``encode`` tells of."""
     if model.noise_dim != model.latent_dim:
         raise ValueError(

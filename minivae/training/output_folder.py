@@ -24,7 +24,7 @@ class OutputFolder:
         OutputError: another process holds it, or it cannot be created or written to.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self._lock: BinaryIO | None = None
 

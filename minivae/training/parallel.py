@@ -127,12 +127,12 @@ class Ranks:
         """Whether work that is shared out in turn, such as a test batch, is this rank's."""
         return number % self.size == self.rank
 
-    def in_turn(self, mine: list) -> list:
+    def in_turn(self, mine: list[Any]) -> list[Any]:
         """The results of work shared out in turn, of all ranks in the order of the work."""
         found = self.gather(mine)
         return [found[k % self.size][k // self.size] for k in range(sum(map(len, found)))]
 
-    def after_first(self, work: Callable) -> Any:
+    def after_first(self, work: Callable[[], Any]) -> Any:
         """``work()``, which rank 0 has done before the others begin: a download, a cache."""
         if self.leads:
             result = work()
@@ -144,7 +144,7 @@ class Ranks:
         return context if self.leads else contextlib.nullcontext(context)
 
     # ------------------------------------------------------------ moving bytes
-    def gather(self, item: Any) -> list:
+    def gather(self, item: Any) -> list[Any]:
         """The item of each rank, known to all."""
         return self.comm.allgather(item) if self.mpi else [item]
 

@@ -10,16 +10,18 @@ docs/several-processes.md.
 """
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import nn
-from ..backend import array_module, device_of, is_device_array, to_device
-from ..data.batches import CutBatch, Part
+from ..backend import Array, array_module, device_of, is_device_array, to_device
+from ..data.batches import Batches, CutBatch, Part
 from ..errors import NonFiniteError, ParallelError
 from ..models.vae import ELBO
+from ..noise import Noise
 from ..tensor import Tensor
 from .nonfinite import first_nonfinite
 from .parallel import Ranks
+from .step import EagerStep
 
 
 class PartsStep:
@@ -34,12 +36,12 @@ class PartsStep:
         ranks: the processes that share the parts.
     """
 
-    def __init__(self, eager: Any, ranks: Ranks):
+    def __init__(self, eager: EagerStep, ranks: Ranks) -> None:
         self.model, self.optimizer, self.objective = eager.model, eager.optimizer, eager.objective
         self.ranks = ranks
         self.device = device_of(self.model.parameters()[0].data)
 
-    def __call__(self, batch: CutBatch, noise: Any, beta: float) -> ELBO:
+    def __call__(self, batch: CutBatch, noise: Noise, beta: float) -> ELBO:
         self._before = [(buffer, buffer.copy()) for _, buffer in self.model.named_buffers()]
         self._nonfinite = ""
         weighted = (
@@ -51,7 +53,7 @@ class PartsStep:
         self.optimizer.step()
         return ELBO(*map(Tensor, terms))
 
-    def _vector(self, part: Part, weight: float, noise: Any, beta: float) -> Any:
+    def _vector(self, part: Part, weight: float, noise: Noise, beta: float) -> Any:
         """All that a part gives, weighted: one vector, padded for the ranks."""
         for buffer, before in self._before:
             buffer[...] = before
@@ -74,7 +76,7 @@ class PartsStep:
         """Gradients and running statistics to where they belong; the terms."""
         end = 0
 
-        def next_like(a):
+        def next_like(a: Array) -> Array:
             nonlocal end
             end += a.size
             return vector[end - a.size : end].reshape(a.shape).astype(a.dtype, copy=False)
@@ -85,20 +87,20 @@ class PartsStep:
             buffer[...] = next_like(buffer)
         return ELBO(*vector[end : end + 3])
 
-    def _params(self):
+    def _params(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def _statistics(self):
+    def _statistics(self) -> list[Array]:
         """The buffers that are numbers, not counts: counts move alike in every part."""
         return [buffer for buffer, _ in self._before if buffer.dtype.kind == "f"]
 
-    def _raise_nonfinite(self):
+    def _raise_nonfinite(self) -> NoReturn:
         found = self.ranks.gather(self._nonfinite)
         where = [f"rank {rank}: {what}" for rank, what in enumerate(found) if what]
         raise NonFiniteError(where[0] if where else "the sum over the parts")
 
 
-def require_divisible(model: nn.Module, batches: Any, parts: int, ranks: Ranks) -> None:
+def require_divisible(model: nn.Module, batches: Batches, parts: int, ranks: Ranks) -> None:
     """ParallelError unless every batch can be cut into ``parts``, and these shared by ``ranks``."""
     for name, count in (("parts", parts), ("processes", ranks.size)):
         if count < 1 or count & (count - 1):

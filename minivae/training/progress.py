@@ -1,8 +1,14 @@
 """What a training run tells the user while it goes on."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from tqdm import tqdm
 
 from ..models.vae import ELBO
+from .metrics import Row
+
+Tell: TypeAlias = Callable[[str], object]  # takes a line for the user
 
 
 class EpochBar:
@@ -15,7 +21,7 @@ class EpochBar:
         done: images before a resumed run's first step.
     """
 
-    def __init__(self, epoch: int, epochs: int, images: int, done: int):
+    def __init__(self, epoch: int, epochs: int, images: int, done: int) -> None:
         self._bar = tqdm(
             total=images, initial=done, desc=f"epoch {epoch}/{epochs}", unit="img", leave=False,
             disable=None,
@@ -24,7 +30,7 @@ class EpochBar:
     def __enter__(self) -> "EpochBar":
         return self
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._bar.close()
 
     def step(self, images: int, mean: ELBO | None) -> None:
@@ -42,7 +48,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def epoch_line(row: dict, epochs: int, seconds: float) -> str:
+def epoch_line(row: Row, epochs: int, seconds: float) -> str:
     """The line that tells of an epoch that is done; ``row`` is one of metrics.csv."""
     return (
         f"epoch {row['epoch']}/{epochs}: train {row['train_loss']:.2f}, "

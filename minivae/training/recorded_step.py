@@ -10,17 +10,23 @@ weight of the KL term, lies in arrays that the recorded kernels read. The result
 
 import contextlib
 import operator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import kernels
-from ..backend import device_of, is_out_of_memory
+from ..backend import Array, device_of, is_out_of_memory
 from ..data.device_batches import Selection
-from ..models.vae import ELBO
+from ..models.vae import ELBO, NoiseLike
 from ..noise import CountedNoise, Noise
 from ..optim import Adam
+from ..optim.optimizer import Options
 from ..tensor import Tensor
+from .progress import Tell
+from .step import EagerStep
+
+Batch: TypeAlias = Array | Selection  # images (B, ...)
 
 # What ``counters`` counts. Each holds the value of the step that comes next.
 NOISE, BATCH, DRAW, STEP = range(4)
@@ -32,9 +38,6 @@ class RecordedStep:
     The first step of a shape runs operation by operation, so that everything that is made at a
     first call is there; at the second one the step is recorded. Batches of any other shape than
     the first one, such as the last one of an epoch, go to the eager step.
-
-    A subclass sets ``variant``, ``device``, ``xp``, ``recording`` and ``kind`` and defines
-    ``run_first``, ``record``, ``replay``, ``results``, ``put`` and ``put_beta``.
 
     Args:
         eager: the ``EagerStep``.
@@ -54,22 +57,34 @@ class RecordedStep:
     tells_misfits = True  # or only why no step can be recorded
     together = 1  # steps that are better given to ``several`` than one by one
 
-    def __init__(self, eager, tell=print):
-        self.eager, self.tell = eager, tell
-        self.model, self.optimizer = eager.model, eager.optimizer
-        self.reasons, self.replays = {}, 0
-        self.refused = self._obstacle()
-        self._like = None  # what a batch must share with the first one
-        self._told = {}  # what the arrays of numbers hold
-        self._arrays, self._grads, self._options = [], [], []  # what was recorded
+    run_first: Callable[[], None]  # the first step, which makes what a recording needs
+    record: Callable[[], None]
+    replay: Callable[[], None]
+    results: Callable[[], list[Array]]  # the terms of the step that was made
+    put: Callable[[Array], None]  # the counters
+    put_beta: Callable[[Any], None]
 
-    def __call__(self, x, noise, beta):
+    def __init__(self, eager: EagerStep, tell: Tell = print) -> None:
+        self.eager, self.tell = eager, tell
+        self.model = eager.model
+        self.optimizer: Any = eager.optimizer  # an Adam, or every step is refused
+        self.reasons: dict[str, int] = {}
+        self.replays = 0
+        self.refused = self._obstacle()
+        self._like: dict[str, Any] = {}  # what a batch must share with the first one
+        self._told: dict[int, float] = {}  # the learning rates that the arrays hold
+        self._arrays: list[Array] = []  # what was recorded, as the next two
+        self._grads: list[Array | None] = []
+        self._options: list[Options] = []
+
+    def __call__(self, x: Batch, noise: NoiseLike, beta: float) -> ELBO:
         """One step on ``x``, an array (B, ...) or a ``Selection`` of resident images."""
         reason = self.refused or self._misfit(x, noise)
         if reason is not None:
             return self._run_eagerly(reason, x, noise, beta)
         if self.recording is not None and self._is_stale():
             self.recording = None
+        assert isinstance(noise, Noise)  # or it is a misfit
         first = not self._told
         if first:
             self._allocate(x, noise)
@@ -93,18 +108,20 @@ class RecordedStep:
             self.optimizer.state[p]["step"] += 1
         return ELBO(*map(Tensor, self.results()))
 
-    def several(self, xs, noises, betas):
+    def several(
+        self, xs: Sequence[Batch], noises: Sequence[Noise], betas: list[float]
+    ) -> list[ELBO]:
         """Steps on some batches that follow each other: a list of their terms."""
         return [self(*step) for step in zip(xs, noises, betas, strict=True)]
 
-    def _run_eagerly(self, reason, x, noise, beta):
+    def _run_eagerly(self, reason: str, x: Batch, noise: NoiseLike, beta: float) -> ELBO:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if self.reasons[reason] == 1 and (self.tells_misfits or reason is self.refused):
             self.tell(f"not in a {self.kind}: {reason}")
         return self.eager(x.pixels() if isinstance(x, Selection) else x, noise, beta)
 
     # ------------------------------------------------------------ what can be recorded
-    def _obstacle(self):
+    def _obstacle(self) -> str | None:
         """Why no step of this model and optimiser can be recorded, or None."""
         if why := kernels.unavailable(self.variant):
             return f"the {self.variant} kernels are not available: {why}"
@@ -114,7 +131,7 @@ class RecordedStep:
             return f"the parameters are in {'host' if self.device == 'cuda' else 'GPU'} memory"
         return None
 
-    def _misfit(self, x, noise):
+    def _misfit(self, x: Batch, noise: NoiseLike) -> str | None:
         """Why this step is not the one that was recorded, or None. The first one decides."""
         if kernels.active() not in (None, self.variant):
             return f"the kernel variant {kernels.active()!r} is forced"
@@ -122,33 +139,33 @@ class RecordedStep:
             return "the noise is an array"
         if len(set(self._steps())) > 1:
             return "some parameters have had more updates than others"
-        selected = isinstance(x, Selection)
+        source, draw = (x.batches, x.noise) if isinstance(x, Selection) else (None, None)
         like = {
             "shape": x.shape,
-            "source": id(x.batches) if selected else "an array",
+            "source": "an array" if source is None else id(source),
             "noise seed": noise.seed,
-            "drawing seed": x.noise.seed if selected and x.noise else None,
+            "drawing seed": draw.seed if draw else None,
             "mode": "training" if self.model.training else "evaluation",
             "kernels": kernels.active(),
         }
-        if self._like is None:
+        if not self._like:
             self._like = dict(like)
-            if selected:  # a run may go on from the short batch at an epoch's end
-                self._like["shape"] = x.batches.batch_shape
+            if source is not None:  # a run may go on from the short batch at an epoch's end
+                self._like["shape"] = source.batch_shape
         for name, value in like.items():
             if value != (recorded := self._like[name]):
                 return f"the {name} of the batch is {value}, that of the {self.kind} {recorded}"
         return None
 
-    def params(self):
+    def params(self) -> list[Tensor]:
         """The parameters that are not frozen."""
         return [p for group in self.optimizer.param_groups for p in learning(group)]
 
-    def _steps(self):
+    def _steps(self) -> list[int]:
         """How many updates each parameter has had."""
         return [self.optimizer.state_of(p)["step"] for p in self.params()]
 
-    def _in_use(self):
+    def _in_use(self) -> tuple[list[Array], list[Options]]:
         """The arrays and the options that a step uses now and a recording cannot be told anew."""
         states = [(p, self.optimizer.state_of(p)) for p in self.params()]
         arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]
@@ -159,26 +176,25 @@ class RecordedStep:
         ]
         return arrays, groups
 
-    def _is_stale(self):
+    def _is_stale(self) -> bool:
         """Whether somebody has exchanged an array or changed an option since the recording."""
         arrays, options = self._in_use()
         same = len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
         return not same or options != self._options
 
     # ------------------------------------------------------------ the step and what it is told
-    def _allocate(self, x, noise):
+    def _allocate(self, x: Batch, noise: Noise) -> None:
         """The arrays from which the recorded kernels read what changes from step to step."""
         xp, dtype = self.xp, self.params()[0].dtype
         self.x, self.beta = xp.zeros(x.shape, dtype), xp.zeros((), dtype)
         self.counters = xp.zeros(4, np.uint64)
         self.rates = [xp.zeros(1, np.float64) for _ in self.optimizer.param_groups]
         self.noise = CountedNoise(noise.seed, self.counters[NOISE : NOISE + 1])
-        self.draw = None
-        if self._like["drawing seed"] is not None:
-            self.draw = CountedNoise(x.noise.seed, self.counters[DRAW : DRAW + 1])
+        seed = self._like["drawing seed"]
+        self.draw = None if seed is None else CountedNoise(seed, self.counters[DRAW : DRAW + 1])
         self.source = x.batches if isinstance(x, Selection) else None
 
-    def _prepare(self, x, noise, beta):
+    def _prepare(self, x: Batch, noise: Noise, beta: float | list[float]) -> None:
         """Put what this step is told into those arrays."""
         counts = np.zeros(4, np.uint64)
         counts[NOISE] = noise.offset
@@ -196,7 +212,7 @@ class RecordedStep:
                 self._told[i] = group["lr"]
         self.put_beta(beta)
 
-    def gradients(self):
+    def gradients(self) -> ELBO:
         """Losses, forward and backward; all numbers are read from the arrays. The terms."""
         terms = self.eager.objective(self.model, self.x, self.noise, Tensor(self.beta))
         self.optimizer.zero_grad()
@@ -205,11 +221,11 @@ class RecordedStep:
             raise RecordingError("a parameter got no gradient, so Adam does not move it")
         return terms
 
-    def backward(self, terms):
+    def backward(self, terms: ELBO) -> None:
         """The backward pass of the loss."""
         terms.loss.backward()
 
-    def update(self, moved_on=0):
+    def update(self, moved_on: int = 0) -> None:
         """Adam, whose step count and learning rates are read from the arrays; the counters are at
         ``moved_on`` steps after this one.
         """
@@ -223,7 +239,7 @@ class RecordingError(Exception):
 
 
 @contextlib.contextmanager
-def reported():
+def reported() -> Iterator[None]:
     """Turn what goes wrong in the block into a ``RecordingError``."""
     try:
         yield
@@ -235,6 +251,6 @@ def reported():
         raise RecordingError(f"{type(error).__name__}: {error}") from error
 
 
-def learning(group):
+def learning(group: Options) -> list[Tensor]:
     """The parameters of an optimiser's group that are not frozen."""
     return [p for p in group["params"] if p.requires_grad]

@@ -1,11 +1,14 @@
 """The checkpoints of a run in its output folder: the newest, the one before it, and the best."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from . import checkpoint
+from .checkpoint import Stateful
 from .output_folder import OutputFolder
+from .progress import Tell
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "previous.safetensors"
 BACKUP, DAMAGED = "backup.safetensors", "damaged.safetensors"
@@ -28,8 +31,8 @@ class RunFiles:
 
     def __init__(
         self, out: OutputFolder, replaces: Iterable[str] = (),
-        beside: Mapping[str, str] | None = None, tell: Callable = print,
-    ):  # fmt: skip
+        beside: Mapping[str, str] | None = None, tell: Tell = print,
+    ) -> None:  # fmt: skip
         self.out, self.replaces, self.tell = out, tuple(replaces), tell
         self.beside = dict(beside or {})
         self.ours = False
@@ -47,7 +50,7 @@ class RunFiles:
                 "first checkpoint is written"
             )
 
-    def save(self, model, optimizer, state: dict) -> None:
+    def save(self, model: Stateful, optimizer: Stateful, state: dict[str, Any]) -> None:
         """Write the checkpoint and keep the one before it as ``backup.safetensors``.
 
         The first one of a new run moves an earlier run's file aside.
@@ -64,11 +67,11 @@ class RunFiles:
         self.out.write(CHECKPOINT, body, keep=BACKUP)
         self._take_over()
 
-    def save_best(self, model, state: dict) -> None:
+    def save_best(self, model: Stateful, state: dict[str, Any]) -> None:
         """Write the weights alone to ``best.safetensors``; errors as ``save``."""
         self.out.write(BEST, checkpoint.to_bytes(self.out / BEST, model, **state))
 
-    def newest_good(self) -> tuple[Path, dict] | None:
+    def newest_good(self) -> tuple[Path, dict[str, Any]] | None:
         """The path and the state of the newest checkpoint that is whole; None if there is none.
 
         Raises:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from .. import models
 from ..data import dataset
@@ -9,7 +10,7 @@ from ..errors import CheckpointError
 from ..noise import TRAINING, NoiseStream
 from .checkpoint import python_number
 from .epoch_losses import EpochLosses
-from .metrics import COLUMNS
+from .metrics import COLUMNS, Row
 
 
 class RunState:
@@ -30,21 +31,21 @@ class RunState:
         seconds: dict from epoch to the time it took, where that is known.
     """
 
-    def __init__(self, seed: int, config: dict):
+    def __init__(self, seed: int, config: dict[str, Any]):
         self.seed, self.config = seed, json.loads(json.dumps(config, default=python_number))
         self.epoch = self.step = self.batch = 0
         self.noise, self.losses = NoiseStream(seed, TRAINING), EpochLosses()
-        self.rows: list[dict] = []
+        self.rows: list[Row] = []
         self.seconds: dict[int, float] = {}
 
-    def next_epoch(self, row: dict, seconds: float) -> None:
+    def next_epoch(self, row: Row, seconds: float) -> None:
         """Record the epoch that is under way and begin the next."""
         self.epoch += 1
         self.rows.append({"epoch": self.epoch, "step": self.step, **row})
         self.seconds[self.epoch] = seconds
         self.batch, self.losses = 0, EpochLosses()
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of it: a dict for JSON."""
         return {
             "config": self.config,
@@ -56,7 +57,7 @@ class RunState:
             "metrics": self.rows,
         }
 
-    def restored(self, path: Path, saved: dict, batches: int) -> "RunState":
+    def restored(self, path: Path, saved: dict[str, Any], batches: int) -> "RunState":
         """The state that a checkpoint of this very run has.
 
         Args:
@@ -98,7 +99,7 @@ class RunState:
             and self.noise.seed == self.seed
         )
 
-    def _require_same(self, path: Path, recorded: dict) -> None:
+    def _require_same(self, path: Path, recorded: dict[str, Any]) -> None:
         if isinstance(recorded.get("architecture"), dict):
             architecture = json.loads(json.dumps(models.completed(recorded["architecture"])))
             recorded = {**recorded, "architecture": architecture}

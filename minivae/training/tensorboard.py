@@ -15,6 +15,7 @@ import time
 
 from ..atomic_write import open_no_link
 from ..errors import OutputError
+from .metrics import Row
 from .output_folder import OutputFolder
 
 EVENTS = "events.out.tfevents.minivae"
@@ -32,7 +33,7 @@ class TensorBoardWriter:
     def __init__(self, out: OutputFolder):
         self.path = out / EVENTS
 
-    def __call__(self, row: dict) -> None:
+    def __call__(self, row: Row) -> None:
         """Append a row.
 
         Raises:

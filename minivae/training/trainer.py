@@ -9,28 +9,35 @@ the loop; rank 0 alone writes and tells (``parallel``).
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import evaluation
 from ..backend import device_module, device_of, is_out_of_memory, to_device
-from ..data.batches import CutBatch, CutBatches
+from ..data.batches import Batches, CutBatch, CutBatches
 from ..data.device_batches import Selection
 from ..errors import DeviceMemoryError, NonFiniteError, ParallelError
 from ..models import VAE
-from ..noise import EVALUATION, NoiseStream
+from ..models.vae import ELBO
+from ..noise import EVALUATION, Noise, NoiseStream
+from ..optim import Optimizer
 from . import checkpoint, metrics, parallel
 from .film import Film
 from .interrupt import interruptible
+from .metrics import Row
 from .nonfinite import first_nonfinite, first_nonfinite_moment
 from .output_folder import OutputFolder
 from .parts import PartsStep, require_divisible
-from .progress import EpochBar, epoch_line, say
+from .progress import EpochBar, Tell, epoch_line, say
 from .recorded_step import RecordedStep
+from .recording import recorded
 from .run_files import RunFiles
 from .run_state import RunState
-from .step import EagerStep, recorded
+from .step import EagerStep
+
+Step: TypeAlias = Callable[[Any, Noise, float], ELBO]  # (x, noise, beta)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -64,7 +71,7 @@ class Trainer:
         parts: into how many each batch is cut, whose gradients are added; by default one for each
             process. Results depend on it, and not on the number of processes.
         step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
-            is recorded and repeated where that is worth while; see ``minivae.training.step``.
+            is recorded and repeated where that is worth while; see ``minivae.training.recording``.
         tell: called with each line that the run has to say.
 
     Attributes:
@@ -78,13 +85,14 @@ class Trainer:
     """
 
     def __init__(
-        self, model: VAE, optimizer, train, test, out: OutputFolder, *, epochs: int, seed: int = 0,
-        beta: float = 1.0, warmup: float = 0, schedule: Sequence[tuple[int, float]] = (),
-        keep_best: bool = False, save_every: int = 0, config: dict | None = None,
+        self, model: VAE, optimizer: Optimizer, train: Batches, test: Batches, out: OutputFolder, *,
+        epochs: int, seed: int = 0, beta: float = 1.0, warmup: float = 0,
+        schedule: Sequence[tuple[int, float]] = (),
+        keep_best: bool = False, save_every: int = 0, config: dict[str, Any] | None = None,
         replaces: Iterable[str] = (), beside: Mapping[str, str] | None = None,
-        callbacks: Iterable[Callable] = (), film: Film | None = None, parts: int | None = None,
-        step: Callable | None = None, tell: Callable = say,
-    ):  # fmt: skip
+        callbacks: Iterable[Callable[[Row], object]] = (), film: Film | None = None,
+        parts: int | None = None, step: Step | None = None, tell: Tell = say,
+    ) -> None:  # fmt: skip
         for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}, got {value}")
@@ -99,12 +107,13 @@ class Trainer:
             raise ValueError(f"schedule: expected rising epochs and rates >= 0, got {schedule}")
         self.ranks = parallel.world()
         parts = self.ranks.size if parts is None else parts
-        self.model, self.optimizer, self.train, self.test = model, optimizer, train, test
+        self.model, self.optimizer, self.test = model, optimizer, test
+        self.train: Batches | CutBatches = train
         self.epochs, self.beta, self.warmup, self.schedule = epochs, beta, warmup, tuple(schedule)
         self.keep_best, self.save_every = keep_best, save_every
         self.tell = tell if self.ranks.leads else lambda line: None
         self.device = device_of(model.parameters()[0].data)
-        self.step_function = step or EagerStep(model, optimizer)
+        self.step_function: Step = step or EagerStep(model, optimizer)
         require_divisible(model, train, parts, self.ranks)
         if parts > 1:
             if type(self.step_function) is not EagerStep:
@@ -121,7 +130,7 @@ class Trainer:
         self.files = RunFiles(out, replaces, beside, self.tell)
         self.callbacks, self.film = tuple(callbacks), film if self.ranks.leads else None
 
-    def run(self) -> list[dict]:
+    def run(self) -> list[Row]:
         """Train until ``epochs`` epochs are done; returns the rows of ``metrics.csv``.
 
         Raises:
@@ -200,7 +209,7 @@ class Trainer:
         if self.ranks.leads:
             self._record(row)
 
-    def _record(self, row: dict) -> None:
+    def _record(self, row: Row) -> None:
         """Write and tell what an epoch came to."""
         state = self.state
         # First the table, then the checkpoint: should the process die between the two, the time
@@ -214,7 +223,7 @@ class Trainer:
         for callback in self.callbacks:
             callback({**state.rows[-1], "seconds": seconds})
 
-    def _together(self, batches):
+    def _together(self, batches: Iterator[Any]) -> Iterator[list[Any]]:
         """The batches, as many at a time as the step function likes and a checkpoint allows."""
         most = 1 if self.film else getattr(self.step_function, "together", 1)
         while xs := list(itertools.islice(batches, self._until_saved(most))):
@@ -224,7 +233,7 @@ class Trainer:
         every = self.save_every
         return min(most, every - self.state.step % every) if every else most
 
-    def _train_on(self, xs) -> None:
+    def _train_on(self, xs: Sequence[Any]) -> None:
         state = self.state
         ready = (Selection, CutBatch)
         xs = [x if isinstance(x, ready) else to_device(x, self.device) for x in xs]
@@ -265,7 +274,7 @@ class Trainer:
             raise NonFiniteError(bad)
         return found
 
-    def _watched(self, batches, every=1):
+    def _watched(self, batches: Iterable[Any], every: int = 1) -> Iterator[Any]:
         """The batches, until Ctrl-C in some process: all ask before each ``every`` of them."""
         for number, x in enumerate(batches):
             if number % every == 0 and self.ranks.any(self._signalled.is_set()):
@@ -278,7 +287,7 @@ class Trainer:
         ranks = [str(rank) for rank, signalled in enumerate(asked) if signalled]
         return "" if len(ranks) == self.ranks.size else f" by rank {', '.join(ranks)}"
 
-    def timing(self) -> dict:
+    def timing(self) -> dict[str, float | None]:
         """``seconds`` of all epochs and training ``images_per_second`` of them (testing included in
         the time); None where metrics.csv no longer has them.
         """
@@ -328,7 +337,7 @@ class Trainer:
         return True
 
 
-def _require_pixels(name: str, batches) -> None:
+def _require_pixels(name: str, batches: Batches | CutBatches) -> None:
     """ValueError unless the first batch is in [0, 1]: 0 .. 255 would train, to no purpose."""
     whole = batches.batches if isinstance(batches, CutBatches) else batches
     x = next(iter(whole.epoch(0)))

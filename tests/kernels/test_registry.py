@@ -129,7 +129,8 @@ def test_a_kernel_that_the_forced_variant_lacks_is_run_by_the_default():
 TRAINING = """
 import sys
 import numpy as np, minivae as mv
-from minivae.training.step import EagerStep, recorded
+from minivae.training.recording import recorded
+from minivae.training.step import EagerStep
 model = mv.models.MLPVAE(2, 4)
 train, _ = recorded(EagerStep(model, mv.optim.Adam(model.parameters())), None)
 for noise in map(mv.Noise, range(3), range(3)):

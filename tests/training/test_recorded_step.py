@@ -12,7 +12,8 @@ from minivae import kernels, models, nn, optim
 from minivae.errors import NonFiniteError
 from minivae.training import objectives
 from minivae.training.cpu_tape import TapedStep
-from minivae.training.step import LARGEST_TAPED, EagerStep, recorded
+from minivae.training.recording import LARGEST_TAPED, recorded
+from minivae.training.step import EagerStep
 
 pytestmark = pytest.mark.skipif(
     "cpu" not in kernels.available(), reason="the compiled kernels are not built"

@@ -2,8 +2,10 @@
 //
 // Idea: implicit matrix products. The matrix of all patches has KH KW / stride^2 times the size of the
 // images; it is never written: a tile of it is fetched from the images on its way to shared memory.
-// The adjoint falls into stride^2 parts of the same form (conv_part.h), which run as one launch. Bias
-// and rectifier ride on the last store.
+// The adjoint falls into stride^2 parts of the same form (conv_part.h), which run as one launch. Where an
+// element lies is worked out before the loop that multiplies: a thread keeps the addresses of its
+// positions, and the distances of the taps from them lie in a table that the block shares. Bias and
+// rectifier ride on the last store.
 //
 // Bytes: images, weights and output once each from device memory where the L2 cache holds what
 // neighbouring tiles share. Limit: arithmetic, 2 N O OH OW C KH KW operations; with few channels (a face's
@@ -33,18 +35,44 @@ __global__ __launch_bounds__(Tile::kThreads) void convolve(ConvParts<T> parts, E
   const ConvPart<T> part = parts.part[number];
   const Index block = blockIdx.x - parts.first_block[number], down = ceil_div(part.rows, Tile::kRows);
   const Index first_row = block % down * Tile::kRows, first_col = block / down * Tile::kCols;
-  const WeightRows<T> weights{part};
-  const Patches<T> patches{part};
-  tile_product<Tile>(weights, patches, first_row, first_col, 0, part.depth)
-      .results([&](int r, int c, auto v) {
-        const Index row = first_row + r, position = first_col + c;
-        if (row >= part.rows || position >= part.positions) return;
-        const PositionPlace p = place_of_position(part, position);
-        const Index i = part.h.out_first + p.row * part.h.out_step,
-                    j = part.w.out_first + p.col * part.w.out_step;
-        part.out[((p.image * part.rows + row) * part.out_height + i) * part.out_width + j] =
-            finished(epilogue, v.lane[0], row);
-      });
+  MV_SHARED(Tap, taps, [kEntries]);
+  const WeightRows<T> weights{part, taps};
+  const Patches<T> patches{part, taps};
+  Tile tile;
+  for (Index first = 0; first < part.depth; first += kEntries) {
+    fill_taps<Tile>(part, first, taps);
+    add_product(tile, weights, patches, first_row, first_col, 0, min_index(part.depth - first, kEntries));
+  }
+  tile.results([&](int r, int c, auto v) {
+    constexpr int W = sizeof(v.lane) / sizeof(T);
+    const Index row = first_row + r;
+    if (row >= part.rows) return;
+    if (part.wide) {
+      if (first_col + c >= part.positions) return;
+      const QuotientRest place = divide(first_col + c, part.by_plane);
+#pragma unroll
+      for (int w = 0; w < W; ++w) v.lane[w] = finished(epilogue, v.lane[w], row);
+      store(part.out + (place.quotient * part.rows + row) * part.by_plane.d + place.rest, v);
+      return;
+    }
+#pragma unroll
+    for (int w = 0; w < W; ++w) {
+      const Index position = first_col + c + w;
+      if (position >= part.positions) return;
+      const PositionPlace p = place_of_position(part, position);
+      const Index i = part.h.out_first + p.row * part.h.out_step,
+                  j = part.w.out_first + p.col * part.w.out_step;
+      part.out[((p.image * part.rows + row) * part.out_height + i) * part.out_width + j] =
+          finished(epilogue, v.lane[w], row);
+    }
+  });
+}
+
+template <class T>
+bool stores_wide(const ConvPart<T>& part) {
+  const bool whole = part.h.out_step == 1 && part.w.out_step == 1 && part.h.positions == part.out_height &&
+                     part.w.positions == part.out_width;
+  return whole && part.by_plane.d % kWide<T> == 0 && all_aligned(part.out);
 }
 
 template <class T>
@@ -56,6 +84,7 @@ void launch_parts(const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilog
       Index blocks = 0;
       for (std::size_t i = first; i < all.size() && i < first + kMostParts; ++i) {
         parts.part[parts.count] = all[i];
+        parts.part[parts.count].wide = stores_wide(all[i]);
         parts.first_block[parts.count++] = blocks;
         blocks += ceil_div(all[i].rows, Tile::kRows) * ceil_div(all[i].positions, Tile::kCols);
       }

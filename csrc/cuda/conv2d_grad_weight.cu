@@ -36,16 +36,28 @@ WeightCut cut_for(Index rows, Index cols, Index depth) {
 }
 
 template <class Tile, class T>
-__global__ __launch_bounds__(Tile::kThreads) void weight_tiles(ConvPart<T> part, ChannelRows<T> dy,
-                                                               WeightCut cut, T* out) {
+__global__ __launch_bounds__(Tile::kThreads) void weight_tiles(ConvPart<T> part, const T* dy, WeightCut cut,
+                                                               T* out) {
   const Index tiles = cut.down * cut.across, number = blockIdx.x % tiles, piece = blockIdx.x / tiles;
   const Index first_row = number % cut.down * Tile::kRows, first_col = number / cut.down * Tile::kCols;
-  const Index first = piece * cut.depth, last = min_index(first + cut.depth, part.positions);
-  const TurnedPatches<T> patches{{part}};
-  T* corner = out + piece * dy.rows * part.depth;
-  tile_product<Tile>(dy, patches, first_row, first_col, first, last).results([&](int r, int c, auto v) {
+  const Index last = min_index((piece + 1) * cut.depth, part.positions);
+  MV_SHARED(Spot<T>, spots, [kEntries]);
+  MV_SHARED(const T*, gradients, [kEntries]);
+  const GradientRows<T> rows{part, gradients};
+  const TurnedPatches<T> patches{part, spots};
+  Tile tile;
+  for (Index first = piece * cut.depth; first < last; first += kEntries) {
+    fill_positions<Tile>(part, dy, first, last, spots, gradients);
+    add_product(tile, rows, patches, first_row, first_col, 0, min_index(last - first, kEntries));
+  }
+  T* corner = out + piece * part.rows * part.depth;
+  tile.results([&](int r, int c, auto v) {
+    constexpr int W = sizeof(v.lane) / sizeof(T);
     const Index row = first_row + r, col = first_col + c;
-    if (row < dy.rows && col < part.depth) corner[row * part.depth + col] = v.lane[0];
+#pragma unroll
+    for (int w = 0; w < W; ++w) {
+      if (row < part.rows && col + w < part.depth) corner[row * part.depth + col + w] = v.lane[w];
+    }
   });
 }
 
@@ -60,19 +72,17 @@ Index conv2d_grad_weight_scratch(Index rows, Index cols, Index depth) {
 
 template <class T>
 void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw, T* scratch, Stream stream) {
-  const Index plane = shape.h.output * shape.w.output;
   const ConvPart<T> part = [&] {
     ConvPart<T> p = conv_part<T>(forward_axis(shape.h), forward_axis(shape.w), shape.N, shape.O, shape.C);
     p.images = x;
     return p;
   }();
   if (shape.O * part.depth == 0) return;
-  const ChannelRows<T> rows{dy, shape.O, part.positions, Divisor(plane)};
   by_rows<T>(shape.O, [&](auto tile) {
     using Tile = typename decltype(tile)::type;
     const WeightCut cut = cut_for<Tile>(shape.O, part.depth, part.positions);
     const Grid grid = checked_grid(cut.down * cut.across * cut.pieces, Tile::kThreads);
-    launch(weight_tiles<Tile, T>, grid, stream, part, rows, cut, cut.pieces > 1 ? scratch : dw);
+    launch(weight_tiles<Tile, T>, grid, stream, part, dy, cut, cut.pieces > 1 ? scratch : dw);
     if (cut.pieces == 1) return;
     const Index count = shape.O * part.depth;
     launch(add_products<T>, over_elements(count), stream, scratch, cut.pieces, Epilogue<T>{nullptr, false},

@@ -6,56 +6,32 @@
 
 namespace minivae {
 
+// What the depth of a product stands for is worked out once, 256 of it at a time, into a table in shared
+// memory: all threads need the same, for every slab. Lines past the end are the last one again; what they
+// make is not stored. A depth past the end counts as zero on both sides.
+constexpr int kEntries = 256;
+
+template <class T>
+__device__ __forceinline__ T pixel(const ConvPart<T>& part, const Spot<T>& spot, const Tap& tap) {
+  const auto inside = [](int x, int size) { return static_cast<unsigned>(x) < static_cast<unsigned>(size); };
+  const bool both = inside(spot.row + tap.row, part.h.size) & inside(spot.col + tap.col, part.w.size);
+  return both ? __ldg(spot.at + tap.offset) : T(0);
+}
+
 // Columns are positions, the depth is (channel, tap): patches of images that are never unfolded.
 template <class T>
 struct Patches {
   static constexpr bool kAlongDepth = false;  // neighbours in memory are neighbouring positions
   static constexpr int kWidth = 1;
   const ConvPart<T>& part;
+  const Tap* taps;
 
-  struct Line {
-    const T* image;
-    int row, col;
-    bool inside;
-  };
-  struct Depth {
-    Index channel;
-    int row, col;
-    bool inside;
-  };
-
-  __device__ Line line(Index position) const {
-    const PositionPlace p = place_of_position(part, position);
-    const T* image = part.images + p.image * part.channels * part.h.size * part.w.size;
-    return {image, static_cast<int>(p.row) * part.h.scale + part.h.offset,
-            static_cast<int>(p.col) * part.w.scale + part.w.offset, position < part.positions};
+  __device__ Spot<T> line(Index position) const {
+    const Spot<T> spot = spot_of(part, min_index(position, part.positions - 1));
+    return {kept(spot.at), spot.row, spot.col};
   }
-  __device__ Depth depth(Index k) const {
-    const DepthPlace p = place_of_depth(part, k);
-    return {p.channel * part.h.size * part.w.size, part.h.shift + p.row * part.h.shift_step,
-            part.w.shift + p.col * part.w.shift_step, k < part.depth};
-  }
-  __device__ Vector<T, 1> at(const Line& line, const Depth& depth) const {
-    const int row = line.row + depth.row, col = line.col + depth.col;
-    const bool inside =
-        line.inside && depth.inside && row >= 0 && row < part.h.size && col >= 0 && col < part.w.size;
-    return {{inside ? line.image[depth.channel + Index(row) * part.w.size + col] : T(0)}};
-  }
-};
-
-// The same with positions as depth, for the gradient of the weights.
-template <class T>
-struct TurnedPatches {
-  static constexpr bool kAlongDepth = true;
-  static constexpr int kWidth = 1;
-  Patches<T> patches;
-
-  __device__ auto line(Index k) const { return patches.depth(k); }
-  __device__ auto depth(Index position) const { return patches.line(position); }
-  __device__ Vector<T, 1> at(const typename Patches<T>::Depth& line,
-                             const typename Patches<T>::Line& depth) const {
-    return patches.at(depth, line);
-  }
+  __device__ Tap depth(Index k) const { return taps[k]; }
+  __device__ Vector<T, 1> at(const Spot<T>& spot, const Tap& tap) const { return {{pixel(part, spot, tap)}}; }
 };
 
 // Rows are the weights of one of the part's channels of the output, the depth is (channel, tap).
@@ -64,46 +40,78 @@ struct WeightRows {
   static constexpr bool kAlongDepth = true;
   static constexpr int kWidth = 1;
   const ConvPart<T>& part;
+  const Tap* taps;
 
-  __device__ Place line(Index row) const { return {row * part.weight_row, row < part.rows}; }
-  __device__ Place depth(Index k) const {
-    const DepthPlace p = place_of_depth(part, k);
-    const Index row = part.h.kernel_first + Index(p.row) * part.h.kernel_step;
-    const Index col = part.w.kernel_first + Index(p.col) * part.w.kernel_step;
-    return {p.channel * part.weight_channel + row * part.kernel_width + col, k < part.depth};
+  __device__ const T* line(Index row) const {
+    return kept(part.weights + min_index(row, part.rows - 1) * part.weight_row);
   }
-  __device__ Vector<T, 1> at(Place line, Place depth) const {
-    return {{line.inside && depth.inside ? part.weights[line.offset + depth.offset] : T(0)}};
+  __device__ int depth(Index k) const { return taps[k].weight; }
+  __device__ Vector<T, 1> at(const T* row, int weight) const {
+    return {{weight < 0 ? T(0) : __ldg(row + weight)}};
   }
 };
 
-// Rows are channels of images (N, rows, plane), the depth is (image, place in the plane).
+// Fills the table with taps from `first` on.
+template <class Tile, class T>
+__device__ void fill_taps(const ConvPart<T>& part, Index first, Tap (&taps)[kEntries]) {
+  for (int k = static_cast<int>(threadIdx.x); k < kEntries; k += Tile::kThreads) {
+    taps[k] = first + k < part.depth ? tap_of(part, first + k) : Tap{0, kOutside, kOutside, -1};
+  }
+  __syncthreads();
+}
+
+// The same with positions as depth, for the gradient of the weights.
 template <class T>
-struct ChannelRows {
+struct TurnedPatches {
   static constexpr bool kAlongDepth = true;
   static constexpr int kWidth = 1;
-  const T* images;
-  Index rows, positions;
-  Divisor by_plane;
+  const ConvPart<T>& part;
+  const Spot<T>* spots;
 
-  __device__ Place line(Index row) const { return {row * by_plane.d, row < rows}; }
-  __device__ Place depth(Index position) const {
-    const QuotientRest p = divide(position, by_plane);
-    return {p.quotient * rows * by_plane.d + p.rest, position < positions};
+  __device__ Tap line(Index k) const { return tap_of(part, min_index(k, part.depth - 1)); }
+  __device__ Spot<T> depth(Index position) const { return spots[position]; }
+  __device__ Vector<T, 1> at(const Tap& tap, const Spot<T>& spot) const { return {{pixel(part, spot, tap)}}; }
+};
+
+// Rows are channels of dy (N, rows, plane), the depth is (image, place in the plane).
+template <class T>
+struct GradientRows {
+  static constexpr bool kAlongDepth = true;
+  static constexpr int kWidth = 1;
+  const ConvPart<T>& part;
+  const T* const* gradients;  // of channel 0; null past the end
+
+  __device__ int line(Index row) const {
+    return kept(static_cast<int>(min_index(row, part.rows - 1) * part.by_plane.d));
   }
-  __device__ Vector<T, 1> at(Place line, Place depth) const {
-    return {{line.inside && depth.inside ? images[line.offset + depth.offset] : T(0)}};
+  __device__ const T* depth(Index position) const { return gradients[position]; }
+  __device__ Vector<T, 1> at(int row, const T* gradient) const {
+    return {{gradient ? __ldg(gradient + row) : T(0)}};
   }
 };
+
+// Fills the tables with positions from `first` on, as far as `last`.
+template <class Tile, class T>
+__device__ void fill_positions(const ConvPart<T>& part, const T* dy, Index first, Index last,
+                               Spot<T> (&spots)[kEntries], const T* (&gradients)[kEntries]) {
+  for (int k = static_cast<int>(threadIdx.x); k < kEntries; k += Tile::kThreads) {
+    const Index position = first + k;
+    const bool inside = position < last;
+    spots[k] = inside ? spot_of(part, position) : Spot<T>{nullptr, kOutside, kOutside};
+    const Index skipped = divide(position, part.by_plane).quotient * (part.rows - 1) * part.by_plane.d;
+    gradients[k] = inside ? dy + skipped + position : nullptr;
+  }
+  __syncthreads();
+}
 
 // Tiles for products of few rows, which images with few channels give: 16 x 128, 32 x 128 or 64 x 64.
 // Calls run(tile type).
 template <class T>
-using NarrowTile = FmaTile<T, 16, 128, 8, 4, 4, 1>;
+using NarrowTile = FmaTile<T, 16, 128, 8, 4, 4, kWide<T>>;
 template <class T>
-using MiddleTile = FmaTile<T, 32, 128, 8, 4, 8, 1>;
+using MiddleTile = FmaTile<T, 32, 128, 8, 4, 8, kWide<T>>;
 template <class T>
-using SquareTile = FmaTile<T, 64, 64, 16, 4, 4, 1>;
+using SquareTile = FmaTile<T, 64, 64, 16, 4, 4, kWide<T>>;
 
 template <class Tile>
 struct TileType {

@@ -5,7 +5,7 @@
 // whose right operand is never written: an element of it is an element of an image, or a zero of the
 // padding. Both directions are the same along each axis. With position p and tap t counted from 0:
 //
-//   it reads image coordinate     p scale + offset + shift + t shift_step
+//   it reads image coordinate     p scale + offset + t tap_step
 //   by the kernel's element       kernel_first + t kernel_step
 //   for the output's coordinate   out_first + p out_step
 //
@@ -26,14 +26,16 @@ namespace minivae {
 struct PartAxis {
   int size;  // of the images that are read
   int scale, offset;
-  int taps, shift, shift_step;
+  int taps, tap_step;
   int kernel_first, kernel_step;
   int positions, out_first, out_step;
 };
 
 inline PartAxis forward_axis(const ConvAxis& a) {
-  const auto i = [](Index x) { return static_cast<int>(x); };  // sizes are below 2^31: the bindings see to it
-  return {i(a.input), i(a.stride), -i(a.padding), i(a.kernel), 0, i(a.dilation), 0, 1, i(a.output), 0, 1};
+  const auto i = [](Index x) {
+    return static_cast<int>(x);
+  };  // sizes are at most 2^30: the bindings see to it
+  return {i(a.input), i(a.stride), -i(a.padding), i(a.kernel), i(a.dilation), 0, 1, i(a.output), 0, 1};
 }
 
 // For the inputs of remainder r < min(stride, input). No taps: nothing reaches them.
@@ -46,8 +48,8 @@ inline PartAxis adjoint_axis(const ConvAxis& a, Index r) {
   part.size = static_cast<int>(a.output);
   part.scale = 1;
   part.taps = none ? 0 : static_cast<int>((a.kernel - 1 - first) / step + 1);
-  part.shift = none ? 0 : static_cast<int>((r + a.padding - first * a.dilation) / s);
-  part.shift_step = -static_cast<int>(step * a.dilation / s);
+  part.offset = none ? 0 : static_cast<int>((r + a.padding - first * a.dilation) / s);
+  part.tap_step = -static_cast<int>(step * a.dilation / s);
   part.kernel_first = static_cast<int>(first);
   part.kernel_step = static_cast<int>(step);
   part.positions = static_cast<int>(ceil_div(a.input - r, s));
@@ -77,6 +79,7 @@ struct ConvPart {
   Index rows, channels, kernel_width;
   Index weight_row, weight_channel;  // strides of the weights
   Index out_height, out_width;
+  bool wide;                    // kWide<T> neighbouring positions are 16 bytes of `out`
   Index positions, depth;       // columns of the product, and what is summed over
   Divisor by_plane, by_width;   // position -> image, row, column
   Divisor by_taps, by_tap_row;  // depth -> channel, tap, its row and column
@@ -113,17 +116,43 @@ MV_HD PositionPlace place_of_position(const ConvPart<T>& part, Index position) {
   return {image.quotient, row.quotient, row.rest};
 }
 
-// A tap counted over the channels.
-struct DepthPlace {
-  Index channel;
+// A row outside of every image, whichever is added to it: all are within 2^30.
+constexpr int kOutside = -(1 << 30);
+
+// What a position reads: `at` is the element of channel 0 for tap 0, and that tap's place in the image,
+// which may be beside it.
+template <class T>
+struct alignas(16) Spot {
+  const T* at;
   int row, col;
 };
 
 template <class T>
-MV_HD DepthPlace place_of_depth(const ConvPart<T>& part, Index k) {
+MV_HD Spot<T> spot_of(const ConvPart<T>& part, Index position) {
+  const PositionPlace p = place_of_position(part, position);
+  const int row = static_cast<int>(p.row) * part.h.scale + part.h.offset;
+  const int col = static_cast<int>(p.col) * part.w.scale + part.w.offset;
+  const Index first = p.image * part.channels * part.h.size;
+  return {part.images + (first + row) * part.w.size + col, row, col};
+}
+
+// A tap, counted over the channels: how far its element is from a spot's, its rows and columns too, and
+// its weight from the first of a row of weights. 32 bits are enough: the bindings see to it.
+struct alignas(16) Tap {
+  int offset, row, col, weight;
+};
+
+template <class T>
+MV_HD Tap tap_of(const ConvPart<T>& part, Index k) {
   const QuotientRest channel = divide(k, part.by_taps);
-  const QuotientRest row = divide(channel.rest, part.by_tap_row);
-  return {channel.quotient, static_cast<int>(row.quotient), static_cast<int>(row.rest)};
+  const QuotientRest place = divide(channel.rest, part.by_tap_row);
+  const int i = static_cast<int>(place.quotient), j = static_cast<int>(place.rest);
+  const int row = i * part.h.tap_step, col = j * part.w.tap_step;
+  const Index offset = (channel.quotient * part.h.size + row) * part.w.size + col;
+  const Index kernel_row = part.h.kernel_first + i * part.h.kernel_step;
+  const Index kernel_col = part.w.kernel_first + j * part.w.kernel_step;
+  const Index weight = channel.quotient * part.weight_channel + kernel_row * part.kernel_width + kernel_col;
+  return {static_cast<int>(offset), row, col, static_cast<int>(weight)};
 }
 
 }  // namespace minivae

@@ -189,15 +189,15 @@ struct alignas(16) Slabs {
   typename Tile::Element b[Tile::kDepth][Tile::kCols + Tile::kPad];
 };
 
-// The sums over k in [first, last) of the tile whose corner is (row, col); `last` is a multiple of
-// the depth beyond `first`, or the end of both operands.
+// Adds the sums over k in [first, last) of the tile whose corner is (row, col); `last` is a multiple of
+// the depth beyond `first`, or both operands are zero from there to the next.
 template <class Tile, class A, class B>
-__device__ Tile tile_product(const A& a, const B& b, Index row, Index col, Index first, Index last) {
+__device__ void add_product(Tile& tile, const A& a, const B& b, Index row, Index col, Index first,
+                            Index last) {
   using T = typename Tile::Element;
   MV_SHARED(Slabs<Tile>, slabs, [2]);
   Stage<T, A, Tile::kRows, Tile::kDepth, Tile::kThreads> stage_a(a, row);
   Stage<T, B, Tile::kCols, Tile::kDepth, Tile::kThreads> stage_b(b, col);
-  Tile tile;
 
   stage_a.fetch(first);
   stage_b.fetch(first);
@@ -218,6 +218,12 @@ __device__ Tile tile_product(const A& a, const B& b, Index row, Index col, Index
     }
     __syncthreads();
   }
+}
+
+template <class Tile, class A, class B>
+__device__ Tile tile_product(const A& a, const B& b, Index row, Index col, Index first, Index last) {
+  Tile tile;
+  add_product(tile, a, b, row, col, first, last);
   return tile;
 }
 

@@ -14,6 +14,22 @@ struct alignas(sizeof(T) * W) Vector {
 template <class T>
 constexpr int kWide = 16 / static_cast<int>(sizeof(T));
 
+// A value of which the compiler does not know what it was made from: it stays in registers, where nvcc
+// would work it out again in every round of a loop.
+template <class T>
+__device__ __forceinline__ T* kept(T* p) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(p));
+#endif
+  return p;
+}
+__device__ __forceinline__ int kept(int x) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+r"(x));
+#endif
+  return x;
+}
+
 template <int W, class T>
 __device__ __forceinline__ Vector<T, W> load(const T* p) {
   return *reinterpret_cast<const Vector<T, W>*>(p);

@@ -117,6 +117,35 @@ def test_convolutions_past_31_bits(gpu):
     assert y[0, 0, -1, -2:].tolist() == [5, 7]
 
 
+def test_convolutions_with_distances_past_31_bits_are_refused(gpu):
+    def named(*shape):
+        about = {
+            "shape": shape,
+            "typestr": "<f4",
+            "data": (64, False),
+            "strides": None,
+            "version": 3,
+        }
+        return cuda_machine.Interface(about, None)
+
+    one, none, side = (1, 1), (0, 0), 46400
+    with pytest.raises(ValueError, match=r"channels and taps in an image .* got 2152960001"):
+        gpu.module.conv2d(
+            named(1, 2, side, side), named(1, 2, 1, 1), None, one, none, one, False,
+            named(1, 1, side, side), 0,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=r"channels and taps in an image .* got 2152960001"):
+        gpu.module.conv2d_grad_weight(
+            named(1, 1, side, side), named(1, 2, side, side), one, one, none, one,
+            named(2, 1, 1, 1), None, 0,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=r"weights of a convolution .* got 2152960000"):
+        gpu.module.conv2d_grad_input(
+            named(1, side, 1, 1), named(side, side, 1, 1), None, one, one, none, one, False,
+            named(1, side, 1, 1), 0,
+        )  # fmt: skip
+
+
 # cuBLASLt
 
 

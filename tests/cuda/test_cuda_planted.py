@@ -64,8 +64,11 @@ BUGS = {  # file: (what to change, to what, the test that sees it)
         "mean_rec + weight * mean_kl", "mean_rec + mean_kl",
         lambda gpu: losses.test_terms_of_the_loss(gpu, 5, 300, np.float32),
     ),
+    "conv_operands.cuh": (  # the other channels of the images before
+        ".quotient * (part.rows - 1)", ".quotient * (part.rows - 2)", convolution(size=7, kernel=3),
+    ),
     "conv_part.h": (  # taps of the adjoint in the wrong direction
-        "part.shift_step = -static_cast<int>", "part.shift_step = static_cast<int>",
+        "part.tap_step = -static_cast<int>", "part.tap_step = static_cast<int>",
         convolution(size=7, kernel=3),
     ),
     "epilogue.cuh": (  # the last piece of a sum

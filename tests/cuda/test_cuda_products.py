@@ -264,6 +264,7 @@ LAYERS = {  # channels small: what matters is the geometry of the models' layers
     "conv 7 x 7": (3, 3, 70, axis_of(7, 3, 1, 1)),
     "no padding": (1, 2, 17, axis_of(31, 3, 2, 0)),
     "pointwise": (2, 33, 34, axis_of(3, 1)),
+    "depths of two tables": (1, 33, 30, axis_of(17, 3, 1, 1)),
     "stride past the kernel": (1, 2, 3, axis_of(11, 2, 4)),
     "dilated and strided": (1, 2, 3, axis_of(13, 3, 2, 2, 2)),
     "stride past the image": (1, 2, 3, axis_of(3, 2, 9, 1)),

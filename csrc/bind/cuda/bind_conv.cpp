@@ -13,14 +13,31 @@ struct ConvSettings {
   Pair stride, padding, dilation;
 };
 
+constexpr Index kLargestAxis = Index(1) << 30;
+
+void expect_at_most(Index most, const char* what, Index got) {
+  if (got <= most) return;
+  throw py::value_error(std::string(what) + " of a convolution must be at most " + std::to_string(most) +
+                        " together, got " + std::to_string(got));
+}
+
 // The kernels hold coordinates of the padded input in 32 bits.
 ConvAxis checked_axis(int i, Index input, Index kernel, const ConvSettings& s, Index output = -1) {
   const ConvAxis a = conv_axis(i, input, kernel, s.stride, s.padding, s.dilation, output);
-  if (a.input + 2 * a.padding > kLargest) {
-    throw py::value_error("input and padding of a convolution must be at most " + std::to_string(kLargest) +
-                          " together, got " + std::to_string(a.input + 2 * a.padding));
-  }
+  expect_at_most(kLargestAxis, "input and padding", a.input + 2 * a.padding);
   return a;
+}
+
+// And distances: between weights, and between what a position reads in an image of x or of y.
+ConvShape checked_shape(const ConvShape& s) {
+  const Index rows = (s.h.kernel - 1) * s.h.dilation, cols = (s.w.kernel - 1) * s.w.dilation + 1;
+  const auto reach = [&](Index channels, Index height, Index width) {
+    return channels > 0 ? ((channels - 1) * height + rows) * width + cols : 0;
+  };
+  expect_at_most(kLargest, "weights", s.O * s.C * s.h.kernel * s.w.kernel);
+  expect_at_most(kLargest, "the distances between channels and taps in an image",
+                 std::max(reach(s.C, s.h.input, s.w.input), reach(s.O, s.h.output, s.w.output)));
+  return s;
 }
 
 void forward(const py::object& x, const py::object& w, const py::object& b, const Pair& stride,
@@ -30,8 +47,8 @@ void forward(const py::object& x, const py::object& w, const py::object& b, cons
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
     const Shape in = device_shape("x", x, 4), k = device_shape("w", w, 4);
-    const ConvShape shape{in[0], in[1], k[0], checked_axis(0, in[2], k[2], s),
-                          checked_axis(1, in[3], k[3], s)};
+    const ConvShape shape =
+        checked_shape({in[0], in[1], k[0], checked_axis(0, in[2], k[2], s), checked_axis(1, in[3], k[3], s)});
     DeviceArgs args;
     const T* images = args.input<T>("x", x, in);
     const T* weights = args.input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
@@ -48,8 +65,9 @@ void grad_input(const py::object& dy, const py::object& w, const py::object& b, 
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
     const Shape out = device_shape("dy", dy, 4), k = device_shape("w", w, 4);
-    const ConvShape shape{out[0], k[1], out[1], checked_axis(0, input_size[0], k[2], s, out[2]),
-                          checked_axis(1, input_size[1], k[3], s, out[3])};
+    const ConvShape shape =
+        checked_shape({out[0], k[1], out[1], checked_axis(0, input_size[0], k[2], s, out[2]),
+                       checked_axis(1, input_size[1], k[3], s, out[3])});
     DeviceArgs args;
     const T* gradient = args.input<T>("dy", dy, out);
     const T* weights = args.input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
@@ -66,8 +84,9 @@ void grad_weight(const py::object& x, const py::object& dy, const Pair& kernel_s
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
     const Shape in = device_shape("x", x, 4), out = device_shape("dy", dy, 4);
-    const ConvShape shape{in[0], in[1], out[1], checked_axis(0, in[2], kernel_size[0], s, out[2]),
-                          checked_axis(1, in[3], kernel_size[1], s, out[3])};
+    const ConvShape shape =
+        checked_shape({in[0], in[1], out[1], checked_axis(0, in[2], kernel_size[0], s, out[2]),
+                       checked_axis(1, in[3], kernel_size[1], s, out[3])});
     DeviceArgs args;
     const T* images = args.input<T>("x", x, in);
     const T* gradient = args.input<T>("dy", dy, {shape.N, shape.O, out[2], out[3]});

@@ -72,3 +72,7 @@ inline int __popc(unsigned x) {
 inline int __ffs(int x) {
   return __builtin_ffs(x);
 }
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}

@@ -1,7 +1,11 @@
 """The size of a convolution's output: one formula, for ops that check and kernels that allocate."""
 
+from typing import TypeAlias
 
-def output_size(n, kernel, stride, padding, dilation):
+Size: TypeAlias = tuple[int, ...]  # one number for each axis, (height, width)
+
+
+def output_size(n: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1, for one axis.
 
     Below 1 where the kernel reaches beyond the padded input.
@@ -9,7 +13,9 @@ def output_size(n, kernel, stride, padding, dilation):
     return (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def output_sizes(size, kernel_size, stride, padding, dilation):
+def output_sizes(
+    size: Size, kernel_size: Size, stride: Size, padding: Size, dilation: Size
+) -> Size:
     """The same for both axes, each argument a pair (height, width)."""
     axes = zip(size, kernel_size, stride, padding, dilation, strict=True)
     return tuple(output_size(*axis) for axis in axes)

@@ -13,14 +13,20 @@ number given beside it, and a learning rate that is an array of one element.
 Imported by the registry, when a device answered.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import _cuda
-from ..backend import current_stream, device_module
+from ..backend import Array, current_stream, device_module
 from . import cuda_layers
 from .cuda_layers import *  # noqa: F403
 from .cuda_layers import beside, scratch
-from .philox import resolved
+from .philox import Eps, NoiseKey, Shape, resolved
+from .reference import RowLoss
+from .reference_layers import Arrays
 
 __all__ = [
     *cuda_layers.__all__,
@@ -46,62 +52,69 @@ DRAWS_NOISE = _cuda.DRAWS_NOISE  # the version of reparam_kl from which on the k
 _cupy = device_module()
 
 
-def _empty_like(*arrays):
+def _empty_like(*arrays: Array) -> list[Array]:
     return [_cupy.empty(a.shape, a.dtype) for a in arrays]
 
 
-def _noise(noise, like, version):
+def _noise(noise: Eps, like: Array, version: int) -> Array | tuple[Any, ...]:
     """The noise as this version takes it: an array, or where it draws itself its address."""
     if version >= DRAWS_NOISE:
         return resolved(noise, lambda key: key.argument(like.shape))
     return resolved(noise, lambda key: normal(key, like.shape, like.dtype))
 
 
-def normal(noise, shape, dtype):
+def normal(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
     """Standard normal numbers; see ``philox.normal``."""
     out = _cupy.empty(shape, dtype)
     _cuda.normal(out, noise.argument(out.shape), current_stream())
     return out
 
 
-def uniform(noise, shape, dtype):
+def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = _cupy.empty(shape, dtype)
     _cuda.uniform(out, noise.argument(out.shape), current_stream())
     return out
 
 
-def reparam_kl_forward(mu, logvar, noise, version=VERSIONS["reparam_kl_forward"]):
+def reparam_kl_forward(
+    mu: Array, logvar: Array, noise: Eps, version: int = VERSIONS["reparam_kl_forward"]
+) -> tuple[Array, Array]:
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
     z, kl = _cupy.empty(mu.shape, mu.dtype), _cupy.empty(len(mu), mu.dtype)
-    noise = _noise(noise, mu, version)
-    _cuda.reparam_kl_forward(mu, logvar, noise, z, kl, version, current_stream())
+    eps = _noise(noise, mu, version)
+    _cuda.reparam_kl_forward(mu, logvar, eps, z, kl, version, current_stream())
     return z, kl
 
 
 def reparam_kl_backward(
-    mu, logvar, noise, dz, dkl, version=VERSIONS["reparam_kl_backward"]
-):  # fmt: skip
+    mu: Array, logvar: Array, noise: Eps, dz: Array, dkl: Array,
+    version: int = VERSIONS["reparam_kl_backward"],
+) -> tuple[Array, Array]:  # fmt: skip
     """Gradients of both; see ``reference.reparam_kl_backward``."""
     dmu, dlogvar = _empty_like(mu, logvar)
-    noise = _noise(noise, mu, version)
+    eps = _noise(noise, mu, version)
     _cuda.reparam_kl_backward(
-        mu, logvar, noise, dz, dkl, dmu, dlogvar, version, current_stream()
+        mu, logvar, eps, dz, dkl, dmu, dlogvar, version, current_stream()
     )  # fmt: skip
     return dmu, dlogvar
 
 
-def bce_with_logits(logits, target, with_grad, scale=1.0):
+def bce_with_logits(logits: Array, target: Array, with_grad: bool, scale: float = 1.0) -> RowLoss:
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
     return _row_loss(_cuda.bce_with_logits, logits, target, with_grad, scale)
 
 
-def squared_error_with_logits(logits, target, with_grad, scale=1.0):
+def squared_error_with_logits(
+    logits: Array, target: Array, with_grad: bool, scale: float = 1.0
+) -> RowLoss:
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
     return _row_loss(_cuda.squared_error_with_logits, logits, target, with_grad, scale)
 
 
-def _row_loss(kernel, logits, target, with_grad, scale):
+def _row_loss(
+    kernel: Callable[..., None], logits: Array, target: Array, with_grad: bool, scale: float
+) -> RowLoss:
     loss = _cupy.empty(len(logits), logits.dtype)
     dlogits = _cupy.empty(logits.shape, logits.dtype) if with_grad else None
     room = scratch(_cuda.row_loss_scratch(*logits.shape))
@@ -109,14 +122,14 @@ def _row_loss(kernel, logits, target, with_grad, scale):
     return loss, dlogits
 
 
-def negative_elbo(rec, kl, beta):
+def negative_elbo(rec: Array, kl: Array, beta: Array) -> tuple[Array, Array]:
     """Means, their weighted sum, its derivative; see ``reference.negative_elbo``."""
     terms, share = _cupy.empty(3, rec.dtype), _cupy.empty(len(kl), kl.dtype)
     _cuda.negative_elbo(rec, kl, beta, terms, share, current_stream())
     return terms, share
 
 
-def log_mean_exp(x, with_grad):
+def log_mean_exp(x: Array, with_grad: bool) -> RowLoss:
     """Rows' log mean exp, and the softmax; see ``reference.log_mean_exp``."""
     y = _cupy.empty(len(x), x.dtype)
     softmax = _cupy.empty(x.shape, x.dtype) if with_grad else None
@@ -124,7 +137,10 @@ def log_mean_exp(x, with_grad):
     return y, softmax
 
 
-def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
+def adam(
+    params: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, step: int | tuple[int, Array],
+    lr: float | Array, beta1: float, beta2: float, eps: float, weight_decay: float,
+) -> None:  # fmt: skip
     """One step of Adam in place; see ``reference.adam``.
 
     ``step`` may be (step, counter), ``lr`` a float64 array of one element.
@@ -135,7 +151,9 @@ def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
     )  # fmt: skip
 
 
-def gather_pixels(images, index, dtype, noise=None):
+def gather_pixels(
+    images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
+) -> Array:
     """Images by number, scaled or drawn; see ``reference.gather_pixels``.
 
     An index outside [0, N) makes a row of NaN: to raise an error would take waiting for the GPU.
@@ -145,25 +163,28 @@ def gather_pixels(images, index, dtype, noise=None):
     return out
 
 
-def gather_into(out, images, order, noise=None, batch=None):
+def gather_into(
+    out: Array, images: Array, order: Array, noise: NoiseKey | None = None,
+    batch: Array | None = None,
+) -> None:  # fmt: skip
     """Batch number ``batch[0]`` (0 without one) of ``order``, cut into pieces of ``len(out)``.
 
     Args:
         out: (B, ...), written. images: uint8 (N, ...). order: int64, at least B (batch[0] + 1).
         batch: a counter, a uint64 array of one element.
     """
-    noise = noise and noise.argument(out.shape)
-    _cuda.gather_pixels(images, order, noise, batch, out, current_stream())
+    draw = noise and noise.argument(out.shape)
+    _cuda.gather_pixels(images, order, draw, batch, out, current_stream())
 
 
-def finish(counters, terms, out):
+def finish(counters: Array, terms: Arrays, out: Array) -> None:
     """The end of a captured step: 1 is added to every element of a uint64 array, and the values of
     three arrays of one element each go to ``out`` (3,).
     """
     _cuda.finish(counters, terms, out, current_stream())
 
 
-def permutation(seed, offset, count):
+def permutation(seed: int, offset: int, count: int) -> Array:
     """The order that sorts as many uniform numbers; see ``data.batches.permutation``."""
     order = _cupy.empty(count, np.int64)
     room = scratch(_cuda.permutation_scratch(count), np.uint64)

@@ -6,15 +6,20 @@ matrices may also be transposed.
 """
 
 import contextlib
+import functools
+import operator
 import threading
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import _cuda
-from ..backend import current_stream, device_module
+from ..backend import Array, current_stream, device_module
 from . import cublaslt
-from .conv_shape import output_sizes
+from .conv_shape import Size, output_sizes
+from .reference_layers import Arrays, Grads, LinearGrads, Needs
 
 __all__ = [
     "batch_norm_backward",
@@ -40,22 +45,26 @@ BEST = 0
 # own.
 SMALL = 1 << 27
 
+Given = TypeVar("Given", bound=Array | None)
+
 cublaslt.found()
 _cupy = device_module()
 _tickets: dict[int, Any] = {}  # of each stream; see csrc/cuda/linear.h
 _beside = threading.local()
 
 
-def _packed(x):
+def _packed(x: Given) -> Given:
     return x if x is None or x.flags.c_contiguous else _cupy.ascontiguousarray(x)
 
 
-def scratch(size, dtype=np.float64):
+def scratch(size: int, dtype: DTypeLike = np.float64) -> Array | None:
     """Room that a kernel asks for and leaves as it likes: fresh memory, or None for none."""
     return _cupy.empty(size, dtype) if size else None
 
 
-def matmul(a, b, bias=None, rectify=False, version=BEST):
+def matmul(
+    a: Array, b: Array, bias: Array | None = None, rectify: bool = False, version: int = BEST
+) -> Array:
     """a b + bias; see ``reference_layers.matmul``."""
     out = _cupy.empty((a.shape[0], b.shape[1]), a.dtype)
     room = scratch(_cuda.matmul_scratch(a.shape[0], b.shape[1], a.shape[1]))
@@ -63,7 +72,10 @@ def matmul(a, b, bias=None, rectify=False, version=BEST):
     return out
 
 
-def linear(x, weights, biases, rectify=False, version=BEST):
+def linear(
+    x: Array, weights: Arrays, biases: Sequence[Array | None], rectify: bool = False,
+    version: int = BEST,
+) -> list[Array]:  # fmt: skip
     """Several affine maps; see ``reference_layers.linear``."""
     if version != BEST or not _is_small(x, weights):
         maps = zip(weights, biases, strict=True)
@@ -76,7 +88,10 @@ def linear(x, weights, biases, rectify=False, version=BEST):
     return ys
 
 
-def linear_backward(x, weights, dys, y, needs, unread=False, version=BEST):
+def linear_backward(
+    x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, unread: bool = False,
+    version: int = BEST,
+) -> LinearGrads:  # fmt: skip
     """Their gradients; see ``reference_layers.linear_backward``.
 
     Inside ``beside`` the gradients of small layers' parameters are made on the other stream.
@@ -84,8 +99,9 @@ def linear_backward(x, weights, dys, y, needs, unread=False, version=BEST):
     if version != BEST or not _is_small(x, weights):
         return _large_backward(x, weights, dys, y, needs, version)
     x, (n, inputs), outputs, stream = _packed(x), x.shape, sum(map(len, weights)), current_stream()
-    given = x, weights, dys, y
-    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
+    given, dx = (x, weights, dys, y), None
+    dws: Grads = [None] * len(dys)
+    dbs: Grads = [None] * len(dys)
     if needs[1] or needs[2]:  # first, because another stream waits for all that came before
         dws = [_cupy.empty(w.shape, x.dtype) for w in weights]
         dbs = [_cupy.empty(len(w), x.dtype) if needs[2] else None for w in weights]
@@ -98,28 +114,27 @@ def linear_backward(x, weights, dys, y, needs, unread=False, version=BEST):
     return dx, dws, dbs
 
 
-def _large_backward(x, weights, dys, y, needs, version):
-    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
+def _large_backward(
+    x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, version: int,
+) -> LinearGrads:  # fmt: skip
+    product = functools.partial(matmul, version=version)
+    dbs: Grads = [None] * len(dys)
     if y is not None:
-        d, dbs[0] = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
-        dys = [d[:, :, 0]]
+        d, db = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
+        dys, dbs = [d[:, :, 0]], [db]
     elif needs[2]:
         dbs = [channel_sum(dy[:, :, None]) for dy in dys]
-    for k, (w, d) in enumerate(zip(weights, dys, strict=True)):
-        if needs[0]:
-            part = matmul(d, w, version=version)
-            dx = part if dx is None else dx + part
-        dws[k] = matmul(d.T, x, version=version) if needs[1] else None
-    return dx, dws, dbs
+    dx = functools.reduce(operator.add, map(product, dys, weights)) if needs[0] else None
+    return dx, [product(d.T, x) if needs[1] else None for d in dys], dbs
 
 
-def _is_small(x, weights):
+def _is_small(x: Array, weights: Arrays) -> bool:
     """Whether one launch serves each product: two maps at most, no empty array, few products."""
     size = x.size * sum(map(len, weights))
     return len(weights) <= 2 and 0 < size <= SMALL and all(w.flags.c_contiguous for w in weights)
 
 
-def _tickets_of(stream):
+def _tickets_of(stream: int) -> Array:
     """A stream's numbers by which the blocks of a product know the last of them, zeros."""
     if stream not in _tickets:
         _tickets[stream] = _cupy.zeros(_cuda.TICKETS, np.uint64)
@@ -127,7 +142,7 @@ def _tickets_of(stream):
 
 
 @contextlib.contextmanager
-def beside(stream):
+def beside(stream: Any) -> Iterator[None]:
     """Inside, gradients that nobody reads before its end are made on ``stream``, beside what the
     current one does; at its end the current one waits for them.
     """
@@ -141,7 +156,7 @@ def beside(stream):
         _beside.stream, _beside.kept = None, []
 
 
-def _other_stream(*used):
+def _other_stream(*used: object) -> int:
     """The address of the stream that runs beside the current one, after all that this one was given
     so far; else the current one's. ``used`` is kept from being given to others meanwhile.
     """
@@ -153,7 +168,9 @@ def _other_stream(*used):
     return stream.ptr
 
 
-def conv2d(x, w, b, stride, padding, dilation):
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size
+) -> Array:
     """Convolution; see ``reference_layers.conv2d``."""
     size = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = _cupy.empty((len(x), len(w), *size), x.dtype)
@@ -163,7 +180,10 @@ def conv2d(x, w, b, stride, padding, dilation):
     return y
 
 
-def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
+def conv2d_grad_input(
+    dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
+    dilation: Size,
+) -> Array:  # fmt: skip
     """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
     dx = _cupy.empty((len(dy), w.shape[1], *input_size), dy.dtype)
     _cuda.conv2d_grad_input(
@@ -173,7 +193,9 @@ def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
     return dx
 
 
-def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
+def conv2d_grad_weight(
+    x: Array, dy: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size
+) -> Array:
     """Its adjoint in w; see ``reference_layers.conv2d_grad_weight``."""
     dw = _cupy.empty((dy.shape[1], x.shape[1], *kernel_size), x.dtype)
     filters, sums = dy.shape[1], len(dy) * dy.shape[2] * dy.shape[3]
@@ -184,7 +206,7 @@ def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
     return dw
 
 
-def channel_sum(x):
+def channel_sum(x: Array) -> Array:
     """Sums over all but the channel; see ``reference_layers.channel_sum``."""
     out = _cupy.empty(x.shape[1], x.dtype)
     room = scratch(_cuda.channel_scratch(*x.shape, 1))
@@ -192,49 +214,56 @@ def channel_sum(x):
     return out
 
 
-def batch_norm_forward(x, w, b, mean, var, eps):
+def batch_norm_forward(
+    x: Array, w: Array, b: Array, mean: Array | None, var: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
     """Normalised channels; see ``reference_layers.batch_norm_forward``."""
-    x, w, b, mean, var = map(_packed, (x, w, b, mean, var))
-    y, new = _cupy.empty(x.shape, x.dtype), (None, None)
-    if mean is None:
-        new = _cupy.empty(x.shape[1], x.dtype), _cupy.empty(x.shape[1], x.dtype)
+    given, y = map(_packed, (x, w, b, mean, var)), _cupy.empty(x.shape, x.dtype)
     room = scratch(_cuda.channel_scratch(*x.shape, 2))
-    _cuda.batch_norm_forward(x, w, b, mean, var, eps, y, *new, room, current_stream())
-    return (y, *new) if mean is None else (y, mean, var)
+    if mean is None or var is None:
+        own = _cupy.empty(x.shape[1], x.dtype), _cupy.empty(x.shape[1], x.dtype)
+        _cuda.batch_norm_forward(*given, eps, y, *own, room, current_stream())
+        return y, *own
+    _cuda.batch_norm_forward(*given, eps, y, None, None, room, current_stream())
+    return y, mean, var
 
 
-def batch_norm_backward(x, w, mean, var, eps, dy, training):
+def batch_norm_backward(
+    x: Array, w: Array, mean: Array, var: Array, eps: float, dy: Array, training: bool
+) -> tuple[Array, Array, Array]:
     """Its gradients; see ``reference_layers.batch_norm_backward``."""
-    x, w, mean, var, dy = map(_packed, (x, w, mean, var, dy))
     dx = _cupy.empty(x.shape, x.dtype)
     dw, db = (_cupy.empty(x.shape[1], x.dtype) for _ in "wb")
     room = scratch(_cuda.channel_scratch(*x.shape, 2))
     _cuda.batch_norm_backward(
-        x, w, mean, var, eps, dy, training, dx, dw, db, room, current_stream()
+        *map(_packed, (x, w, mean, var)), eps, _packed(dy), training, dx, dw, db, room,
+        current_stream(),
     )  # fmt: skip
     return dx, dw, db
 
 
-def update_running(mean, var, count, momentum, running_mean, running_var):
+def update_running(
+    mean: Array, var: Array, count: int, momentum: float, running_mean: Array, running_var: Array
+) -> None:
     """Running statistics after a batch; see ``reference_layers.update_running``."""
     _cuda.update_running(mean, var, count, momentum, running_mean, running_var, current_stream())
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     """max(x, 0); see ``reference_layers.relu``."""
     y = _cupy.empty(x.shape, x.dtype)
     _cuda.relu(_packed(x), y, current_stream())
     return y
 
 
-def relu_backward(y, dy):
+def relu_backward(y: Array, dy: Array) -> Array:
     """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
     dx = _cupy.empty(y.shape, y.dtype)
     _cuda.relu_backward(_packed(y), _packed(dy), dx, current_stream())
     return dx
 
 
-def bias_relu_backward(y, dy):
+def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
     """The same, and its sums; see ``reference_layers.bias_relu_backward``."""
     dx, db = _cupy.empty(y.shape, y.dtype), _cupy.empty(y.shape[1], y.dtype)
     room = scratch(_cuda.channel_scratch(*y.shape, 1))

@@ -10,8 +10,12 @@ Signatures and meaning are those of ``reference``; arrays are CuPy's. Imported b
 a device answered.
 """
 
-from ..backend import device_module
-from .reference import bias_corrections, eps_of
+from typing import Any
+
+from ..backend import Array, device_module
+from .philox import Eps
+from .reference import RowLoss, bias_corrections, eps_of
+from .reference_layers import Arrays
 
 __all__ = [
     "adam",
@@ -28,11 +32,11 @@ _cupy = device_module()
 _OPTIONS = ("--fmad=false",)
 
 
-def _elementwise(inputs, outputs, body, name):
+def _elementwise(inputs: str, outputs: str, body: str, name: str) -> Any:
     return _cupy.ElementwiseKernel(inputs, outputs, body, f"minivae_{name}", options=_OPTIONS)
 
 
-def _row_sum(inputs, term, name):
+def _row_sum(inputs: str, term: str, name: str) -> Any:
     """A kernel that adds ``term`` over the last axis, in double, and rounds once."""
     return _cupy.ReductionKernel(
         inputs, "T sum", f"double({term})", "a + b", "sum = a", "0", f"minivae_{name}",
@@ -55,12 +59,14 @@ _reparam_kl_gradient = _elementwise(
 )
 
 
-def reparam_kl_forward(mu, logvar, noise):
+def reparam_kl_forward(mu: Array, logvar: Array, noise: Eps) -> tuple[Array, Array]:
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
     return _reparameterize(mu, logvar, eps_of(noise, mu)), _kl(mu, logvar, axis=1)
 
 
-def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+def reparam_kl_backward(
+    mu: Array, logvar: Array, noise: Eps, dz: Array, dkl: Array
+) -> tuple[Array, Array]:
     """Gradients of both; see ``reference.reparam_kl_backward``."""
     return _reparam_kl_gradient(mu, logvar, eps_of(noise, mu), dz, dkl[:, None])
 
@@ -94,14 +100,16 @@ _squared_error_gradient = _elementwise(
 )
 
 
-def bce_with_logits(logits, target, with_grad, scale=1.0):
+def bce_with_logits(logits: Array, target: Array, with_grad: bool, scale: float = 1.0) -> RowLoss:
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
     loss = _bce_loss(logits, target, axis=1)
     scale = logits.dtype.type(scale)
     return loss, _bce_gradient(logits, target, scale) if with_grad else None
 
 
-def squared_error_with_logits(logits, target, with_grad, scale=1.0):
+def squared_error_with_logits(
+    logits: Array, target: Array, with_grad: bool, scale: float = 1.0
+) -> RowLoss:
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
     loss = _squared_error(logits, target, axis=1)
     scale = logits.dtype.type(scale)
@@ -122,7 +130,10 @@ _adam = _elementwise(
 )
 
 
-def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
+def adam(
+    params: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, step: int, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float,
+) -> None:  # fmt: skip
     """One step of Adam in place; see ``reference.adam``."""
     corrections = bias_corrections(step, lr, beta1, beta2)
     factors = (weight_decay, 1 - beta1, beta2, 1 - beta2, *corrections, eps)
@@ -134,11 +145,11 @@ _relu = _elementwise("T x", "T y", "y = x > 0 || x != x ? x : T(0)", "relu")
 _relu_backward = _elementwise("T y, T dy", "T dx", "dx = y <= 0 ? T(0) : dy", "relu_backward")
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     """max(x, 0), NaN kept."""
     return _relu(x)
 
 
-def relu_backward(y, dy):
+def relu_backward(y: Array, dy: Array) -> Array:
     """0 where y <= 0, else dy; see ``reference_layers.relu_backward``."""
     return _relu_backward(y, dy)

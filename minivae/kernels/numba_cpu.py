@@ -5,12 +5,16 @@ does so when it is first asked. Compiled for one thread: numba's pool would figh
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
+from numpy.typing import DTypeLike
 
-from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, resolved
-from .reference import bias_corrections
+from ..backend import Array
+from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, Eps, NoiseKey, Shape, resolved
+from .reference import RowLoss, bias_corrections
+from .reference_layers import Arrays
 
 __all__ = [
     "adam",
@@ -32,7 +36,9 @@ _LOW, _32, _2 = np.uint64(MASK), np.uint64(32), np.uint64(2)
 
 
 @compiled
-def _block(seed, offset, b):
+def _block(
+    seed: np.uint64, offset: np.uint64, b: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     """The four words of block b; see ``philox.philox4x32``."""
     x0, x1, x2, x3 = b & _LOW, b >> _32, offset & _LOW, offset >> _32
     k0, k1 = seed & _LOW, seed >> _32
@@ -44,7 +50,7 @@ def _block(seed, offset, b):
 
 
 @compiled
-def _words(seed, offset, element, out):
+def _words(seed: np.uint64, offset: np.uint64, element: int, out: Array) -> None:
     for b in range(element >> 2, (element + out.size + 3) >> 2):
         words = _block(seed, offset, np.uint64(b))
         for j in range(4):
@@ -54,18 +60,18 @@ def _words(seed, offset, element, out):
 
 
 @compiled
-def _uniform_of(w):
+def _uniform_of(w: np.uint64) -> float:
     return w * 2.0**-32 + 2.0**-33
 
 
 @compiled
-def _uniform(words, out):
+def _uniform(words: Array, out: Array) -> None:
     for i in range(out.size):
         out[i] = _uniform_of(words[i])
 
 
 @compiled
-def _normal(seed, offset, element, out):
+def _normal(seed: np.uint64, offset: np.uint64, element: int, out: Array) -> None:
     for b in range(element >> 2, (element + out.size + 3) >> 2):
         w = _block(seed, offset, np.uint64(b))
         for j in range(0, 4, 2):
@@ -78,29 +84,29 @@ def _normal(seed, offset, element, out):
                 out[i + 1] = radius * math.sin(angle)
 
 
-def _address(noise, shape):
+def _address(noise: NoiseKey, shape: Shape) -> tuple[np.uint64, np.uint64, int]:
     seed, offset, element = noise.address(shape)
     return np.uint64(seed), np.uint64(offset), element
 
 
-def _draw_words(noise, shape):
+def _draw_words(noise: NoiseKey, shape: tuple[int, ...]) -> Array:
     words = np.empty(math.prod(shape), np.uint32)
     _words(*_address(noise, shape), words)
     return words
 
 
-def _eps(noise, like):
+def _eps(noise: Eps, like: Array) -> Array:
     return resolved(noise, lambda key: normal(key, like.shape, like.dtype))
 
 
-def uniform(noise, shape, dtype):
+def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
     """Uniform numbers in (0, 1]; see ``philox.uniform``."""
     out = np.empty(shape, dtype)
     _uniform(_draw_words(noise, out.shape), out.reshape(-1))
     return out
 
 
-def normal(noise, shape, dtype):
+def normal(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
     """Standard normal numbers; see ``philox.normal``."""
     out = np.empty(shape, dtype)
     _normal(*_address(noise, out.shape), out.reshape(-1))
@@ -108,7 +114,9 @@ def normal(noise, shape, dtype):
 
 
 @compiled
-def _reparam_kl_forward(mu, logvar, eps, half, z, kl):
+def _reparam_kl_forward(
+    mu: Array, logvar: Array, eps: Array, half: float, z: Array, kl: Array
+) -> None:
     for n in range(mu.shape[0]):
         total = 0.0
         for d in range(mu.shape[1]):
@@ -118,7 +126,7 @@ def _reparam_kl_forward(mu, logvar, eps, half, z, kl):
         kl[n] = total
 
 
-def reparam_kl_forward(mu, logvar, noise):
+def reparam_kl_forward(mu: Array, logvar: Array, noise: Eps) -> tuple[Array, Array]:
     """A sample and its row's KL; see ``reference.reparam_kl_forward``."""
     z, kl = np.empty_like(mu), np.empty(len(mu), mu.dtype)
     _reparam_kl_forward(mu, logvar, _eps(noise, mu), mu.dtype.type(0.5), z, kl)
@@ -126,7 +134,10 @@ def reparam_kl_forward(mu, logvar, noise):
 
 
 @compiled
-def _reparam_kl_backward(mu, logvar, eps, dz, dkl, half, dmu, dlogvar):
+def _reparam_kl_backward(
+    mu: Array, logvar: Array, eps: Array, dz: Array, dkl: Array, half: float, dmu: Array,
+    dlogvar: Array,
+) -> None:  # fmt: skip
     for n in range(mu.shape[0]):
         for d in range(mu.shape[1]):
             v = logvar[n, d]
@@ -135,7 +146,9 @@ def _reparam_kl_backward(mu, logvar, eps, dz, dkl, half, dmu, dlogvar):
             dlogvar[n, d] = half * (dstd + dkl[n] * np.expm1(v))
 
 
-def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+def reparam_kl_backward(
+    mu: Array, logvar: Array, noise: Eps, dz: Array, dkl: Array
+) -> tuple[Array, Array]:
     """Gradients of both; see ``reference.reparam_kl_backward``."""
     dmu, dlogvar = np.empty_like(mu), np.empty_like(mu)
     half = mu.dtype.type(0.5)
@@ -144,7 +157,10 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
 
 
 @compiled
-def _bce_with_logits(logits, target, one, loss, dlogits, with_grad, scale):
+def _bce_with_logits(
+    logits: Array, target: Array, one: float, loss: Array, dlogits: Array, with_grad: bool,
+    scale: float,
+) -> None:  # fmt: skip
     for n in range(logits.shape[0]):
         total = 0.0
         for m in range(logits.shape[1]):
@@ -156,12 +172,14 @@ def _bce_with_logits(logits, target, one, loss, dlogits, with_grad, scale):
         loss[n] = total
 
 
-def bce_with_logits(logits, target, with_grad, scale=1.0):
+def bce_with_logits(logits: Array, target: Array, with_grad: bool, scale: float = 1.0) -> RowLoss:
     """Row sums of the cross-entropy, and the gradient; see ``reference.bce_with_logits``."""
     return _row_loss(_bce_with_logits, logits, target, with_grad, scale)
 
 
-def _row_loss(kernel, logits, target, with_grad, scale):
+def _row_loss(
+    kernel: Callable[..., None], logits: Array, target: Array, with_grad: bool, scale: float
+) -> RowLoss:
     loss = np.empty(len(logits), logits.dtype)
     dlogits = np.empty_like(logits) if with_grad else None
     space = dlogits if with_grad else np.empty((0, 0), logits.dtype)
@@ -171,7 +189,10 @@ def _row_loss(kernel, logits, target, with_grad, scale):
 
 
 @compiled
-def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad, scale):
+def _squared_error_with_logits(
+    logits: Array, target: Array, one: float, loss: Array, dlogits: Array, with_grad: bool,
+    scale: float,
+) -> None:  # fmt: skip
     for n in range(logits.shape[0]):
         total = 0.0
         for m in range(logits.shape[1]):
@@ -184,13 +205,15 @@ def _squared_error_with_logits(logits, target, one, loss, dlogits, with_grad, sc
         loss[n] = total
 
 
-def squared_error_with_logits(logits, target, with_grad, scale=1.0):
+def squared_error_with_logits(
+    logits: Array, target: Array, with_grad: bool, scale: float = 1.0
+) -> RowLoss:
     """Row sums of the squared error; see ``reference.squared_error_with_logits``."""
     return _row_loss(_squared_error_with_logits, logits, target, with_grad, scale)
 
 
 @compiled
-def _log_mean_exp(x, y, softmax):
+def _log_mean_exp(x: Array, y: Array, softmax: Array) -> None:
     for n in range(x.shape[0]):
         top = x[n].max()
         if not np.isfinite(top):
@@ -207,7 +230,7 @@ def _log_mean_exp(x, y, softmax):
                 softmax[n, k] /= total
 
 
-def log_mean_exp(x, with_grad):
+def log_mean_exp(x: Array, with_grad: bool) -> RowLoss:
     """Rows' log mean exp, and the softmax; see ``reference.log_mean_exp``."""
     y, softmax = np.empty(len(x), x.dtype), np.empty(x.shape if with_grad else (0, 0), x.dtype)
     _log_mean_exp(x, y, softmax)
@@ -215,7 +238,10 @@ def log_mean_exp(x, with_grad):
 
 
 @compiled
-def _adam(param, grad, m, v, one_minus_beta1, beta2, one_minus_beta2, factors):
+def _adam(
+    param: Array, grad: Array, m: Array, v: Array, one_minus_beta1: float, beta2: float,
+    one_minus_beta2: float, factors: tuple[float, ...],
+) -> None:  # fmt: skip
     step_size, sqrt_correction, eps, weight_decay = factors
     for i in range(param.size):
         g = grad[i] + weight_decay * param[i]
@@ -224,25 +250,29 @@ def _adam(param, grad, m, v, one_minus_beta1, beta2, one_minus_beta2, factors):
         param[i] = param[i] - step_size * m[i] / (np.sqrt(v[i]) / sqrt_correction + eps)
 
 
-def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
+def adam(
+    params: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, step: int, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float,
+) -> None:  # fmt: skip
     """One step of Adam in place; see ``reference.adam``."""
     corrections = bias_corrections(step, lr, beta1, beta2)
     for p, g, m, v in zip(params, grads, ms, vs, strict=True):
         number = p.dtype.type
         factors = tuple(number(x) for x in (*corrections, eps, weight_decay))
         moments = number(1 - beta1), number(beta2), number(1 - beta2)
-        _adam(*(a.reshape(-1) for a in (p, g, m, v)), *moments, factors)
+        p, g, m, v = (a.reshape(-1) for a in (p, g, m, v))
+        _adam(p, g, m, v, *moments, factors)
 
 
 @compiled
-def _gather(images, index, out):
+def _gather(images: Array, index: Array, out: Array) -> None:
     for b in range(index.size):
         for i in range(images.shape[1]):
             out[b, i] = images[index[b], i]
 
 
 @compiled
-def _draw(images, index, words, out):
+def _draw(images: Array, index: Array, words: Array, out: Array) -> None:
     for b in range(index.size):
         for i in range(images.shape[1]):
             w = np.uint64(words[b * images.shape[1] + i])
@@ -250,7 +280,9 @@ def _draw(images, index, words, out):
             out[b, i] = u < np.uint64(images[index[b], i]) << np.uint64(33)
 
 
-def gather_pixels(images, index, dtype, noise=None):
+def gather_pixels(
+    images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
+) -> Array:
     """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
     if index.size and not (0 <= index.min() and index.max() < len(images)):
         raise IndexError(f"index: expected values in [0, {len(images)})")

@@ -17,7 +17,7 @@ float32 uniform number can be 1, but no logarithm sees it.
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -78,6 +78,10 @@ class NoiseKey(_Name):
         return self.address(shape)
 
 
+Eps: TypeAlias = NoiseKey | Array  # standard normal numbers, or the draw of them
+Shape: TypeAlias = int | tuple[int, ...]
+
+
 def _word(name: str, value: Any) -> int:
     try:
         word = operator.index(value)
@@ -128,7 +132,7 @@ def _words(seed: int, offset: int, first: int, count: int) -> Array:
 
 
 def _fill(
-    noise: NoiseKey, shape: Any, dtype: DTypeLike, of_words: Callable[[Array], Array]
+    noise: NoiseKey, shape: Shape, dtype: DTypeLike, of_words: Callable[[Array], Array]
 ) -> Array:
     """Elements of the stream: of_words turns words (blocks, 4) into as many numbers."""
     seed, offset, element = noise.address(shape)
@@ -157,11 +161,11 @@ def _normal(w: Array) -> Array:
     return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
 
 
-def uniform(noise: NoiseKey, shape: Any, dtype: DTypeLike) -> Array:
+def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
     """Uniform numbers in (0, 1), rounded to dtype."""
     return _fill(noise, shape, dtype, _uniform)
 
 
-def normal(noise: NoiseKey, shape: Any, dtype: DTypeLike) -> Array:
+def normal(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
     """Standard normal numbers, rounded to dtype."""
     return _fill(noise, shape, dtype, _normal)

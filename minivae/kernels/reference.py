@@ -4,12 +4,16 @@ Inputs share one float dtype, are C-contiguous unless said and stay untouched; o
 Shapes: N rows, D latents, M pixels. Losses are in nats. Derivations and tests: docs/ops.md.
 """
 
-import numpy as np
+from typing import TypeAlias
 
-from ..backend import array_module
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..backend import Array, array_module
 from . import philox, reference_layers
-from .philox import normal, resolved, uniform
+from .philox import Eps, NoiseKey, normal, resolved, uniform
 from .reference_layers import *  # noqa: F403
+from .reference_layers import Arrays
 
 __all__ = [
     *reference_layers.__all__,
@@ -27,28 +31,30 @@ __all__ = [
     "uniform",
 ]
 
+RowLoss: TypeAlias = tuple[Array, Array | None]  # each row's, and its gradient where wanted
 
-def eps_of(noise, like):
+
+def eps_of(noise: Eps, like: Array) -> Array:
     """The noise of ``like`` where ``like`` is; a ``NoiseKey`` is drawn, on the host."""
     eps = resolved(noise, lambda key: normal(key, like.shape, like.dtype))
     return array_module(like).asarray(eps)
 
 
-def _std(logvar):
+def _std(logvar: Array) -> Array:
     return array_module(logvar).exp(logvar / 2)
 
 
-def _row_sum(x):
+def _row_sum(x: Array) -> Array:
     """Sum over the last axis, accumulated in float64."""
     return x.sum(axis=-1, dtype=np.float64).astype(x.dtype)
 
 
-def logistic(x, e):
+def logistic(x: Array, e: Array) -> Array:
     """sigmoid(x), given e = exp(-|x|), which cannot overflow: 1 / (1 + e) or e / (1 + e)."""
     return array_module(x).where(x >= 0, 1, e) / (1 + e)
 
 
-def reparam_kl_forward(mu, logvar, noise):
+def reparam_kl_forward(mu: Array, logvar: Array, noise: Eps) -> tuple[Array, Array]:
     """z = mu + std eps and kl_n = KL(N(mu, std^2) || N(0, 1)) summed over a row.
 
     kl_n = 1/2 sum_d( mu^2 + std^2 - 1 - ln std^2 ) = 1/2 sum_d( mu^2 + expm1(logvar) - logvar );
@@ -66,7 +72,9 @@ def reparam_kl_forward(mu, logvar, noise):
     return z, kl
 
 
-def reparam_kl_backward(mu, logvar, noise, dz, dkl):
+def reparam_kl_backward(
+    mu: Array, logvar: Array, noise: Eps, dz: Array, dkl: Array
+) -> tuple[Array, Array]:
     """dmu = dz + dkl mu;  dlogvar = 1/2 dz eps std + 1/2 dkl expm1(logvar).
 
     Args:
@@ -82,7 +90,7 @@ def reparam_kl_backward(mu, logvar, noise, dz, dkl):
     return dmu, dlogvar
 
 
-def bce_with_logits(logits, target, with_grad, scale=1.0):
+def bce_with_logits(logits: Array, target: Array, with_grad: bool, scale: float = 1.0) -> RowLoss:
     """loss_n = sum_m( softplus(l) - l t ), t in [0, 1]; dlogits = scale (sigmoid(l) - t).
 
     -[t ln sigmoid(l) + (1 - t) ln sigmoid(-l)] = softplus(l) - l t, with
@@ -102,12 +110,14 @@ def bce_with_logits(logits, target, with_grad, scale=1.0):
     return loss, (logistic(logits, e) - target) * scale
 
 
-def bias_corrections(step, lr, beta1, beta2):
+def bias_corrections(step: int, lr: float, beta1: float, beta2: float) -> tuple[float, float]:
     """What Adam's step count amounts to: lr / (1 - beta1^step) and sqrt(1 - beta2^step)."""
     return lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
 
 
-def squared_error_with_logits(logits, target, with_grad, scale=1.0):
+def squared_error_with_logits(
+    logits: Array, target: Array, with_grad: bool, scale: float = 1.0
+) -> RowLoss:
     """loss_n = sum_m (s - t)^2 with s = sigmoid(l);  dlogits = scale 2 (s - t) s (1 - s).
 
     s (1 - s) = e / (1 + e)^2 with e = exp(-|l|): no digits cancel where s is near 1.
@@ -125,7 +135,7 @@ def squared_error_with_logits(logits, target, with_grad, scale=1.0):
     return loss, 2 * error * (e / ((1 + e) * (1 + e))) * scale if with_grad else None
 
 
-def log_mean_exp(x, with_grad):
+def log_mean_exp(x: Array, with_grad: bool) -> RowLoss:
     """y_n = ln( 1/K sum_k exp(x_nk) ) = m + ln( 1/K sum_k exp(x_nk - m) ), m = max_k x_nk.
 
     The largest exponent is 0, so nothing overflows and the sum is at least 1. dy_n/dx_nk is
@@ -147,7 +157,10 @@ def log_mean_exp(x, with_grad):
         return y, (e / (mean * x.shape[1])).astype(x.dtype) if with_grad else None
 
 
-def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
+def adam(
+    params: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, step: int, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float,
+) -> None:  # fmt: skip
     """One step of Adam (Kingma & Ba 2015, algorithm 1) in place, as PyTorch orders it.
 
     ``weight_decay`` is the L2 term, added to the gradient. ``step`` counts from 1.
@@ -164,17 +177,17 @@ def adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay):
         p[...] = p - step_size * m / (array_module(p).sqrt(v) / sqrt_correction + eps)
 
 
-def add(a, b):
+def add(a: Array, b: Array) -> Array:
     """a + b, of one shape."""
     return a + b
 
 
-def scale_rows(x, factors):
+def scale_rows(x: Array, factors: Array) -> None:
     """Multiply each row of x (N, M) by its factor (N,), in place."""
     x *= factors[:, None]
 
 
-def negative_elbo(rec, kl, beta):
+def negative_elbo(rec: Array, kl: Array, beta: Array) -> tuple[Array, Array]:
     """The means of rec (R,) and kl (K,) and their sum with a weight.
 
     Returns:
@@ -186,7 +199,9 @@ def negative_elbo(rec, kl, beta):
     return terms, xp.full(kl.shape, share, kl.dtype)
 
 
-def gather_pixels(images, index, dtype, noise=None):
+def gather_pixels(
+    images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
+) -> Array:
     """The images at ``index`` as numbers p/255 in [0, 1], or as a draw of Bernoulli(p/255).
 
     The draw is 1 where u < p/255 for the uniform numbers u of ``noise``. u = (2w + 1) 2^-33, so

@@ -4,10 +4,15 @@ Shapes: N images, C input and O output channels, H W and OH OW sizes, KH KW the 
 convolution maps visit the taps (k, l) of the kernel and share the slices that a tap looks through.
 """
 
+import functools
+import operator
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
 import numpy as np
 
-from ..backend import array_module
-from .conv_shape import output_sizes
+from ..backend import Array, array_module
+from .conv_shape import Size, output_sizes
 
 __all__ = [
     "batch_norm_backward",
@@ -25,8 +30,13 @@ __all__ = [
     "update_running",
 ]
 
+Arrays: TypeAlias = Sequence[Array]
+Needs: TypeAlias = tuple[bool, bool, bool]
+Grads: TypeAlias = list[Array | None]
+LinearGrads: TypeAlias = tuple[Array | None, Grads, Grads]
 
-def matmul(a, b, bias=None, rectify=False):
+
+def matmul(a: Array, b: Array, bias: Array | None = None, rectify: bool = False) -> Array:
     """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,).
 
     With ``rectify`` it is max(a b + bias, 0), NaN kept.
@@ -39,7 +49,9 @@ def matmul(a, b, bias=None, rectify=False):
     return y
 
 
-def linear(x, weights, biases, rectify=False):
+def linear(
+    x: Array, weights: Arrays, biases: Sequence[Array | None], rectify: bool = False
+) -> list[Array]:
     """y_k = x W_k^T + b_k of several maps of one x, in a list; max(y_k, 0) with ``rectify``.
 
     Args:
@@ -48,7 +60,9 @@ def linear(x, weights, biases, rectify=False):
     return [matmul(x, w.T, b, rectify=rectify) for w, b in zip(weights, biases, strict=True)]
 
 
-def linear_backward(x, weights, dys, y, needs, unread=False):
+def linear_backward(
+    x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, unread: bool = False,
+) -> LinearGrads:  # fmt: skip
     """dx = sum_k d_k W_k;  dW_k = d_k^T x;  db_k = column sums of d_k.
 
     d_k is dy_k, or after a rectifier, which one map alone has, 0 where its result y <= 0.
@@ -62,18 +76,17 @@ def linear_backward(x, weights, dys, y, needs, unread=False):
     Returns:
         dx (N, I), a list of (O_k, I), a list of (O_k,); in place of what is not wanted None.
     """
-    dx, dws, dbs = None, [None] * len(dys), [None] * len(dys)
     if y is not None:
         dys = [relu_backward(y, dys[0])]
-    for k, (w, d) in enumerate(zip(weights, dys, strict=True)):
-        if needs[0]:
-            dx = matmul(d, w) if dx is None else dx + matmul(d, w)
-        dws[k] = matmul(d.T, x) if needs[1] else None
-        dbs[k] = channel_sum(d[:, :, None]) if needs[2] else None
+    dx = functools.reduce(operator.add, map(matmul, dys, weights)) if needs[0] else None
+    dws: Grads = [matmul(d.T, x) if needs[1] else None for d in dys]
+    dbs: Grads = [channel_sum(d[:, :, None]) if needs[2] else None for d in dys]
     return dx, dws, dbs
 
 
-def update_running(mean, var, count, momentum, running_mean, running_var):
+def update_running(
+    mean: Array, var: Array, count: int, momentum: float, running_mean: Array, running_var: Array
+) -> None:
     """Move running statistics (C,) towards those of a batch of ``count`` values, in place.
 
     ``var`` is the biased variance of the batch; the running one follows the unbiased.
@@ -82,18 +95,18 @@ def update_running(mean, var, count, momentum, running_mean, running_var):
     running_var += momentum * (var * (count / (count - 1)) - running_var)
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     """max(x, 0), NaN kept."""
     return array_module(x).maximum(x, 0)
 
 
-def relu_backward(y, dy):
+def relu_backward(y: Array, dy: Array) -> Array:
     """dx = 0 where y <= 0, else dy: where y is NaN dy passes."""
     xp = array_module(dy)
     return xp.ascontiguousarray(xp.where(y <= 0, dy.dtype.type(0), dy))
 
 
-def bias_relu_backward(y, dy):
+def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
     """``relu_backward`` and the gradient of the bias before it, for channels of (N, C, L).
 
     Returns:
@@ -103,7 +116,9 @@ def bias_relu_backward(y, dy):
     return dx, channel_sum(dx)
 
 
-def _taps(kernel_size, out_size, stride, dilation):
+def _taps(
+    kernel_size: Size, out_size: Size, stride: Size, dilation: Size
+) -> Iterator[tuple[int, int, slice, slice]]:
     """(k, l, rows, cols): the elements of the padded input that tap (k, l) meets, as slices."""
     (kh, kw), (oh, ow), (sh, sw), (dh, dw) = kernel_size, out_size, stride, dilation
     for k in range(kh):
@@ -113,12 +128,14 @@ def _taps(kernel_size, out_size, stride, dilation):
             yield k, l, rows, cols
 
 
-def _padded(x, padding):
+def _padded(x: Array, padding: Size) -> Array:
     (ph, pw) = padding
     return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
 
 
-def conv2d(x, w, b, stride, padding, dilation):
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size
+) -> Array:
     """y[n,o,i,j] = b[o] + sum_{c,k,l} w[o,c,k,l] xp[n, c, i s + k d, j s + l d], xp the padded x.
 
     Args:
@@ -136,7 +153,10 @@ def conv2d(x, w, b, stride, padding, dilation):
     return y if b is None else y + b[:, None, None]
 
 
-def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
+def conv2d_grad_input(
+    dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
+    dilation: Size,
+) -> Array:  # fmt: skip
     """The adjoint of ``conv2d`` in x: each tap adds w^T dy back to what it looked at; then + b.
 
     Args:
@@ -154,7 +174,9 @@ def conv2d_grad_input(dy, w, b, input_size, stride, padding, dilation):
     return xp.ascontiguousarray(dx) if b is None else dx + b[:, None, None]
 
 
-def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
+def conv2d_grad_weight(
+    x: Array, dy: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size
+) -> Array:
     """The adjoint of ``conv2d`` in w: dw[o,c,k,l] = <dy[:,o], what tap (k, l) saw of x[:,c]>.
 
     Args:
@@ -171,12 +193,14 @@ def conv2d_grad_weight(x, dy, kernel_size, stride, padding, dilation):
     return dw
 
 
-def channel_sum(x):
+def channel_sum(x: Array) -> Array:
     """Sums over all but the channel: x (N, C, L) -> (C,), accumulated in float64."""
     return x.sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
 
 
-def batch_norm_forward(x, w, b, mean, var, eps):
+def batch_norm_forward(
+    x: Array, w: Array, b: Array, mean: Array | None, var: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
     """y = w (x - mean) / sqrt(var + eps) + b for each channel; mean and var of the batch if None.
 
     Args:
@@ -185,7 +209,7 @@ def batch_norm_forward(x, w, b, mean, var, eps):
     Returns:
         y (N, C, L), mean (C,), var (C,).
     """
-    if mean is None:
+    if mean is None or var is None:
         mean = x.mean(axis=(0, 2), dtype=np.float64)
         var = ((x - mean[:, None]) ** 2).mean(axis=(0, 2))
         mean, var = mean.astype(x.dtype), var.astype(x.dtype)
@@ -193,7 +217,9 @@ def batch_norm_forward(x, w, b, mean, var, eps):
     return (x - mean[:, None]) * scale[:, None] + b[:, None], mean, var
 
 
-def batch_norm_backward(x, w, mean, var, eps, dy, training):
+def batch_norm_backward(
+    x: Array, w: Array, mean: Array, var: Array, eps: float, dy: Array, training: bool
+) -> tuple[Array, Array, Array]:
     """Gradients of ``batch_norm_forward``; with xh = (x - mean)/sqrt(var + eps) and M = N L:
 
     dw = sum(dy xh);  db = sum(dy);  dx = w/sqrt(var + eps) [dy - (db + xh dw)/M], the bracket

@@ -28,15 +28,9 @@ class BatchNorm(Function):
     fresh_gradients = True
 
     def forward(
-        self,
-        x: Array,
-        w: Array,
-        b: Array,
-        mean: Array | None,
-        var: Array | None,
-        eps: float,
+        self, x: Array, w: Array, b: Array, mean: Array | None, var: Array | None, eps: float,
         on_statistics: Callable[[Array, Array], None],
-    ) -> Array:
+    ) -> Array:  # fmt: skip
         self.eps, self.training = eps, mean is None
         x3 = self.xp.ascontiguousarray(x).reshape(*x.shape[:2], -1 if x.size else 0)
         y, mean, var = kernels.get("batch_norm_forward", x3)(x3, w, b, mean, var, eps)
@@ -56,15 +50,10 @@ class BatchNorm(Function):
 
 
 def batch_norm(
-    x: TensorLike,
-    running_mean: Array | Tensor | None,
-    running_var: Array | Tensor | None,
-    w: TensorLike | None = None,
-    b: TensorLike | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    x: TensorLike, running_mean: Array | Tensor | None, running_var: Array | Tensor | None,
+    w: TensorLike | None = None, b: TensorLike | None = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Normalise each channel to mean b and standard deviation w, as PyTorch's batch_norm.
 
     Args:

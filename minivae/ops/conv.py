@@ -17,13 +17,12 @@ from typing import Any, TypeAlias
 
 from .. import kernels
 from ..backend import Array, array_module
-from ..kernels.conv_shape import output_size
+from ..kernels.conv_shape import Size, output_size
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
 Pair: TypeAlias = int | Sequence[int]  # one number for both axes, or (height, width)
-Size: TypeAlias = tuple[int, ...]  # (height, width)
 LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflows 64 bits
 
 
@@ -82,14 +81,9 @@ def bias_gradient(dy: Array) -> Array:
 
 
 def conv2d(
-    x: TensorLike,
-    w: TensorLike,
-    b: TensorLike | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Tensor:
+    x: TensorLike, w: TensorLike, b: TensorLike | None = None, stride: Pair = 1, padding: Pair = 0,
+    dilation: Pair = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
     """Cross-correlate images with filters, as PyTorch's conv2d with one group.
 
     Args:
@@ -112,16 +106,9 @@ def conv2d(
 
 
 def conv_transpose2d(
-    x: TensorLike,
-    w: TensorLike,
-    b: TensorLike | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    output_padding: Pair = 0,
-    *,
-    groups: int = 1,
-    dilation: Pair = 1,
-) -> Tensor:
+    x: TensorLike, w: TensorLike, b: TensorLike | None = None, stride: Pair = 1, padding: Pair = 0,
+    output_padding: Pair = 0, *, groups: int = 1, dilation: Pair = 1,
+) -> Tensor:  # fmt: skip
     """The adjoint of ``conv2d`` in its input, as PyTorch's conv_transpose2d with one group.
 
     Args:
@@ -150,13 +137,8 @@ def conv_transpose2d(
 
 
 def conv_output_size(
-    n: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
-    name: str = "size",
-) -> int:
+    n: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1, name: str = "size",
+) -> int:  # fmt: skip
     """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1; ValueError when below 1.
 
     ``name`` is what the message calls n. Several sizes give the same one:
@@ -176,14 +158,9 @@ def conv_output_size(
 
 
 def conv_transpose_output_size(
-    n: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    output_padding: int = 0,
-    dilation: int = 1,
-    name: str = "size",
-) -> int:
+    n: int, kernel: int, stride: int = 1, padding: int = 0, output_padding: int = 0,
+    dilation: int = 1, name: str = "size",
+) -> int:  # fmt: skip
     """(n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
 
     >>> conv_transpose_output_size(14, kernel=3, stride=2, padding=1)
@@ -215,14 +192,9 @@ def _smallest_input(n: int, kernel: int, stride: int, padding: int, dilation: in
 
 
 def output_padding_for(
-    n: int,
-    size: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
+    n: int, size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1,
     name: str = "size",
-) -> int:
+) -> int:  # fmt: skip
     """The ``output_padding`` with which a transposed convolution makes ``size`` from ``n``.
 
     >>> output_padding_for(31, 64, kernel=3, stride=2)

@@ -242,12 +242,9 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
 
 
 def _with_logits(
-    op: type[_LossOfLogits],
-    by_element: Callable[[Tensor, Tensor], Tensor],
-    logits: Tensor,
-    target: Tensor,
-    reduction: str,
-) -> Tensor:
+    op: type[_LossOfLogits], by_element: Callable[[Tensor, Tensor], Tensor], logits: Tensor,
+    target: Tensor, reduction: str,
+) -> Tensor:  # fmt: skip
     """A loss by the op that sums its rows, or composed of basic operations by ``by_element``."""
     run = kernels.fused_or_composed(
         lambda: _reduce_rows(op, logits, target, reduction),

@@ -112,15 +112,9 @@ def _reduction(function: Callable[[TensorLike, Axis, bool], Tensor]) -> Callable
 
     @functools.wraps(function)
     def call(
-        x: TensorLike,
-        axis: Axis = None,
-        keepdims: bool = False,
-        *,
-        dim: Axis = None,
-        keepdim: bool = False,
-        dtype: None = None,
-        out: None = None,
-    ) -> Tensor:
+        x: TensorLike, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None,
+        keepdim: bool = False, dtype: None = None, out: None = None,
+    ) -> Tensor:  # fmt: skip
         if dtype is not None or out is not None:
             raise TypeError(f"{function.__name__}: dtype and out are not taken")
         if axis is not None and dim is not None:
@@ -148,13 +142,9 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def max(
-    x: TensorLike,
-    *others: Any,
-    axis: Axis = None,
-    keepdims: bool = False,
-    out: Any = None,
+    x: TensorLike, *others: Any, axis: Axis = None, keepdims: bool = False, out: Any = None,
     **more: Any,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Largest element over ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient.
 
     Args:

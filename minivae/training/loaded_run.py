@@ -15,14 +15,9 @@ Config: TypeAlias = dict[str, Any]  # of a run, as its checkpoint has it
 
 
 def load(
-    path: AnyPath,
-    data: Any = None,
-    *,
-    binarize: str | None = None,
-    limit: int | None = None,
-    device: str = "cpu",
-    other_data: bool = False,
-) -> TrainedModel:
+    path: AnyPath, data: Any = None, *, binarize: str | None = None, limit: int | None = None,
+    device: str = "cpu", other_data: bool = False,
+) -> TrainedModel:  # fmt: skip
     """The ``TrainedModel`` of a checkpoint.
 
     Args:

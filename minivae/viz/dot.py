@@ -1,20 +1,23 @@
 """A captured graph in DOT, the language of Graphviz (https://graphviz.org/doc/info/lang.html)."""
 
 import html
+from collections.abc import Sequence
 from typing import Any
+
+from .computation import Graph, Lines
 
 COLOURS = {"parameter": "#fff2cc", "input": "#eeeeee", "operation": "#dae8fc"}
 GRADIENT = "#b85450"
 
 
-def to_dot(graph, max_values: int) -> str:
+def to_dot(graph: Graph, max_values: int) -> str:
     """The text; see ``minivae.viz.graph.to_dot``.
 
     Args:
-        graph: a ``minivae.viz.graph.Graph``.
+        graph: a ``Graph``.
         max_values: the largest number of elements to be written out.
     """
-    node = {op: f"op{i}" for i, op in enumerate(graph.ops)}
+    node: dict[Any, str] = {op: f"op{i}" for i, op in enumerate(graph.ops)}
     node |= {leaf: f"leaf{i}" for i, leaf in enumerate(graph.leaves)}
     clusters: dict[str, Any] = {"children": {}, "lines": []}  # a tree of modules
     for item, name in node.items():
@@ -42,7 +45,7 @@ def to_dot(graph, max_values: int) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def _cell(lines):
+def _cell(lines: Lines) -> str:
     """The lines of one output, each (style, text), as HTML-like text."""
     wrapped = {
         "name": "<i>{}</i>",
@@ -52,14 +55,14 @@ def _cell(lines):
     return "<br/>".join(wrapped.get(style, "{}").format(html.escape(t)) for style, t in lines)
 
 
-def _table(title, cells):
+def _table(title: str, cells: Sequence[str]) -> str:
     """An HTML-like label: the title, and below it the outputs side by side, which edges leave."""
     head = f'<tr><td colspan="{len(cells)}"><b>{html.escape(title)}</b></td></tr>' if title else ""
     body = "".join(f'<td port="out{i}">{cell}</td>' for i, cell in enumerate(cells))
     return f'<table border="0" cellspacing="0" cellpadding="3">{head}<tr>{body}</tr></table>'
 
 
-def _nested(cluster, path=()):
+def _nested(cluster: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
     """The lines of a module and, indented, those of its parts."""
     indent = "  " * (len(path) + 1)
     lines = [indent + line for line in cluster["lines"]]
@@ -74,6 +77,6 @@ def _nested(cluster, path=()):
     return lines
 
 
-def _quoted(text):
+def _quoted(text: str) -> str:
     """Text inside a DOT string of double quotes."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

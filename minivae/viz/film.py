@@ -5,13 +5,18 @@ model.
 """
 
 import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from ..backend import Array
 from . import plots
 from .without_backend import Figure, FigureCanvasAgg, MaxNLocator, to_rgb
 
+Frames: TypeAlias = Mapping[str, Array]
+Update: TypeAlias = Callable[[int], object]  # shows frame i
 DPI = 100
 WIDTH, HEIGHT, SIDE = 800, 340, 224  # of a picture and of its square panels, in dots
 SHOWN = 50  # pictures at most
@@ -20,7 +25,7 @@ DURATION, LAST = 120, 2500  # milliseconds of a picture
 FAR = 99.5  # percent of the codes are inside the panel
 
 
-def gif(frames, labels, per_epoch, title):
+def gif(frames: Frames, labels: Array, per_epoch: float, title: str) -> bytes:
     """A film as GIF bytes.
 
     Args:
@@ -48,7 +53,7 @@ def gif(frames, labels, per_epoch, title):
     return body.getvalue()
 
 
-def _palette(colours):
+def _palette(colours: Iterable[Any]) -> Image.Image:
     """Greys, and each colour with two paler ones: at most the 256 of a GIF."""
     shades = [np.linspace(0, 1, 4 * GREYS)[:, None].repeat(3, axis=1)]
     for colour in (plots.TRAIN, plots.TEST, *colours):
@@ -58,7 +63,9 @@ def _palette(colours):
     return palette
 
 
-def _figure(frames, colours, per_epoch, title):
+def _figure(
+    frames: Frames, colours: Sequence[Any], per_epoch: float, title: str
+) -> tuple[Figure, Update]:
     """(figure, a function that makes it show frame i); ``colours`` of the codes."""
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
     plots.write(lambda text, **o: figure.text(0.5, 0.97, text, ha="center", va="top", **o), title)
@@ -73,7 +80,7 @@ def _figure(frames, colours, per_epoch, title):
     parts.append(_curve(middle, "KL", epochs, total, plots.TEST, 0, total[late].max()))
     parts.append(_bars(below, kl, max(kl[late].max(), 0.1)))
 
-    def update(i):
+    def update(i: int) -> None:
         line.set_text(
             f"epoch {epochs[i]:5.2f}  step {frames['step'][i]:6d}  beta {frames['beta'][i]:5.2f}  "
             f"rec {rec[i]:6.1f}  KL {total[i]:5.1f}"
@@ -84,7 +91,7 @@ def _figure(frames, colours, per_epoch, title):
     return figure, update
 
 
-def _axes(figure, left, bottom, width, height):
+def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
     """Axes at a place given in dots."""
     axes = figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
     axes.tick_params(labelsize="x-small")
@@ -92,7 +99,7 @@ def _axes(figure, left, bottom, width, height):
     return axes
 
 
-def _codes(axes, frames, colours):
+def _codes(axes: Any, frames: Frames, colours: Sequence[Any]) -> Update:
     """The two latents with the largest KL, and circles at one and two deviations of the prior."""
     two = np.sort(np.argsort(-np.median(frames["kl"], axis=0), kind="stable")[:2])
     mu = frames["mu"][..., two]
@@ -109,14 +116,14 @@ def _codes(axes, frames, colours):
     return lambda i: dots.set_offsets(mu[i])
 
 
-def _pictures(axes, frames):
+def _pictures(axes: Any, frames: Frames) -> Update:
     """The decoded codes, in a square."""
     columns = round(frames["pixels"].shape[1] ** 0.5)
     plane = frames["mu"].shape[-1] == 2
     axes.set_title("the plane, decoded" if plane else "draws from the prior", fontsize="small")
     axes.set_axis_off()
 
-    def page(i):
+    def page(i: int) -> Array:
         grey = np.rint(frames["pixels"][i] / 255 * (GREYS - 1)) / (GREYS - 1)
         return plots.tiled(plots.pixels(grey), columns, gap=0)
 
@@ -124,7 +131,9 @@ def _pictures(axes, frames):
     return lambda i: image.set_data(page(i))
 
 
-def _curve(axes, name, epochs, values, colour, low, high):
+def _curve(
+    axes: Any, name: str, epochs: Array, values: Array, colour: str, low: float, high: float
+) -> Update:
     """A loss up to the frame."""
     margin = 0.05 * (high - low) or 1.0
     axes.set(xlim=(0, epochs[-1] or 1), ylim=(low - margin, high + margin))
@@ -133,7 +142,7 @@ def _curve(axes, name, epochs, values, colour, low, high):
     return lambda i: line.set_data(epochs[: i + 1], values[: i + 1])
 
 
-def _bars(axes, kl, high):
+def _bars(axes: Any, kl: Array, high: float) -> Update:
     """The KL of each latent."""
     bars = axes.bar(1 + np.arange(kl.shape[1]), kl[0], color=plots.TEST)
     axes.set_ylim(0, 1.05 * high)

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from ..backend import to_numpy
+from ..backend import Array, to_numpy
 
 
-def value_lines(array, max_values: int) -> list[str]:
+def value_lines(array: Array, max_values: int) -> list[str]:
     """A small array written out, one line per row; one line of statistics for a larger one.
 
     Args:
@@ -26,7 +27,7 @@ def value_lines(array, max_values: int) -> list[str]:
     return [f"mean {array.mean(dtype=np.float64):.3g}, std {array.std(dtype=np.float64):.3g}"]
 
 
-def argument_names(forward: Callable, count: int) -> list[str]:
+def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
     """The names that an operation's ``forward`` gives to its arrays: x, w, b.
 
     Args:

@@ -6,12 +6,18 @@ place of its neighbours, and then coordinates that bring neighbours above one an
 """
 
 import itertools
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 SWEEPS = 12
+Point: TypeAlias = tuple[float, float]
+Edge: TypeAlias = tuple[Any, Any]  # two nodes, each anything that a dict takes for a key
+Neighbours: TypeAlias = dict[Any, list[Any]]
 
 
-def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
+def layered(
+    sizes: Mapping[Any, Point], edges: Sequence[Edge], gap: Point = (24, 44)
+) -> tuple[dict[Any, Point], list[list[Point]]]:
     """Centres of nodes, and the points through which each edge runs.
 
     Args:
@@ -29,8 +35,8 @@ def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
         rows[layer[node]].append(node)
     widths = {node: width for node, (width, _) in sizes.items()}
     chains: list[list[Any]] = []
-    above: dict[Any, list[Any]] = {n: [] for n in sizes}
-    below: dict[Any, list[Any]] = {n: [] for n in sizes}
+    above: Neighbours = {n: [] for n in sizes}
+    below: Neighbours = {n: [] for n in sizes}
     for number, (tail, head) in enumerate(edges):
         chain = [tail]
         for level in range(layer[tail] + 1, layer[head]):
@@ -46,7 +52,7 @@ def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
     _order(rows, above, below)
     x = _columns(rows, widths, above, below, gap[0])
     y: dict[Any, float] = {}
-    top = 0
+    top = 0.0
     for row in rows:
         height = max((sizes[n][1] for n in row if n in sizes), default=0)
         y |= dict.fromkeys(row, top + height / 2)
@@ -57,13 +63,14 @@ def layered(sizes: dict, edges: list, gap=(24, 44)) -> tuple[dict, list]:
     return {n: places[n] for n in sizes}, routes
 
 
-def _layers(nodes, edges):
+def _layers(nodes: Iterable[Any], edges: Sequence[Edge]) -> dict[Any, int]:
     """Layer of each node: below all its inputs; what has no inputs is just above its first user."""
-    inputs, users = {n: [] for n in nodes}, {n: [] for n in nodes}
+    inputs: Neighbours = {n: [] for n in nodes}
+    users: Neighbours = {n: [] for n in nodes}
     for tail, head in edges:
         inputs[head].append(tail)
         users[tail].append(head)
-    layer = {}
+    layer: dict[Any, int] = {}
     for node in nodes:
         layer[node] = max((layer[i] + 1 for i in inputs[node]), default=0)
     for node in nodes:
@@ -72,7 +79,7 @@ def _layers(nodes, edges):
     return layer
 
 
-def _order(rows, above, below):
+def _order(rows: list[list[Any]], above: Neighbours, below: Neighbours) -> None:
     """Sort each row by the mean place of the neighbours in the row before, downwards and back."""
     place = {node: i for row in rows for i, node in enumerate(row)}
     for sweep in range(SWEEPS):
@@ -82,9 +89,12 @@ def _order(rows, above, below):
             place.update((node, i) for i, node in enumerate(row))
 
 
-def _columns(rows, widths, above, below, gap):
+def _columns(
+    rows: list[list[Any]], widths: dict[Any, float], above: Neighbours, below: Neighbours,
+    gap: float,
+) -> dict[Any, float]:  # fmt: skip
     """x of each node: near the mean of its neighbours, as far as those beside it leave room."""
-    x = {}
+    x: dict[Any, float] = {}
     for row in rows:
         _spread(row, dict.fromkeys(row, 0.0), widths, gap, x)
     for sweep in range(SWEEPS):
@@ -95,11 +105,15 @@ def _columns(rows, widths, above, below, gap):
     return x
 
 
-def _spread(row, wanted, widths, gap, x):
+def _spread(
+    row: list[Any], wanted: dict[Any, float], widths: dict[Any, float], gap: float,
+    x: dict[Any, float],
+) -> None:  # fmt: skip
     """Write places into ``x``, in the row's order and apart: the mean of pushing everything that
     is in the way to the right, and to the left.
     """
-    right, left = {}, {}
+    right: dict[Any, float] = {}
+    left: dict[Any, float] = {}
     edge = float("-inf")
     for node in row:
         right[node] = max(wanted[node], edge + widths[node] / 2)
@@ -111,5 +125,5 @@ def _spread(row, wanted, widths, gap, x):
     x.update((node, (left[node] + right[node]) / 2) for node in row)
 
 
-def _mean(values, default):
+def _mean(values: Sequence[float], default: float) -> float:
     return sum(values) / len(values) if values else default

@@ -2,10 +2,13 @@
 
 import html
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from ..tensor import Function, Tensor
+from .computation import Graph, Label, Lines
 from .dot import COLOURS, GRADIENT
-from .layered import layered
+from .layered import Point, layered
 
 CHARACTER, LINE, PADDING = 6.1, 13, 8  # pixels of a monospaced font of size 10
 BESIDE = 24  # pixels between edges that join the same boxes
@@ -24,22 +27,22 @@ class Drawing(str):
 
     __slots__ = ()
 
-    def _repr_svg_(self):
+    def _repr_svg_(self) -> str:
         return str(self)
 
 
-def to_svg(graph, max_values: int) -> Drawing:
+def to_svg(graph: Graph, max_values: int) -> Drawing:
     """The text; see ``minivae.viz.graph.to_svg``. Element ``node0`` is the first operation, or,
     after all of these, the first leaf.
 
     Args:
-        graph: a ``minivae.viz.graph.Graph``.
+        graph: a ``Graph``.
         max_values: the largest number of elements to be written out.
     """
     # Leaves first: ``layered`` takes nodes in an order in which each follows its inputs.
     labels = {item: graph.label(item, max_values) for item in [*graph.leaves, *graph.ops]}
     lines = {item: _lines(graph, item, label) for item, label in labels.items()}
-    sizes = {
+    sizes: dict[Any, Point] = {
         item: (
             max(len(text) for _, text in rows) * CHARACTER + 2 * PADDING,
             len(rows) * LINE + PADDING,
@@ -83,7 +86,7 @@ def to_svg(graph, max_values: int) -> Drawing:
     )
 
 
-def _lines(graph, item, label):
+def _lines(graph: Graph, item: Tensor | Function, label: Label) -> Lines:
     """(style, text) of each line of a box: module and name, then each output."""
     path = ".".join(graph.owner.get(item, ()))
     title = f"{path}.{label.title}" if path and label.kind == "parameter" else label.title
@@ -93,7 +96,7 @@ def _lines(graph, item, label):
     return [*lines, *(line for output in label.outputs for line in output)]
 
 
-def _edge(route, tail, head, role):
+def _edge(route: Sequence[Point], tail: Point, head: Point, role: str) -> str:
     """A smooth line from the lower side of one box to the upper side of another."""
     points = [list(point) for point in route]
     points[0][1] += tail[1] / 2

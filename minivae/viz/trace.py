@@ -4,34 +4,40 @@ No server, network or Graphviz: one HTML file with the drawing of the graph, the
 a few lines of script. ``minivae.viz.graph.trace`` writes one.
 """
 
-from __future__ import annotations
-
 import html
 import inspect
 import json
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backend import to_numpy
+from ..backend import Array, to_numpy
+from ..tensor import Function, Tensor
 from ..tensor.arrays import filled
+from .computation import Graph
 from .graph_text import argument_names, value_lines
 
+Step: TypeAlias = dict[str, Any]  # what the page's script shows
 PACKAGE = Path(__file__).parents[1]
 
 
-def steps(graph, max_values: int) -> list[dict]:
+def steps(graph: Graph, max_values: int) -> list[Step]:
     """Each operation's forward step, then, as ``graph.root.backward()`` comes to it, its backward.
 
     Args:
-        graph: a ``minivae.viz.graph.Graph``; its graph is freed by this.
+        graph: a ``Graph``; its graph is freed by this.
         max_values: the largest number of elements to be written out.
     """
     made = [forward_step(graph, number, max_values) for number in range(len(graph.ops))]
-    watched = []
+    watched: list[Step] = []
     for number, op in enumerate(graph.ops):
 
-        def told(*dys, number=number, backward=op.backward):
+        def told(
+            *dys: Any, number: int = number, backward: Callable[..., Any] = op.backward
+        ) -> Any:
             dxs = backward(*dys)
             watched.append(backward_step(graph, number, dys, dxs, max_values))
             return dxs
@@ -45,14 +51,14 @@ def steps(graph, max_values: int) -> list[dict]:
     return made + watched
 
 
-def forward_step(graph, number: int, max_values: int) -> dict:
+def forward_step(graph: Graph, number: int, max_values: int) -> Step:
     """What operation ``number`` of a graph takes and gives."""
     op = graph.ops[number]
     rows = []
     for role, tensor in _arguments(graph, op):
         if tensor is not None:
-            name = _name(graph, tensor)
-            rows.append(_row(f"{role} = {name}" if name else role, tensor.data, max_values))
+            own = _name(graph, tensor)
+            rows.append(_row(f"{role} = {own}" if own else role, tensor.data, max_values))
     for index, tensor in sorted(graph.outputs[op].items()):
         name = graph.names.get(tensor)
         y = _output(op, index)
@@ -60,7 +66,9 @@ def forward_step(graph, number: int, max_values: int) -> dict:
     return _step(graph, number, "forward", rows)
 
 
-def backward_step(graph, number: int, dys: tuple, dxs, max_values: int, whole=True) -> dict:
+def backward_step(
+    graph: Graph, number: int, dys: tuple[Any, ...], dxs: Any, max_values: int, whole: bool = True
+) -> Step:
     """What operation ``number`` receives for its outputs, and gives for its inputs.
 
     ``whole`` says that ``dys`` are the whole gradients, as they are when the engine comes to it.
@@ -83,24 +91,24 @@ def backward_step(graph, number: int, dys: tuple, dxs, max_values: int, whole=Tr
     return _step(graph, number, "backward", rows)
 
 
-def _arguments(graph, op):
+def _arguments(graph: Graph, op: Function) -> list[tuple[str, Any]]:
     """(name of the argument, tensor) of each input."""
     inputs = graph.inputs[op]
     return list(zip(argument_names(op.forward, len(inputs)), inputs, strict=True))
 
 
-def _name(graph, tensor):
+def _name(graph: Graph, tensor: Tensor) -> str:
     """The name of a tensor with the module it belongs to; "" for one without."""
     own = graph.names.get(tensor, "")
     return ".".join([*graph.owner.get(tensor, ()), own]) if own else ""
 
 
-def _output(op, index):
+def _output(op: Function, index: int) -> str:
     """y, or with several outputs y0, y1, ..."""
     return f"y{index}" if len(op.output_like) > 1 else "y"
 
 
-def _row(name, array, max_values, kind="input"):
+def _row(name: str, array: Array, max_values: int, kind: str = "input") -> dict[str, str]:
     """What the page shows of one array."""
     array = to_numpy(array)
     return {
@@ -109,7 +117,7 @@ def _row(name, array, max_values, kind="input"):
     }  # fmt: skip
 
 
-def _step(graph, number, phase, rows):
+def _step(graph: Graph, number: int, phase: str, rows: list[dict[str, str]]) -> Step:
     """One step: which box, what happens there, and the code that does it."""
     op = graph.ops[number]
     cls = type(op)
@@ -121,26 +129,19 @@ def _step(graph, number, phase, rows):
     }  # fmt: skip
 
 
-def _source(function):
+def _source(function: Callable[..., Any]) -> tuple[str, str]:
     """(text, "file:line") of a method; empty where Python no longer has its source."""
     try:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError):
         return "", ""
-    path = Path(inspect.getsourcefile(function))
+    path = Path(function.__code__.co_filename)
     inside = PACKAGE in path.parents
     name = path.relative_to(PACKAGE.parent).as_posix() if inside else path.name
-    return inspect.cleandoc("".join(lines)) if len(lines) == 1 else _dedent(
-        lines
-    ), f"{name}:{first}"
+    return textwrap.dedent("".join(lines)).rstrip(), f"{name}:{first}"
 
 
-def _dedent(lines):
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    return "".join(line[indent:] if line.strip() else "\n" for line in lines).rstrip()
-
-
-def page(title: str, drawing: str, tracks: dict, note: str = "") -> str:
+def page(title: str, drawing: str, tracks: dict[str, list[Step]], note: str = "") -> str:
     """The page.
 
     Args:

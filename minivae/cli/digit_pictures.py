@@ -11,6 +11,7 @@ from ..evaluation import posteriors
 from ..models import VAE
 from ..noise import SAMPLING, Noise
 from ..training.film import Film
+from ..training.metrics import Row
 from ..training.output_folder import OutputFolder
 from ..viz import film, latent, plots
 from ..viz.without_backend import Figure
@@ -19,7 +20,7 @@ FILMED, DECODED = 500, 64  # test images and codes in each frame of a film
 
 
 def draw(
-    model: VAE, test: PixelBatches, labels: np.ndarray, name: str, rows: list[dict], args: Namespace
+    model: VAE, test: PixelBatches, labels: np.ndarray, name: str, rows: list[Row], args: Namespace
 ) -> Iterator[tuple[str, Figure]]:
     """Each picture with its name.
 
@@ -90,7 +91,7 @@ def gif_of(taken: Film, labels: np.ndarray, name: str, args: Namespace) -> bytes
     return film.gif(frames, labels[: frames["mu"].shape[1]], taken.batches, title)
 
 
-def _about(model, name, args):
+def _about(model: VAE, name: str, args: Namespace) -> str:
     """What was trained on what, for titles."""
     kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
     return f"{name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, beta {args.beta:g}"

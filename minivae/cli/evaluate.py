@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from ..evaluation import BINARIZE, measure
 from ..training.loaded_run import load
@@ -25,7 +27,7 @@ WHOSE_IMAGES = {
 }
 
 
-def parser():
+def parser() -> Parser:
     """The command line."""
     p = Parser(prog="minivae evaluate", description="Measure a trained model.")
     add = p.add_argument
@@ -51,7 +53,7 @@ def parser():
 
 
 @reported
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Measure, write, print."""
     args = parse(parser(), argv)
     if args.json:
@@ -72,7 +74,7 @@ def main(argv=None):
     print(table(result))
 
 
-def choice_of_pixels(result):
+def choice_of_pixels(result: dict[str, Any]) -> str:
     """Which pixels a Bernoulli model was asked about, and whether it was trained on such."""
     used, trained = result["binarize"], result["trained_binarize"]
     if trained is None:
@@ -80,7 +82,7 @@ def choice_of_pixels(result):
     return f"binarize {used}, {'as in training' if used == trained else f'trained with {trained}'}"
 
 
-def table(result):
+def table(result: dict[str, Any]) -> str:
     """The results as text."""
     elbo, exact = result["elbo"], result["is_likelihood"]
     rows = [
@@ -134,11 +136,11 @@ def table(result):
     return "\n".join([*about, *lines])
 
 
-def span(values):
+def span(values: Sequence[float]) -> str:
     """The least and the largest of some values."""
     return f"{min(values):.2f} to {max(values):.2f}"
 
 
-def number(value, error=None):
+def number(value: float, error: float | None = None) -> str:
     """A value, and its standard error where there is one."""
     return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"

@@ -8,6 +8,7 @@ from .. import explore
 from ..errors import DataError, OutputError
 from ..evaluation import TrainedModel
 from ..training import loaded_run, metrics
+from ..training.loaded_run import Config
 from ..training.run_files import CHECKPOINT
 from .options import Parser, checkpoint_of, reported, whole_number, write_result
 
@@ -33,13 +34,13 @@ def parser() -> Parser:
 
 
 @reported
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Write the page, then open or serve it."""
     args = parser().parse_args(argv)
     path = checkpoint_of(args.run)
-    no_metrics = set()
+    no_metrics: set[str] = set()
 
-    def read():
+    def read() -> tuple[TrainedModel, explore.Contents]:
         """(subject, contents) as the run's files are now."""
         subject, config = loaded(path, args.data)
         explore.require_explorable(subject.model)
@@ -68,7 +69,7 @@ def main(argv=None):
         webbrowser.open(out.resolve().as_uri())
 
 
-def loaded(path: Path, data: str | None = None) -> tuple[TrainedModel, dict]:
+def loaded(path: Path, data: str | None = None) -> tuple[TrainedModel, Config]:
     """(subject, configuration) of a checkpoint, with the images that its run was given."""
     _, config = loaded_run.load_model(path)
     return loaded_run.load(path, data), config

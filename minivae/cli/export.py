@@ -1,18 +1,23 @@
 """``minivae export``: a model for other programs, and their weights as a checkpoint."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import DataError, MinivaeError
 from ..interop import onnx_model, weights
+from ..models import VAE
 from ..training import checkpoint, loaded_run
+from ..training.loaded_run import Config
 from ..training.output_folder import OutputFolder
 from ..training.run_files import CHECKPOINT
 from .options import Parser, reported
 
 SUMMARY = "summary.json"
+Files: TypeAlias = Mapping[str, str | bytes]  # what is in each, by name
 
 
-def parser():
+def parser() -> Parser:
     """The command line."""
     p = Parser(prog="minivae export", description="Write a trained model for other programs.")
     add = p.add_argument
@@ -26,7 +31,7 @@ def parser():
 
 
 @reported
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Read, translate, write."""
     args = parser().parse_args(argv)
     run = Path(args.run)
@@ -42,25 +47,25 @@ def main(argv=None):
             print(f"wrote {out / name}")
 
 
-def trained(run):
+def trained(run: Path) -> tuple[VAE, Config]:
     """(model, configuration) of a run's folder or checkpoint."""
     return loaded_run.load_model(run / CHECKPOINT if run.is_dir() else run)
 
 
-def imported(folder):
+def imported(folder: Path) -> tuple[VAE, Config]:
     """(model, configuration) of a folder that ``to_pytorch`` wrote.
 
     Raises:
         CheckpointError: a file is missing or damaged, or they do not fit each other.
     """
-    path = Path(folder) / weights.WEIGHTS
+    path = folder / weights.WEIGHTS
     config = weights.read_config(folder)
-    model, config = loaded_run.untrained_model(path.with_name(weights.CONFIG), path, config)
+    model, config = loaded_run.untrained_model(folder / weights.CONFIG, path, config)
     checkpoint.load_weights(path, model)
     return model, config
 
 
-def to_onnx(run):
+def to_onnx(run: Path) -> Files:
     """Encoder and decoder, by file name."""
     model, _ = trained(run)
     try:
@@ -72,17 +77,21 @@ def to_onnx(run):
     return {f"{name}.onnx": proto.SerializeToString() for name, proto in exported.items()}
 
 
-def to_pytorch(run):
+def to_pytorch(run: Path) -> Files:
     """Weights, configuration and card, by file name."""
     model, config = trained(run)
     folder = run if run.is_dir() else run.parent
     return weights.to_files(model, config, weights.read_results(folder / SUMMARY))
 
 
-def to_checkpoint(folder):
+def to_checkpoint(folder: Path) -> Files:
     """A checkpoint that every command but ``--resume`` takes, by file name."""
     model, config = imported(folder)
     return {CHECKPOINT: checkpoint.to_bytes(CHECKPOINT, model, config=config)}
 
 
-FORMATS = {"onnx": to_onnx, "pytorch": to_pytorch, "checkpoint": to_checkpoint}
+FORMATS: dict[str, Callable[[Path], Files]] = {
+    "onnx": to_onnx,
+    "pytorch": to_pytorch,
+    "checkpoint": to_checkpoint,
+}

@@ -3,24 +3,28 @@
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..backend import to_device, to_numpy
+from ..backend import Array, to_device, to_numpy
 from ..data import FaceDataset
 from ..evaluation import face_edits
 from ..models import VAE
 from ..noise import SAMPLING, Noise
+from ..training.metrics import Row
 from ..viz import latent, plots
 from ..viz.without_backend import Figure
 from .run_output import EDITED
 
+Pictures: TypeAlias = Iterator[tuple[str, Figure]]  # each with its name
 STRENGTHS = np.linspace(-2, 2, 7)
 
 
 def draw(
-    model: VAE, train: FaceDataset, test: FaceDataset, rows: list[dict], args: Namespace, noun: str
-) -> Iterator[tuple[str, Figure]]:
+    model: VAE, train: FaceDataset, test: FaceDataset, rows: list[Row], args: Namespace, noun: str
+) -> Pictures:
     """Each picture that the images and their attributes allow, with its name.
 
     Args:
@@ -52,7 +56,7 @@ def draw(
             yield f"{name}_vector", plots.attribute_walks(walks, STRENGTHS, name, title)
 
 
-def _walks(model, codes, seed, noun, about):
+def _walks(model: VAE, codes: Array, seed: int, noun: str, about: str) -> Pictures:
     """Between pairs of held-out images."""
     order = np.random.default_rng(seed).permutation(len(codes))
     pairs = order[: 2 * min(4, len(codes) // 2)].reshape(-1, 2)
@@ -65,7 +69,7 @@ def _walks(model, codes, seed, noun, about):
     yield "morph", plots.interpolation(round_about, f"Along the great circle{about}")
 
 
-def _arithmetic(model, train, codes, about):
+def _arithmetic(model: VAE, train: FaceDataset, codes: Array, about: str) -> Pictures:
     """A man with glasses - a woman with glasses + a woman without."""
     if not all(face_edits.has_both(train, name) for name in ("male", "glasses")):
         return
@@ -83,7 +87,7 @@ def _arithmetic(model, train, codes, about):
         yield "arithmetic", plots.arithmetic(panels, [*groups, "man without?"], title)
 
 
-def _decoded(model, codes):
+def _decoded(model: VAE, codes: ArrayLike) -> Array:
     """Pictures (..., C, S, S) of codes (..., D)."""
     codes = np.asarray(codes, np.float32)
     images = face_edits.decode_means(model, codes.reshape(-1, model.latent_dim))

@@ -9,7 +9,7 @@ from .export import imported
 from .options import Parser, reported
 
 
-def parser():
+def parser() -> Parser:
     """The command line."""
     p = Parser(prog="minivae fetch", description="Download a trained model.")
     about = "; ".join(f"{name}: {what}" for name, what in pretrained.MODELS.items())
@@ -20,7 +20,7 @@ def parser():
 
 
 @reported
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Download, check, and write with a checkpoint that ``evaluate`` and ``explore`` take."""
     args = parser().parse_args(argv)
     with OutputFolder(args.out or f"runs/{args.name}") as out:

@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import kernels
@@ -20,12 +21,12 @@ NEVER_IMPORTED = ("torch", "jax")  # by this package: only looked for
 LABELS = {"PIL": "Pillow"}
 
 
-def kernels_used(device):
+def kernels_used(device: str) -> str:
     """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") now."""
     return kernels.active() or kernels.default(device)
 
 
-def processor():
+def processor() -> str:
     """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -34,7 +35,7 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def cuda_extension():
+def cuda_extension() -> list[tuple[str, str]]:
     """(name, text) pairs: whether minivae._cuda was built and loads, and what it multiplies with.
 
     Loading it takes no driver; finding cuBLASLt takes the library alone.
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     print(info())
 
 
-def library(name):
+def library(name: str) -> tuple[str | None, str | None]:
     """The version of a library, or why it cannot be imported: it may be installed and broken."""
     try:
         with warnings.catch_warnings():
@@ -75,7 +76,7 @@ def library(name):
     return getattr(module, "__version__", "of unknown version"), None
 
 
-def libraries():
+def libraries() -> Iterator[str]:
     """A line for each library that is needed, or optional and there."""
     for name in LIBRARIES:
         version, reason = library(name)
@@ -89,7 +90,7 @@ def libraries():
             yield f"  {name:<14} {_version(name) or 'of unknown version'} (optional, not imported)"
 
 
-def instruction_set():
+def instruction_set() -> Iterator[str]:
     """The line of what compiled CPU kernels use and this machine has; none without them."""
     if "cpu" in kernels.available():
         from .. import _cpu
@@ -97,7 +98,7 @@ def instruction_set():
         yield f"  instructions   {_cpu.isa()}, of {', '.join(_cpu.isas())}"
 
 
-def info():
+def info() -> str:
     """Versions, kernels and devices as text, with the reason for everything that is missing."""
     lines = [
         f"minivae {_version('minivae')}, Python {platform.python_version()}, "
@@ -130,17 +131,17 @@ def info():
     return "\n".join(lines)
 
 
-def _gpu():
+def _gpu() -> list[tuple[str, str]]:
     """What is known of the GPU and of the extension for it, (name, text) pairs."""
     device = {} if cuda_unavailable() else device_description()
     return [*device.items(), *cuda_extension()]
 
 
-def _why(reason):
+def _why(reason: str | None) -> str:
     return "yes" if reason is None else "no: " + " ".join(reason.split())
 
 
-def _version(name):
+def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -7,7 +7,10 @@ import functools
 import math
 import os
 import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from ..atomic_write import write_atomically
 from ..backend import cuda_unavailable
@@ -19,11 +22,13 @@ from ..errors import (
     OutputError,
     ParallelError,
 )
-from ..evaluation import BINARIZE
+from ..evaluation import BINARIZE, TrainedModel
 from ..training import checkpoint, loaded_run, parallel
+from ..training.checkpoint import AnyPath
+from ..training.output_folder import OutputFolder
 from ..training.run_files import BACKUP, CHECKPOINT
 from ..training.tensorboard import TensorBoardWriter
-from ..training.trainer import Interrupted
+from ..training.trainer import Interrupted, Trainer
 from . import config_file
 from .config_file import CONFIG
 from .streams import lenient_streams
@@ -32,10 +37,10 @@ from .streams import lenient_streams
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors take one line."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but a misspelt option is told with the one that may be meant."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -46,7 +51,7 @@ class Parser(argparse.ArgumentParser):
             self.error(message)
         return found
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
 
@@ -54,15 +59,16 @@ class Parser(argparse.ArgumentParser):
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, but for options that are simply absent."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False:
             return action.help
         return super()._get_help_string(action)
 
 
 def add_training_options(
-    parser, *, out, data_help, epochs, batch_size, lr, lr_help="Adam's learning rate"
-):
+    parser: argparse.ArgumentParser, *, out: str, data_help: str | None, epochs: int,
+    batch_size: int, lr: float | None, lr_help: str = "Adam's learning rate",
+) -> None:  # fmt: skip
     """The options that every training example takes, with defaults of its own."""
     add = parser.add_argument
     add("--epochs", type=positive_int, default=epochs, metavar="N", help="passes over the images")
@@ -91,7 +97,7 @@ def add_training_options(
         "command line win")  # fmt: skip
 
 
-def add_run(parser):
+def add_run(parser: argparse.ArgumentParser) -> None:
     """The run whose model a command takes, and where it computes."""
     parser.add_argument("run", metavar="RUN",
                         help=f"output folder of a training run, or its {CHECKPOINT}")  # fmt: skip
@@ -99,7 +105,7 @@ def add_run(parser):
                         help="where the arrays live")  # fmt: skip
 
 
-def add_images_of_run(parser, *, limit):
+def add_images_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> None:
     """A run, and which images a command takes; of its own, the first ``limit`` by default."""
     add_run(parser)
     add = parser.add_argument
@@ -113,7 +119,7 @@ def add_images_of_run(parser, *, limit):
     add("--limit", type=positive_int, default=limit, metavar="N", help="only the first N images")
 
 
-def checkpoint_of(run):
+def checkpoint_of(run: AnyPath) -> Path:
     """The checkpoint's path of a run that is named by its folder or by that file itself.
 
     Raises:
@@ -125,7 +131,7 @@ def checkpoint_of(run):
     return path / CHECKPOINT if path.is_dir() else path
 
 
-def loaded(args):
+def loaded(args: Namespace) -> TrainedModel:
     """The ``TrainedModel`` that the options of ``add_images_of_run`` name."""
     return loaded_run.load(
         checkpoint_of(args.run), args.data, binarize=args.binarize, limit=args.limit,
@@ -133,7 +139,7 @@ def loaded(args):
     )  # fmt: skip
 
 
-def parse(parser, argv):
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Namespace:
     """The arguments, those of ``--config`` too; exits with code 2 and one line when one is wrong or
     cannot be honoured.
     """
@@ -152,12 +158,12 @@ def parse(parser, argv):
     return args
 
 
-def callbacks(args, out):
+def callbacks(args: Namespace, out: OutputFolder) -> tuple[TensorBoardWriter, ...]:
     """What a ``Trainer`` in the folder ``out`` calls after each epoch, as the options have it."""
     return (TensorBoardWriter(out),) if args.tensorboard else ()
 
 
-def earlier_config(args):
+def earlier_config(args: Namespace) -> dict[str, Any]:
     """The configuration of the run whose weights are read, of ``--checkpoint`` or ``--resume``, as
     rank 0 finds it; empty without one.
     """
@@ -171,7 +177,7 @@ def earlier_config(args):
     return ranks.broadcast(found)
 
 
-def parts(args):
+def parts(args: Namespace) -> int:
     """Into how many parts batches are cut: as asked, as in the run that is resumed, or one for each
     process.
     """
@@ -180,7 +186,7 @@ def parts(args):
     return args.parts or parallel.world().size
 
 
-def resume(trainer):
+def resume(trainer: Trainer) -> None:
     """Go on with the run in a ``Trainer``'s output folder, if there is one, and say so."""
     if not trainer.resume():
         print(f"nothing to resume in {trainer.files.out.path}, starting a new run")
@@ -192,7 +198,7 @@ def resume(trainer):
               f"{trainer.state.epoch} of {trainer.epochs} epochs done")  # fmt: skip
 
 
-def require_writable(path):
+def require_writable(path: AnyPath) -> None:
     """OutputError when a file that is to be written after long work could not be."""
     path = Path(path)
     if path.is_dir():
@@ -203,7 +209,7 @@ def require_writable(path):
         raise OutputError(f"{path}: cannot be written: its folder is not writable")
 
 
-def write_result(path, body, *, follow_link=True):
+def write_result(path: AnyPath, body: str | bytes, *, follow_link: bool = True) -> None:
     """Write a file, text or bytes, whole or not at all; OutputError when that fails."""
     body = body.encode() if isinstance(body, str) else body
     try:
@@ -212,7 +218,7 @@ def write_result(path, body, *, follow_link=True):
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def reported(main, several=False):
+def reported(main: Callable[..., None], several: bool = False) -> Callable[..., int]:
     """Make ``main(argv)`` return an exit code and print the library's errors in one line.
 
     0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C. What is printed
@@ -224,7 +230,7 @@ def reported(main, several=False):
     """
 
     @functools.wraps(main)
-    def wrapped(argv=None, **options):
+    def wrapped(argv: Sequence[str] | None = None, **options: Any) -> int:
         first = parallel.launched()[1] == 0
         if not (several or first):
             return 0
@@ -248,7 +254,7 @@ def reported(main, several=False):
     return wrapped
 
 
-def _silent():
+def _silent() -> contextlib.ExitStack:
     """Print nothing inside."""
     stack = contextlib.ExitStack()
     null = stack.enter_context(open(os.devnull, "w"))
@@ -257,7 +263,10 @@ def _silent():
     return stack
 
 
-def _outcome(main, argv, options, ranks):
+def _outcome(
+    main: Callable[..., None], argv: Sequence[str] | None, options: dict[str, Any],
+    ranks: parallel.Ranks,
+) -> tuple[str, Any]:  # fmt: skip
     """(what to tell, exit code) of ``main(argv, **options)``."""
     try:
         main(argv, **options)
@@ -274,10 +283,12 @@ def _outcome(main, argv, options, ranks):
     return "", 0
 
 
-def _number(convert, accept, expected):
+def _number(
+    convert: Callable[[str], Any], accept: Callable[[Any], bool], expected: str
+) -> Callable[[str], Any]:
     """A converter for argparse that says what was expected."""
 
-    def converted(text):
+    def converted(text: str) -> Any:
         try:
             value = convert(text)
             if accept(value):
@@ -289,7 +300,7 @@ def _number(convert, accept, expected):
     return converted
 
 
-def whole_number(least, most):
+def whole_number(least: int, most: int) -> Callable[[str], int]:
     """A converter for argparse: an int in [least, most]."""
     expected = f"a whole number from {least} to {most}"
     return _number(int, lambda n: least <= n <= most, expected)

@@ -8,6 +8,7 @@ from typing import Any
 from ..evaluation import TrainedModel
 from ..explore import explorer_page
 from ..training.film import FILM, Film
+from ..training.metrics import Row
 from ..training.output_folder import OutputFolder
 from ..training.tensorboard import EVENTS
 from .info import kernels_used
@@ -28,15 +29,9 @@ def leftovers(pictures: Iterable[str], film: Film | None = None) -> list[str]:
 
 
 def write_summary(
-    out: OutputFolder,
-    args: Namespace,
-    trained: TrainedModel,
-    model: str,
-    rows: list[dict],
-    terms: dict[str, float],
-    timing: dict[str, Any],
-    **more: Any,
-) -> None:
+    out: OutputFolder, args: Namespace, trained: TrainedModel, model: str, rows: list[Row],
+    terms: dict[str, float], timing: dict[str, Any], **more: Any,
+) -> None:  # fmt: skip
     """Write ``summary.json``.
 
     Args:
@@ -68,7 +63,7 @@ def write_pictures(out: OutputFolder, pictures: Iterable[tuple[str, Any]]) -> No
 
 
 def write_page(
-    out: OutputFolder, trained: TrainedModel, config: dict[str, Any], rows: list[dict]
+    out: OutputFolder, trained: TrainedModel, config: dict[str, Any], rows: list[Row]
 ) -> None:
     """Write ``explorer.html``."""
     out.write(PAGE, explorer_page(trained, config, rows))

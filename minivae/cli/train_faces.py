@@ -157,7 +157,7 @@ def main(
     print(f"results in {out.path}")
 
 
-def _require_sense(p: Parser, args: Namespace, untold: dict) -> None:
+def _require_sense(p: Parser, args: Namespace, untold: dict[str, Any]) -> None:
     """Exit with code 2 where ``--checkpoint`` stands beside what it makes senseless."""
     if not args.checkpoint:
         return
@@ -179,7 +179,7 @@ def _load(path: str, model: models.VAE, split: Dataset) -> None:
               "out here may be among those it was trained on", file=sys.stderr)  # fmt: skip
 
 
-def layers(args: Namespace) -> dict:
+def layers(args: Namespace) -> dict[str, Any]:
     """How the model goes down and up in size: as asked, or as the weights that will be read have
     it. Before version 0.2 there was one way for all sizes.
     """
@@ -192,7 +192,9 @@ def layers(args: Namespace) -> dict:
     return asked
 
 
-def scores(model: models.VAE, train: FaceDataset, test: FaceDataset, args: Namespace) -> dict:
+def scores(
+    model: models.VAE, train: FaceDataset, test: FaceDataset, args: Namespace
+) -> dict[str, Any]:
     """How well attributes can be added and removed, on held-out faces (``face_edits``)."""
     names = [n for n in EDITED if face_edits.has_both(train, n) and face_edits.has_both(test, n)]
     if not names:

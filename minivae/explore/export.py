@@ -9,17 +9,23 @@ import hashlib
 import html
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import models
+from ..backend import Array
 from ..errors import DataError
 from ..evaluation import TrainedModel, kl_per_latent, posteriors
 from ..nn import Module, Unflatten
 from ..viz import latent
 
+Contents: TypeAlias = dict[str, Any]  # JSON, for the page's script
+Config: TypeAlias = Mapping[str, Any]  # of a run
+Row: TypeAlias = Mapping[str, Any]  # of its metrics.csv
+Masks: TypeAlias = dict[str, Array]  # bool (N,), by name
 CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # those of model.js
 MOST_PARAMETERS = 8_000_000  # of a model that a page can hold
 DIGITS, FACES = 200, 60  # pictures in a page, unless another number is asked for
@@ -29,7 +35,7 @@ FEW = 30  # images, of which a mean might show one, where none may be shown
 
 
 def explorer_page(
-    subject: TrainedModel, config: dict, rows: list[dict], *, images: int | None = None,
+    subject: TrainedModel, config: Config, rows: Sequence[Row], *, images: int | None = None,
     served: bool = False,
 ) -> bytes:  # fmt: skip
     """The page as bytes.
@@ -49,8 +55,8 @@ def explorer_page(
 
 
 def contents(
-    subject: TrainedModel, config: dict, rows: list[dict], *, images: int | None = None
-) -> dict:
+    subject: TrainedModel, config: Config, rows: Sequence[Row], *, images: int | None = None
+) -> Contents:
     """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
     model = subject.model
     require_explorable(model)
@@ -90,7 +96,7 @@ def require_explorable(model: Module) -> None:
         raise DataError(f"model: the explorer runs {names}, got {type(model).__name__}")
 
 
-def layers(module: Module) -> dict:
+def layers(module: Module) -> Contents:
     """A module for ``model.js``: its class, its settings, its arrays and its parts by name."""
     settings = dict(getattr(module, "geometry", {}))
     settings = {name: np.broadcast_to(value, 2).tolist() for name, value in settings.items()}
@@ -113,7 +119,7 @@ def layers(module: Module) -> dict:
     }
 
 
-def array(values: np.ndarray, dtype: str = "float16") -> dict:
+def array(values: Array, dtype: str = "float16") -> Contents:
     """An array as ``decoded`` of model.js reads it; float32 where float16 overflows."""
     values = np.asarray(values)
     if dtype == "float16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
@@ -122,7 +128,7 @@ def array(values: np.ndarray, dtype: str = "float16") -> dict:
     return {"dtype": dtype, "shape": values.shape, "data": base64.b64encode(body).decode()}
 
 
-def options(config: dict) -> list[tuple[str, str]]:
+def options(config: Config) -> list[tuple[str, str]]:
     """(name, value) pairs of the run's options, as text."""
     apart = ("architecture", "pixels", "split")
     flat = {name: value for name, value in config.items() if name not in apart}
@@ -131,7 +137,7 @@ def options(config: dict) -> list[tuple[str, str]]:
     return sorted(flat.items())
 
 
-def likelihood(model: models.VAE) -> dict:
+def likelihood(model: models.VAE) -> Contents:
     """p(x|z) as ``reconstructionLoss`` of model.js takes it."""
     logvar = None
     if model.likelihood.startswith("gaussian"):
@@ -141,14 +147,14 @@ def likelihood(model: models.VAE) -> dict:
     return {"name": model.likelihood, "logvar": logvar}
 
 
-def plane(mu: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict:
+def plane(mu: Array, labels: Mapping[str, Array]) -> Contents:
     """Mean codes of test images and a class for each, for a model of two latents."""
     kind = next(iter(labels), None)
     classes = labels[kind][:CODES] if kind else np.zeros(len(mu[:CODES]))
     return {"codes": array(mu[:CODES]), "classes": array(classes, "uint8"), "kind": kind or ""}
 
 
-def pictures(subject: TrainedModel, count: int) -> dict:
+def pictures(subject: TrainedModel, count: int) -> Contents:
     """The first test images as the model sees them, and what is known of each."""
     part = subject.test.take(slice(count))
     labels = part.labels
@@ -165,7 +171,7 @@ def pictures(subject: TrainedModel, count: int) -> dict:
     return {"pixels": array(pixels.reshape(shape), "uint8"), "names": names}
 
 
-def directions(subject: TrainedModel, may_show: bool) -> dict:
+def directions(subject: TrainedModel, may_show: bool) -> Contents:
     """Vectors that add an attribute to a code, and mean codes of groups, both of training images.
 
     A named code is the mean of the most typical images of a group. Where no picture of the set may
@@ -175,7 +181,7 @@ def directions(subject: TrainedModel, may_show: bool) -> dict:
     codes, _ = posteriors(subject.model, subject.batches(part))
     kinds, groups = masks(part.labels)
     least = EXEMPLARS if may_show else FEW
-    found: dict[str, list] = {"vectors": [], "groups": []}
+    found: dict[str, list[Contents]] = {"vectors": [], "groups": []}
     for name, mask in kinds.items():
         if min(mask.sum(), (~mask).sum()) >= least:
             vector = latent.attribute_vector(codes, mask)
@@ -188,7 +194,7 @@ def directions(subject: TrainedModel, may_show: bool) -> dict:
     return found
 
 
-def masks(labels: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
+def masks(labels: Mapping[str, Array]) -> tuple[Masks, Masks]:
     """Attributes and groups of images with these labels: two dicts from name to bool (N,)."""
     if "digit" in labels:
         kinds = {f"digit {d}": labels["digit"] == d for d in np.unique(labels["digit"])}
@@ -205,7 +211,7 @@ def masks(labels: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
 
 
 # ---------------------------------------------------------------- the file
-def page(found: dict, *, served: bool = False) -> bytes:
+def page(found: Contents, *, served: bool = False) -> bytes:
     """The HTML file that shows ``contents``, in UTF-8; ``served`` as in ``explorer_page``."""
     script, style = source("model.js") + source("page.js"), source("page.css")
     data = json.dumps(found, allow_nan=False, separators=(",", ":"), sort_keys=True)

@@ -14,17 +14,20 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 import numpy as np
 
+from ..backend import Array
 from ..errors import MinivaeError
 from ..evaluation import TrainedModel
-from .export import page
+from .export import Contents, page
 
 ADDRESS = "127.0.0.1"
 ROUTES = {("GET", "/"): "page", ("GET", "/run"): "run", ("POST", "/encode"): "encode",
           ("POST", "/decode"): "decode"}  # fmt: skip
+Query: TypeAlias = dict[str, list[str]]  # of a request's address
 SECONDS = 30  # that a client may take to send its request
 
 
@@ -36,7 +39,9 @@ class LiveRun:
         read: gives (subject, contents), as ``export.contents`` has them.
     """
 
-    def __init__(self, files: Iterable[str | Path], read: Callable[[], tuple[TrainedModel, dict]]):
+    def __init__(
+        self, files: Iterable[str | Path], read: Callable[[], tuple[TrainedModel, Contents]]
+    ) -> None:
         self._files, self._read, self._lock = [Path(f) for f in files], read, threading.Lock()
         self._state, (self.subject, self.contents) = self._stamp(), read()
 
@@ -52,7 +57,7 @@ class LiveRun:
                     pass  # replaced again soon, or never: the page keeps what it has
         return self
 
-    def json(self) -> dict:
+    def json(self) -> Contents:
         """The contents with a name for their state, which ``have`` of the route ``/run`` tells."""
         return {**self.contents, "state": self._state}
 
@@ -80,14 +85,14 @@ class RunServer(ThreadingMixIn, TCPServer):
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self, run: LiveRun, port: int = 0):
+    def __init__(self, run: LiveRun, port: int = 0) -> None:
         super().__init__((ADDRESS, port), Handler)
         port = self.server_address[1]
         self.run, self.token, self.model_lock = run, secrets.token_urlsafe(32), threading.Lock()
         self.hosts = {f"{ADDRESS}:{port}", f"localhost:{port}"}
         self.url = f"http://{ADDRESS}:{port}/?token={self.token}"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
 
 
@@ -96,20 +101,20 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = SECONDS
+    server: RunServer
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         """Pictures and numbers."""
         self.answer()
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         """Encode and decode."""
         self.answer()
 
-    def answer(self):
+    def answer(self) -> None:
         """Check the request, then do as its route says."""
-        path, _, query = self.path.partition("?")
-        route = ROUTES.get((self.command, path))
-        query = parse_qs(query)
+        path, _, text = self.path.partition("?")
+        route, query = ROUTES.get((self.command, path)), parse_qs(text)
         token = query.get("token", [""])[0]
         if self.headers.get_all("Host", []) not in ([host] for host in self.server.hosts):
             self.refuse(HTTPStatus.FORBIDDEN, "this server answers to its own address only")
@@ -120,12 +125,12 @@ class Handler(BaseHTTPRequestHandler):
         else:
             getattr(self, route)(query)
 
-    def page(self, _):
+    def page(self, _: Query) -> None:
         """The page itself."""
         self.reply(HTTPStatus.OK, page(self.server.run.refreshed().json(), served=True),
                    "text/html; charset=utf-8")  # fmt: skip
 
-    def run(self, query):
+    def run(self, query: Query) -> None:
         """What the page shows, where it is not what the page has."""
         found = self.server.run.refreshed().json()
         if query.get("have") == [found["state"]]:
@@ -133,18 +138,18 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.reply(HTTPStatus.OK, json.dumps(found).encode(), "application/json")
 
-    def encode(self, _):
+    def encode(self, _: Query) -> None:
         """Pixels in [0, 1] -> mu and logvar; float32 in and out."""
         model = self.server.run.subject.model
         shape = (1, *model.image_shapes[-1])
         self.compute(shape, lambda x: np.concatenate([t.numpy() for t in model.encode(x)], axis=1))
 
-    def decode(self, _):
+    def decode(self, _: Query) -> None:
         """A code -> logits; float32 in and out."""
         model = self.server.run.subject.model
         self.compute((1, model.latent_dim), lambda z: model.decode(z).numpy())
 
-    def compute(self, shape, function):
+    def compute(self, shape: tuple[int, ...], function: Callable[[Array], Array]) -> None:
         """Answer with ``function`` of the float32 array in the request."""
         size = 4 * int(np.prod(shape))
         if self.headers.get("Content-Length") != str(size):
@@ -159,7 +164,9 @@ class Handler(BaseHTTPRequestHandler):
             found = function(values)
         return self.reply(HTTPStatus.OK, found.astype("<f4").tobytes(), "application/octet-stream")
 
-    def reply(self, status, body=b"", kind="text/plain; charset=utf-8"):
+    def reply(
+        self, status: HTTPStatus, body: bytes = b"", kind: str = "text/plain; charset=utf-8"
+    ) -> None:
         """Header and body in one write."""
         lines = [
             f"HTTP/1.1 {status.value} {status.phrase}",
@@ -174,14 +181,14 @@ class Handler(BaseHTTPRequestHandler):
         ]
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
-    def refuse(self, status, why):
+    def refuse(self, status: HTTPStatus, why: str) -> None:
         """Say no, and close the connection, whatever else it may have sent."""
         self.close_connection = True
         self.reply(status, f"{why}\n".encode())
 
-    def send_error(self, code, message=None, explain=None):
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses: requests that are too long, or none."""
         self.refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
-    def log_message(self, format, *args):
+    def log_message(self, format: str, *args: object) -> None:
         """No line per request."""

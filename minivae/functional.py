@@ -5,6 +5,7 @@ docs/ops.md.
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import NoReturn as _NoReturn
 
 from .ops.activation import *
 from .ops.arithmetic import *
@@ -22,5 +23,5 @@ __all__ = [name for name in sorted(globals()) if not name.startswith("_")]
 
 if not _TYPE_CHECKING:  # a checker would take every name for one that is there
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> _NoReturn:
         raise _missing("functional", "module 'minivae.functional'", name)

@@ -75,7 +75,7 @@ def _place(ends: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     uniform (N, 5 + 4 * WAVES). Returns the ends in pixels from the centre and the half widths (N,).
     """
 
-    def between(column, low, high):
+    def between(column: int, low: float, high: float) -> np.ndarray:
         return (low + (high - low) * u[:, column])[:, None, None]
 
     half_width = between(0, 0.95, 1.7)

@@ -3,13 +3,15 @@
 ``f`` holds the measures of ``face_measures.geometry``.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from .face_measures import REGIONS, head_shape, on_head, turned
-from .face_shapes import blob, ellipse, mix, paint, rgb, shade, step
+from .face_shapes import Canvas, blob, ellipse, mix, paint, rgb, shade, step
 
 
-def relief(canvas, f):
+def relief(canvas: Canvas, f: SimpleNamespace) -> None:
     """Soft relief of the face: eye relief, forehead, chin."""
     v = canvas.window(-0.62, -0.6, 0.62, 0.68)
     u = turned(v, f)
@@ -20,13 +22,13 @@ def relief(canvas, f):
     shade(v, blob(u, v.y - f.mouth_y - 0.105, 0.16, 0.045), (0.87, 0.82, 0.80))
 
 
-def cheeks(canvas, f):
+def cheeks(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(*REGIONS["smile"])
     rosy = (mix(0.55, 0.40, f.male) + 0.3 * f.smile) * on_head(canvas, v, f)
     shade(v, rosy * blob(np.abs(turned(v, f)) - 0.30, v.y - 0.20, 0.19, 0.16), (1.01, 0.86, 0.86))
 
 
-def nose(canvas, f):
+def nose(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.5, -0.25, 0.5, 0.4)
     u = turned(v, f) - 0.20 * f.sin * step(-0.15, 0.25, v.y)  # the nose stands out from the face
     y = v.y - f.nose_y
@@ -52,7 +54,7 @@ def nose(canvas, f):
     shade(v, blob(u - 0.03 * f.light_x, y + 0.035, 0.055, 0.05), (1.11, 1.10, 1.10))
 
 
-def beard(canvas, f):
+def beard(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.65, -0.15, 0.65, 0.8)
     _, _, d = head_shape(v, f)
     u = turned(v, f)
@@ -67,7 +69,7 @@ def beard(canvas, f):
     paint(v, strength, f.hair_rgb * 0.85 + 0.02)
 
 
-def mouth(canvas, f):
+def mouth(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(*REGIONS["smile"])
     u = turned(v, f) - 0.06 * f.sin
     w = mix(0.115, 0.150, f.mouth_width) + 0.040 * f.smile
@@ -83,9 +85,8 @@ def mouth(canvas, f):
     upper, lower = top - lip * bow * arch**0.75, low + 1.30 * lip * np.sqrt(arch)
     inside = canvas.fill(np.abs(u) - w, 0.03)
     lips = inside * canvas.fill(np.maximum(upper - y, y - lower), 0.014)
-    tint = mix(
-        np.float32([0.88, 0.55, 0.56]), np.float32([0.86, 0.62, 0.59]), f.male[:, 0, 0, None]
-    )
+    woman, man = np.array([[0.88, 0.55, 0.56], [0.86, 0.62, 0.59]], np.float32)
+    tint = mix(woman, man, f.male[:, 0, 0, None])
     tone = (
         0.98
         + 0.12 * np.clip((y - low) / lip, -1, 0.6)
@@ -110,7 +111,7 @@ def mouth(canvas, f):
     shade(v, f.smile * fold, (0.87, 0.80, 0.78))
 
 
-def eyes(canvas, f):
+def eyes(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.6, -0.2, 0.6, 0.16)
     u = turned(v, f)
     w = f.eye_w
@@ -148,7 +149,7 @@ def eyes(canvas, f):
     shade(v, blob(offset, y - 0.085, 1.2 * w, 0.035), (0.93, 0.89, 0.88))
 
 
-def brows(canvas, f):
+def brows(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.62, -0.4, 0.62, -0.05)
     u = turned(v, f)
     e = (np.abs(u) - f.eye_x - 0.012) / (1.32 * f.eye_w)

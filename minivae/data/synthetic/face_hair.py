@@ -3,13 +3,16 @@
 ``f`` holds the measures of ``face_measures.geometry``.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 
+from ...backend import Array
 from .face_measures import FRAMES, REGIONS, head_shape, on_head, turned
-from .face_shapes import blob, ellipse, hue, mix, paint, ramp, rgb, shade, step
+from .face_shapes import Canvas, blob, ellipse, hue, mix, paint, ramp, rgb, shade, step
 
 
-def hair_shape(view, f):
+def hair_shape(view: SimpleNamespace, f: SimpleNamespace) -> Array:
     """Distance to the outline of the hair: an ellipse over the head, drawn out downwards."""
     fall = step(0.25, 1.0, f.length)
     centre = -0.14
@@ -24,7 +27,7 @@ def hair_shape(view, f):
     return ellipse(x, y, wide, tall)
 
 
-def hair_colour(canvas, view, f):
+def hair_colour(canvas: Canvas, view: SimpleNamespace, f: SimpleNamespace) -> Array:
     """Locks that run down from the parting, and the gloss where the crown faces the light."""
     x, y = view.x - f.cx - f.part, view.y
     t = x / (np.abs(y + 0.9) + 0.30)
@@ -39,12 +42,12 @@ def hair_colour(canvas, view, f):
     return np.maximum(f.hair_rgb * lit[:, None] + shine, 0)
 
 
-def hair_behind(canvas, f):
+def hair_behind(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.85, -1, 0.85, 1)
     paint(v, canvas.fill(hair_shape(v, f)), hair_colour(canvas, v, f) * 0.60)
 
 
-def hair_in_front(canvas, f):
+def hair_in_front(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.85, -1, 0.85, 1)
     u = turned(v, f)
     side = np.abs(u) / f.width
@@ -66,7 +69,7 @@ def hair_in_front(canvas, f):
     paint(v, canvas.fill(d, 0.016), hair_colour(canvas, v, f))
 
 
-def hat(canvas, f):
+def hat(canvas: Canvas, f: SimpleNamespace) -> None:
     """A knitted cap with a turned-up brim."""
     v = canvas.window(*REGIONS["hat"])
     x = v.x - f.cx + 0.04 * f.sin
@@ -89,7 +92,7 @@ def hat(canvas, f):
     paint(v, f.hat * cap, hue(f.clothes + 0.4, 0.62, 0.62) * lit[:, None])
 
 
-def glasses(canvas, f):
+def glasses(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(*REGIONS["glasses"])
     u = turned(v, f) - 0.04 * f.sin
     side = np.abs(u)

@@ -3,17 +3,19 @@
 ``f`` holds the measures of ``face_measures.geometry``.
 """
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import numpy as np
 
+from ...backend import Array
 from .face_features import beard, brows, cheeks, eyes, mouth, nose, relief
 from .face_hair import glasses, hair_behind, hair_in_front, hat
 from .face_measures import geometry, head_shape
 from .face_shapes import Canvas, blob, ellipse, hue, mix, paint, rgb, shade, step
 
 
-def draw(attributes, size):
+def draw(attributes: Mapping[str, Array], size: int) -> Array:
     """Draw B faces from float32 attributes (B,) in [0, 1]: uint8 (B, 3, size, size)."""
     face = geometry(SimpleNamespace(**{k: v[:, None, None] for k, v in attributes.items()}))
     canvas = Canvas(len(attributes["yaw"]), size)
@@ -39,14 +41,14 @@ def draw(attributes, size):
     return (np.clip(canvas.rgb, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
 
 
-def background(canvas, f):
+def background(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-1, -1, 1, 1)
     base = hue(f.background, 0.30, 0.84)
     glow = 1.10 - 0.26 * np.minimum((v.x - 0.4 * f.light_x) ** 2 + (v.y + 0.25) ** 2, 1.6)
     v.rgb[...] = base * glow[:, None]
 
 
-def shoulders(canvas, f):
+def shoulders(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-1, 0.5, 1, 1)
     x = v.x - 0.5 * f.cx
     side = np.abs(x)
@@ -60,7 +62,7 @@ def shoulders(canvas, f):
     paint(v, canvas.fill(d), cloth)
 
 
-def neck(canvas, f):
+def neck(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.5, 0.3, 0.5, 1)
     x = v.x - 0.6 * f.cx
     half = mix(0.175, 0.225, f.male) + 0.9 * np.maximum(v.y - 0.66, 0) ** 2
@@ -77,7 +79,7 @@ def neck(canvas, f):
     )
 
 
-def ears(canvas, f):
+def ears(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.75, -0.2, 0.75, 0.3)
     for side in (-1, 1):
         x = v.x - f.cx - side * (f.width + 0.005) + 0.05 * f.sin
@@ -87,7 +89,7 @@ def ears(canvas, f):
         shade(v, blob(x, v.y - 0.04, 0.05, 0.09) * cover, (0.80, 0.70, 0.66))
 
 
-def head(canvas, f):
+def head(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.75, -0.75, 0.75, 0.8)
     p, q, d = head_shape(v, f)
     # Lambert's law on an egg; its rim is lifted so that the outline does not go black.

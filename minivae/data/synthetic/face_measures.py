@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .face_shapes import ellipse, mix, ramp, step
+from ...backend import Array
+from .face_shapes import Canvas, ellipse, mix, ramp, step
 
 # Colours along a ramp, for attribute values 0 .. 1.
 SKIN = [
@@ -44,7 +45,7 @@ REGIONS = {
 }
 
 
-def geometry(a):
+def geometry(a: SimpleNamespace) -> SimpleNamespace:
     """Measures that several layers share, from the attributes: (B, 1, 1), or a colour."""
     f = SimpleNamespace(**vars(a))
     turn = (f.yaw - 0.5) * 0.54  # radians
@@ -67,13 +68,13 @@ def geometry(a):
     return f
 
 
-def axis(view, f):
+def axis(view: SimpleNamespace, f: SimpleNamespace) -> Array:
     """x of the middle of the head at each height: the chin turns further than the crown."""
     t = np.clip(view.y / f.height, 0, 1)
     return f.cx + 0.26 * f.sin * t * t
 
 
-def turned(view, f):
+def turned(view: SimpleNamespace, f: SimpleNamespace) -> Array:
     """u: x on a barrel a little wider than the head, turned back by the yaw."""
     t = np.clip(view.y / f.height, 0, 1)
     radius = 1.30 * f.width * (1 - 0.7 * f.taper * t * t)
@@ -81,7 +82,7 @@ def turned(view, f):
     return radius * (s * f.cos - np.sqrt(1 - s * s) * f.sin)
 
 
-def head_shape(view, f):
+def head_shape(view: SimpleNamespace, f: SimpleNamespace) -> tuple[Array, Array, Array]:
     """Coordinates (p, q) in which the head is the unit disc, and its distance d."""
     t = np.clip(view.y / f.height, 0, 1)
     x = view.x - axis(view, f)
@@ -89,6 +90,6 @@ def head_shape(view, f):
     return x / narrow, view.y / f.height, ellipse(x, view.y, narrow, f.height)
 
 
-def on_head(canvas, view, f):
+def on_head(canvas: Canvas, view: SimpleNamespace, f: SimpleNamespace) -> Array:
     """Coverage by the head, to keep its shades off the background."""
     return canvas.fill(head_shape(view, f)[2])

@@ -104,7 +104,7 @@ def region(attribute: str, size: int) -> tuple[slice, slice]:
     return pixels(top, bottom, size), pixels(left, right, size)
 
 
-def _check(attributes):
+def _check(attributes: Mapping[str, np.ndarray]) -> int:
     """Number of faces described, after checking every array."""
     expected = [*CONTINUOUS, *YES_NO]
     for name in expected:

@@ -1,5 +1,7 @@
 """Run the page's model.js under Node, apart from any page."""
 
+import atexit
+import functools
 import json
 import shutil
 import subprocess
@@ -9,20 +11,47 @@ import numpy as np
 from minivae.explore.export import layers, source
 
 NODE = shutil.which("node")
+# A line in holds a program and its arguments, a line out what it returns or the error it ends with.
+SERVER = """
+require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
+  const { program, given } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { value: new Function(...Object.keys(given), program)(...Object.values(given)) };
+  } catch (error) {
+    answer = { error: error.stack };
+  }
+  console.log(JSON.stringify(answer));
+});"""
+
+
+@functools.cache
+def _node():
+    """The one Node that runs all programs: a start takes longer than most of them."""
+    node = subprocess.Popen(
+        [NODE, "-e", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(node.communicate)  # closes its input, which ends it
+    return node
 
 
 def evaluated(expression, **given):
-    """The value of a JavaScript expression over model.js, with ``given`` as JSON in its scope."""
-    names = ", ".join(given)
-    values = json.dumps(given, default=lambda a: np.asarray(a).tolist())
+    """The value of a JavaScript expression over model.js, with ``given`` as JSON in its scope.
+
+    Each evaluation has a model.js of its own.
+    """
     program = f"""{source("model.js")}
     const plain = (v) => v instanceof Module ? undefined
       : ArrayBuffer.isView(v) ? Array.from(v) : typeof v === "bigint" ? String(v) : v;
-    const {{ {names} }} = JSON.parse(require("fs").readFileSync(0, "utf8"));
-    console.log(JSON.stringify({expression}, (_, v) => plain(v)));"""
-    ran = subprocess.run([NODE, "-e", program], input=values, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return JSON.parse(JSON.stringify({expression}, (_, v) => plain(v)));"""
+    node = _node()
+    asked = json.dumps(
+        {"program": program, "given": given}, default=lambda a: np.asarray(a).tolist()
+    )
+    print(asked, file=node.stdin, flush=True)
+    answer = json.loads(node.stdout.readline())
+    assert "error" not in answer, answer["error"]
+    return answer["value"]
 
 
 def array(values):

@@ -76,20 +76,27 @@ LAYERS = [
 ]
 
 
+@functools.cache
+def exact_layer(layer):
+    """Whole numbers x, w and dy of a layer, and what the oracles make of them: y, dx, dw."""
+    N, C, filters, size, kernel, rest = layer
+    out = tuple(oracles.output_size(*axis) for axis in zip(size, kernel, *rest, strict=True))
+    shapes = (N, C, *size), (filters, C, *kernel), (N, filters, *out)
+    x, w, dy = (whole(k, shape) for k, shape in enumerate(shapes))
+    y = oracles.conv2d(x, w, out, *rest)
+    dx = oracles.conv2d_grad_input(dy, w, size, *rest)
+    return (x, w, dy), (y, dx, oracles.conv2d_grad_weight(x, dy, kernel, *rest))
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_larger_convolutions(kernels, layer, dtype):
-    N, C, filters, size, kernel, rest = layer
-    out = tuple(oracles.output_size(*axis) for axis in zip(size, kernel, *rest, strict=True))
-    x, w, dy = (
-        whole(k, shape, dtype)
-        for k, shape in enumerate([(N, C, *size), (filters, C, *kernel), (N, filters, *out)])
-    )
-    assert_exact(kernels.conv2d(x, w, None, *rest), oracles.conv2d(x, w, out, *rest), dtype)
-    dx = kernels.conv2d_grad_input(dy, w, None, size, *rest)
-    assert_exact(dx, oracles.conv2d_grad_input(dy, w, size, *rest), dtype)
-    dw = kernels.conv2d_grad_weight(x, dy, kernel, *rest)
-    assert_exact(dw, oracles.conv2d_grad_weight(x, dy, kernel, *rest), dtype)
+    *_, size, kernel, rest = layer
+    given, (y, dx, dw) = exact_layer(layer)
+    x, w, dy = (a.astype(dtype) for a in given)
+    assert_exact(kernels.conv2d(x, w, None, *rest), y, dtype)
+    assert_exact(kernels.conv2d_grad_input(dy, w, None, size, *rest), dx, dtype)
+    assert_exact(kernels.conv2d_grad_weight(x, dy, kernel, *rest), dw, dtype)
 
 
 def test_outputs_that_do_not_use_all_of_the_input(kernels):

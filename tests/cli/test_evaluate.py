@@ -17,6 +17,7 @@ from minivae.__main__ import main
 from minivae.data import DequantisedBatches, PixelBatches, draw_faces, mnist, split_faces
 from minivae.data.idx import idx_header
 from minivae.data.synthetic import digits as synthetic_digits
+from minivae.evaluation import probes
 from minivae.evaluation.measures import ELBO_SAMPLES
 from minivae.noise import NoiseStream
 from minivae.training import loaded_run
@@ -33,6 +34,12 @@ def data(tmp_path_factory):
     images = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     np.savez(folder / "faces.npz", images=images, glasses=rng.random(40) < 0.5)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def short_probe(monkeypatch):
+    """What the probe finds is the affair of test_estimators, in all of its steps."""
+    monkeypatch.setattr(probes, "STEPS", 20)
 
 
 def load_example(script):

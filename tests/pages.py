@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import io
 import re
 
@@ -44,6 +45,7 @@ def anchors(text):
     return found
 
 
+@functools.cache
 def python_names(source):
     """Names a Python file defines: ``f``, ``Class.method``, ``CONSTANT``, ``TABLE["key"]``."""
     names = set()

@@ -55,6 +55,7 @@ def test_reparam_kl_under_the_simulator():
     assert float(done.stdout) < 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is missing")
 @pytest.mark.parametrize(
     "planted",

@@ -6,10 +6,13 @@ serve as well as Python's; texts do not, nor do booleans as whole numbers.
 
 import math
 import operator
-from typing import Any
+import os
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+
+AnyPath: TypeAlias = str | os.PathLike[str]
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from .arguments import AnyPath
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -38,7 +40,7 @@ else:
 
 
 def write_atomically(
-    path: str | os.PathLike[str], body: bytes, keep: str | None = None, *, follow_link: bool = True
+    path: AnyPath, body: bytes, keep: str | None = None, *, follow_link: bool = True
 ) -> None:
     """Make bytes the content of a file, as ``replacing`` does."""
     with replacing(path, keep, follow_link=follow_link) as file:
@@ -47,7 +49,7 @@ def write_atomically(
 
 @contextlib.contextmanager
 def replacing(
-    path: str | os.PathLike[str], keep: str | None = None, *, follow_link: bool = True
+    path: AnyPath, keep: str | None = None, *, follow_link: bool = True
 ) -> Iterator[BinaryIO]:
     """A binary file to write to, which takes the place of ``path`` when the block ends.
 
@@ -126,7 +128,7 @@ def _keep(path: Path, kept: Path) -> None:
         link.unlink(missing_ok=True)  # renaming one of two names of one file does nothing
 
 
-def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
+def remove_leftovers(folder: AnyPath, name: str = "*") -> None:
     """Remove the temporary files of ``replacing`` whose writer is dead.
 
     Args:
@@ -139,7 +141,7 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str = "*") -> None:
                 os.unlink(part)
 
 
-def open_no_link(path: str | os.PathLike[str], create: bool = False) -> BinaryIO:
+def open_no_link(path: AnyPath, create: bool = False) -> BinaryIO:
     """Open a file to read and write, but neither what a symbolic link leads to nor a pipe.
 
     Raises:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..arguments import AnyPath
 from ..atomic_write import write_atomically
 from ..backend import cuda_unavailable
 from ..errors import (
@@ -24,7 +25,6 @@ from ..errors import (
 )
 from ..evaluation import BINARIZE, TrainedModel
 from ..training import checkpoint, loaded_run, parallel
-from ..training.checkpoint import AnyPath
 from ..training.output_folder import OutputFolder
 from ..training.run_files import BACKUP, CHECKPOINT
 from ..training.tensorboard import TensorBoardWriter

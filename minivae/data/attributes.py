@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .untrusted_file import errors_named, memory_errors_named, require_regular
 
@@ -81,9 +82,7 @@ class AttributeTable:
         return {name: values[order] for name, values in self.columns.items()}
 
 
-def read_attributes(
-    path: str | os.PathLike[str], columns: Iterable[str] | None = None
-) -> AttributeTable:
+def read_attributes(path: AnyPath, columns: Iterable[str] | None = None) -> AttributeTable:
     """Read an attribute table in either format; the first line tells which.
 
     Args:

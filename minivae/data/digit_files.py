@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .idx import read_idx
 from .npz import read_arrays
@@ -43,7 +44,7 @@ class Digits(NamedTuple):
     test_labels: np.ndarray
 
 
-def read_digits(source: str | os.PathLike[str]) -> Digits:
+def read_digits(source: AnyPath) -> Digits:
     """Read the digits in a folder, in one of its ``PLACES``, or in a file like ``mnist.npz``.
 
     Raises:

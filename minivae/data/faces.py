@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .dataset import Dataset, read_only, whole_number
 from .image_folder import Report, read_folder
@@ -161,9 +162,7 @@ def serves(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and shape[0] == 3 and shape[1] == shape[2]
 
 
-def load_again(
-    record: Mapping[str, Any], source: str | os.PathLike[str] | None, shape: Sequence[int]
-) -> Dataset:
+def load_again(record: Mapping[str, Any], source: AnyPath | None, shape: Sequence[int]) -> Dataset:
     """The faces of a run, split as for the run: see ``sets.KindOfSet``."""
     size = shape[-1]
     count = whole_number(record, "count", SYNTHETIC_COUNT, most=MAX_BYTES // (3 * size * size))
@@ -176,13 +175,13 @@ def load_again(
 
 
 def load_faces(
-    source: str | os.PathLike[str] | None = None,
+    source: AnyPath | None = None,
     size: int = 64,
     *,
-    attributes: str | os.PathLike[str] | None = None,
+    attributes: AnyPath | None = None,
     columns: Iterable[str] | None = None,
     strict: bool = False,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: AnyPath | None = None,
     progress: bool | None = None,
     synthetic_count: int = SYNTHETIC_COUNT,
     seed: int = 0,

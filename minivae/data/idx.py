@@ -10,11 +10,11 @@ Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digit
 """
 
 import math
-import os
 from typing import BinaryIO
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .untrusted_file import errors_named, open_extracted
 
@@ -30,7 +30,7 @@ MAX_DIMENSIONS = 4
 MAX_BYTES = 1 << 30  # EMNIST ByClass, the largest set in this format, has 547 million
 
 
-def read_idx(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> np.ndarray:
+def read_idx(path: AnyPath, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """Read an IDX file, gzipped or not, into a read-only array in the machine's byte order.
 
     The dimensions are checked against ``max_bytes`` before anything is allocated, and a gzip stream

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..atomic_write import remove_leftovers, replacing, write_atomically
 from ..errors import DataError
 from .cache import cache_folder
@@ -40,7 +41,7 @@ class ImageCache:
     Where that is nowhere, nothing is found and nothing kept.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None):
+    def __init__(self, folder: AnyPath | None = None):
         self.reason = ""
         self.folder = None
         try:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from tqdm import tqdm
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .attributes import read_attributes
 from .image_cache import CachedImages, ImageCache
@@ -72,13 +73,13 @@ class FolderSet(NamedTuple):
 
 
 def read_folder(
-    folder: str | os.PathLike[str],
+    folder: AnyPath,
     size: int,
     *,
-    attributes: str | os.PathLike[str] | None = None,
+    attributes: AnyPath | None = None,
     columns: Iterable[str] | None = None,
     strict: bool = False,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: AnyPath | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: bool | None = None,
 ) -> FolderSet:

@@ -11,7 +11,6 @@ Yes/no values are bool, or numbers that are 0 and 1, or -1 and 1. (N, 1) stands 
 """
 
 import math
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -19,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image
 
+from ..arguments import AnyPath
 from ..backend import Array
 from ..errors import DataError
 from .image_file import square
@@ -38,7 +38,7 @@ class ImageSet(NamedTuple):
     groups: dict[str, np.ndarray]
 
 
-def read_npz(path: str | os.PathLike[str], size: int | None = None) -> ImageSet:
+def read_npz(path: AnyPath, size: int | None = None) -> ImageSet:
     """Read a set of images. A line on stderr names the arrays that are not of any use.
 
     Args:

@@ -10,6 +10,7 @@ from urllib.request import OpenerDirector
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..atomic_write import write_atomically
 from ..errors import DataError
 from .cache import cache_folder
@@ -36,7 +37,7 @@ MIRRORS = (
 
 
 def load(
-    folder: str | os.PathLike[str] | None = None,
+    folder: AnyPath | None = None,
     *,
     download: bool = True,
     mirrors: Sequence[str] = MIRRORS,
@@ -77,7 +78,7 @@ def load(
     return synthetic_digits.load()
 
 
-def read_folder(folder: str | os.PathLike[str]) -> Dataset:
+def read_folder(folder: AnyPath) -> Dataset:
     """Read a set of digits in MNIST's form: see ``digit_files.read_digits``.
 
     Returns:
@@ -105,9 +106,7 @@ def serves(shape: Sequence[int]) -> bool:
     return tuple(shape) in ((1, *IMAGE_SIZE), (IMAGE_SIZE[0] * IMAGE_SIZE[1],))
 
 
-def load_again(
-    record: Mapping[str, Any], source: str | os.PathLike[str] | None, shape: Sequence[int]
-) -> Dataset:
+def load_again(record: Mapping[str, Any], source: AnyPath | None, shape: Sequence[int]) -> Dataset:
     """The digits of a run: see ``sets.KindOfSet``."""
     drawn = source is None and record.get("data") == synthetic_digits.NAME
     found = synthetic_digits.load() if drawn else load(source)

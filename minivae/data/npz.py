@@ -1,7 +1,6 @@
 """Read the arrays of an .npz file that somebody else may have written; no pickle is loaded."""
 
 import math
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .untrusted_file import errors_named, memory_errors_named, require_regular
 
@@ -23,7 +23,7 @@ class Header(NamedTuple):
     dtype: np.dtype
 
 
-def read_headers(path: str | os.PathLike[str]) -> dict[str, Header]:
+def read_headers(path: AnyPath) -> dict[str, Header]:
     """Name -> ``Header`` of every array; nothing else is read.
 
     Raises:
@@ -37,7 +37,7 @@ def read_headers(path: str | os.PathLike[str]) -> dict[str, Header]:
         return found
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
     """Name -> array, each checked against its announced size before it is allocated.
 
     Raises:
@@ -49,7 +49,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+def _opened(path: AnyPath) -> Iterator[zipfile.ZipFile]:
     try:
         with memory_errors_named(path):
             with errors_named(path):
@@ -64,7 +64,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
         raise DataError(f"{path}: not a whole .npz file: {reason}") from cause
 
 
-def _entries(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _entries(path: AnyPath, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
     total = sum(entry.file_size for entry in entries)
     if total > MAX_BYTES:
@@ -72,7 +72,7 @@ def _entries(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> list[zip
     return entries
 
 
-def _header(path: str | os.PathLike[str], name: str, file: IO[bytes]) -> Header:
+def _header(path: AnyPath, name: str, file: IO[bytes]) -> Header:
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise DataError(f"{path}: {name}: .npy version {version} is not read here")
@@ -83,9 +83,7 @@ def _header(path: str | os.PathLike[str], name: str, file: IO[bytes]) -> Header:
     return header
 
 
-def _array(
-    path: str | os.PathLike[str], archive: zipfile.ZipFile, entry: zipfile.ZipInfo
-) -> np.ndarray:
+def _array(path: AnyPath, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as file:
         shape, fortran, dtype = _header(path, entry.filename, file)
         data = file.read()  # to the end, where zipfile compares the checksum

@@ -4,10 +4,10 @@ To add a kind of set, write a module like mnist.py beside it, with the two funct
 ``KindOfSet``, and name it in ``SETS``.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from . import faces, mnist
 from .dataset import Dataset, difference
@@ -20,7 +20,7 @@ class KindOfSet(Protocol):
         """Whether its images fit a model of such images, (C, H, W) or (pixels,)."""
 
     def load_again(
-        self, record: Mapping[str, Any], source: str | os.PathLike[str] | None, shape: Sequence[int]
+        self, record: Mapping[str, Any], source: AnyPath | None, shape: Sequence[int]
     ) -> Dataset:
         """The set that a run's configuration describes, split as it says.
 
@@ -40,7 +40,7 @@ SETS: dict[str, KindOfSet] = {"digits": mnist, "faces": faces}
 
 def reload(
     record: Mapping[str, Any],
-    source: str | os.PathLike[str] | None = None,
+    source: AnyPath | None = None,
     *,
     shapes: Sequence[Sequence[int]],
     other: bool = False,

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from ..arguments import AnyPath
 from ..errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-def require_regular(path: str | os.PathLike[str], max_bytes: float = math.inf) -> None:
+def require_regular(path: AnyPath, max_bytes: float = math.inf) -> None:
     """Raise unless ``path`` is a regular file of at most ``max_bytes``.
 
     Asked before opening: to open a named pipe waits for its writer, and a device may have no end.
@@ -32,7 +33,7 @@ def require_regular(path: str | os.PathLike[str], max_bytes: float = math.inf) -
 
 
 @contextmanager
-def open_extracted(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_extracted(path: AnyPath) -> Iterator[BinaryIO]:
     """Open a regular file to read its bytes, through gzip if it starts as gzip does."""
     require_regular(path)
     with open(path, "rb") as file, extracted(file) as stream:

@@ -9,12 +9,12 @@ Both take held-out faces and score their plain reconstructions beside the edits.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..arguments import AnyPath
 from ..backend import Array
 from ..data.batches import PixelBatches
 from ..data.faces import FaceDataset, load_faces
@@ -73,7 +73,7 @@ def has_both(faces: FaceDataset, attribute: str) -> bool:
 
 
 def guess_attributes(
-    faces: FaceDataset, names: Iterable[str], teacher: str | Path, size: int = 64, epochs: int = 5
+    faces: FaceDataset, names: Iterable[str], teacher: AnyPath, size: int = 64, epochs: int = 5
 ) -> dict[str, Array]:
     """Predict attributes that a set lacks with a classifier trained on a labelled set.
 

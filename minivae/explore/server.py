@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
+from ..arguments import AnyPath
 from ..backend import Array
 from ..errors import MinivaeError
 from ..evaluation import TrainedModel
@@ -40,7 +41,7 @@ class LiveRun:
     """
 
     def __init__(
-        self, files: Iterable[str | Path], read: Callable[[], tuple[TrainedModel, Contents]]
+        self, files: Iterable[AnyPath], read: Callable[[], tuple[TrainedModel, Contents]]
     ) -> None:
         self._files, self._read, self._lock = [Path(f) for f in files], read, threading.Lock()
         self._state, (self.subject, self.contents) = self._stamp(), read()

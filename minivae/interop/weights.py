@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors.numpy
 
+from ..arguments import AnyPath
 from ..errors import CheckpointError, DataError
 from ..models import VAE
 
@@ -40,7 +41,7 @@ def to_files(
     }
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
+def read_config(folder: AnyPath) -> dict[str, Any]:
     """The configuration in ``config.json``, which has an architecture, beside weights.
 
     Raises:

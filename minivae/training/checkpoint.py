@@ -16,11 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ..arguments import AnyPath
 from ..atomic_write import write_atomically
 from ..backend import Array
 from ..errors import CheckpointError
 
-AnyPath: TypeAlias = str | os.PathLike[str]
 Tensors: TypeAlias = dict[str, Array]
 FORMAT = "minivae-1"  # the one key of the header's metadata: one, because a map has no order
 DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}

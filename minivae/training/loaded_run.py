@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .. import models
+from ..arguments import AnyPath
 from ..data import dataset, reload
 from ..errors import CheckpointError, DataError
 from ..evaluation import BINARIZE, TrainedModel
 from ..models import VAE
 from . import checkpoint
-from .checkpoint import AnyPath
 
 Config: TypeAlias = dict[str, Any]  # of a run, as its checkpoint has it
 

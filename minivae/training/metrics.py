@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..arguments import AnyPath
 from ..errors import DataError
 from .output_folder import OutputFolder
 
@@ -55,7 +56,7 @@ def read_seconds(out: OutputFolder, rows: Iterable[Row]) -> dict[int, float]:
     return found
 
 
-def read(folder: str | Path) -> list[Row]:
+def read(folder: AnyPath) -> list[Row]:
     """The rows of a run's ``metrics.csv``, without the times, which differ from run to run.
 
     Raises:

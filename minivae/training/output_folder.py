@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from ..arguments import AnyPath
 from ..atomic_write import open_no_link, remove_leftovers, try_lock, write_atomically
 from ..errors import OutputError
 
@@ -24,7 +25,7 @@ class OutputFolder:
         OutputError: another process holds it, or it cannot be created or written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: AnyPath):
         self.path = Path(path)
         self._lock: BinaryIO | None = None
 

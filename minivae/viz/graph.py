@@ -7,11 +7,11 @@ run the way values flow, ``backward`` runs against them. ``draw`` needs Graphviz
 the graph out itself, and ``to_dot`` gives the text that Graphviz reads.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arguments import AnyPath
 from ..errors import MinivaeError
 from ..tensor import Tensor
 from . import dot, svg
@@ -60,7 +60,7 @@ def to_svg(
 
 
 def draw(
-    tensor: Tensor | Graph, path: str | os.PathLike[str], model: Named | None = None,
+    tensor: Tensor | Graph, path: AnyPath, model: Named | None = None,
     names: Mapping[str, Any] | None = None, *, backward: bool = False, max_values: int = 6,
 ) -> Path:  # fmt: skip
     """Lay the graph out with Graphviz and write it to ``path``: .svg, .png or .pdf.
@@ -96,7 +96,7 @@ def draw(
 
 
 def trace(
-    tensor: Tensor | Graph, path: str | os.PathLike[str], model: Named | None = None,
+    tensor: Tensor | Graph, path: AnyPath, model: Named | None = None,
     names: Mapping[str, Any] | None = None, *, max_values: int = 8,
 ) -> Path:  # fmt: skip
     """Write a page that goes through the computation behind ``tensor`` step by step.

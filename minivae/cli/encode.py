@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     if not is_npz(args.out):
         raise DataError(f"--out: expected FILE.npz, got {args.out}")
     trained = loaded(args)
-    part = getattr(trained, args.part)
+    part = getattr(trained.data, args.part)
     mu, logvar = posteriors(trained.model, trained.batches(part))
     labels = {f"label_{name}": values for name, values in part.labels.items()}
     write_npz(args.out, {"mu": mu, "logvar": logvar, **labels})

@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> None:
     is_npz(args.out)  # before the work
     trained = loaded(args)
     shape, pairs = image_shape(trained.model), []
-    for x in trained.batches(getattr(trained, args.part)):
+    for x in trained.batches(getattr(trained.data, args.part)):
         pixels = to_numpy(trained.model.reconstruct(to_device(x, args.device)).data)
         seen = x.reshape(len(x), -1)[:, : math.prod(shape)]  # a label may stand behind the pixels
         pairs.append([grey_levels(seen, shape), grey_levels(pixels, shape)])
     images, decoded = (np.concatenate(part) for part in zip(*pairs, strict=True))
     write_images(args.out, images=images, reconstructions=decoded)
-    print(f"{len(images)} {args.part} images of {trained.dataset} in {args.out}")
+    print(f"{len(images)} {args.part} images of {trained.data.name} in {args.out}")

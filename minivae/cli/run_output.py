@@ -45,7 +45,7 @@ def write_summary(
         **more: what only some runs have.
     """  # fmt: skip
     out.write(SUMMARY, json.dumps({
-        "dataset": trained.dataset, "model": model,
+        "dataset": trained.data.name, "model": model,
         "parameters": sum(p.size for p in trained.model.parameters()),
         "epochs": len(rows), "batch_size": args.batch_size, "seed": args.seed,
         "device": args.device, "kernels": kernels_used(args.device),

@@ -108,9 +108,7 @@ def main(
         args.latent_dim, args.size, likelihood=args.likelihood, seed=args.seed, **layers(args)
     )
     model.to(args.device)
-    trained = TrainedModel(
-        model, split.name, split.train, split.test, "none", None, public=split.public
-    )
+    trained = TrainedModel(model, split, "none", None)
     noun = "images" if images else "faces"
     parameters = sum(p.size for p in model.parameters())
     print(f"{noun.removesuffix('s')} VAE, {args.size} x {args.size}, {args.latent_dim} latents, "

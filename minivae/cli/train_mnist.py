@@ -95,10 +95,7 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     parameters = sum(p.size for p in model.parameters())
     print(f"{args.model} VAE, {latent_dim} latents, {parameters:,} parameters; "
           f"{train.count} training and {test.count} test images of {digits.name}")  # fmt: skip
-    trained = TrainedModel(
-        model, digits.name, digits.train, digits.test, args.binarize, args.binarize,
-        public=digits.public,
-    )  # fmt: skip
+    trained = TrainedModel(model, digits, args.binarize, args.binarize)
     with ranks.only_first(OutputFolder(args.out)) as out:
         film = (
             digit_pictures.film_of(model, digits.test, out, len(train), args) if args.film else None

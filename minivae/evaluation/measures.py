@@ -40,16 +40,16 @@ def measure(
     """
     if frechet:
         _require_comparable(trained)
-    model, images = trained.model, trained.test.images
+    model, images = trained.model, trained.data.test.images
     meaning, is_likelihood = trained.meaning()
     noise = NoiseStream(seed, IMPORTANCE)
-    found = elbo(model, trained.batches(trained.test), noise, ELBO_SAMPLES)
+    found = elbo(model, trained.batches(trained.data.test), noise, ELBO_SAMPLES)
     if not math.isfinite(found.terms.loss):
         raise NonFiniteError("the loss on the test images is NaN or infinite")
     result = {
         "model": type(model).__name__,
         "parameters": sum(p.size for p in model.parameters()),
-        "dataset": trained.dataset, "images": len(images), "images_of_the_run": trained.own,
+        "dataset": trained.data.name, "images": len(images), "images_of_the_run": trained.own,
         "binarize": trained.binarize, "trained_binarize": trained.trained_binarize,
         "likelihood": model.likelihood, "meaning": meaning, "is_likelihood": is_likelihood,
         "seed": seed,
@@ -73,9 +73,9 @@ def measure(
 
 
 def _importance_weighted(trained: TrainedModel, samples: int, seed: int) -> dict[str, Any]:
-    count, noise = len(trained.test.images), NoiseStream(seed, IMPORTANCE)
+    count, noise = len(trained.data.test.images), NoiseStream(seed, IMPORTANCE)
     found = importance_weighted_nll(
-        trained.model, trained.batches(trained.test), noise, samples, total=count
+        trained.model, trained.batches(trained.data.test), noise, samples, total=count
     )
     return {
         "nats": float(found.nll), "samples": samples, "standard_error": found.standard_error,
@@ -88,7 +88,7 @@ def _importance_weighted(trained: TrainedModel, samples: int, seed: int) -> dict
 def _about_codes(trained: TrainedModel, seed: int) -> dict[str, Any]:
     """What the codes hold."""
     model = trained.model
-    mu, logvar = posteriors(model, trained.batches(trained.test))
+    mu, logvar = posteriors(model, trained.batches(trained.data.test))
     result: dict[str, Any] = {"latent_dim": model.latent_dim, "active_units": active_units(mu)}
     if model.noise_dim == model.latent_dim:  # else the prior of these latents is no N(0, I)
         aggregate = aggregate_posterior(mu, logvar, Noise(seed, AGGREGATE))
@@ -100,10 +100,10 @@ def _about_codes(trained: TrainedModel, seed: int) -> dict[str, Any]:
             "aggregate_mean": aggregate.mean.tolist(),
             "aggregate_variance": np.diag(aggregate.covariance).tolist(),
         }
-    train, _ = posteriors(model, trained.batches(trained.train))
+    train, _ = posteriors(model, trained.batches(trained.data.train))
     result["probes"] = {}
-    for name, labels in trained.train.labels.items():
-        codes = train, labels, mu, trained.test.labels[name]
+    for name, labels in trained.data.train.labels.items():
+        codes = train, labels, mu, trained.data.test.labels[name]
         result["probes"][name] = {
             "linear": linear_probe(*codes),
             "nearest_neighbours": nearest_neighbour_accuracy(*codes, min(5, len(train))),
@@ -114,15 +114,15 @@ def _about_codes(trained: TrainedModel, seed: int) -> dict[str, Any]:
 
 def _require_comparable(trained: TrainedModel) -> None:
     """DataError unless ``_frechet_distances`` can be measured."""
-    if min(len(trained.train.images), len(trained.test.images)) < 2:
-        raise DataError(f"{trained.dataset}: --frechet compares at least two images of each part")
-    if not trained.train.labels:
-        raise DataError(f"{trained.dataset}: no labels to train the classifier of --frechet on")
+    if min(len(trained.data.train.images), len(trained.data.test.images)) < 2:
+        raise DataError(f"{trained.data.name}: --frechet compares at least two images of each part")
+    if not trained.data.train.labels:
+        raise DataError(f"{trained.data.name}: no labels to train the classifier of --frechet on")
 
 
 def _frechet_distances(trained: TrainedModel, seed: int) -> dict[str, float]:
     """Distances of the test images from decoded draws from the prior, and from training images."""
-    train, test = trained.train.images, trained.test.images
+    train, test = trained.data.train.images, trained.data.test.images
     classifier = _classifier(trained, seed)
     shape = (classifier.channels, classifier.image_size, classifier.image_size)
     noise, most = NoiseStream(seed, SAMPLING), at_a_time(shape)
@@ -139,7 +139,7 @@ def _frechet_distances(trained: TrainedModel, seed: int) -> dict[str, float]:
 
 def _classifier(trained: TrainedModel, seed: int) -> ImageClassifier:
     """One of the training images' own labels."""
-    images, labels = trained.train.images, trained.train.labels
+    images, labels = trained.data.train.images, trained.data.train.labels
     if "digit" in labels:
         classes = max(10, int(labels["digit"].max()) + 1)  # letters and the like have more
         return classify.fit_digit_classifier(images, labels["digit"], seed=seed, classes=classes)

@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import Batches, DequantisedBatches, LabelledBatches, LabelledImages, PixelBatches
+from ..data import (
+    Batches,
+    Dataset,
+    DequantisedBatches,
+    LabelledBatches,
+    LabelledImages,
+    PixelBatches,
+)
 from ..models import VAE
 from .grouping import at_a_time
 
@@ -16,12 +23,9 @@ class TrainedModel(NamedTuple):
     """A model and the images that it was trained and tested on."""
 
     model: VAE
-    dataset: str
-    train: LabelledImages
-    test: LabelledImages
+    data: Dataset
     binarize: str
     trained_binarize: str | None  # None where the checkpoint does not say
-    public: bool = False  # MNIST or drawn: no pictures of a user's own set, perhaps of people
     own: bool | None = None  # the run's very images; None where the checkpoint does not say
 
     def batches(self, part: LabelledImages) -> Iterator[np.ndarray]:

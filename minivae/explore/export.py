@@ -58,18 +58,18 @@ def contents(
     subject: TrainedModel, config: Config, rows: Sequence[Row], *, images: int | None = None
 ) -> Contents:
     """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
-    model = subject.model
+    model, data = subject.model, subject.data
     require_explorable(model)
-    mu, logvar = posteriors(model, subject.batches(subject.test))
+    mu, logvar = posteriors(model, subject.batches(data.test))
     meaning, is_likelihood = subject.meaning()
     shape = model.image_shapes[-1]
     if images is None:
-        images = (DIGITS if shape[0] == 1 else FACES) if subject.public else 0
-    may_show = subject.public or images > 0
+        images = (DIGITS if shape[0] == 1 else FACES) if data.public else 0
+    may_show = data.public or images > 0
     parameters = sum(p.size for p in model.parameters())
     return {
         "about": {
-            "model": type(model).__name__, "parameters": parameters, "dataset": subject.dataset,
+            "model": type(model).__name__, "parameters": parameters, "dataset": data.name,
             "test_images": len(mu), "binarize": subject.binarize,
         },
         "options": options(config),
@@ -82,7 +82,7 @@ def contents(
         "is_likelihood": is_likelihood,
         "latent_dim": model.latent_dim,
         "kl_per_latent": kl_per_latent(mu, logvar).tolist(),
-        "plane": plane(mu, subject.test.labels) if may_show and model.latent_dim == 2 else None,
+        "plane": plane(mu, data.test.labels) if may_show and model.latent_dim == 2 else None,
         "pictures": pictures(subject, images) if images else None,
         **directions(subject, may_show),
         "model": layers(model) if parameters <= MOST_PARAMETERS else None,
@@ -156,7 +156,7 @@ def plane(mu: Array, labels: Mapping[str, Array]) -> Contents:
 
 def pictures(subject: TrainedModel, count: int) -> Contents:
     """The first test images as the model sees them, and what is known of each."""
-    part = subject.test.take(slice(count))
+    part = subject.data.test.take(slice(count))
     labels = part.labels
     if subject.model.likelihood.startswith("gaussian"):  # without the noise of dequantisation
         pixels = part.images
@@ -177,7 +177,7 @@ def directions(subject: TrainedModel, may_show: bool) -> Contents:
     A named code is the mean of the most typical images of a group. Where no picture of the set may
     be shown it is that of the whole group, and groups of few images are left out.
     """
-    part = subject.train.take(slice(CODES))
+    part = subject.data.train.take(slice(CODES))
     codes, _ = posteriors(subject.model, subject.batches(part))
     kinds, groups = masks(part.labels)
     least = EXEMPLARS if may_show else FEW

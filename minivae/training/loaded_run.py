@@ -53,13 +53,9 @@ def load(
             (labels,) = part.labels.values()
             if labels.max() >= model.classes:
                 raise DataError(f"{path}: takes {model.classes} classes, but {found.name} has more")
-    found = found.limited(limit)
     trained = config["binarize"]
     binarize = binarize or trained or "none"
-    return TrainedModel(
-        model.to(device), found.name, found.train, found.test, binarize, trained, found.public,
-        own,
-    )  # fmt: skip
+    return TrainedModel(model.to(device), found.limited(limit), binarize, trained, own)
 
 
 def load_model(path: AnyPath) -> tuple[VAE, Config]:

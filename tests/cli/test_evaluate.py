@@ -353,7 +353,7 @@ def test_the_faces_held_out_from_a_run_are_measured(tmp_path, monkeypatch, evalu
     code, text, result = evaluate(path)
     assert code == 0, text
     assert result["images"] == len(run.test) and result["images_of_the_run"] is True
-    measured = loaded_run.load(path)
+    measured = loaded_run.load(path).data
     for part in ("train", "test"):
         images = getattr(measured, part).images
         np.testing.assert_array_equal(images, getattr(run, part).images)

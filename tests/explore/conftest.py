@@ -1,5 +1,6 @@
 """A browser, short trainings and their pages, for the tests of the explorer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import faces_vae
@@ -58,7 +59,7 @@ def subject(trained):
         folder = trained(name)
         data = folder.parent / "faces.npz" if name == "face" else None
         found, config = loaded(folder / "checkpoint.safetensors", data)
-        return found._replace(public=True), config, metrics.read(folder)
+        return found._replace(data=replace(found.data, public=True)), config, metrics.read(folder)
 
     return load
 

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -282,7 +283,8 @@ def test_schemes(opened):
 def test_a_page_without_pictures_metrics_and_weights(opened, subject, tmp_path):
     """It says what is missing and how to have it, and complains of nothing."""
     found, config, _ = subject("mlp")
-    bare = explore.contents(found._replace(public=False), config, [], images=0)
+    private = found._replace(data=replace(found.data, public=False))
+    bare = explore.contents(private, config, [], images=0)
     (tmp_path / "bare.html").write_bytes(explore.page({**bare, "model": None, "groups": []}))
     one = opened(tmp_path / "bare.html", view="pictures")
     assert one.page.is_visible("#no-pictures") and "minivae explore RUN" in one.text("notice")

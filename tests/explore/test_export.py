@@ -28,13 +28,18 @@ def data(tmp_path_factory):
     return runs.digits(tmp_path_factory.mktemp("data"))
 
 
+def as_public(found):
+    """A ``TrainedModel`` whose pictures may be shown."""
+    return found._replace(data=dataclasses.replace(found.data, public=True))
+
+
 @pytest.fixture(scope="module")
 def subject(data, tmp_path_factory):
     """An MLPVAE with two latents on drawn digits, as if they were MNIST."""
     folder = tmp_path_factory.mktemp("runs") / "mlp"
     runs.saved(folder, models.MLPVAE(latent_dim=2, hidden=16, seed=3))
     found = loaded_run.load(folder / "checkpoint.safetensors", data)
-    return found._replace(public=True)
+    return as_public(found)
 
 
 CONFIG = {
@@ -73,21 +78,23 @@ def test_weights_are_those_of_the_model_in_float16(subject):
 def test_kl_codes_and_pictures_are_those_of_the_test_images(subject):
     """KL of each latent, the plane's points and the pictures themselves."""
     found = explore.contents(subject, CONFIG, [], images=7)
-    mu, logvar = evaluation.posteriors(subject.model, subject.batches(subject.test))
+    mu, logvar = evaluation.posteriors(subject.model, subject.batches(subject.data.test))
     assert found["kl_per_latent"] == evaluation.kl_per_latent(mu, logvar).tolist()
     np.testing.assert_allclose(unpacked(found["plane"]["codes"]), mu, atol=2e-3)
-    np.testing.assert_array_equal(unpacked(found["plane"]["classes"]), subject.test.labels["digit"])
+    np.testing.assert_array_equal(
+        unpacked(found["plane"]["classes"]), subject.data.test.labels["digit"]
+    )
     pixels = unpacked(found["pictures"]["pixels"])
-    np.testing.assert_array_equal(pixels[:, 0], subject.test.images[:7])
-    assert found["pictures"]["names"] == [str(n) for n in subject.test.labels["digit"][:7]]
+    np.testing.assert_array_equal(pixels[:, 0], subject.data.test.images[:7])
+    assert found["pictures"]["names"] == [str(n) for n in subject.data.test.labels["digit"][:7]]
 
 
 def test_vectors_and_mean_codes_are_those_of_minivae_latent(subject):
     """Of training images, by class."""
     found = explore.contents(subject, CONFIG, [])
-    codes, _ = evaluation.posteriors(subject.model, subject.batches(subject.train))
+    codes, _ = evaluation.posteriors(subject.model, subject.batches(subject.data.train))
     for digit, one in enumerate(found["vectors"]):
-        mask = subject.train.labels["digit"] == digit
+        mask = subject.data.train.labels["digit"] == digit
         assert one["name"] == f"digit {digit}"
         wanted = latent.attribute_vector(codes, mask)
         np.testing.assert_allclose(unpacked(one["code"]), wanted, atol=1e-6)
@@ -107,13 +114,13 @@ def test_attributes_of_faces(tmp_path):
     """Names beside each picture; the four groups of the arithmetic."""
     source = runs.faces(tmp_path)
     folder = runs.saved(tmp_path / "run", models.FaceVAE(latent_dim=3, image_size=16))
-    found = loaded_run.load(folder / "checkpoint.safetensors", source)._replace(public=True)
+    found = as_public(loaded_run.load(folder / "checkpoint.safetensors", source))
     shown = explore.contents(found, CONFIG, [])
     assert [v["name"] for v in shown["vectors"]] == ["male", "glasses", "smile"]
     assert [g["name"] for g in shown["groups"]] == [
         "man with glasses", "woman with glasses", "woman without glasses", "man without glasses",
     ]  # fmt: skip
-    first = [name for name, values in found.test.labels.items() if values[0]]
+    first = [name for name, values in found.data.test.labels.items() if values[0]]
     assert shown["pictures"]["names"][0] == ", ".join(first)
 
 
@@ -136,7 +143,7 @@ def test_no_picture_of_a_users_own_set_unless_asked_for(tmp_path):
     source = runs.faces(tmp_path)
     folder = runs.saved(tmp_path / "run", models.FaceVAE(latent_dim=2, image_size=16))
     own = loaded_run.load(folder / "checkpoint.safetensors", source)
-    assert not own.public
+    assert not own.data.public
     kept = explore.contents(own, CONFIG, [])
     assert kept["pictures"] is None and kept["plane"] is None
     assert kept["groups"] == kept["vectors"] == []
@@ -148,12 +155,12 @@ def test_what_counts_as_a_users_own(data, tmp_path, monkeypatch):
     """Files in MNIST's form with other digits are; MNIST, drawn digits and faces are not."""
     folder = runs.saved(tmp_path / "mlp", models.MLPVAE(latent_dim=2, hidden=4))
     checkpoint = folder / "checkpoint.safetensors"
-    assert not loaded_run.load(checkpoint, data).public
+    assert not loaded_run.load(checkpoint, data).data.public
     digits = synthetic_digits.load(20, 10)
     for public in (True, False):
         named = dataclasses.replace(digits, name="anything", public=public)
         monkeypatch.setattr(mnist, "load", lambda folder, named=named: named)
-        assert loaded_run.load(checkpoint).public == public
+        assert loaded_run.load(checkpoint).data.public == public
 
 
 # ---------------------------------------------------------------- the file
@@ -182,7 +189,8 @@ def test_the_page_refers_to_nothing_outside(subject):
 def test_names_from_the_data_cannot_leave_their_place(subject):
     """A set may be called anything."""
     name = '</script><script>alert(1)</script>"&'
-    text = explore.explorer_page(subject._replace(dataset=name), CONFIG, []).decode()
+    named = subject._replace(data=dataclasses.replace(subject.data, name=name))
+    text = explore.explorer_page(named, CONFIG, []).decode()
     assert text.count("<script>") == 1 and "<title>MLPVAE on &lt;/script&gt;" in text
     assert data_of(text)["about"]["dataset"] == name
 
@@ -208,6 +216,9 @@ def test_a_page_of_the_full_model_is_small(subject):
     model = models.MLPVAE()
     images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
     part = Part(images, {"digit": np.arange(200) % 10})
-    page = explore.explorer_page(subject._replace(model=model, test=part, train=part), CONFIG, [])
+    whole = subject._replace(
+        model=model, data=dataclasses.replace(subject.data, test=part, train=part)
+    )
+    page = explore.explorer_page(whole, CONFIG, [])
     assert len(data_of(page.decode())["pictures"]["names"]) == 200
     assert len(page) < 2_500_000

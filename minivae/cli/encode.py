@@ -3,13 +3,13 @@
 from ..errors import DataError
 from ..evaluation import posteriors
 from .image_output import is_npz, write_npz
-from .options import Parser, add_images_of_run, loaded, parse, reported
+from .options import Parser, add_part_of_run, loaded, parse, reported
 
 
 def parser() -> Parser:
     """The command line."""
     p = Parser(prog="minivae encode", description="Write the posteriors of images.")
-    add_images_of_run(p, limit=None)
+    add_part_of_run(p, limit=None)
     p.add_argument("--out", metavar="FILE.npz", required=True,
                    help="gets mu, logvar (N, D) and label_NAME (N,) of each label")  # fmt: skip
     return p

@@ -5,13 +5,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation import BINARIZE, measure
-from ..training.loaded_run import load
-from ..training.run_files import CHECKPOINT
+from ..evaluation import measure
 from .info import kernels_used
 from .options import (
     Parser,
+    add_images_of_run,
     checkpoint_of,
+    loaded,
     parse,
     positive_int,
     reported,
@@ -30,21 +30,11 @@ WHOSE_IMAGES = {
 def parser() -> Parser:
     """The command line."""
     p = Parser(prog="minivae evaluate", description="Measure a trained model.")
+    add_images_of_run(p, limit=None)
     add = p.add_argument
-    add("checkpoint", metavar="RUN",
-        help=f"output folder of a training run, or its {CHECKPOINT}")  # fmt: skip
-    add("--data", metavar="DIR", help="as the example that trained the model takes it")
-    add(
-        "--other-data", action="store_true", help="allow other images than the model was trained on"
-    )
-    add("--binarize", choices=BINARIZE,
-        help="grey pixels, or 0 and 1 drawn once; if not given, as in training, which the "
-        "checkpoint says")  # fmt: skip
     add("--samples", type=positive_int, default=1000, metavar="K",
         help="of the importance-weighted bound; the literature has 5000")  # fmt: skip
-    add("--limit", type=positive_int, metavar="N", help="only the first N images of each part")
     add("--seed", type=seed, default=0, metavar="N", help="the noise follows from it")
-    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
     add("--frechet", action="store_true",
         help="also train a small classifier and compare decoded draws from the prior in its "
         "features")  # fmt: skip
@@ -58,14 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(parser(), argv)
     if args.json:
         require_writable(args.json)  # before hours of work
-    path = checkpoint_of(args.checkpoint)
-    trained = load(
-        path, args.data, binarize=args.binarize, limit=args.limit, device=args.device,
-        other_data=args.other_data,
-    )  # fmt: skip
     result = {
-        "checkpoint": str(path),
-        **measure(trained, args.samples, args.seed, args.frechet),
+        "checkpoint": str(checkpoint_of(args.run)),
+        **measure(loaded(args), args.samples, args.seed, args.frechet),
         "device": args.device,
         "kernels": kernels_used(args.device),
     }

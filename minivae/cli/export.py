@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from ..errors import DataError, MinivaeError
+from ..errors import MinivaeError
 from ..interop import onnx_model, weights
 from ..models import VAE
 from ..training import checkpoint, loaded_run
 from ..training.loaded_run import Config
 from ..training.output_folder import OutputFolder
 from ..training.run_files import CHECKPOINT
-from .options import Parser, reported
+from .options import Parser, checkpoint_of, reported, require_new
 
 SUMMARY = "summary.json"
 Files: TypeAlias = Mapping[str, str | bytes]  # what is in each, by name
@@ -34,22 +34,12 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> None:
     """Read, translate, write."""
     args = parser().parse_args(argv)
-    run = Path(args.run)
-    if not run.exists():
-        raise DataError(f"{run}: no such folder or file; expected a run's output folder")
-    files = FORMATS[args.format](run)
+    files = FORMATS[args.format](Path(args.run))
     with OutputFolder(args.out) as out:
-        for name in files:
-            if (out / name).exists():
-                raise DataError(f"{out / name}: is there already; choose another folder")
+        require_new(out, files)
         for name, body in files.items():
             out.write(name, body)
             print(f"wrote {out / name}")
-
-
-def trained(run: Path) -> tuple[VAE, Config]:
-    """(model, configuration) of a run's folder or checkpoint."""
-    return loaded_run.load_model(run / CHECKPOINT if run.is_dir() else run)
 
 
 def imported(folder: Path) -> tuple[VAE, Config]:
@@ -67,7 +57,7 @@ def imported(folder: Path) -> tuple[VAE, Config]:
 
 def to_onnx(run: Path) -> Files:
     """Encoder and decoder, by file name."""
-    model, _ = trained(run)
+    model, _ = loaded_run.load_model(checkpoint_of(run))
     try:
         exported = onnx_model.export(model)
     except TypeError as error:
@@ -79,7 +69,7 @@ def to_onnx(run: Path) -> Files:
 
 def to_pytorch(run: Path) -> Files:
     """Weights, configuration and card, by file name."""
-    model, config = trained(run)
+    model, config = loaded_run.load_model(checkpoint_of(run))
     folder = run if run.is_dir() else run.parent
     return weights.to_files(model, config, weights.read_results(folder / SUMMARY))
 

@@ -1,12 +1,11 @@
 """``minivae fetch``: download a trained model."""
 
-from ..errors import DataError
 from ..interop import pretrained
 from ..training import checkpoint
 from ..training.output_folder import OutputFolder
 from ..training.run_files import CHECKPOINT
 from .export import imported
-from .options import Parser, reported
+from .options import Parser, reported, require_new
 
 
 def parser() -> Parser:
@@ -24,9 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     """Download, check, and write with a checkpoint that ``evaluate`` and ``explore`` take."""
     args = parser().parse_args(argv)
     with OutputFolder(args.out or f"runs/{args.name}") as out:
-        for file in (*pretrained.FILES, CHECKPOINT):
-            if (out / file).exists():
-                raise DataError(f"{out / file}: is there already; choose another folder")
+        require_new(out, (*pretrained.FILES, CHECKPOINT))
         for file, body in pretrained.download(args.name).items():
             out.write(file, body)
         model, config = imported(out.path)

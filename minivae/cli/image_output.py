@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import DataError
 from ..models import VAE
 from ..training.output_folder import OutputFolder
-from .options import require_writable, write_result
+from .options import require_new, require_writable, write_result
 
 PLACE = "a folder for PNG files, or FILE.npz"
 
@@ -51,9 +50,7 @@ def write_images(place: str, **images: np.ndarray) -> None:
         for i in range(len(array))
     }
     with OutputFolder(place) as out:
-        for name in files:
-            if (out / name).exists():
-                raise DataError(f"{out / name}: is there already; choose another folder")
+        require_new(out, files)
         for name, image in files.items():
             body = io.BytesIO()
             Image.fromarray(image).save(body, "PNG")

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -115,8 +115,15 @@ def add_images_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> 
     )
     add("--binarize", choices=BINARIZE,
         help="grey pixels, or 0 and 1 drawn once; if not given, as in training")  # fmt: skip
-    add("--part", choices=["train", "test"], default="test", help="which of the run's images")
-    add("--limit", type=positive_int, default=limit, metavar="N", help="only the first N images")
+    add("--limit", type=positive_int, default=limit, metavar="N",
+        help="only the first N images of each part")  # fmt: skip
+
+
+def add_part_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> None:
+    """A run, and which part of its images a command takes."""
+    add_images_of_run(parser, limit=limit)
+    parser.add_argument("--part", choices=["train", "test"], default="test",
+                        help="which of the run's images")  # fmt: skip
 
 
 def checkpoint_of(run: AnyPath) -> Path:
@@ -207,6 +214,13 @@ def require_writable(path: AnyPath) -> None:
         raise OutputError(f"{path}: cannot be written: there is no such folder")
     if not os.access(path.absolute().parent, os.W_OK):
         raise OutputError(f"{path}: cannot be written: its folder is not writable")
+
+
+def require_new(out: OutputFolder, names: Iterable[str]) -> None:
+    """DataError when one of the files is there already."""
+    for name in names:
+        if (out / name).exists():
+            raise DataError(f"{out / name}: is there already; choose another folder")
 
 
 def write_result(path: AnyPath, body: str | bytes, *, follow_link: bool = True) -> None:

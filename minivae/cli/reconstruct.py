@@ -6,13 +6,13 @@ import numpy as np
 
 from ..backend import to_device, to_numpy
 from .image_output import PLACE, grey_levels, image_shape, is_npz, write_images
-from .options import Parser, add_images_of_run, loaded, parse, reported
+from .options import Parser, add_part_of_run, loaded, parse, reported
 
 
 def parser() -> Parser:
     """The command line."""
     p = Parser(prog="minivae reconstruct", description="Encode images and decode their mean codes.")
-    add_images_of_run(p, limit=100)
+    add_part_of_run(p, limit=100)
     p.add_argument("--out", metavar="PLACE", required=True, help=PLACE)
     return p
 

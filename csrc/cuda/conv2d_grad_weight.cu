@@ -5,7 +5,7 @@
 // The sum is cut into pieces, so that the whole GPU has work; pieces are added by a second kernel, in
 // their order, so the result has the same bits every time.
 //
-// Bytes: x once for every 16 to 64 output channels, dy once for every 64 to 128 taps, and the pieces.
+// Bytes: x once for every 16 to 64 output channels, dy once for every 16 to 128 taps, and the pieces.
 // Limit: arithmetic with many channels, fetches with few.
 #include "cuda/conv2d.h"
 
@@ -20,19 +20,28 @@ struct WeightCut {
   Index down, across, depth, pieces;
 };
 
-WeightCut cut_weights(Index rows, Index cols, Index depth, Index tile_rows, Index tile_cols) {
-  constexpr Index kBlocks = 264;  // twice round the multiprocessors of an H200
-  constexpr Index kLeast = 512;   // positions that are worth a block
-  const Index down = ceil_div(rows, tile_rows), across = ceil_div(cols, tile_cols);
+template <class Tile>
+WeightCut cut_for(Index rows, Index cols, Index depth) {
+  constexpr Index kBlocks = Tile::kThreads < 128 ? 528 : 264;  // times round an H200: four, or two
+  constexpr Index kLeast = 512;                                // positions that are worth a block
+  const Index down = ceil_div(rows, Tile::kRows), across = ceil_div(cols, Tile::kCols);
   const Index wanted = ceil_div(kBlocks, down * across > 0 ? down * across : 1);
   const Index most = depth > kLeast ? depth / kLeast : 1;
-  const Index piece = ceil_div(ceil_div(depth, min_index(wanted, most)), 16) * 16;
+  const Index piece = ceil_div(depth, min_index(wanted, most));
   return {down, across, piece, depth > 0 ? ceil_div(depth, piece) : 1};
 }
 
-template <class Tile>
-WeightCut cut_for(Index rows, Index cols, Index depth) {
-  return cut_weights(rows, cols, depth, Tile::kRows, Tile::kCols);
+// Calls run(tile) with the tile that an image's channels and taps leave least of empty. A layer of few
+// channels has few columns, 9 or 27; most others have hundreds.
+template <class T, class Run>
+void by_size(Index rows, Index cols, Run run) {
+  constexpr int W = kWide<T>;
+  if (cols <= 32 && rows <= 16) return run(FmaTile<T, 16, 32, 16, 2, 4, W>());
+  if (cols <= 16) return run(FmaTile<T, 32, 16, 16, 4, 2, 2>());
+  if (cols <= 32) return run(FmaTile<T, 32, 32, 16, 4, 4, W>());
+  if (rows <= 16) return run(FmaTile<T, 16, 128, 8, 4, 4, W>());
+  if (rows <= 32) return run(FmaTile<T, 32, 128, 8, 4, 8, W>());
+  run(FmaTile<T, 64, 64, 16, 4, 4, W>());
 }
 
 template <class Tile, class T>
@@ -47,7 +56,14 @@ __global__ __launch_bounds__(Tile::kThreads) void weight_tiles(ConvPart<T> part,
   const TurnedPatches<T> patches{part, spots};
   Tile tile;
   for (Index first = piece * cut.depth; first < last; first += kEntries) {
-    fill_positions<Tile>(part, dy, first, last, spots, gradients);
+    for (int k = static_cast<int>(threadIdx.x); k < kEntries; k += Tile::kThreads) {
+      const Index position = first + k;
+      const bool inside = position < last;
+      spots[k] = inside ? spot_of(part, position) : Spot<T>{nullptr, kOutside, kOutside};
+      const Index skipped = divide(position, part.by_plane).quotient * (part.rows - 1) * part.by_plane.d;
+      gradients[k] = inside ? dy + skipped + position : nullptr;
+    }
+    __syncthreads();
     add_product(tile, rows, patches, first_row, first_col, 0, min_index(last - first, kEntries));
   }
   T* corner = out + piece * part.rows * part.depth;
@@ -65,8 +81,7 @@ __global__ __launch_bounds__(Tile::kThreads) void weight_tiles(ConvPart<T> part,
 
 Index conv2d_grad_weight_scratch(Index rows, Index cols, Index depth) {
   Index pieces = 1;
-  by_rows<float>(
-      rows, [&](auto tile) { pieces = cut_for<typename decltype(tile)::type>(rows, cols, depth).pieces; });
+  by_size<float>(rows, cols, [&](auto tile) { pieces = cut_for<decltype(tile)>(rows, cols, depth).pieces; });
   return pieces > 1 ? pieces * rows * cols : 0;
 }
 
@@ -78,8 +93,8 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw, 
     return p;
   }();
   if (shape.O * part.depth == 0) return;
-  by_rows<T>(shape.O, [&](auto tile) {
-    using Tile = typename decltype(tile)::type;
+  by_size<T>(shape.O, part.depth, [&](auto tile) {
+    using Tile = decltype(tile);
     const WeightCut cut = cut_for<Tile>(shape.O, part.depth, part.positions);
     const Grid grid = checked_grid(cut.down * cut.across * cut.pieces, Tile::kThreads);
     launch(weight_tiles<Tile, T>, grid, stream, part, dy, cut, cut.pieces > 1 ? scratch : dw);

@@ -51,13 +51,10 @@ struct WeightRows {
   }
 };
 
-// Fills the table with taps from `first` on.
-template <class Tile, class T>
-__device__ void fill_taps(const ConvPart<T>& part, Index first, Tap (&taps)[kEntries]) {
-  for (int k = static_cast<int>(threadIdx.x); k < kEntries; k += Tile::kThreads) {
-    taps[k] = first + k < part.depth ? tap_of(part, first + k) : Tap{0, kOutside, kOutside, -1};
-  }
-  __syncthreads();
+// The entry of a table of taps.
+template <class T>
+__device__ Tap tap_or_none(const ConvPart<T>& part, Index k) {
+  return k < part.depth ? tap_of(part, k) : Tap{0, kOutside, kOutside, -1};
 }
 
 // The same with positions as depth, for the gradient of the weights.
@@ -89,40 +86,5 @@ struct GradientRows {
     return {{gradient ? __ldg(gradient + row) : T(0)}};
   }
 };
-
-// Fills the tables with positions from `first` on, as far as `last`.
-template <class Tile, class T>
-__device__ void fill_positions(const ConvPart<T>& part, const T* dy, Index first, Index last,
-                               Spot<T> (&spots)[kEntries], const T* (&gradients)[kEntries]) {
-  for (int k = static_cast<int>(threadIdx.x); k < kEntries; k += Tile::kThreads) {
-    const Index position = first + k;
-    const bool inside = position < last;
-    spots[k] = inside ? spot_of(part, position) : Spot<T>{nullptr, kOutside, kOutside};
-    const Index skipped = divide(position, part.by_plane).quotient * (part.rows - 1) * part.by_plane.d;
-    gradients[k] = inside ? dy + skipped + position : nullptr;
-  }
-  __syncthreads();
-}
-
-// Tiles for products of few rows, which images with few channels give: 16 x 128, 32 x 128 or 64 x 64.
-// Calls run(tile type).
-template <class T>
-using NarrowTile = FmaTile<T, 16, 128, 8, 4, 4, kWide<T>>;
-template <class T>
-using MiddleTile = FmaTile<T, 32, 128, 8, 4, 8, kWide<T>>;
-template <class T>
-using SquareTile = FmaTile<T, 64, 64, 16, 4, 4, kWide<T>>;
-
-template <class Tile>
-struct TileType {
-  using type = Tile;
-};
-
-template <class T, class Run>
-void by_rows(Index rows, Run run) {
-  if (rows <= 16) return run(TileType<NarrowTile<T>>());
-  if (rows <= 32) return run(TileType<MiddleTile<T>>());
-  run(TileType<SquareTile<T>>());
-}
 
 }  // namespace minivae

@@ -64,7 +64,7 @@ BUGS = {  # file: (what to change, to what, the test that sees it)
         "mean_rec + weight * mean_kl", "mean_rec + mean_kl",
         lambda gpu: losses.test_terms_of_the_loss(gpu, 5, 300, np.float32),
     ),
-    "conv_operands.cuh": (  # the other channels of the images before
+    "conv2d_grad_weight.cu": (  # the other channels of the images before
         ".quotient * (part.rows - 1)", ".quotient * (part.rows - 2)", convolution(size=7, kernel=3),
     ),
     "conv_part.h": (  # taps of the adjoint in the wrong direction

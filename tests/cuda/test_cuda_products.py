@@ -262,6 +262,8 @@ LAYERS = {  # channels small: what matters is the geometry of the models' layers
     "conv 28 to 14": (2, 1, 20, axis_of(28, 3, 2, 1)),
     "conv 14 to 7": (2, 5, 40, axis_of(14, 3, 2, 1)),
     "conv 7 x 7": (3, 3, 70, axis_of(7, 3, 1, 1)),
+    "conv 12 to 6": (1, 10, 12, axis_of(12, 3, 2, 1)),
+    "gradient in pieces": (2, 1, 2, axis_of(34, 3, 1, 1)),
     "no padding": (1, 2, 17, axis_of(31, 3, 2, 0)),
     "pointwise": (2, 33, 34, axis_of(3, 1)),
     "depths of two tables": (1, 33, 30, axis_of(17, 3, 1, 1)),

@@ -29,6 +29,18 @@ void elementary(Elementary function, const T* MV_RESTRICT x, T* MV_RESTRICT y, I
         exponential_by_half(x[i], unused, y[i]);
       }
       break;
+    case Elementary::kFastExpHalf:
+      for (Index i = begin; i < end; ++i) {
+        T unused;
+        fast_exponential_by_half(x[i], y[i], unused);
+      }
+      break;
+    case Elementary::kFastExpm1ByHalf:
+      for (Index i = begin; i < end; ++i) {
+        T unused;
+        fast_exponential_by_half(x[i], unused, y[i]);
+      }
+      break;
     case Elementary::kLog1pOfFraction:
       for (Index i = begin; i < end; ++i) y[i] = logarithm_1p_of_fraction(x[i]);
       break;
@@ -44,4 +56,11 @@ void box_muller_pairs(const std::uint32_t* MV_RESTRICT words, T* MV_RESTRICT out
     out[2 * i] = n0;
     out[2 * i + 1] = n1;
   }
+}
+
+template <class T>
+void fast_box_muller_pairs(const std::uint32_t* MV_RESTRICT words, T* MV_RESTRICT out, Index begin,
+                           Index end) {
+  for (Index i = begin; i < end; ++i)
+    fast_box_muller(words[2 * i], words[2 * i + 1], out[2 * i], out[2 * i + 1]);
 }

@@ -49,6 +49,7 @@ constexpr Kernels<T> table_of() {
   k.conv2d_grad_weight = conv2d_grad_weight<T>;
   k.elementary = elementary<T>;
   k.box_muller_pairs = box_muller_pairs<T>;
+  k.fast_box_muller_pairs = fast_box_muller_pairs<T>;
   return k;
 }
 

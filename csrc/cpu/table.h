@@ -31,6 +31,7 @@
 #include "math/batch_norm.h"
 #include "math/bce_with_logits.h"
 #include "math/elementary.h"
+#include "math/fast_float.h"
 #include "math/normal.h"
 #include "math/philox.h"
 #include "math/pixels.h"
@@ -50,6 +51,8 @@ enum class Elementary {
   kExpOfNegative,
   kExpHalf,
   kExpm1ByHalf,
+  kFastExpHalf,
+  kFastExpm1ByHalf,
   kLog1pOfFraction
 };
 
@@ -103,6 +106,7 @@ struct Kernels {
   // elementary.inl, over elements, for tests
   void (*elementary)(Elementary function, const T* x, T* y, Index begin, Index end);
   void (*box_muller_pairs)(const std::uint32_t* words, T* out, Index begin, Index end);
+  void (*fast_box_muller_pairs)(const std::uint32_t* words, T* out, Index begin, Index end);
 };
 
 struct Table {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/quad.cuh"
-#include "math/normal.h"
+#include "math/fast_float.h"
 
 namespace minivae {
 
@@ -32,8 +32,8 @@ template <class T>
 __device__ __forceinline__ Quad<T> normal_quad(NoiseKey key, Index quad) {
   return quad_of_stream(key, quad, [](Words4 w) {
     Quad<T> n;
-    box_muller(w.w0, w.w1, n.x[0], n.x[1]);
-    box_muller(w.w2, w.w3, n.x[2], n.x[3]);
+    fast_box_muller(w.w0, w.w1, n.x[0], n.x[1]);
+    fast_box_muller(w.w2, w.w3, n.x[2], n.x[3]);
     return n;
   });
 }

@@ -1,5 +1,6 @@
 // z = mu + exp(logvar / 2) eps with the rows' KL, and their gradients: five versions, each with one
-// idea more than the one before. The arithmetic of an element is csrc/math/reparam_kl.h in all.
+// idea more than the one before. The arithmetic of an element is csrc/math/reparam_kl.h in all, in float
+// with the exponential and the normal numbers of csrc/math/fast_float.h.
 //
 //   v1  a kernel for each output       the formulas as they stand
 //   v2  a block per row                what outputs share is read once; rows add up in shared memory
@@ -37,7 +38,7 @@ __device__ __forceinline__ Index thread_number() {
 template <class T>
 __global__ void sample_v1(const T* mu, const T* logvar, const T* eps, T* z, Index count) {
   const Index i = thread_number();
-  if (i < count) z[i] = reparameterize(mu[i], spread_of(logvar[i]), eps[i]);
+  if (i < count) z[i] = reparameterize(mu[i], fast_spread_of(logvar[i]), eps[i]);
 }
 
 template <class T>
@@ -45,7 +46,8 @@ __global__ void divergence_v1(const T* mu, const T* logvar, T* kl, Index N, Inde
   const Index row = thread_number();
   if (row >= N) return;
   double sum = 0;
-  for (Index i = row * D; i < (row + 1) * D; ++i) sum += kl_element(mu[i], logvar[i], spread_of(logvar[i]));
+  for (Index i = row * D; i < (row + 1) * D; ++i)
+    sum += kl_element(mu[i], logvar[i], fast_spread_of(logvar[i]));
   kl[row] = static_cast<T>(sum);
 }
 
@@ -63,7 +65,7 @@ __global__ void logvar_gradient_v1(const T* logvar, const T* eps, const T* dz, c
   const Index i = thread_number();
   if (i >= count) return;
   T unused;
-  reparam_kl_gradient(T(0), spread_of(logvar[i]), eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
+  reparam_kl_gradient(T(0), fast_spread_of(logvar[i]), eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
 }
 
 // ---- v2: a block per row -------------------------------------------------------------------------
@@ -77,7 +79,7 @@ __global__ void forward_v2(const T* mu, const T* logvar, const T* eps, T* z, T* 
   const Index row = blockIdx.x;
   double sum = 0;
   for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
-    const Spread<T> s = spread_of(logvar[i]);
+    const Spread<T> s = fast_spread_of(logvar[i]);
     z[i] = reparameterize(mu[i], s, eps[i]);
     sum += kl_element(mu[i], logvar[i], s);
   }
@@ -91,7 +93,7 @@ __global__ void backward_v2(const T* mu, const T* logvar, const T* eps, const T*
   const Index row = blockIdx.x;
   const T gradient = dkl[row];
   for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
-    reparam_kl_gradient(mu[i], spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+    reparam_kl_gradient(mu[i], fast_spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
   }
 }
 
@@ -107,7 +109,7 @@ __global__ void forward_v3(const T* mu, const T* logvar, const T* eps, T* z, T* 
   const int lane = threadIdx.x % kWarp;
   double sum = 0;
   for (Index i = row * D + lane; i < (row + 1) * D; i += kWarp) {
-    const Spread<T> s = spread_of(logvar[i]);
+    const Spread<T> s = fast_spread_of(logvar[i]);
     z[i] = reparameterize(mu[i], s, eps[i]);
     sum += kl_element(mu[i], logvar[i], s);
   }
@@ -122,7 +124,7 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
   if (row >= N) return;
   const T gradient = dkl[row];
   for (Index i = row * D + threadIdx.x % kWarp; i < (row + 1) * D; i += kWarp) {
-    reparam_kl_gradient(mu[i], spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+    reparam_kl_gradient(mu[i], fast_spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
   }
 }
 
@@ -154,7 +156,7 @@ __global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ lo
       T terms = 0;  // elements of other rows were loaded as zeros, and a kl of zeros is 0
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const Spread<T> s = spread_of(l.x[j]);
+        const Spread<T> s = fast_spread_of(l.x[j]);
         out.x[j] = reparameterize(m.x[j], s, e.x[j]);
         terms += kl_element(m.x[j], l.x[j], s);
       }
@@ -184,7 +186,7 @@ __global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ l
     Quad<T> gm, gl;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      reparam_kl_gradient(m.x[j], spread_of(l.x[j]), e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
+      reparam_kl_gradient(m.x[j], fast_spread_of(l.x[j]), e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
     }
     store_quad<kAligned>(dmu, q, part, gm);
     store_quad<kAligned>(dlogvar, q, part, gl);

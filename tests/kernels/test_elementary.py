@@ -14,12 +14,16 @@ BOUNDS = {
     "exp": 1.0, "expm1": 2.25, "log": 1.0, "log1p": 1.5,
     "exp_of_negative": 1.0, "log1p_of_fraction": 1.5, "exp_half": 1.0, "expm1_by_half": 4.0,
 }  # fmt: skip
+# And those that csrc/math/fast_float.h states for float32.
+FAST_BOUNDS = {"fast_exp_half": 1.25, "fast_expm1_by_half": 3.25}
 # What the functions of one purpose compute, and where they do.
 EXACT = {
     "exp_of_negative": np.exp,
     "log1p_of_fraction": np.log1p,
     "exp_half": lambda x: np.exp(x / 2),
     "expm1_by_half": np.expm1,
+    "fast_exp_half": lambda x: np.exp(x / 2),
+    "fast_expm1_by_half": np.expm1,
 }
 DOMAIN = {"exp_of_negative": (-np.inf, 0), "log1p_of_fraction": (0, 1)}
 WIDE = {np.float32: np.float64, np.float64: np.longdouble}
@@ -98,8 +102,31 @@ def test_within_its_bound_everywhere(name, dtype):
             assert error_in_ulp(got, exact, dtype) < BOUNDS[name], variant_name
 
 
+@pytest.mark.parametrize("name", FAST_BOUNDS)
+def test_fast_functions_are_within_their_bounds(elementary, name):
+    """Numbers below 2^-125.5 are 0, which of e^x - 1 says nothing."""
+    x = arguments(np.float32)
+    got = getattr(elementary, name)(x)
+    if name == "fast_exp_half":
+        flushed = -251 * np.log(2)  # to one or two units in the last place
+        assert (got[x < flushed - 1e-4] == 0).all()
+        x, got = x[~(x < flushed + 1e-4)], got[~(x < flushed + 1e-4)]
+    with np.errstate(all="ignore"):
+        exact = exact_function(name)(x.astype(np.float64))
+        assert error_in_ulp(got, exact, np.float32) < FAST_BOUNDS[name]
+
+
+def test_no_divergence_is_negative(elementary):
+    """e^x - 1 is nowhere less than x: every 61st float of magnitude 2^-30 to 4."""
+    first, last = np.array([2.0**-30, 4], np.float32).view(np.uint32)
+    x = np.arange(first, last + 1, 61, np.uint32).view(np.float32)
+    for numbers in (x, -x):
+        assert (elementary.fast_expm1_by_half(numbers) >= numbers).all()
+        assert (elementary.expm1_by_half(numbers) >= numbers).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", [*BOUNDS, *FAST_BOUNDS])
 def test_special_values(elementary, name, dtype):
     info = np.finfo(dtype)
     x = np.array(
@@ -110,16 +137,17 @@ def test_special_values(elementary, name, dtype):
     got = getattr(elementary, name)(x)
     with np.errstate(all="ignore"):
         right = exact_function(name)(x.astype(WIDE[dtype])).astype(dtype)
-        np.testing.assert_array_max_ulp(got[np.isfinite(right)], right[np.isfinite(right)], 1)
+        finite, ulp = np.isfinite(right), 2 if name in FAST_BOUNDS else 1
+    np.testing.assert_array_max_ulp(got[finite], right[finite], ulp)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(right))
     np.testing.assert_array_equal(got[np.isinf(right)], right[np.isinf(right)])
     known = ~np.isnan(right)  # a NaN's sign says nothing
-    if name == "expm1_by_half":
+    if name.endswith("expm1_by_half"):
         known &= got != 0  # nor does that of its zero
     np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(right[known]))
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", [*BOUNDS, *FAST_BOUNDS])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_bytes_on_every_instruction_set_and_length(name, dtype):
     """A vectorised loop and its scalar tail agree, and so do machines."""

@@ -296,12 +296,14 @@ py::object elementary(const py::object& x) {
 }
 
 // Words (K, 2) to normal numbers out (K, 2).
+template <bool kFast>
 void box_muller_pairs(const py::object& words, const py::object& out) {
   const std::uint32_t* w = input<std::uint32_t>("words", words, {kAny, 2});
   const Shape shape = shape_of(any_array("words", words));
   by_dtype("out", out, [&](auto zero) {
     using T = decltype(zero);
-    kernels<T>().box_muller_pairs(w, in_place<T>("out", out, shape), 0, shape[0]);
+    const auto pairs = kFast ? kernels<T>().fast_box_muller_pairs : kernels<T>().box_muller_pairs;
+    pairs(w, in_place<T>("out", out, shape), 0, shape[0]);
   });
 }
 
@@ -333,8 +335,11 @@ void bind_elementwise(py::module_& module) {
   tests.def("exp_of_negative", &elementary<Elementary::kExpOfNegative>);
   tests.def("exp_half", &elementary<Elementary::kExpHalf>);
   tests.def("expm1_by_half", &elementary<Elementary::kExpm1ByHalf>);
+  tests.def("fast_exp_half", &elementary<Elementary::kFastExpHalf>);
+  tests.def("fast_expm1_by_half", &elementary<Elementary::kFastExpm1ByHalf>);
   tests.def("log1p_of_fraction", &elementary<Elementary::kLog1pOfFraction>);
-  tests.def("box_muller", &box_muller_pairs);
+  tests.def("box_muller", &box_muller_pairs<false>);
+  tests.def("fast_box_muller", &box_muller_pairs<true>);
   tests.def("noise_block", &noise_block);
 }
 

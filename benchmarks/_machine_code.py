@@ -41,29 +41,35 @@ def counts(code):
 
     Returns:
         ``instructions``; ``wide_accesses``, of 128 bits to global memory; ``local_accesses``, to
-        memory that takes the place of registers; ``multiply_adds``; and ``loop_share``, what part
-        of the loop with most of these they are, in percent (0 without such a loop).
+        memory that takes the place of registers; ``multiply_adds``; and of the loop with most of
+        these ``loop_instructions`` and ``loop_share``, what part of them they are, in percent
+        (0 without such a loop).
     """
     kinds = Counter(opcode.partition(".")[0] for _, opcode, _ in code)
+    loop = busiest_loop(code)
     wide = sum(op.startswith(("LDG", "STG")) and ".128" in op for _, op, _ in code)
     return {
         "instructions": len(code),
         "wide_accesses": wide,
         "local_accesses": kinds["LDL"] + kinds["STL"],
         "multiply_adds": sum(kinds[kind] for kind in MULTIPLY_ADD),
-        "loop_share": round(100 * loop_share(code)),
+        "loop_instructions": len(loop),
+        "loop_share": round(100 * _multiply_adds(loop) / max(len(loop), 1)),
     }
 
 
-def loop_share(code):
-    """Multiply-adds among the instructions of the innermost loop that has most of them."""
-    best = 0, 0.0
+def _multiply_adds(kinds):
+    return sum(kind in MULTIPLY_ADD for kind in kinds)
+
+
+def busiest_loop(code):
+    """The kinds of instructions in the innermost loop that has most multiply-adds."""
+    best = []
     for address, opcode, operands in code:
         target = re.search(r"0x([0-9a-f]+)", operands)
         if not opcode.startswith("BRA") or not target or int(target[1], 16) >= address:
             continue  # no way back
         first = int(target[1], 16)
         body = [op.partition(".")[0] for at, op, _ in code if first <= at <= address]
-        adds = sum(op in MULTIPLY_ADD for op in body)
-        best = max(best, (adds, adds / len(body)))
-    return best[1]
+        best = max(best, body, key=lambda kinds: (_multiply_adds(kinds), -len(kinds)))
+    return best

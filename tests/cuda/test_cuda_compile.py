@@ -120,7 +120,9 @@ def test_machine_code_is_read_right(tmp_path):
         "-fmad=true",
     )
     assert found["loop"]["multiply_adds"] >= 8 and 15 < found["loop"]["loop_share"] < 90
+    assert 8 < found["loop"]["loop_instructions"] < found["loop"]["instructions"]
     assert found["wide"]["wide_accesses"] == 2 and found["wide"]["loop_share"] == 0
+    assert found["wide"]["loop_instructions"] == 0
     assert found["local"]["local_accesses"] > 0 == found["loop"]["local_accesses"]
 
 

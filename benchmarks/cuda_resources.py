@@ -145,6 +145,7 @@ def resources(arch=90, sources=None):
 # What is promised of single kernels: (file, beginning of the kernel's name, what, how, bound), for
 # every instantiation that begins so.
 LOSS = "long_row_loss<CrossEntropy, true, float>"
+QUADS = "quads<true, WholeRows, float>"  # a pass of its loop is a quad, four elements
 BOUNDS = [
     ("adam.cu", "adam_step<true, float>", "wide_accesses", "at least", 7),
     ("adam.cu", "adam_step<true, float>", "registers", "at most", 48),
@@ -165,10 +166,17 @@ BOUNDS = [
     ("linear.cu", "layer_product<MatrixOperand<float", "registers", "at most", 80),
     ("linear.cu", "layer_product<Gradients<float", "registers", "at most", 64),
     ("negative_elbo.cu", "terms_of<float>", "registers", "at most", 32),
+    ("reparam_kl.cu", f"forward_{QUADS}", "loop_instructions", "at most", 260),
+    ("reparam_kl.cu", f"forward_{QUADS}", "registers", "at most", 48),
+    ("reparam_kl.cu", f"forward_{QUADS}", "wide_accesses", "at least", 3),
+    ("reparam_kl.cu", f"backward_{QUADS}", "loop_instructions", "at most", 270),
+    ("reparam_kl.cu", f"backward_{QUADS}", "registers", "at most", 48),
+    ("reparam_kl.cu", f"backward_{QUADS}", "wide_accesses", "at least", 5),
 ]  # fmt: skip
 WORDS = {
     "instructions": "instructions",
     "local_accesses": "accesses to local memory",
+    "loop_instructions": "instructions of the inner loop",
     "loop_share": "multiply-adds in the inner loop, percent",
     "registers": "registers",
     "wide_accesses": "accesses of 128 bits",

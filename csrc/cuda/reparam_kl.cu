@@ -1,4 +1,4 @@
-// z = mu + exp(logvar / 2) eps with the rows' KL, and their gradients: five versions, each with one
+// z = mu + exp(logvar / 2) eps with the rows' KL, and their gradients: six versions, each with one
 // idea more than the one before. The arithmetic of an element is csrc/math/reparam_kl.h in all, in float
 // with the exponential and the normal numbers of csrc/math/fast_float.h.
 //
@@ -7,10 +7,11 @@
 //   v3  a warp per row                 no barrier; short rows no longer leave threads idle
 //   v4  quads of elements              128-bit accesses, as many lanes per row as it has quads
 //   v5  noise drawn inside             eps is never in memory
+//   v6  whole rows                     no index arithmetic and no branch beside the arithmetic
 //
 // Bytes per element in float32, forward and backward, and 4 / D more for kl or dkl: v1 24 and 28 (z
 // reads mu, logvar, eps and kl reads mu, logvar; dmu reads mu, dz and dlogvar reads logvar, eps,
-// dz), v2 to v4 16 and 24, v5 12 and 20. All are limited by memory on large arrays and by the
+// dz), v2 to v4 16 and 24, v5 and v6 12 and 20. All are limited by memory on large arrays and by the
 // launch on small ones.
 #include "cuda/reparam_kl.h"
 
@@ -128,7 +129,7 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
   }
 }
 
-// ---- v4: quads; v5: noise drawn inside -----------------------------------------------------------
+// ---- v4: quads; v5: noise drawn inside; v6: whole rows -------------------------------------------
 // Wrong with v3: 4 bytes per access, so a thread has 12 bytes under way where the memory's latency
 // wants more, and a row of 20 leaves 12 lanes idle. v4: four elements per access (two accesses in
 // double), and 1 to 32 lanes per row, so that a warp may serve several rows. Gain: a quarter of the
@@ -138,10 +139,50 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
 // Wrong with v4: eps is written once and read twice, and is nothing but Philox of the element's
 // number. v5: a quad is one Philox call, all four of its words used, and backward draws it again.
 // Gain: 12 bytes for 16, 20 for 24, and no kernel and no memory for eps.
+//
+// Wrong with v5: with so few bytes it waits for instructions. An H200 has time for 335 of them while it
+// moves the 48 bytes of a quad forward, by its datasheet; v5 takes 313, a fifth of them to find out which
+// part of a quad is the row's and which words of which Philox calls are the quad's. v6: in rows of a
+// multiple of four elements both are all four, and the compiler knows. Gain: 256 instructions and no
+// branch but the loop's; backward 264 of 304 (docs/gpu-kernels.md says what they are for).
 
-template <bool kDraw, bool kAligned, class T>
-__global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ logvar, NoiseSource<T> noise,
-                              T* __restrict__ z, T* __restrict__ kl, Index N, Index D, int lane_bits) {
+// What a kernel may take for granted: nothing; that the arrays begin on 16-byte boundaries; and that
+// so do their rows, which no quad and no Philox call crosses.
+struct AnyRows {
+  static constexpr bool kAligned = false, kWhole = false;
+};
+struct AlignedRows {
+  static constexpr bool kAligned = true, kWhole = false;
+};
+struct WholeRows {
+  static constexpr bool kAligned = true, kWhole = true;
+};
+
+template <class T>
+bool rows_are_whole(Index D, const NoiseSource<T>& noise) {
+  return D % 4 == 0 && (noise.eps || noise.draw.first % 4 == 0);
+}
+
+template <class F>
+void launch_for(bool aligned, bool whole, F launch_rows) {
+  if (aligned && whole) return launch_rows(WholeRows{});
+  if (aligned) return launch_rows(AlignedRows{});
+  return launch_rows(AnyRows{});
+}
+
+template <class Rows>
+__device__ __forceinline__ QuadPart part_of_quad(Index quad, Index row, Index D) {
+  return Rows::kWhole ? QuadPart{0, 4} : part_in_row(quad, row, D);
+}
+
+// So many blocks on a multiprocessor: 48 registers in float, for 5 more instructions of 256.
+template <class T>
+constexpr int kBlocks = sizeof(T) == sizeof(float) ? 5 : 1;
+
+template <bool kDraw, class Rows, class T>
+__global__ __launch_bounds__(kThreads, kBlocks<T>)  // for the registers
+    void forward_quads(const T* __restrict__ mu, const T* __restrict__ logvar, NoiseSource<T> noise,
+                       T* __restrict__ z, T* __restrict__ kl, Index N, Index D, int lane_bits) {
   const Index row = thread_number() >> lane_bits;
   const int lanes = 1 << lane_bits, lane = threadIdx.x & (lanes - 1);
   double sum = 0;
@@ -149,9 +190,11 @@ __global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ lo
     const NoiseKey key = kDraw ? key_of(noise.draw) : NoiseKey{};
     const Quads quads = quads_of_row(row, D);
     for (Index q = quads.first + lane; q < quads.last; q += lanes) {
-      const QuadPart part = part_in_row(q, row, D);
-      const Quad<T> m = load_quad<kAligned>(mu, q, part), l = load_quad<kAligned>(logvar, q, part);
-      const Quad<T> e = kDraw ? normal_quad<T>(key, q) : load_quad<kAligned>(noise.eps, q, part);
+      const QuadPart part = part_of_quad<Rows>(q, row, D);
+      const Quad<T> m = load_quad<Rows::kAligned>(mu, q, part),
+                    l = load_quad<Rows::kAligned>(logvar, q, part);
+      const Quad<T> e =
+          kDraw ? normal_quad<T, Rows::kWhole>(key, q) : load_quad<Rows::kAligned>(noise.eps, q, part);
       Quad<T> out;
       T terms = 0;  // elements of other rows were loaded as zeros, and a kl of zeros is 0
 #pragma unroll
@@ -160,7 +203,7 @@ __global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ lo
         out.x[j] = reparameterize(m.x[j], s, e.x[j]);
         terms += kl_element(m.x[j], l.x[j], s);
       }
-      store_quad<kAligned>(z, q, part, out);
+      store_quad<Rows::kAligned>(z, q, part, out);
       sum += terms;
     }
   }
@@ -168,7 +211,7 @@ __global__ void forward_quads(const T* __restrict__ mu, const T* __restrict__ lo
   if (row < N && lane == 0) kl[row] = static_cast<T>(sum);
 }
 
-template <bool kDraw, bool kAligned, class T>
+template <bool kDraw, class Rows, class T>
 __global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ logvar, NoiseSource<T> noise,
                                const T* __restrict__ dz, const T* __restrict__ dkl, T* __restrict__ dmu,
                                T* __restrict__ dlogvar, Index N, Index D, int lane_bits) {
@@ -179,17 +222,18 @@ __global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ l
   const NoiseKey key = kDraw ? key_of(noise.draw) : NoiseKey{};
   const Quads quads = quads_of_row(row, D);
   for (Index q = quads.first + lane; q < quads.last; q += lanes) {
-    const QuadPart part = part_in_row(q, row, D);
-    const Quad<T> m = load_quad<kAligned>(mu, q, part), l = load_quad<kAligned>(logvar, q, part);
-    const Quad<T> g = load_quad<kAligned>(dz, q, part);
-    const Quad<T> e = kDraw ? normal_quad<T>(key, q) : load_quad<kAligned>(noise.eps, q, part);
+    const QuadPart part = part_of_quad<Rows>(q, row, D);
+    const Quad<T> m = load_quad<Rows::kAligned>(mu, q, part), l = load_quad<Rows::kAligned>(logvar, q, part);
+    const Quad<T> g = load_quad<Rows::kAligned>(dz, q, part);
+    const Quad<T> e =
+        kDraw ? normal_quad<T, Rows::kWhole>(key, q) : load_quad<Rows::kAligned>(noise.eps, q, part);
     Quad<T> gm, gl;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       reparam_kl_gradient(m.x[j], fast_spread_of(l.x[j]), e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
     }
-    store_quad<kAligned>(dmu, q, part, gm);
-    store_quad<kAligned>(dlogvar, q, part, gl);
+    store_quad<Rows::kAligned>(dmu, q, part, gm);
+    store_quad<Rows::kAligned>(dlogvar, q, part, gl);
   }
 }
 
@@ -199,12 +243,13 @@ template <class T>
 void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, T* z, T* kl, Index N,
                         Index D, Stream stream) {
   const T* eps = noise.eps;
-  const auto quads = [&] {
-    const bool draw = !eps, aligned = quads_are_aligned(mu, logvar, eps, z);
-    const int lanes = lanes_for_quads(D);
-    const auto kernel = draw ? (aligned ? forward_quads<true, true, T> : forward_quads<true, false, T>)
-                             : (aligned ? forward_quads<false, true, T> : forward_quads<false, false, T>);
-    launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, z, kl, N, D, exponent_of(lanes));
+  const auto quads = [&](bool whole) {
+    launch_for(quads_are_aligned(mu, logvar, eps, z), whole, [&](auto rows) {
+      using Rows = decltype(rows);
+      const int lanes = lanes_for_quads(D);
+      const auto kernel = eps ? forward_quads<false, Rows, T> : forward_quads<true, Rows, T>;
+      launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, z, kl, N, D, exponent_of(lanes));
+    });
   };
   switch (version) {
     case 1:
@@ -213,7 +258,8 @@ void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T
     case 2: return launch(forward_v2<T>, block_per_row(N), stream, mu, logvar, eps, z, kl, D);
     case 3: return launch(forward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, z, kl, N, D);
     case 4:
-    case 5: return quads();
+    case 5: return quads(false);
+    case 6: return quads(rows_are_whole(D, noise));
   }
   throw std::invalid_argument("reparam_kl has no version " + std::to_string(version));
 }
@@ -222,13 +268,14 @@ template <class T>
 void reparam_kl_backward(int version, const T* mu, const T* logvar, NoiseSource<T> noise, const T* dz,
                          const T* dkl, T* dmu, T* dlogvar, Index N, Index D, Stream stream) {
   const T* eps = noise.eps;
-  const auto quads = [&] {
-    const bool draw = !eps, aligned = quads_are_aligned(mu, logvar, eps, dz, dmu, dlogvar);
-    const int lanes = lanes_for_quads(D);
-    const auto kernel = draw ? (aligned ? backward_quads<true, true, T> : backward_quads<true, false, T>)
-                             : (aligned ? backward_quads<false, true, T> : backward_quads<false, false, T>);
-    launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, dz, dkl, dmu, dlogvar, N, D,
-           exponent_of(lanes));
+  const auto quads = [&](bool whole) {
+    launch_for(quads_are_aligned(mu, logvar, eps, dz, dmu, dlogvar), whole, [&](auto rows) {
+      using Rows = decltype(rows);
+      const int lanes = lanes_for_quads(D);
+      const auto kernel = eps ? backward_quads<false, Rows, T> : backward_quads<true, Rows, T>;
+      launch(kernel, lanes_per_row(N, lanes), stream, mu, logvar, noise, dz, dkl, dmu, dlogvar, N, D,
+             exponent_of(lanes));
+    });
   };
   switch (version) {
     case 1:
@@ -241,7 +288,8 @@ void reparam_kl_backward(int version, const T* mu, const T* logvar, NoiseSource<
       return launch(backward_v3<T>, lanes_per_row(N, kWarp), stream, mu, logvar, eps, dz, dkl, dmu, dlogvar,
                     N, D);
     case 4:
-    case 5: return quads();
+    case 5: return quads(false);
+    case 6: return quads(rows_are_whole(D, noise));
   }
   throw std::invalid_argument("reparam_kl has no version " + std::to_string(version));
 }

@@ -8,7 +8,7 @@
 
 namespace minivae {
 
-constexpr int kReparamKlVersions = 5;
+constexpr int kReparamKlVersions = 6;
 constexpr int kReparamKlDraws = 5;  // the first version that draws noise; the others need noise.eps
 
 // z = mu + exp(logvar / 2) eps and the rows' KL.

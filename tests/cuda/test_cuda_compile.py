@@ -31,14 +31,17 @@ SHARED_BYTES = 48 << 10  # what a block has without asking for more
 # Kernels that claim 128-bit accesses to aligned arrays: (name, loads, stores) of a pass.
 # A quad of doubles is two accesses.
 WIDE = [
-    ("forward_quads<true, true, float>", 2, 1),
-    ("forward_quads<true, true, double>", 4, 2),
-    ("forward_quads<false, true, float>", 3, 1),
-    ("forward_quads<false, true, double>", 6, 2),
-    ("backward_quads<true, true, float>", 3, 2),
-    ("backward_quads<true, true, double>", 6, 4),
-    ("backward_quads<false, true, float>", 4, 2),
-    ("backward_quads<false, true, double>", 8, 4),
+    *(
+        (f"{kernel}, {rows}, {dtype}>", loads * quad, stores * quad)
+        for kernel, loads, stores in (
+            ("forward_quads<true", 2, 1),
+            ("forward_quads<false", 3, 1),
+            ("backward_quads<true", 3, 2),
+            ("backward_quads<false", 4, 2),
+        )
+        for rows in ("AlignedRows", "WholeRows")
+        for dtype, quad in (("float", 1), ("double", 2))
+    ),
     ("fill<MakeNormal, true, float>", 0, 1),
     ("fill<MakeNormal, true, double>", 0, 2),
     ("fill<MakeUniform, true, float>", 0, 1),
@@ -52,7 +55,7 @@ WIDE = [
     ("input_gradient<2, double>", 2, 1),
     ("sum_pieces<PlainSum<float, 4> >", 2, 0),
 ]
-NARROW = ["forward_quads<true, false, float>", "backward_quads<false, false, double>"]
+NARROW = ["forward_quads<true, AnyRows, float>", "backward_quads<false, AnyRows, double>"]
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +129,11 @@ def test_machine_code_is_read_right(tmp_path):
     assert found["local"]["local_accesses"] > 0 == found["loop"]["local_accesses"]
 
 
-def test_reparam_kl_keeps_four_blocks_on_a_multiprocessor(report):
-    """Versions 1 to 4 in float32: half of a multiprocessor's 2048 threads, or more."""
+def test_reparam_kl_keeps_five_blocks_on_a_multiprocessor(report):
+    """In float32: 1280 of its 2048 threads, or more."""
     for kernel, needs in report["reparam_kl.cu"].items():
-        if "float" in kernel and "quads<true" not in kernel:
-            assert needs["registers"] <= 64, (kernel, needs)
+        if "float" in kernel:
+            assert needs["registers"] <= 48, (kernel, needs)
 
 
 @pytest.mark.parametrize("file", ["adam.cu", "bias_activation.cu", "gather_pixels.cu", "relu.cu"])

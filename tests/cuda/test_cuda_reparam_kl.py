@@ -56,7 +56,7 @@ def check(gpu, version, shape, dtype, shift=0, seed=0):
     """An array of noise against the loops; where the kernel draws, its stream as that array."""
     mu, logvar, eps, dz, dkl = draw(seed, shape, dtype)
     noise = eps
-    if version == 5:
+    if version >= gpu.module.DRAWS_NOISE:
         noise, eps = NOISE, philox.normal(NOISE, shape, np.float64)
     got = run(gpu, version, mu, logvar, noise, dz, dkl, shift)
     want = oracles.reparam_kl_forward(mu, logvar, eps)
@@ -108,10 +108,23 @@ def test_drawing_inside_is_the_drawn_array(gpu, shape, dtype):
     mu, logvar, _, dz, dkl = draw(3, shape, dtype)
     eps = gpu.run("normal", gpu.out(shape, dtype), NOISE)
     drawn = run(gpu, 5, mu, logvar, NOISE, dz, dkl)
-    for version in (4, 5):
-        given = run(gpu, version, mu, logvar, eps, dz, dkl)
+    for version, noise in ((4, eps), (5, eps), (6, eps), (6, NOISE)):
+        given = run(gpu, version, mu, logvar, noise, dz, dkl)
         for a, b in zip(drawn, given, strict=True):
             gpu.assert_same(a, b)
+
+
+@pytest.mark.parametrize("first", [1, 6, 8, 2**40 + 20])
+@pytest.mark.parametrize("shape", [(3, 20), (6, 10)])
+def test_a_draw_may_begin_at_any_element_of_the_stream(gpu, first, shape):
+    """Inside a Philox call, or with one, as whole rows want it."""
+    mu, logvar, _, dz, dkl = draw(4, shape, np.float32)
+    eps = stream(NOISE, first, mu.size).reshape(shape).astype(np.float32)
+    given = run(gpu, 4, mu, logvar, eps, dz, dkl)
+    for version in (5, 6):
+        drawn = run(gpu, version, mu, logvar, (*NOISE[:2], first), dz, dkl)
+        for a, b in zip(drawn, given, strict=True):
+            close(a, b, np.float32)
 
 
 def test_kl_of_a_standard_normal_is_nothing_and_of_others_positive(gpu):
@@ -243,7 +256,7 @@ def test_reparam_kl_beyond_2_31_elements(far_end, version):
     kl, row_gradient = Huge(N), Huge(N)
     row_gradient.host[-2:] = dkl
     noise = eps
-    if version == 5:
+    if version >= far_end.DRAWS_NOISE:
         noise = NOISE
         inputs[2] = stream(NOISE, (N - 2) * D, 2 * D).reshape(2, D)
     far_end.reparam_kl_forward(mu, logvar, noise, z, kl, version, 0)
@@ -276,7 +289,7 @@ def test_bad_arguments_are_named(gpu):
     refuses(ValueError, r"mu must have 2 dimensions, got shape \(3,\)", mu=row)
     refuses(ValueError, r"noise must have shape \(3, 4\), got \(4, 3\)", noise=a.reshape(4, 3))
     refuses(ValueError, r"kl must have shape \(3,\), got \(4,\)", kl=gpu.out((4,), "f4"))
-    refuses(ValueError, "version must be in 1 .. 5, got 6", version=6)
+    refuses(ValueError, "version must be in 1 .. 6, got 7", version=7)
     refuses(
         ValueError,
         "noise must be an array for version 4; it is drawn from version 5 on",

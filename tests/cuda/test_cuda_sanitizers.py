@@ -92,9 +92,10 @@ SLIPS = [
      "const Index row = blockIdx.x;\n  const T gradient = dkl[row + 1];",
      "reparam_kl-2", "heap-buffer-overflow"),
     # v4: wide accesses to arrays that do not begin on a 16-byte boundary
-    ("forward_quads<false, true, T> : forward_quads<false, false, T>",
-     "forward_quads<false, true, T> : forward_quads<false, true, T>", "reparam_kl-4",
+    ("  return launch_rows(AnyRows{});", "  return launch_rows(AlignedRows{});", "reparam_kl-4",
      "misaligned address"),
+    # v6: rows of any length taken for whole ones
+    ("return D % 4 == 0 && ", "return D > 0 && ", "reparam_kl-6", "heap-buffer-overflow"),
 ]  # fmt: skip
 
 

@@ -131,14 +131,13 @@ def load_again(record, source, shape):
 '''
 
 
-def a_sixth_version(text):
-    """Version 6 of reparam_kl, which launches what version 5 does."""
-    switched = text.replace(
-        "    case 5: return quads();", "    case 5:\n    case 6: return quads();"
-    )
+def a_seventh_version(text):
+    """Version 7 of reparam_kl, which launches what version 6 does."""
+    switched = text.replace("    case 6: return", "    case 6:\n    case 7: return")
+    listed = "beside the arithmetic\n"
     return replacing(
-        ("eps is never in memory\n", "eps is never in memory\n//   v6  the same again\n"),
-        ("// ---- v4: quads; v5: noise drawn inside", "// ---- v4: quads; v5 and v6: noise inside"),
+        (listed, f"{listed}//   v7  the same again\n"),
+        ("inside; v6: whole rows", "inside; v6 and v7: whole rows"),
     )(switched)
 
 
@@ -178,9 +177,9 @@ ADDITIONS = {
     ),
     "version of a CUDA kernel": (
         {
-            "csrc/cuda/reparam_kl.cu": a_sixth_version,
+            "csrc/cuda/reparam_kl.cu": a_seventh_version,
             "csrc/cuda/reparam_kl.h": replacing(
-                ("kReparamKlVersions = 5;", "kReparamKlVersions = 6;"),
+                ("kReparamKlVersions = 6;", "kReparamKlVersions = 7;"),
             ),
         },
         ["tests/kernels/test_kernel_ladder.py"],

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import kernels
+from ..arguments import whole
 from ..noise import BINARISATION, SHUFFLE, Noise
 
 # Offsets within BINARISATION, each far above the number of draws that the one before it makes.
@@ -49,11 +50,8 @@ class Batches:
     """
 
     def __init__(self, count: int, batch_size: int, seed: int | None = None):
-        if count < 0:
-            raise ValueError(f"count: expected at least 0, got {count}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.count, self.batch_size = whole("count", count, 0), whole("batch_size", batch_size, 1)
+        self.seed = seed
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""

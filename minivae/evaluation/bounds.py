@@ -16,8 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import kernels
+from ..arguments import whole
 from ..backend import Array, array_module, device_of, to_device, to_numpy
-from ..models.vae import ELBO, VAE, drawn, repeat_rows, require_positive
+from ..models.vae import ELBO, VAE, drawn, repeat_rows
 from ..noise import EVALUATION, NoiseStream
 from ..tensor import Tensor
 from .grouping import regroup
@@ -85,7 +86,7 @@ def elbo(
         ValueError: samples below 1, no images, or images of another shape than the model's.
         TypeError: images of another dtype than the parameters'.
     """
-    require_positive("samples", samples)
+    whole("samples", samples, 1)
     device = device_of(model.parameters()[0].data)
     done = []  # of each batch: rec and kl summed over its images (samples,), losses, means
     with model.evaluating(), _progress(total) as bar:
@@ -150,7 +151,7 @@ def importance_weighted_nll(
         ValueError: samples below 1, no images, or images of another shape than the model's.
         TypeError: images of another dtype than the parameters'.
     """
-    require_positive("samples", samples)
+    whole("samples", samples, 1)
     parameter = model.parameters()[0].data
     device, xp = device_of(parameter), array_module(parameter)
     shape = (samples, model.noise_dim)

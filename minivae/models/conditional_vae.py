@@ -6,11 +6,11 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from ..arguments import one_hot
+from ..arguments import one_hot, whole
 from ..backend import Array, array_module
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike, as_tensor
-from .vae import VAE, NoiseLike, require_positive
+from .vae import VAE, NoiseLike
 
 
 class ConditionalVAE(VAE):
@@ -41,7 +41,7 @@ class ConditionalVAE(VAE):
     ) -> None:
         sizes = {"latent_dim": latent_dim, "hidden": hidden, "classes": classes}
         for name, size in sizes.items():
-            require_positive(name, size)
+            whole(name, size, 1)
         rng = init_stream(seed)
         self.latent_dim, self.hidden, self.classes = latent_dim, hidden, classes
         self.image_shapes = ((self.pixels_per_image + classes,),)

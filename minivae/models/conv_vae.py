@@ -5,9 +5,10 @@ from typing import Any
 
 from .. import functional as F
 from .. import nn
+from ..arguments import whole
 from ..noise import NoiseStream, init_stream
 from ..tensor import Tensor, TensorLike
-from .vae import VAE, require_positive
+from .vae import VAE
 
 
 class ConvVAE(VAE):
@@ -38,7 +39,7 @@ class ConvVAE(VAE):
         likelihood: str = "bernoulli",
         sigma: float | None = None,
     ) -> None:
-        require_positive("latent_dim", latent_dim)
+        whole("latent_dim", latent_dim, 1)
         if bottleneck not in ("linear", "relu"):
             raise ValueError(f"bottleneck: expected 'linear' or 'relu', got {bottleneck!r}")
         rng = init_stream(seed)

@@ -6,9 +6,10 @@ from typing import Any
 
 from .. import functional as F
 from .. import nn
+from ..arguments import whole
 from ..noise import NoiseStream, init_stream
 from ..tensor import Tensor, TensorLike
-from .vae import VAE, require_positive
+from .vae import VAE
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -42,10 +43,10 @@ class DeepVAE(VAE):
         *,
         activation: str = "tanh",
     ) -> None:
-        require_positive("latent_dim", latent_dim)
+        whole("latent_dim", latent_dim, 1)
         hidden = tuple(hidden)
         for width in hidden:
-            require_positive("hidden", width)
+            whole("hidden", width, 1)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation: expected 'tanh' or 'relu', got {activation!r}")
         rng = init_stream(seed)

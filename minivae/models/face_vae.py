@@ -7,11 +7,12 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
+from ..arguments import whole
 from ..backend import array_module
 from ..noise import NoiseStream, init_stream
 from ..ops.conv import conv_output_size, output_padding_for
 from ..tensor import Tensor, TensorLike
-from .vae import VAE, require_positive
+from .vae import VAE
 
 # The published network's, at 256. Three paddings of 1 halve any size, and back from there every
 # output pixel is reached by an input; the 0 leaves the last four rows and columns at a constant.
@@ -59,10 +60,9 @@ class FaceVAE(VAE):
         paddings: Sequence[int] | None = None,
         upsampling: str = "transposed",
     ) -> None:
-        if image_size < 16:
-            raise ValueError(f"image_size: expected at least 16, got {image_size}")
-        require_positive("latent_dim", latent_dim)
-        require_positive("channels", channels)
+        whole("image_size", image_size, 16)
+        whole("latent_dim", latent_dim, 1)
+        whole("channels", channels, 1)
         if upsampling not in UPSAMPLINGS:
             raise ValueError(f"upsampling: expected one of {UPSAMPLINGS}, got {upsampling!r}")
         if paddings is None:

@@ -4,9 +4,10 @@ from typing import Any
 
 from .. import functional as F
 from .. import nn
+from ..arguments import whole
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike
-from .vae import VAE, require_positive
+from .vae import VAE
 
 
 class MLPVAE(VAE):
@@ -39,8 +40,8 @@ class MLPVAE(VAE):
         likelihood: str = "bernoulli",
         sigma: float | None = None,
     ) -> None:
-        require_positive("latent_dim", latent_dim)
-        require_positive("hidden", hidden)
+        whole("latent_dim", latent_dim, 1)
+        whole("hidden", hidden, 1)
         rng = init_stream(seed)
         self.latent_dim, self.hidden = latent_dim, hidden
         self.fc1 = nn.Linear(self.pixels_per_image, hidden, rng=rng)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
+from ..arguments import whole
 from ..backend import Array
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike, as_tensor
 from .deep_vae import Gaussian, perceptron
-from .vae import VAE, NoiseLike, VAEOutput, require_positive
+from .vae import VAE, NoiseLike, VAEOutput
 
 
 class TwoLayerVAE(VAE):
@@ -41,7 +42,7 @@ class TwoLayerVAE(VAE):
         (d1, d2), (wide, narrow) = latent_dims, map(tuple, hidden)
         for name, sizes in (("latent_dims", (d1, d2)), ("hidden", wide + narrow)):
             for size in sizes:
-                require_positive(name, size)
+                whole(name, size, 1)
         rng = init_stream(seed)
         self.latent_dim, self.latent_dims, self.hidden = d1, (d1, d2), (wide, narrow)
         self.encoder1 = Gaussian((self.pixels_per_image, *wide, d1), rng)  # q(z1|x)

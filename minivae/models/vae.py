@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
+from ..arguments import whole
 from ..backend import Array, array_module, is_device_array
 from ..noise import Noise, NoiseStream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
@@ -274,8 +275,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: fewer than two steps.
         """
-        if steps < 2:
-            raise ValueError(f"steps: expected at least 2, got {steps}")
+        whole("steps", steps, 2)
         start, end = (self._mean_code(_one(x)).data for x in (a, b))
         t = np.linspace(0, 1, steps)[:, None].astype(start.dtype)
         t = array_module(start).asarray(t)
@@ -303,12 +303,6 @@ class VAE(nn.Module):
         if x.dtype != parameter.dtype:
             raise TypeError(f"x: expected dtype {parameter.dtype} as the model, got {x.dtype}")
         return x
-
-
-def require_positive(name: str, value: int) -> None:
-    """ValueError unless a size is at least 1."""
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 def repeat_rows(x: Tensor, k: int) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from .. import functional as F
+from ..arguments import whole
 from ..backend import Array, array_module
 from ..models.vae import ELBO, VAE, NoiseLike, drawn, repeat_rows
 from ..noise import Noise
@@ -151,8 +152,7 @@ class ScaleGradient(Function):
 
 def _drawn(model: VAE, x: TensorLike, noise: NoiseLike, samples: int) -> tuple[Tensor, Array]:
     """Images as a tensor, and standard normal numbers for each: an array (N, K, noise_dim)."""
-    if samples < 1:
-        raise ValueError(f"samples: expected at least 1, got {samples}")
+    whole("samples", samples, 1)
     x = _images(model, x)
     eps = model.standard_normal(noise, len(x), samples)
     return x, eps

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import evaluation
+from ..arguments import whole
 from ..backend import device_module, device_of, is_out_of_memory, to_device
 from ..data.batches import Batches, CutBatch, CutBatches
 from ..data.device_batches import Selection
@@ -93,9 +94,8 @@ class Trainer:
         callbacks: Iterable[Callable[[Row], object]] = (), film: Film | None = None,
         parts: int | None = None, step: Step | None = None, tell: Tell = say,
     ) -> None:  # fmt: skip
-        for name, value, least in (("epochs", epochs, 1), ("save_every", save_every, 0)):
-            if value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
+        whole("epochs", epochs, 1)
+        whole("save_every", save_every, 0)
         for name, number in (("beta", beta), ("warmup", warmup)):
             if not 0 <= number < math.inf:
                 raise ValueError(f"{name}: expected a finite number >= 0, got {number}")

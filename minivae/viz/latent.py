@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from ..arguments import whole
 from ..backend import Array
 
 
@@ -129,8 +130,7 @@ def manifold_grid(n: int = 20, lo: float = 0.01, hi: float = 0.99) -> Array:
     order in which pictures are laid in a grid: row r*n + c is at row r from the top and column c
     from the left; the first latent grows to the right, the second one upwards.
     """
-    if n < 2:
-        raise ValueError(f"n: expected at least 2, got {n}")
+    whole("n", n, 2)
     if not 0 < lo < hi < 1:
         raise ValueError(f"lo, hi: expected 0 < lo < hi < 1, got {lo}, {hi}")
     quantiles = np.array([NormalDist().inv_cdf(p) for p in np.linspace(lo, hi, n)])
@@ -179,6 +179,5 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 def _fractions(steps: int, dtype: DTypeLike) -> Array:
     """0 .. 1 in ``steps`` equal steps, as a column."""
-    if steps < 2:
-        raise ValueError(f"steps: expected at least 2, got {steps}")
+    whole("steps", steps, 2)
     return np.linspace(0, 1, steps, dtype=dtype)[:, None]

@@ -72,8 +72,9 @@ MODEL = '''"""A VAE of two affine maps: the smallest there is."""
 
 from .. import functional as F
 from .. import nn
+from ..arguments import whole
 from ..noise import init_stream
-from .vae import VAE, require_positive
+from .vae import VAE
 
 
 class AffineVAE(VAE):
@@ -90,7 +91,7 @@ class AffineVAE(VAE):
     image_shapes = ((784,), (1, 28, 28))
 
     def __init__(self, latent_dim=2, seed=0):
-        require_positive("latent_dim", latent_dim)
+        whole("latent_dim", latent_dim, 1)
         rng = init_stream(seed)
         self.latent_dim = latent_dim
         self.mean, self.spread = (nn.Linear(784, latent_dim, rng=rng) for _ in range(2))

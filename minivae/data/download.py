@@ -16,6 +16,8 @@ from .idx import MAX_BYTES
 from .untrusted_file import errors_named, extracted
 
 CHUNK = 1 << 16
+TIMEOUT, DEADLINE = 10.0, 300.0  # seconds: of silence, and of a whole transfer
+FAILURES = DataError, OSError, http.client.HTTPException, MemoryError, ValueError  # of a transfer
 
 
 def fetch(
@@ -24,8 +26,8 @@ def fetch(
     md5: str,
     *,
     max_bytes: int = MAX_BYTES,
-    timeout: float = 10.0,
-    deadline: float = 300.0,
+    timeout: float = TIMEOUT,
+    deadline: float = DEADLINE,
     opener: urllib.request.OpenerDirector | None = None,
 ) -> bytes:
     """Download a file from the first of several mirrors that delivers bytes with this hash.
@@ -51,7 +53,7 @@ def fetch(
         try:
             body = _transfer(url, name, opener, max_bytes, timeout, deadline)
             _check_md5(body, md5, max_bytes)
-        except (DataError, OSError, http.client.HTTPException, MemoryError, ValueError) as cause:
+        except FAILURES as cause:
             failures.append(f"{url}: {cause or type(cause).__name__}".replace("\n", " "))
             tqdm.write(f"minivae: mirror failed: {failures[-1]}", file=sys.stderr)
         else:
@@ -65,8 +67,6 @@ def fetch_exactly(
     sha256: str,
     *,
     max_bytes: int = MAX_BYTES,
-    timeout: float = 10.0,
-    deadline: float = 300.0,
     opener: urllib.request.OpenerDirector | None = None,
 ) -> bytes:
     """Download the one file that has this hash of its very bytes; arguments as ``fetch``.
@@ -75,9 +75,8 @@ def fetch_exactly(
         DataError: it cannot be had, or is another one.
     """
     try:
-        opener = opener or https_opener()
-        body = _transfer(url, name, opener, max_bytes, timeout, deadline)
-    except (DataError, OSError, http.client.HTTPException, MemoryError, ValueError) as cause:
+        body = _transfer(url, name, opener or https_opener(), max_bytes)
+    except FAILURES as cause:
         raise DataError(f"{name}: {url}: {cause or type(cause).__name__}") from cause
     found = hashlib.sha256(body).hexdigest()
     if found != sha256:
@@ -105,8 +104,8 @@ def _transfer(
     name: str,
     opener: urllib.request.OpenerDirector,
     max_bytes: int,
-    timeout: float,
-    deadline: float,
+    timeout: float = TIMEOUT,
+    deadline: float = DEADLINE,
 ) -> bytes:
     """The body of one response, whole, or an error."""
     start = time.monotonic()

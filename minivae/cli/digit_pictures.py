@@ -34,18 +34,10 @@ def draw(
     """
     about = f"\n{_about(model, name, args)}, epoch {len(rows)}"
     x = to_device(test.images[:20].astype(np.float32) / 255, args.device)
-    yield (
-        "loss",
-        plots.losses(rows, f"Training images during each epoch, test images after it{about}"),
-    )
-    yield (
-        "reconstructions",
-        plots.reconstructions(
-            test.images[:20] / 255,
-            model.reconstruct(x).numpy(),
-            f"Test images and their reconstructions{about}",
-        ),
-    )
+    title = f"Training images during each epoch, test images after it{about}"
+    yield "loss", plots.losses(rows, title)
+    decoded, title = model.reconstruct(x).numpy(), f"Test images and their reconstructions{about}"
+    yield "reconstructions", plots.reconstructions(test.images[:20] / 255, decoded, title)
     drawn = model.sample(100, Noise(args.seed, SAMPLING)).numpy()
     yield "samples", plots.samples(drawn, f"Decoded draws from the prior{about}")
     one_each = np.unique(labels[: len(x)], return_index=True)[1]  # of every class
@@ -54,17 +46,14 @@ def draw(
         model.interpolate(x[a], x[b], steps=11).numpy()
         for a, b in zip(one_each[:half], one_each[-half:], strict=True)
     ]
-    yield (
-        "interpolation",
-        plots.interpolation(np.stack(walks), f"From one test image to another{about}"),
-    )
+    title = f"From one test image to another{about}"
+    yield "interpolation", plots.interpolation(np.stack(walks), title)
     if model.latent_dim == 2:
         grid = model.pixels(to_device(latent.manifold_grid(), args.device)).numpy()
         levels = np.linspace(0.01, 0.99, 20)
         yield "manifold", plots.manifold(grid, levels, f"The latent plane{about}")
         codes, _ = posteriors(model, test.epoch(0))
-        title = f"Mean codes of the test images{about}"
-        yield "latent", plots.latent_plane(codes, labels, title)
+        yield "latent", plots.latent_plane(codes, labels, f"Mean codes of the test images{about}")
 
 
 def film_of(

@@ -1,7 +1,5 @@
 """Modules: names, state, modes, moving; what is refused leaves everything as it was."""
 
-import collections
-
 import numpy as np
 import pytest
 
@@ -95,72 +93,6 @@ def test_a_batch_that_batch_norm_refuses_leaves_no_trace(shape):
     assert all(np.array_equal(before[name], after[name]) for name in before)
     layer(np.ones((2, 3), np.float32))
     assert layer.num_batches_tracked == 1
-
-
-def test_sequential_is_composition_by_number():
-    double, shift = nn.Linear(1, 1), nn.Linear(1, 1)
-    for layer, w, b in ((double, 2, 0), (shift, 1, 3)):
-        layer.weight.data[:], layer.bias.data[:] = w, b
-    both = nn.Sequential(double, shift)
-    assert both(np.float32([[5]])).item() == 13
-    assert len(both) == 2 and both[1] is shift and both[-2] is double and double in list(both)
-
-
-def test_a_slice_of_sequential_is_one():
-    layers = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)
-    whole = nn.Sequential(*layers)
-    part = whole[1:]
-    assert isinstance(part, nn.Sequential) and list(part) == [*layers[1:]]
-    assert list(part.state_dict()) == ["2.weight", "2.bias"]  # PyTorch keeps the names too
-    x = np.ones((4, 2), np.float32)
-    np.testing.assert_array_equal(part(whole[:1](x)).data, whole(x).data)
-
-
-def test_sequential_takes_names():
-    layers = {"map": nn.Linear(2, 3), "bend": nn.ReLU()}
-    for given in (layers, collections.OrderedDict(layers)):
-        both = nn.Sequential(given)
-        assert list(both.state_dict()) == ["map.weight", "map.bias"]
-        assert both(np.full((1, 2), -5, np.float32)).data.min() >= 0
-    assert both.append(nn.Tanh())[2] is both[-1]
-
-
-@pytest.mark.parametrize(
-    ("parts", "got"),
-    [
-        (([nn.Linear(3, 3), nn.ReLU()],), r"got \[Linear"),
-        ((F.relu,), "got relu"),
-        ((nn.ReLU,), "got ReLU"),
-        ((nn.ReLU(), None), "got None"),
-        (({"a": F.relu},), "got relu"),
-        ((nn.ReLU(), {"a": nn.ReLU()}), "got {'a'"),
-    ],
-)
-def test_sequential_takes_modules_only(parts, got):
-    with pytest.raises(TypeError, match=rf"^Sequential: expected modules.*{got}"):
-        nn.Sequential(*parts)
-
-
-def test_a_module_list_is_seen():
-    class Deep(nn.Module):
-        def __init__(self):
-            self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))
-            self.layers.append(nn.Linear(2, 1)).extend([nn.ReLU()])
-
-        def forward(self, x):
-            for layer in self.layers:
-                x = layer(x)
-            return x
-
-    model = Deep()
-    assert len(model.layers) == 4 and len(model.parameters()) == 6
-    assert list(model.state_dict())[-1] == "layers.2.bias"
-    assert isinstance(model.layers[1:], nn.ModuleList) and len(model.layers[1:]) == 3
-    assert model(np.ones((5, 2), np.float32)).shape == (5, 1)
-    model.layers[3] = nn.Tanh()
-    assert isinstance(model.layers[-1], nn.Tanh)
-    with pytest.raises(TypeError, match="ModuleList: expected modules"):
-        nn.ModuleList([F.relu])
 
 
 # --- Attributes -------------------------------------------------------------------------------
@@ -318,60 +250,6 @@ def test_gradients_move_with_their_parameters():
     assert layer.weight.grad.tolist() == [[1, 1]]
     layer.to(np.float64)
     assert layer.weight.grad.dtype == layer.weight.dtype == np.float64
-
-
-# --- Options ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "says"),
-    [
-        (lambda: nn.Linear(-3, 8), ValueError, "in_features: expected at least 0, got -3"),
-        (lambda: nn.Linear(3, 2.5), TypeError, r"out_features: expected a whole number, got 2\.5"),
-        (lambda: nn.Linear(3, True, rng=0), TypeError, "out_features: expected a whole number"),
-        (lambda: nn.Linear(3, 2, rng=0), TypeError, "rng: expected a NoiseStream, got 0"),
-        (lambda: nn.Conv2d(3, 8, (3,)), ValueError, r"kernel_size: .*got \(3,\)"),
-        (lambda: nn.Conv2d(3, 8, 0), ValueError, "kernel_size: expected"),
-        (lambda: nn.Conv2d("3", 8, 3), TypeError, "in_channels: expected a whole number"),
-        (lambda: nn.Conv2d(3, 8, 3, stride=0), ValueError, "stride: expected"),
-        (lambda: nn.Conv2d(3, 8, 3, 1, 1, 1, 3), ValueError, "groups: expected 1"),
-        (lambda: nn.ConvTranspose2d(3, 8, 3, groups=2), ValueError, "groups: expected 1"),
-        (lambda: nn.ConvTranspose2d(3, 8, 3, 1, 1, 1, 2), TypeError, "positional"),
-        (lambda: F.conv2d(np.ones(1), np.ones(1), groups=2), ValueError, "groups: expected 1"),
-        (lambda: F.conv_transpose2d(1, 2, None, 1, 0, 0, 2), TypeError, "positional"),
-        (lambda: nn.BatchNorm2d(2, eps=-1), ValueError, "eps: expected a number finite and >= 0"),
-        (lambda: nn.BatchNorm2d(2, momentum=float("nan")), ValueError, "momentum: expected"),
-        (lambda: nn.LeakyReLU(float("nan")), ValueError, "negative_slope: expected"),
-        (lambda: nn.Unflatten((32, 31)), TypeError, "unflattened_size"),
-        (lambda: nn.Unflatten(1, 32), TypeError, "unflattened_size: expected a tuple of sizes"),
-        (lambda: nn.Unflatten(3, (1, 2))(np.ones((1, 2))), ValueError, "dim: 3 is out of range"),
-        (lambda: nn.Flatten(2)(np.ones((1, 2))), ValueError, "start_dim: 2 is out of range"),
-        (lambda: F.flatten(np.ones((1, 2)), 1, 0), ValueError, "start_dim: expected at most"),
-    ],
-)  # fmt: skip
-def test_options_that_cannot_be_meant(make, error, says):
-    with pytest.raises(error, match=says):
-        make()
-
-
-def test_numpys_integers_are_sizes():
-    three = np.int64(3)
-    assert nn.Linear(three, np.uint8(2)).weight.shape == (2, 3)
-    layer = nn.Conv2d(three, three, (three, 2), np.int32(1), groups=np.int64(1))
-    assert layer.weight.shape == (3, 3, 3, 2)
-    assert nn.BatchNorm2d(num_features=three, eps=np.float32(1e-3)).weight.shape == (3,)
-    assert nn.Flatten(np.int64(1))(np.ones((2, 3, 4))).shape == (2, 12)
-    assert nn.Unflatten(np.int64(1), np.array([3, 4]))(np.ones((2, 12))).shape == (2, 3, 4)
-
-
-def test_batch_norm_may_weigh_all_batches_alike():
-    layer, rng = nn.BatchNorm2d(2, momentum=None), np.random.default_rng(0)
-    batches = rng.normal(size=(5, 6, 2)).astype(np.float32)
-    for x in batches:
-        layer(x)
-    np.testing.assert_allclose(layer.running_mean, batches.mean(axis=(0, 1)), atol=1e-6)
-    variances = batches.var(axis=1, ddof=1).mean(axis=0)
-    np.testing.assert_allclose(layer.running_var, variances, rtol=1e-5)
 
 
 # --- Clipping ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import report
 KINDS = {
     "a gradient or a parameter shares memory, vanishes, or is copied, tied, frozen": [
         "engine/test_gradient_memory", "engine/test_optim", "engine/test_nn",
-        "training/test_old_checkpoints",
+        "engine/test_sequential", "engine/test_layer_options", "training/test_old_checkpoints",
     ],
     "Python's and NumPy's protocols on a tensor": ["engine/test_tensor_protocols"],
     "a name or an order of arguments of PyTorch's": ["engine/test_torch_names"],

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..nn import Module
 from .autoencoder import AutoEncoder
 from .classifier import ImageClassifier
 from .conditional_vae import ConditionalVAE
@@ -12,11 +13,13 @@ from .mlp_vae import MLPVAE
 from .two_layer_vae import TwoLayerVAE
 from .vae import VAE
 
-CLASSES = (
-    AutoEncoder, ConditionalVAE, ConvVAE, DeepVAE, FaceVAE, ImageClassifier, MLPVAE, TwoLayerVAE,
-)  # fmt: skip
-__all__ = ["VAE", "build", "completed", *(cls.__name__ for cls in CLASSES)]
-
+__all__ = [
+    "MLPVAE", "VAE", "AutoEncoder", "ConditionalVAE", "ConvVAE", "DeepVAE", "FaceVAE",
+    "ImageClassifier", "TwoLayerVAE", "build", "completed",
+]  # fmt: skip
+CLASSES: dict[str, type[Module]] = {  # what ``build`` and checkpoints know
+    name: globals()[name] for name in __all__ if name not in ("VAE", "build", "completed")
+}
 
 # What architectures on record were before these arguments existed.
 BEFORE = {"FaceVAE": {"paddings": SOURCE_PADDINGS, "upsampling": "transposed"}}
@@ -24,10 +27,9 @@ BEFORE = {"FaceVAE": {"paddings": SOURCE_PADDINGS, "upsampling": "transposed"}}
 
 def build(name: str, **config: Any) -> Any:
     """The model called ``name`` with the arguments its ``config()`` gave; ValueError if unknown."""
-    known = {cls.__name__: cls for cls in CLASSES}
-    if name not in known:
-        raise ValueError(f"name: expected one of {sorted(known)}, got {name!r}")
-    return known[name](**BEFORE.get(name, {}) | config)
+    if name not in CLASSES:
+        raise ValueError(f"name: expected one of {sorted(CLASSES)}, got {name!r}")
+    return CLASSES[name](**BEFORE.get(name, {}) | config)
 
 
 def completed(architecture: dict[str, Any]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ ADDITIONS = {
             "minivae/models/affine_vae.py": written(MODEL),
             "minivae/models/__init__.py": replacing(
                 ("from .autoencoder", "from .affine_vae import AffineVAE\nfrom .autoencoder"),
-                ("    AutoEncoder,", "    AffineVAE, AutoEncoder,"),
+                ('"AutoEncoder",', '"AffineVAE", "AutoEncoder",'),
             ),
         },
         [

@@ -29,6 +29,8 @@ CLIENTS = {
         "x = mv.Tensor([[1.0, 2.0]], requires_grad=True)",
         "loss: mv.Tensor = (2 * x @ x.T - x.sum() ** 2 / 3)[0].mean()",
         "loss.backward()",
+        "model: mv.models.MLPVAE = mv.models.MLPVAE().to('cpu')",
+        "mv.save('model.safetensors', model, mv.optim.Adam(model.parameters()))",
     ], []),
     "wrong": ([
         "x = mv.Tensor([1.0], requires_grad=True)",

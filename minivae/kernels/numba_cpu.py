@@ -6,6 +6,7 @@ does so when it is first asked. Compiled for one thread: numba's pool would figh
 
 import math
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -28,7 +29,8 @@ __all__ = [
     "uniform",
 ]
 
-compiled = njit(nogil=True, error_model="numpy")
+Loops = TypeVar("Loops", bound=Callable[..., Any])
+compiled: Callable[[Loops], Loops] = njit(nogil=True, error_model="numpy")
 
 _M0, _M1 = (np.uint64(m) for m in MULTIPLIERS)
 _W0, _W1 = (np.uint64(w) for w in WEYL)

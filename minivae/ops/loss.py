@@ -246,7 +246,7 @@ def _with_logits(
     target: Tensor, reduction: str,
 ) -> Tensor:  # fmt: skip
     """A loss by the op that sums its rows, or composed of basic operations by ``by_element``."""
-    run = kernels.fused_or_composed(
+    run: Callable[[], Tensor] = kernels.fused_or_composed(
         lambda: _reduce_rows(op, logits, target, reduction),
         lambda: reduce(by_element(logits, target), reduction),
     )

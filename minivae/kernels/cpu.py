@@ -10,34 +10,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import _cpu
-from .._cpu import MOST_THREADS, Tape, isa, set_threads, threads
+from .._cpu import MOST_THREADS, set_threads
+from .._cpu import Tape as Tape
+from .._cpu import isa as isa
+from .._cpu import threads as threads
 from ..backend import Array
-from . import cpu_layers
 from .cpu_layers import *  # noqa: F403
 from .cpu_layers import packed
 from .philox import Eps, NoiseKey, Shape, resolved
 from .reference import RowLoss
 from .reference_layers import Arrays
 from .thread_count import initial_threads
-
-__all__ = [
-    "Tape",
-    *cpu_layers.__all__,
-    "adam",
-    "add",
-    "bce_with_logits",
-    "gather_pixels",
-    "isa",
-    "negative_elbo",
-    "normal",
-    "reparam_kl_backward",
-    "reparam_kl_forward",
-    "scale_rows",
-    "set_threads",
-    "squared_error_with_logits",
-    "threads",
-    "uniform",
-]
 
 set_threads(min(initial_threads(), MOST_THREADS))
 

@@ -21,29 +21,12 @@ from numpy.typing import DTypeLike
 
 from .. import _cuda
 from ..backend import Array, current_stream, device_module
-from . import cuda_layers
 from .cuda_layers import *  # noqa: F403
-from .cuda_layers import beside, scratch
+from .cuda_layers import beside as beside
+from .cuda_layers import scratch
 from .philox import Eps, NoiseKey, Shape, resolved
 from .reference import RowLoss
 from .reference_layers import Arrays
-
-__all__ = [
-    *cuda_layers.__all__,
-    "VERSIONS",
-    "adam",
-    "bce_with_logits",
-    "beside",
-    "finish",
-    "gather_pixels",
-    "log_mean_exp",
-    "negative_elbo",
-    "normal",
-    "reparam_kl_backward",
-    "reparam_kl_forward",
-    "squared_error_with_logits",
-    "uniform",
-]
 
 VERSIONS = dict(_cuda.VERSIONS)  # the highest version of each kernel that has several
 VERSIONS |= {kernel: VERSIONS["matmul"] for kernel in ("linear", "linear_backward")}

@@ -17,16 +17,6 @@ from .philox import Eps
 from .reference import RowLoss, bias_corrections, eps_of
 from .reference_layers import Arrays
 
-__all__ = [
-    "adam",
-    "bce_with_logits",
-    "relu",
-    "relu_backward",
-    "reparam_kl_backward",
-    "reparam_kl_forward",
-    "squared_error_with_logits",
-]
-
 _cupy = device_module()
 # As everywhere here a product and a sum are rounded one after the other.
 _OPTIONS = ("--fmad=false",)

@@ -17,18 +17,6 @@ from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, Eps, NoiseKey, Shape, resol
 from .reference import RowLoss, bias_corrections
 from .reference_layers import Arrays
 
-__all__ = [
-    "adam",
-    "bce_with_logits",
-    "gather_pixels",
-    "log_mean_exp",
-    "normal",
-    "reparam_kl_backward",
-    "reparam_kl_forward",
-    "squared_error_with_logits",
-    "uniform",
-]
-
 Loops = TypeVar("Loops", bound=Callable[..., Any])
 compiled: Callable[[Loops], Loops] = njit(nogil=True, error_model="numpy")
 

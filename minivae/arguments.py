@@ -1,4 +1,4 @@
-"""Arguments that several parts check alike: expected X, got Y, with the argument's name.
+"""Checks of arguments that all parts share: whole numbers, numbers, labels.
 
 Whole numbers are whatever ``operator.index`` takes, numbers whatever ``float`` takes, so NumPy's
 serve as well as Python's; texts do not, nor do booleans as whole numbers.

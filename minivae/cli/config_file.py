@@ -1,4 +1,4 @@
-"""Options of a command in a TOML file: what a run was asked for, to be asked for again."""
+"""Read and write a command's options as a TOML file, so that a run can be repeated."""
 
 import argparse
 import difflib

@@ -1,4 +1,4 @@
-"""The pictures that a run on digits leaves."""
+"""Draw the pictures of a run on digits."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -59,8 +59,8 @@ def draw(
 def film_of(
     model: VAE, test: LabelledImages, out: OutputFolder, batches: int, args: Namespace
 ) -> Film:
-    """What takes the frames of ``film.gif``: of the first test images, and of codes that cover the
-    plane of two latents or are drawn from the prior.
+    """The ``Film`` of a run: it shows the first test images, and codes that cover the plane of two
+    latents or are drawn from the prior.
     """
     images = PixelBatches(
         test.images[:FILMED], FILMED, seed=args.seed, binarize=args.binarize, train=False

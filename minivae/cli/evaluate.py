@@ -1,4 +1,4 @@
-"""``minivae evaluate``: what a checkpoint's model is worth, as a table and as JSON."""
+"""``minivae evaluate``: measure a trained model; a table, and JSON."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The pictures that a run on faces, or on any pictures of a folder, leaves."""
+"""Draw the pictures of a run on faces, or on any folder of pictures."""
 
 from argparse import Namespace
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Command-line options that the examples share, and how their errors are told."""
+"""Command-line options that several commands share, and how a command reports its errors."""
 
 import argparse
 import contextlib
@@ -35,7 +35,7 @@ from .streams import lenient_streams
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors take one line."""
+    """An argument parser that reports an error in one line."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
@@ -206,7 +206,7 @@ def resume(trainer: Trainer) -> None:
 
 
 def require_writable(path: AnyPath) -> None:
-    """OutputError when a file that is to be written after long work could not be."""
+    """OutputError if a file that is to be written after long work cannot be written."""
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path}: cannot be written: this is a folder")

@@ -1,4 +1,4 @@
-"""What a training command leaves beside its checkpoints: summary, pictures, explorer page."""
+"""Write what a training command leaves beside its checkpoints: summary, pictures, explorer page."""
 
 import json
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""stdout and stderr that no character and no reader can make a run fail."""
+"""stdout and stderr that never raise: characters they cannot encode, readers that went away."""
 
 import codecs
 import contextlib

@@ -1,4 +1,4 @@
-"""The user's cache folder: where it is."""
+"""The path of the user's cache folder."""
 
 import os
 import sys

@@ -68,7 +68,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test part; what every set of digits or faces is in the end.
+    """A training and a test part of labelled images.
 
     Attributes:
         name: what people call it; two sets may have one name.

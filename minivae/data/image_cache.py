@@ -1,4 +1,4 @@
-"""Decoded image folders, kept on disk so that the next run need not decode them again.
+"""A cache on disk of decoded image folders.
 
 A set is two files of one stem: an .npy of its pixels and a .json of its names, beside a checksum
 over both. What cannot be read back whole counts as not there, and what cannot be written is only

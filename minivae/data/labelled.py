@@ -1,4 +1,4 @@
-"""Batches of images with their labels beside them, for models that are told the class."""
+"""Batches of images with their labels, for conditional models."""
 
 import numpy as np
 

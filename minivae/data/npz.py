@@ -1,4 +1,4 @@
-"""Read the arrays of an .npz file that somebody else may have written; no pickle is loaded."""
+"""Read the arrays of an untrusted .npz file; no pickle is loaded."""
 
 import math
 import zipfile
@@ -16,7 +16,7 @@ MAX_BYTES = 1 << 32  # of all arrays together, once unpacked
 
 
 class Header(NamedTuple):
-    """What an array announces of itself."""
+    """Shape, order and dtype, as the array's header has them."""
 
     shape: tuple[int, ...]
     fortran: bool

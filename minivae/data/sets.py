@@ -1,4 +1,4 @@
-"""The kinds of data sets, and the very set of a run loaded again.
+"""The registry of data sets, and the loading again of the very set of a run.
 
 To add a kind of set, write a module like mnist.py beside it, with the two functions of
 ``KindOfSet``, and name it in ``SETS``.
@@ -14,7 +14,7 @@ from .dataset import Dataset, difference
 
 
 class KindOfSet(Protocol):
-    """What a module of a data set has."""
+    """The functions that a module of a data set defines."""
 
     def serves(self, shape: Sequence[int]) -> bool:
         """Whether its images fit a model of such images, (C, H, W) or (pixels,)."""

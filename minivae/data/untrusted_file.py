@@ -1,4 +1,4 @@
-"""Open files of unknown origin: what is wrong with one is a DataError that begins with its name."""
+"""Open untrusted files; an error is a DataError that begins with the file's name."""
 
 import gzip
 import math

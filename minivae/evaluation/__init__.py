@@ -1,4 +1,4 @@
-"""What a model is worth: bounds on its likelihood, and what its codes and pictures hold.
+"""Evaluation of trained models: bounds on the likelihood, measures of codes and of pictures.
 
 Every estimator takes images in batches of any sizes. All but ``elbo``, which draws noise for each
 batch, give the same bits for all of them.

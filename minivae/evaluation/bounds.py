@@ -1,4 +1,4 @@
-"""Bounds on ln p(x) from samples of q(z|x), for as many samples as one likes.
+"""Bounds on ln p(x) from any number of samples of q(z|x).
 
 Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8:
 

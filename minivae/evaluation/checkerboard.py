@@ -1,4 +1,4 @@
-"""The pattern that transposed convolutions leave: what repeats every two pixels."""
+"""The checkerboard that transposed convolutions leave, as energy at a period of two pixels."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""Training the small classifier that judges pictures."""
+"""Train the small classifier that judges pictures."""
 
 from collections.abc import Sequence
 

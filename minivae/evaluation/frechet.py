@@ -1,4 +1,4 @@
-"""A distance between sets of pictures, in the features of a small classifier trained here."""
+"""The Fréchet distance between sets of pictures, in the features of a small classifier."""
 
 from collections.abc import Iterable
 

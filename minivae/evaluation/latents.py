@@ -1,4 +1,4 @@
-"""What the codes of a set of images are like: which latents are used, and what they add up to.
+"""Statistics of a set of images' codes: active units, KL of each latent, aggregate posterior.
 
 The functions take the posteriors of N images, N(mu, diag(exp(logvar))): float64 arrays (N, D).
 """

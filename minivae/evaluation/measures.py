@@ -1,4 +1,4 @@
-"""All that is measured of a trained model, as one dict: ``minivae evaluate`` writes it as JSON."""
+"""All measurements of a trained model as one dict, which ``minivae evaluate`` writes as JSON."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The nearest training image of each picture: whether a model draws what it was shown."""
+"""The nearest training image of each picture, to see whether a model copies its training set."""
 
 import numpy as np
 from numpy.typing import ArrayLike

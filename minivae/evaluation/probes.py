@@ -1,4 +1,4 @@
-"""What of the classes can be read off the codes by simple means: accuracies, in [0, 1].
+"""Linear-probe and nearest-neighbour accuracy of labels predicted from codes, in [0, 1].
 
 Codes are float64 (N, D), such as posterior means; labels are whole numbers (N,).
 """

@@ -33,7 +33,7 @@ SECONDS = 30  # that a client may take to send its request
 
 
 class LiveRun:
-    """What a run has to show, read anew when one of its files has changed.
+    """The contents of a run's page, read anew when one of its files has changed.
 
     Args:
         files: paths; while one cannot be read, what was read before stays.
@@ -59,7 +59,7 @@ class LiveRun:
         return self
 
     def json(self) -> Contents:
-        """The contents with a name for their state, which ``have`` of the route ``/run`` tells."""
+        """The contents, and under ``state`` the version that a page sends back as ``have``."""
         return {**self.contents, "state": self._state}
 
     def _stamp(self) -> str:
@@ -94,7 +94,7 @@ class RunServer(ThreadingMixIn, TCPServer):
         self.url = f"http://{ADDRESS}:{port}/?token={self.token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that closed the connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
                    "text/html; charset=utf-8")  # fmt: skip
 
     def run(self, query: Query) -> None:
-        """What the page shows, where it is not what the page has."""
+        """The contents, if they have changed since the page last had them."""
         found = self.server.run.refreshed().json()
         if query.get("have") == [found["state"]]:
             self.reply(HTTPStatus.NO_CONTENT)

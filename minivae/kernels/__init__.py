@@ -1,4 +1,4 @@
-"""Which code runs a kernel. The only place that decides.
+"""The registry of kernel variants: the only place that decides which code runs a kernel.
 
 A variant is a module whose functions have the names, signatures and meaning of ``reference``:
 

@@ -1,4 +1,4 @@
-"""Where cuBLASLt is: the CUDA extension opens it when it first multiplies, and need not have it."""
+"""Find cuBLASLt, which the CUDA extension opens when it first multiplies, and can do without."""
 
 import importlib.util
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Whether a compiled extension fits the Python code that calls it."""
+"""Check that a compiled extension fits the Python code that calls it."""
 
 import importlib
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""How many threads the compiled kernels have at first.
+"""The initial number of threads of the compiled kernels.
 
 MINIVAE_NUM_THREADS, else OMP_NUM_THREADS, else as many as there are CPUs that this process may use:
 those of its affinity mask, and no more than the CPU quota of its control groups pays for, which is

@@ -1,4 +1,4 @@
-"""Activations as modules. ``inplace`` is PyTorch's leave to reuse memory; no input changes here."""
+"""Activations as modules. ``inplace`` is taken as in PyTorch, and no input is changed by it."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is done to gradients between ``backward`` and an optimiser's step."""
+"""Gradient clipping, between ``backward`` and an optimiser's step."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Optimisers: what moves the parameters once ``backward`` has left gradients in them."""
+"""Optimisers, which move parameters along the gradients that ``backward`` left in them."""
 
 from typing import TYPE_CHECKING
 

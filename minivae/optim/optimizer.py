@@ -1,4 +1,4 @@
-"""What optimisers share: groups of parameters, and what is remembered of each parameter.
+"""The base class of optimisers: groups of parameters, and the state of each parameter.
 
 An optimiser holds the parameters themselves and, for each, moments and a count of updates. Whatever
 ``p.data`` and ``p.grad`` are when ``step`` is called counts; nothing else of them is kept, so

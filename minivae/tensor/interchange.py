@@ -1,4 +1,4 @@
-"""How NumPy and other libraries take the values of a tensor."""
+"""The protocols by which NumPy and other libraries take the values of a tensor."""
 
 from typing import Any
 

@@ -61,5 +61,5 @@ class EpochLosses:
         return ELBO(rec + beta * kl, rec, kl)
 
     def sums(self) -> dict[str, float]:
-        """What ``EpochLosses(**sums)`` goes on from."""
+        """The arguments of an ``EpochLosses`` that continues from here."""
         return {"rec": self.rec, "kl": self.kl, "images": self.images}

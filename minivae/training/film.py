@@ -1,4 +1,4 @@
-"""What a training run looks like at some of its steps: the material of a film.
+"""Frames of a training run: its codes, decoded pictures and losses at some of its steps.
 
 A frame is taken before the first step, after steps 1, 2, 4, 8 ... of the first quarter of an epoch,
 and at the end of every quarter. It depends on the weights alone and changes nothing of the run, and

@@ -76,7 +76,7 @@ def read(folder: AnyPath) -> list[Row]:
 
 
 def _number(text: str) -> int | float:
-    """Whole numbers stay whole; ValueError for what is no finite number."""
+    """An int where the text is one, else a float; ValueError for what is no finite number."""
     value = int(text) if text.isdigit() else float(text)
     if not math.isfinite(value):
         raise ValueError(f"expected a number, got {text!r}")

@@ -1,4 +1,4 @@
-"""Where the first number that is not finite came from, when training has to stop."""
+"""Find the first tensor that is NaN or infinite when training has to stop."""
 
 from ..backend import Array, array_module
 from ..nn import Module, Parameter

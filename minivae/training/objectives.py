@@ -1,4 +1,4 @@
-"""What a training step minimises.
+"""Objectives: the losses that a training step can minimise.
 
 Each objective is a function of ``(model, x, noise, beta)`` that gives ``ELBO(loss, rec, kl)``:
 ``loss`` is minimised, ``rec`` and ``kl`` are reported apart, unweighted, means over the batch in
@@ -106,7 +106,7 @@ def iwae(
 def dreg(
     model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, samples: int = 5
 ) -> ELBO:
-    """IWAE's bound with an estimate of the encoder's gradient that stays sharp as K grows.
+    """IWAE's bound; the encoder's gradient is estimated so that its noise stays low as K grows.
 
     With the normalised weights w~_k = w_k / sum_j w_j, and q's own parameters held fixed in ln w,
 
@@ -167,7 +167,7 @@ def _images(model: VAE, x: TensorLike) -> Tensor:
 
 
 def _require_one_layer(model: VAE) -> None:
-    """ValueError for a model with latents beyond those that ``encode`` tells of."""
+    """ValueError for a model with more latents than ``encode`` returns."""
     if model.noise_dim != model.latent_dim:
         raise ValueError(
             f"model: expected one layer of latents, got {type(model).__name__} with several"

@@ -268,8 +268,8 @@ def _address(array: Any) -> int:
 
 
 def join() -> Ranks:
-    """As ``world``, for a program that is about to start its work: its end is told of, whatever it
-    is (``supervise``).
+    """As ``world``, for a program that is about to start its work: ``supervise`` reports how it
+    ends.
     """
     if launched()[0] > 1:
         supervise()

@@ -1,4 +1,4 @@
-"""What a training run tells the user while it goes on."""
+"""The progress bar and the lines that a training run prints."""
 
 from collections.abc import Callable
 from typing import TypeAlias

@@ -16,7 +16,7 @@ BEST = "best.safetensors"
 
 
 class RunFiles:
-    """A run's checkpoints: whatever happens while one is written, an older one is whole.
+    """A run's checkpoints; while one is written the one before it stays on disk, whole.
 
     Args:
         out: the folder, held.

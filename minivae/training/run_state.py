@@ -1,4 +1,4 @@
-"""Where a training run is: what its checkpoint holds beside weights and moments."""
+"""The state of a training run: what its checkpoint holds beside weights and moments."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from .metrics import COLUMNS, Row
 
 
 class RunState:
-    """Everything of a run that a step or an epoch moves on, and the options that it must keep.
+    """Everything that a step or an epoch changes, and the options that a resumed run must share.
 
     A checkpoint holds nothing that depends on time, so ``seconds`` is not part of ``to_dict``.
 
@@ -86,7 +86,7 @@ class RunState:
         return found
 
     def _is_whole(self, batches: int) -> bool:
-        """Whether the counters, the noise and the rows are of one moment."""
+        """Whether the counters, the noise and the rows agree with one another."""
         position = self.epoch, self.step, self.batch
         numbers = [value for row in self.rows for value in row.values()]
         return (

@@ -210,7 +210,7 @@ class Trainer:
             self._record(row)
 
     def _record(self, row: Row) -> None:
-        """Write and tell what an epoch came to."""
+        """Write and print the results of an epoch."""
         state = self.state
         # First the table, then the checkpoint: should the process die between the two, the time
         # of the epoch is on record and a resumed run puts the table right.
@@ -260,7 +260,7 @@ class Trainer:
         return self.beta * min(1.0, step / ramp) if ramp else self.beta
 
     def _tested(self) -> evaluation.Evaluation:
-        """What the model is worth on the test images, its weights and moments being finite.
+        """The losses on the test images; weights and moments are checked to be finite.
 
         Raises:
             NonFiniteError: they are not.

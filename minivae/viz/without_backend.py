@@ -1,4 +1,4 @@
-"""matplotlib without pyplot: it needs no backend, so a wrong choice of one does no harm.
+"""Import matplotlib without pyplot, so that a wrong choice of backend does no harm.
 
 Jupyter names its own in MPLBACKEND, which its children inherit. Where that package is missing, such
 as in another environment, matplotlib refuses to be imported at all.

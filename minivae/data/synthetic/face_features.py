@@ -1,4 +1,4 @@
-"""Draw what lies on the skin of a face: nose, mouth, eyes, brows, beard.
+"""Draw the features of a face: nose, mouth, eyes, brows, beard.
 
 ``f`` holds the measures of ``face_measures.geometry``.
 """

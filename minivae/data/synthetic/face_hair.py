@@ -1,4 +1,4 @@
-"""Draw what a face wears: hair, hat, glasses.
+"""Draw hair, hat and glasses.
 
 ``f`` holds the measures of ``face_measures.geometry``.
 """

@@ -52,8 +52,11 @@ def first_noise(work, latent_dim):
     return mv.Noise(0, 0).normal((work.batch, latent_dim))
 
 
-def minivae_step(work):
-    """``step(i)`` trains on batch i and returns the loss; so do those below."""
+def minivae_step(work, *, replayed=True):
+    """``step(i)`` trains on batch i and returns the loss; so do those below.
+
+    ``replayed``: recorded where that is possible, as ``Trainer`` has it; else operation by operation.
+    """
     import minivae as mv
     from minivae.training.recording import recorded
     from minivae.training.step import EagerStep
@@ -61,7 +64,9 @@ def minivae_step(work):
     model = initial_model(work)
     adam = mv.optim.Adam(model.parameters(), **work.adam)
     images, stream = images_for(work), mv.NoiseStream(0)
-    train, _ = recorded(EagerStep(model, adam), None)  # as ``Trainer`` has it
+    train = EagerStep(model, adam)
+    if replayed:
+        train, _ = recorded(train, None)
 
     def step(i):
         index = batch_index(i, work)

@@ -5,7 +5,7 @@ a row in docs/ops.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -191,6 +191,22 @@ def concatenate(*xs, axis):
     return F.concatenate(xs, axis=axis)
 
 
+def rectified(spec, op, ndim):
+    """A layer with its rectifier in one pass; x and w have ``ndim`` axes."""
+    relu = {"activation": "relu"}
+    x, w, b = np.full((1,) * ndim, 1.0), np.full((1,) * ndim, 2.0), np.array([-2.0])
+    return replace(
+        spec,
+        oracle=lambda *inputs, activation, **params: np.maximum(spec.oracle(*inputs, **params), 0),
+        op=op,
+        shapes=spec.shapes.map(lambda pair: (pair[0], pair[1] | relu)),
+        example=(spec.example[0], spec.example[1] | relu),
+        empty=tuple((shapes, params | relu) for shapes, params in spec.empty),
+        linear=False,
+        kinks=(([x, w, b], relu, 0, (0,) * ndim),),
+    )
+
+
 def paired_loss(f, oracle, op, *domains):
     """A loss of two equal shapes."""
     shape = (3, 3)
@@ -359,25 +375,6 @@ SPECS = {
         ),
         linear=True,
     ),
-    "linear with relu": Spec(
-        fn=F.linear,
-        oracle=oracles.linear,
-        op=linear.LinearReLU,
-        shapes=linear_shapes().map(lambda pair: (pair[0], {"activation": "relu"})),
-        example=(((3, 3), (3, 3), (3,)), {"activation": "relu"}),
-        empty=(
-            (((0, 3), (2, 3), (2,)), {"activation": "relu"}),
-            (((2, 0), (2, 0), None), {"activation": "relu"}),
-        ),
-        kinks=(
-            (
-                [np.array([[1.0]]), np.array([[2.0]]), np.array([-2.0])],
-                {"activation": "relu"},
-                0,
-                (0, 0),
-            ),
-        ),
-    ),
     "bce_with_logits": paired_loss(
         F.bce_with_logits, oracles.bce_with_logits, loss.BCEWithLogits, REAL, PROBABILITY
     ),
@@ -453,4 +450,12 @@ SPECS = {
         extra=running_statistics,
         half=False,
     ),
+}
+SPECS |= {
+    f"{name} with relu": rectified(SPECS[name], op, ndim)
+    for name, op, ndim in (
+        ("linear", linear.LinearReLU, 2),
+        ("conv2d", conv.Conv2dReLU, 4),
+        ("conv_transpose2d", conv.ConvTranspose2dReLU, 4),
+    )
 }

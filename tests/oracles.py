@@ -65,15 +65,13 @@ def linear_heads(x, w1, b1, w2, b2):
     return linear(x, w1, b1), linear(x, w2, b2)
 
 
-def linear(x, w, b=None, activation=None):
-    """x W^T + b, or the positive part of it."""
+def linear(x, w, b=None):
+    """x W^T + b."""
     y = np.zeros((*x.shape[:-1], w.shape[0]))
     for at in np.ndindex(*y.shape):
         *n, o = at
         terms = [x[(*n, i)] * w[o, i] for i in range(w.shape[1])]
         y[at] = math.fsum([*terms, 0.0 if b is None else b[o]])
-        if activation == "relu" and y[at] < 0:
-            y[at] = 0
     return y
 
 

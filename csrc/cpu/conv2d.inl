@@ -35,6 +35,18 @@ MV_INLINE void write_vector(T* p, Vec<T> v, Index count) {
     store_lanes(p, v, first_lanes<T>(count));
 }
 
+// What is done to a channel's finished sums.
+template <class T>
+struct BiasAndRelu {
+  T bias;
+  bool rectify;
+  MV_INLINE Vec<T> operator()(Vec<T> sum) const {
+    sum = sum + splat(bias);
+    return rectify ? rectified<T>(sum) : sum;
+  }
+  MV_INLINE T operator()(T sum) const { return rectify ? relu_of(sum + bias) : sum + bias; }
+};
+
 // dst[i] = src[first + i * step] for i < count, or 0 where that index lies outside [0, size).
 template <class T>
 void sample_row(const T* src, Index size, Index first, Index step, Index count, T* dst) {
@@ -144,7 +156,7 @@ inline void tap_offsets(const ConvTaps& h, const ConvTaps& w, Index channels, In
 }
 
 template <class T>
-void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
+void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, bool rectify, T* y) {
   constexpr Index L = kVectorLanes<T>;
   const Index N = shape.N, C = shape.C, O = shape.O;
   const ConvAxis &h = shape.h, &v = shape.w;
@@ -174,11 +186,12 @@ void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, T* y) {
       correlate(panels, O, depth, planes, offset, length, sums, ld);
       for (Index n = 0; n < images; ++n) {
         for (Index o = 0; o < O; ++o) {
-          const Vec<T> bias = splat(b ? b[o] : T(0));
+          const BiasAndRelu<T> finish{b ? b[o] : T(0), rectify};
           T* dst = y + (((n0 + n) * O + o) * h.output + o0) * v.output;
           for (Index i = 0; i < rows; ++i, dst += v.output) {
             const T* src = sums + o * ld + i * step + n * pitch;
-            for (Index j = 0; j < v.output; j += L) write_vector(dst + j, load(src + j) + bias, v.output - j);
+            for (Index j = 0; j < v.output; j += L)
+              write_vector(dst + j, finish(load(src + j)), v.output - j);
           }
         }
       }

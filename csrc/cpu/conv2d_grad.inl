@@ -7,25 +7,25 @@ struct PhaseSums {
   Index count;
 };
 
-// dst[i * stride + r] = phase r's sum at `from` + i, plus bias, for all columns of the row.
+// dst[i * stride + r] = phase r's sum at `from` + i, finished, for all columns of the row.
 template <class T>
-MV_INLINE void interleave(const PhaseSums<T>* phase, Index stride, Index from, T bias, Index columns,
-                          T* dst) {
+MV_INLINE void interleave(const PhaseSums<T>* phase, Index stride, Index from, const BiasAndRelu<T>& finish,
+                          Index columns, T* dst) {
   constexpr Index L = kVectorLanes<T>;
   if (stride == 1) {
     const T* sums = phase[0].sums + from;
-    for (Index i = 0; i < columns; i += L) write_vector(dst + i, load(sums + i) + splat(bias), columns - i);
+    for (Index i = 0; i < columns; i += L) write_vector(dst + i, finish(load(sums + i)), columns - i);
   } else if (stride == 2) {
     const T *even = phase[0].sums + from, *odd = phase[1].sums + from;
     for (Index i = 0; 2 * i < columns; i += L) {
-      const Vec<T> a = load(even + i) + splat(bias), b = load(odd + i) + splat(bias);
+      const Vec<T> a = finish(load(even + i)), b = finish(load(odd + i));
       write_vector(dst + 2 * i, zip_low<T>(a, b), columns - 2 * i);
       write_vector(dst + 2 * i + L, zip_high<T>(a, b), columns - 2 * i - L);
     }
   } else {
     for (Index r = 0; r < stride; ++r) {
       const T* sums = phase[r].sums + from;
-      for (Index i = 0; i < phase[r].count; ++i) dst[i * stride + r] = sums[i] + bias;
+      for (Index i = 0; i < phase[r].count; ++i) dst[i * stride + r] = finish(sums[i]);
     }
   }
 }
@@ -52,7 +52,8 @@ MV_INLINE void add_row(const T* src, Index count, T* dst) {
 // For few channels, which would leave a tile's rows empty: of each image the products of all taps with dy,
 // W^T dy (C KH KW, outputs), whose rows are then added where they belong. Columns have stride 1.
 template <class T>
-void conv2d_grad_input_by_taps(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx) {
+void conv2d_grad_input_by_taps(const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify,
+                               T* dx) {
   const ConvAxis &h = shape.h, &v = shape.w;
   const Index C = shape.C, O = shape.O, taps = C * h.kernel * v.kernel, outputs = h.output * v.output;
   const Matrix<T> weights{w, 1, taps};
@@ -77,17 +78,20 @@ void conv2d_grad_input_by_taps(const ConvShape& shape, const T* dy, const T* w, 
                     x + row * v.input + j0 + kw * v.dilation - v.padding);
           }
         }
+        if (rectify) {
+          for (Index i = 0; i < h.input * v.input; ++i) x[i] = relu_of(x[i]);
+        }
       }
     }
   });
 }
 
 template <class T>
-void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx) {
+void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify, T* dx) {
   const Index N = shape.N, C = shape.C, O = shape.O;
   const ConvAxis &h = shape.h, &v = shape.w;
   if (N * C * h.input * v.input == 0) return;
-  if (v.stride == 1 && 2 * C <= kTileStep) return conv2d_grad_input_by_taps(shape, dy, w, b, dx);
+  if (v.stride == 1 && 2 * C <= kTileStep) return conv2d_grad_input_by_taps(shape, dy, w, b, rectify, dx);
   const AdjointTaps taps_h = adjoint_taps(h), taps_w = adjoint_taps(v);
   const Index kernel = h.kernel * v.kernel, rows_c = padded_rows(C);
 
@@ -156,10 +160,10 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
         }
         for (Index n = 0; n < images; ++n) {
           for (Index c = 0; c < C; ++c) {
+            const BiasAndRelu<T> finish{b ? b[c] : T(0), rectify};
             for (Index i = first; i < last; ++i) {
               T* dst = dx + (((n0 + n) * C + c) * h.input + i * h.stride + rh - h.padding) * v.input;
-              interleave(phases, v.stride, c * ld + (i - first) * step + n * pitch, b ? b[c] : T(0), v.input,
-                         dst);
+              interleave(phases, v.stride, c * ld + (i - first) * step + n * pitch, finish, v.input, dst);
             }
           }
         }

@@ -100,8 +100,8 @@ struct Kernels {
   // null
   void (*gemm)(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, const T* bias, bool rectify,
                T* c);
-  void (*conv2d)(const ConvShape& shape, const T* x, const T* w, const T* b, T* y);
-  void (*conv2d_grad_input)(const ConvShape& shape, const T* dy, const T* w, const T* b, T* dx);
+  void (*conv2d)(const ConvShape& shape, const T* x, const T* w, const T* b, bool rectify, T* y);
+  void (*conv2d_grad_input)(const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify, T* dx);
   void (*conv2d_grad_weight)(const ConvShape& shape, const T* x, const T* dy, T* dw);
   // elementary.inl, over elements, for tests
   void (*elementary)(Elementary function, const T* x, T* y, Index begin, Index end);

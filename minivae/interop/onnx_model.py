@@ -217,8 +217,9 @@ def _linear_heads(writer: Any, op: Any, inputs: list[str]) -> tuple[str, ...]:
     )
 
 
-def _linear_relu(writer: Any, op: Any, inputs: list[str]) -> str:
-    return writer.node("Relu", [_linear(writer, op, inputs)])
+def _rectified(translate: Any) -> Any:
+    """The operation that ``translate`` translates, with its rectifier."""
+    return lambda writer, op, inputs: writer.node("Relu", [translate(writer, op, inputs)])
 
 
 def _conv(writer: Any, op: Any, inputs: list[str]) -> str:
@@ -293,8 +294,10 @@ NODES = {
     shapes.Transpose: _transpose,
     batch_norm.BatchNorm: _batch_norm,
     conv.Conv2d: _conv,
+    conv.Conv2dReLU: _rectified(_conv),
     conv.ConvTranspose2d: _conv_transpose,
+    conv.ConvTranspose2dReLU: _rectified(_conv_transpose),
     linear.Linear: _linear,
     linear.LinearHeads: _linear_heads,
-    linear.LinearReLU: _linear_relu,
+    linear.LinearReLU: _rectified(_linear),
 }

@@ -58,19 +58,20 @@ def linear_backward(
 
 
 def conv2d(
-    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size
-) -> Array:
+    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size,
+    rectify: bool = False,
+) -> Array:  # fmt: skip
     """Convolution; see ``reference_layers.conv2d``."""
-    return _cpu.conv2d(packed(x), packed(w), packed(b), stride, padding, dilation)
+    return _cpu.conv2d(packed(x), packed(w), packed(b), stride, padding, dilation, rectify)
 
 
 def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
-    dilation: Size,
+    dilation: Size, rectify: bool = False,
 ) -> Array:  # fmt: skip
     """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
     return _cpu.conv2d_grad_input(
-        packed(dy), packed(w), packed(b), input_size, stride, padding, dilation
+        packed(dy), packed(w), packed(b), input_size, stride, padding, dilation, rectify
     )
 
 

@@ -169,25 +169,26 @@ def _other_stream(*used: object) -> int:
 
 
 def conv2d(
-    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size
-) -> Array:
+    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size,
+    rectify: bool = False,
+) -> Array:  # fmt: skip
     """Convolution; see ``reference_layers.conv2d``."""
     size = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = _cupy.empty((len(x), len(w), *size), x.dtype)
     _cuda.conv2d(
-        _packed(x), _packed(w), _packed(b), stride, padding, dilation, False, y, current_stream()
+        _packed(x), _packed(w), _packed(b), stride, padding, dilation, rectify, y, current_stream()
     )  # fmt: skip
     return y
 
 
 def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
-    dilation: Size,
+    dilation: Size, rectify: bool = False,
 ) -> Array:  # fmt: skip
     """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
     dx = _cupy.empty((len(dy), w.shape[1], *input_size), dy.dtype)
     _cuda.conv2d_grad_input(
-        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation, False, dx,
+        _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation, rectify, dx,
         current_stream(),
     )  # fmt: skip
     return dx

@@ -134,9 +134,12 @@ def _padded(x: Array, padding: Size) -> Array:
 
 
 def conv2d(
-    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size
-) -> Array:
+    x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size,
+    rectify: bool = False,
+) -> Array:  # fmt: skip
     """y[n,o,i,j] = b[o] + sum_{c,k,l} w[o,c,k,l] xp[n, c, i s + k d, j s + l d], xp the padded x.
+
+    With ``rectify`` it is max(y, 0), NaN kept.
 
     Args:
         x: (N, C, H, W). w: (O, C, KH, KW). b: (O,) or None. The rest: pairs.
@@ -150,14 +153,17 @@ def conv2d(
     y = xp.zeros((len(x), w.shape[0], *out_size), x.dtype)
     for k, l, rows, cols in _taps(w.shape[2:], out_size, stride, dilation):
         y += xp.einsum("oc,nchw->nohw", w[:, :, k, l], padded[:, :, rows, cols], optimize=True)
-    return y if b is None else y + b[:, None, None]
+    y = y if b is None else y + b[:, None, None]
+    return relu(y) if rectify else y
 
 
 def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
-    dilation: Size,
+    dilation: Size, rectify: bool = False,
 ) -> Array:  # fmt: skip
     """The adjoint of ``conv2d`` in x: each tap adds w^T dy back to what it looked at; then + b.
+
+    With ``rectify`` it is max(., 0) of that, NaN kept.
 
     Args:
         dy: (N, O, OH, OW). w: (O, C, KH, KW). b: (C,) or None. input_size: (H, W).
@@ -171,7 +177,8 @@ def conv2d_grad_input(
     for k, l, rows, cols in _taps(w.shape[2:], dy.shape[2:], stride, dilation):
         padded[:, :, rows, cols] += xp.einsum("oc,nohw->nchw", w[:, :, k, l], dy, optimize=True)
     dx = padded[:, :, ph : ph + h, pw : pw + wd]
-    return xp.ascontiguousarray(dx) if b is None else dx + b[:, None, None]
+    dx = xp.ascontiguousarray(dx) if b is None else dx + b[:, None, None]
+    return relu(dx) if rectify else dx
 
 
 def conv2d_grad_weight(

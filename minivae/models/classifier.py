@@ -48,9 +48,10 @@ class ImageClassifier(nn.Module):
 
     def features(self, x: TensorLike) -> Tensor:
         """The last hidden layer, (N, 64)."""
-        x = F.relu(self.conv1(as_tensor(x)))
-        x = F.relu(self.conv3(F.relu(self.conv2(x))))
-        return F.relu(self.linear1(F.flatten(x, 1)))
+        x = as_tensor(x)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = conv(x, activation="relu")
+        return self.linear1(F.flatten(x, 1), activation="relu")
 
     def forward(self, x: TensorLike) -> Tensor:
         """Images -> logits (N, A)."""

@@ -93,10 +93,8 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """x -> mu (N, D), logvar (N, D)."""
-        x = F.relu(self.conv2(F.relu(self.conv1(x))))
-        h = self.linear(F.flatten(x, 1))
-        if self.bottleneck == "relu":
-            h = F.relu(h)
+        x = self.conv2(self.conv1(x, activation="relu"), activation="relu")
+        h = self.linear(F.flatten(x, 1), activation="relu" if self.bottleneck == "relu" else None)
         return nn.heads(h, self.mu, self.logvar)
 
 
@@ -118,4 +116,4 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """z -> logits."""
         h = F.reshape(self.linear(z, activation="relu"), (len(z), 64, 7, 7))
-        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(h)))))
+        return self.conv3(self.conv2(self.conv1(h, activation="relu"), activation="relu"))

@@ -125,9 +125,9 @@ class FaceEncoder(nn.Module):
 
     def forward(self, x: TensorLike) -> tuple[Tensor, Tensor]:
         """x -> mu (N, D), log sigma (N, D)."""
-        x = F.relu(self.conv1(x))
+        x = self.conv1(x, activation="relu")
         x = F.relu(self.batch2(self.conv2(x)))
-        x = F.relu(self.conv3(x))
+        x = self.conv3(x, activation="relu")
         x = self.linear1(F.flatten(x, 1), activation="relu")
         return nn.heads(x, self.linear2, self.linear3)
 

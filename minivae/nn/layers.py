@@ -156,9 +156,9 @@ class Conv2d(_Convolution):
     def _axes(self) -> tuple[int, int]:
         return self.out_channels, self.in_channels
 
-    def forward(self, x: Any) -> Tensor:
-        """(N, in, H, W) -> (N, out, OH, OW)."""
-        return conv2d(x, self.weight, self.bias, **self.geometry)
+    def forward(self, x: Any, *, activation: str | None = None) -> Tensor:
+        """(N, in, H, W) -> (N, out, OH, OW); ``activation`` as in ``Linear``."""
+        return conv2d(x, self.weight, self.bias, **self.geometry, activation=activation)
 
 
 class ConvTranspose2d(_Convolution):
@@ -188,9 +188,9 @@ class ConvTranspose2d(_Convolution):
     def _axes(self) -> tuple[int, int]:
         return self.in_channels, self.out_channels
 
-    def forward(self, x: Any) -> Tensor:
-        """(N, in, H, W) -> (N, out, OH, OW)."""
-        return conv_transpose2d(x, self.weight, self.bias, **self.geometry)
+    def forward(self, x: Any, *, activation: str | None = None) -> Tensor:
+        """(N, in, H, W) -> (N, out, OH, OW); ``activation`` as in ``Linear``."""
+        return conv_transpose2d(x, self.weight, self.bias, **self.geometry, activation=activation)
 
 
 class BatchNorm2d(Module):

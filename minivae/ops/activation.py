@@ -20,6 +20,12 @@ def logistic(x: Array, xp: Any) -> Array:
     return reference.logistic(x, xp.exp(-xp.abs(x)))
 
 
+def require_activation(activation: str | None) -> None:
+    """ValueError unless ``activation``, of a layer with its rectifier in one pass, is known."""
+    if activation not in (None, "relu"):
+        raise ValueError(f"activation: expected None or 'relu', got {activation!r}")
+
+
 class ReLU(Function):
     """y = max(x, 0);  dx = 0 where y <= 0, else dy (the subgradient 0 at the kink)."""
 

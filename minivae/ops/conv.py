@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .. import kernels
-from ..backend import Array, array_module
+from ..backend import Array
 from ..kernels.conv_shape import Size, output_size
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
+from .activation import relu, require_activation
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
@@ -33,19 +34,30 @@ class Conv2d(Function):
     """
 
     fresh_gradients = True
+    rectify = False
 
     def forward(self, x: Array, w: Array, b: Array | None, **geometry: Size) -> Array:
         self.geometry = geometry
-        self.save(x, w)
-        return kernels.get("conv2d", x, w)(x, w, b, **geometry)
+        y = kernels.get("conv2d", x, w)(x, w, b, **geometry, rectify=self.rectify)
+        self.save(x, w, *([y] if self.rectify else []))
+        return y
 
     def backward(self, dy: Array) -> Grads:
-        x, w = self.saved
+        x, w, *y = self.saved
+        dy, db = _bias_gradient(self, dy, *y)
         grad_input = kernels.get("conv2d_grad_input", dy, w)
         grad_weight = kernels.get("conv2d_grad_weight", dy, w)
         dx = grad_input(dy, w, None, x.shape[2:], **self.geometry) if self.needs[0] else None
         dw = grad_weight(x, dy, w.shape[2:], **self.geometry) if self.needs[1] else None
-        return dx, dw, bias_gradient(dy) if self.needs[2] else None
+        return dx, dw, db
+
+
+class Conv2dReLU(Conv2d):
+    """y = max(conv(x; w) + b, 0): ``Conv2d`` with its rectifier in one pass, in which dy becomes 0
+    where y <= 0.
+    """
+
+    rectify = True
 
 
 class ConvTranspose2d(Function):
@@ -56,33 +68,66 @@ class ConvTranspose2d(Function):
     """
 
     fresh_gradients = True
+    rectify = False
 
     def forward(
         self, x: Array, w: Array, b: Array | None, output_size: Size, **geometry: Size
     ) -> Array:
         self.geometry = geometry
-        self.save(x, w)
-        return kernels.get("conv2d_grad_input", x, w)(x, w, b, output_size, **geometry)
+        grad_input = kernels.get("conv2d_grad_input", x, w)
+        y = grad_input(x, w, b, output_size, **geometry, rectify=self.rectify)
+        self.save(x, w, *([y] if self.rectify else []))
+        return y
 
     def backward(self, dy: Array) -> Grads:
-        x, w = self.saved
+        x, w, *y = self.saved
+        dy, db = _bias_gradient(self, dy, *y)
         conv, grad_weight = (kernels.get(k, dy, w) for k in ("conv2d", "conv2d_grad_weight"))
         dx, (H, W) = None, x.shape[2:]
         if self.needs[0]:  # with output_padding >= stride, conv2d of dy has rows beyond x's
             dx = conv(dy, w, None, **self.geometry)[:, :, :H, :W]
         dw = grad_weight(dy, x, w.shape[2:], **self.geometry) if self.needs[1] else None
-        return dx, dw, bias_gradient(dy) if self.needs[2] else None
+        return dx, dw, db
 
 
-def bias_gradient(dy: Array) -> Array:
-    """db_o = sum of dy over images and positions: dy (N, O, OH, OW), db (O,)."""
-    dy = array_module(dy).ascontiguousarray(dy).reshape(*dy.shape[:2], -1 if dy.size else 0)
-    return kernels.get("channel_sum", dy)(dy)
+class ConvTranspose2dReLU(ConvTranspose2d):
+    """y = max(conv^T(x; w) + b, 0): ``ConvTranspose2d`` as ``Conv2dReLU`` is ``Conv2d``."""
+
+    rectify = True
+
+
+def _bias_gradient(op: Function, dy: Array, y: Array | None = None) -> tuple[Array, Array | None]:
+    """dy, 0 where a rectifier's result y <= 0, and db_o = its sum over images and positions.
+
+    dy, y (N, O, OH, OW), db (O,), None where the op does not need it.
+    """
+
+    def channels(a: Array) -> Array:
+        return op.xp.ascontiguousarray(a).reshape(*a.shape[:2], -1 if a.size else 0)
+
+    if y is None:
+        return dy, kernels.get("channel_sum", dy)(channels(dy)) if op.needs[2] else None
+    d, db = kernels.get("bias_relu_backward", y, dy)(channels(y), channels(dy))
+    return d.reshape(dy.shape), db
+
+
+def _apply(
+    op: type[Function],
+    rectified: type[Function],
+    activation: str | None,
+    *inputs: Any,
+    **params: Any,
+) -> Tensor:
+    """The operation, or with ``activation="relu"`` the one that has its rectifier in one pass."""
+    if activation is None:
+        return op.apply(*inputs, **params)
+    run = kernels.fused_or_composed(rectified.apply, lambda *a, **kw: relu(op.apply(*a, **kw)))
+    return run(*inputs, **params)
 
 
 def conv2d(
     x: TensorLike, w: TensorLike, b: TensorLike | None = None, stride: Pair = 1, padding: Pair = 0,
-    dilation: Pair = 1, groups: int = 1,
+    dilation: Pair = 1, groups: int = 1, *, activation: str | None = None,
 ) -> Tensor:  # fmt: skip
     """Cross-correlate images with filters, as PyTorch's conv2d with one group.
 
@@ -90,6 +135,7 @@ def conv2d(
         x: (N, C, H, W); w: (O, C, KH, KW); b: (O,) or None.
         stride, padding, dilation: an int, or a pair (height, width).
         groups: 1, the only number there is here.
+        activation: None, or "relu" for max(., 0) of the result, in one pass.
 
     Returns:
         (N, O, OH, OW), OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.
@@ -97,17 +143,19 @@ def conv2d(
     Raises:
         ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
     """
+    require_activation(activation)
     geometry = _geometry(stride, padding, dilation, groups)
     x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     _check("conv2d", x, w, b, in_axis=1, out_axis=0)
     for name, n, k, s, p, d in _per_axis(x, w, geometry):
         conv_output_size(n, k, s, p, d, name)
-    return Conv2d.apply(x, w, b, **geometry)
+    return _apply(Conv2d, Conv2dReLU, activation, x, w, b, **geometry)
 
 
 def conv_transpose2d(
     x: TensorLike, w: TensorLike, b: TensorLike | None = None, stride: Pair = 1, padding: Pair = 0,
     output_padding: Pair = 0, *, groups: int = 1, dilation: Pair = 1,
+    activation: str | None = None,
 ) -> Tensor:  # fmt: skip
     """The adjoint of ``conv2d`` in its input, as PyTorch's conv_transpose2d with one group.
 
@@ -118,6 +166,7 @@ def conv_transpose2d(
             x's. It may be larger, up to the dilation: ``conv2d`` then maps that size to more
             than x's, of which x is the first part.
         groups: 1, the only number there is here. It and dilation go by name.
+        activation: None, or "relu" for max(., 0) of the result, in one pass.
 
     Returns:
         (N, O, OH, OW), OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
@@ -125,6 +174,7 @@ def conv_transpose2d(
     Raises:
         ValueError: ranks, channels or sizes do not fit; the message gives the arithmetic.
     """
+    require_activation(activation)
     geometry = _geometry(stride, padding, dilation, groups)
     extra = pair("output_padding", output_padding, 0)
     x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
@@ -133,7 +183,9 @@ def conv_transpose2d(
         conv_transpose_output_size(n, k, s, p, e, d, name)
         for (name, n, k, s, p, d), e in zip(_per_axis(x, w, geometry), extra, strict=True)
     )
-    return ConvTranspose2d.apply(x, w, b, output_size=size, **geometry)
+    return _apply(
+        ConvTranspose2d, ConvTranspose2dReLU, activation, x, w, b, output_size=size, **geometry
+    )
 
 
 def conv_output_size(

@@ -10,6 +10,7 @@ from .. import kernels
 from ..backend import Array
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from . import composed
+from .activation import require_activation
 from .shapes import reshape
 
 __all__ = ["linear", "linear_heads", "matmul"]
@@ -134,8 +135,7 @@ def linear(
     Raises:
         ValueError: the sizes do not fit, or the activation is unknown; the message names them.
     """
-    if activation not in (None, "relu"):
-        raise ValueError(f"activation: expected None or 'relu', got {activation!r}")
+    require_activation(activation)
     x, w, b = as_tensor(x), as_tensor(w), None if b is None else as_tensor(b)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
         raise ValueError(

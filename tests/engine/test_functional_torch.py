@@ -47,6 +47,11 @@ def pixels(f):
     return lambda x, target, reduction: reduced(f(x, target, reduction="none"), reduction)
 
 
+def rectified(f):
+    """A layer of PyTorch's, and its rectifier."""
+    return lambda x, w, b=None, activation=None, **geometry: TF.relu(f(x, w, b, **geometry))
+
+
 def gaussian_nll(x, mean, logvar, reduction):
     """Through the density of torch.distributions."""
     density = torch.distributions.Normal(mean, torch.exp(logvar / 2))
@@ -78,7 +83,9 @@ TORCH = {  # where PyTorch has no function of the operation's name, or one of an
     "transpose": transpose,
     "index": index,
     "concatenate": lambda *xs, axis: torch.cat(xs, axis),
-    "linear with relu": lambda x, w, b=None, activation=None: TF.relu(TF.linear(x, w, b)),
+    "linear with relu": rectified(TF.linear),
+    "conv2d with relu": rectified(TF.conv2d),
+    "conv_transpose2d with relu": rectified(TF.conv_transpose2d),
     "linear_heads": lambda x, w1, b1, w2, b2: (TF.linear(x, w1, b1), TF.linear(x, w2, b2)),
     "bce_with_logits": pixels(TF.binary_cross_entropy_with_logits),
     "squared_error_with_logits": pixels(

@@ -55,11 +55,17 @@ def test_convolutions(geometry, channels, dtype, seed):
         with variant(name) as kernels:
             y = kernels.conv2d(x, w, None, *rest)
             assert_exact(y, expected, dtype)
-            assert_exact(kernels.conv2d(x, w, b, *rest), y + b[:, None, None], dtype)
+            biased = y + b[:, None, None]
+            assert_exact(kernels.conv2d(x, w, b, *rest), biased, dtype)
+            positive = np.maximum(biased, 0)
+            assert_exact(kernels.conv2d(x, w, b, *rest, rectify=True), positive, dtype)
             dx = kernels.conv2d_grad_input(dy, w, None, size, *rest)
             assert_exact(dx, oracles.conv2d_grad_input(dy, w, size, *rest), dtype)
             got = kernels.conv2d_grad_input(dy, w, c, size, *rest)
-            assert_exact(got, dx + c[:, None, None], dtype)
+            biased = dx + c[:, None, None]
+            assert_exact(got, biased, dtype)
+            got = kernels.conv2d_grad_input(dy, w, c, size, *rest, rectify=True)
+            assert_exact(got, np.maximum(biased, 0), dtype)
             dw = kernels.conv2d_grad_weight(x, dy, kernel, *rest)
             assert_exact(dw, oracles.conv2d_grad_weight(x, dy, kernel, *rest), dtype)
             assert (y * dy).sum() == (dx * x).sum() == (dw * w).sum()

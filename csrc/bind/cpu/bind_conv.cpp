@@ -10,7 +10,7 @@ namespace minivae {
 namespace {
 
 py::object conv2d(const py::object& x, const py::object& w, const py::object& b, const Pair& stride,
-                  const Pair& padding, const Pair& dilation) {
+                  const Pair& padding, const Pair& dilation, bool rectify) {
   return by_dtype("x", x, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape in = shape_with("x", x, 4), k = shape_with("w", w, 4);
@@ -21,14 +21,14 @@ py::object conv2d(const py::object& x, const py::object& w, const py::object& b,
     const T* bias = optional_input<T>("b", b, {shape.O});
     py::array_t<T> y = result<T>({shape.N, shape.O, shape.h.output, shape.w.output});
     T* out = y.mutable_data();
-    launch({x, w, b}, [=] { kernels<T>().conv2d(shape, images, weights, bias, out); });
+    launch({x, w, b}, [=] { kernels<T>().conv2d(shape, images, weights, bias, rectify, out); });
     return std::move(y);
   });
 }
 
 py::object conv2d_grad_input(const py::object& dy, const py::object& w, const py::object& b,
                              const Pair& input_size, const Pair& stride, const Pair& padding,
-                             const Pair& dilation) {
+                             const Pair& dilation, bool rectify) {
   return by_dtype("dy", dy, [&](auto zero) -> py::object {
     using T = decltype(zero);
     const Shape out = shape_with("dy", dy, 4), k = shape_with("w", w, 4);
@@ -40,7 +40,7 @@ py::object conv2d_grad_input(const py::object& dy, const py::object& w, const py
     const T* bias = optional_input<T>("b", b, {shape.C});
     py::array_t<T> dx = result<T>({shape.N, shape.C, shape.h.input, shape.w.input});
     T* to = dx.mutable_data();
-    launch({dy, w, b}, [=] { kernels<T>().conv2d_grad_input(shape, gradient, weights, bias, to); });
+    launch({dy, w, b}, [=] { kernels<T>().conv2d_grad_input(shape, gradient, weights, bias, rectify, to); });
     return std::move(dx);
   });
 }

@@ -14,9 +14,9 @@
 // Packing copies a block into panels, [k][lane] with the lanes of one tile side by side, padded with
 // zeros, so that a tile reads memory in order whatever the strides were.
 //
-// A skinny product (few rows) uses an element of B so seldom that packing it would cost as much as the
-// product, and its time is that of reading B once: a tile then reads contiguous rows of B where they lie,
-// with a short depth so that C stays in L2; contiguous columns are multiplied as dot products (dot.inl).
+// The time of a skinny product (few rows) is that of reading B once. Of contiguous rows of B one panel at a time
+// is packed, while memory fetches the panels after it, with a short depth so that few rows are read side by side;
+// contiguous columns are multiplied as dot products (dot.inl).
 //
 // Threads take rectangles of C and share nothing. Every element of C is a sum over k in an order that
 // depends on the sizes and strides alone, so the result does not depend on the number of threads.
@@ -27,24 +27,21 @@ constexpr Index kBlockRows = 10 * kTileRows;
 template <class T>
 constexpr Index kBlockCols = 3072 / sizeof(T);
 
-constexpr Index kSkinny = 2 * kTileRows;         // rows up to which a product is skinny
+constexpr Index kSkinny = 24;                    // rows up to which a product is skinny
 constexpr Index kThin = 24;                      // rows or columns up to which one is thin
-constexpr Index kSkinnyDepth = 32;               // rows of B read side by side where they lie
-constexpr Index kSkinnyAhead = 2;                // tiles of B fetched ahead
+constexpr Index kSkinnyDepth = 32;               // rows of B read side by side
 constexpr Index kStreamBytes = Index(32) << 20;  // a result this large is gone from the caches anyway
 constexpr Index kSmallWork = 1 << 16;            // multiplications worth more than waking a thread
 
 struct GemmPlan {
-  bool dots;    // contiguous rows of A times contiguous columns of B
-  bool pack_b;  // else rows of B are read where they lie
+  bool dots;  // contiguous rows of A times contiguous columns of B
   Index depth;
 };
 
 template <class T>
 GemmPlan plan_gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b) {
   const bool dots = a.col == 1 && b.row == 1 && K >= kBlockDepth<T> && (M <= kThin || N <= kThin);
-  const bool pack_b = M > kSkinny || b.col != 1;
-  return {dots, pack_b, pack_b ? kBlockDepth<T> : kSkinnyDepth};
+  return {dots, M <= kSkinny && b.col == 1 ? kSkinnyDepth : kBlockDepth<T>};
 }
 
 // Rows [i0, i1) and columns [j0, j1) of C.
@@ -55,7 +52,7 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
   constexpr Index W = kTileCols<T>;
   const Index blocks = K > 0 ? ceil_div(K, plan.depth) : 1;  // K = 0 still writes the bias
   const Index block_depth = ceil_div(K, blocks);
-  const Index most = plan.pack_b ? kTileRows : 2 * kTileStep;
+  const bool one_block = i1 - i0 <= kBlockRows;  // of A: each panel of B meets all its rows at once
   T* packed_a = scratch<T>(Scratch::kPackedA, (kBlockRows + kTileRows) * block_depth + kVectorLanes<T>);
   T* packed_b = scratch<T>(Scratch::kPackedB, (kBlockCols<T> + W) * block_depth + kVectorLanes<T>);
   for (Index jb = j0, jb_end; jb < j1; jb = jb_end) {
@@ -69,27 +66,18 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
         pack_panel<W>(b.at(k0, j), b.col, b.row, min_index(W, jb_end - j), depth, dst);
         return StridedRows<T>{dst, W};
       };
-      const auto in_place = [&](Index j) {
-        for (Index k = 0; k < depth; ++k) {
-          for (Index v = 0; v < kTileVectors; ++v) {
-            fetch_ahead(b.at(k0 + k, j + kSkinnyAhead * W + v * kVectorLanes<T>));
-          }
-        }
-        return StridedRows<T>{b.at(k0, j), b.row};
-      };
-      if (plan.pack_b) {
+      if (!one_block) {
         for (Index j = jb; j < jb_end; j += W) pack(j, packed_b + (j - jb) * depth);
       }
       for (Index ib = i0; ib < i1; ib += kBlockRows) {
         const Index ib_end = min_index(ib + kBlockRows, i1);
-        pack_rows(a, ib, ib_end, k0, depth, most, packed_a);
+        pack_rows(a, ib, ib_end, k0, depth, kTileRows, packed_a);
         for (Index j = jb; j < jb_end; j += W) {
           const Index cols = min_index(W, jb_end - j);
-          const StridedRows<T> panel = plan.pack_b ? StridedRows<T>{packed_b + (j - jb) * depth, W}
-                                       : cols == W ? in_place(j)
-                                                   : pack(j, packed_b);
+          const StridedRows<T> panel =
+              one_block ? pack(j, packed_b) : StridedRows<T>{packed_b + (j - jb) * depth, W};
           for (Index i = ib, rows; i < ib_end; i += rows) {
-            rows = tile_rows(ib_end - i, most);
+            rows = tile_rows(ib_end - i, kTileRows);
             fitting_tile(depth, packed_a + (i - ib) * depth, panel, part, i, j, rows, cols, block > 0);
           }
         }

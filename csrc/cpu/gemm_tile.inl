@@ -54,7 +54,11 @@ void pack_panel(const T* src, Index stride_i, Index stride_k, Index count, Index
       }
     }
   } else if (stride_i == 1 && count == Width) {
-    for (; k < depth; ++k) __builtin_memcpy(dst + k * Width, src + k * stride_k, Width * sizeof(T));
+    for (; k < depth; ++k) {
+      for (int i = 0; i < Width; i += L)
+        fetch_ahead(src + k * stride_k + 2 * Width + i);  // the next panel but one
+      __builtin_memcpy(dst + k * Width, src + k * stride_k, Width * sizeof(T));
+    }
   }
   for (; k < depth; ++k) {
     for (Index i = 0; i < Width; ++i) {

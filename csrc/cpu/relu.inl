@@ -20,13 +20,14 @@ void bias_relu_backward(const T* MV_RESTRICT y, const T* MV_RESTRICT dy, T* MV_R
     return column_totals(db, N, C, first, last,
                          [=](Index i) { return double(dx[i] = relu_gradient(y[i], dy[i])); });
   }
-  for (Index c = first; c < last; ++c) {
-    RowSum sum;
-    for (Index n = 0; n < N; ++n) {
+  RowSum* const sums = scratch<RowSum>(Scratch::kPartial, last - first);
+  for (Index c = first; c < last; ++c) sums[c - first] = {};
+  for (Index n = 0; n < N; ++n) {  // the channels of an image lie side by side
+    for (Index c = first; c < last; ++c) {
       const Index row = (n * C + c) * L;
       for (Index i = row; i < row + L; ++i) dx[i] = relu_gradient(y[i], dy[i]);
-      add_piece(sum, dx + row, L);
+      add_piece(sums[c - first], dx + row, L);
     }
-    db[c] = static_cast<T>(total(sum));
   }
+  for (Index c = first; c < last; ++c) db[c] = static_cast<T>(total(sums[c - first]));
 }

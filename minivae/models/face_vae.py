@@ -190,9 +190,10 @@ class ResizeConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1, rng=rng)
         self.size = size
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, activation: str | None = None) -> Tensor:
         """(N, in, H, W) -> (N, out, size, size), with H and W half of size, rounded up."""
         n, c, h, w = x.shape
         ones = array_module(x.data).ones((1, 1, 1, 2, 1, 2), np.dtype(x.dtype))
         x = F.reshape(F.reshape(x, n, c, h, 1, w, 1) * ones, n, c, 2 * h, 2 * w)
-        return super().forward(x[:, :, : self.size, : self.size] if self.size < 2 * h else x)
+        x = x[:, :, : self.size, : self.size] if self.size < 2 * h else x
+        return super().forward(x, activation=activation)

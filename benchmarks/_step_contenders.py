@@ -55,7 +55,7 @@ def first_noise(work, latent_dim):
 def minivae_step(work, *, replayed=True):
     """``step(i)`` trains on batch i and returns the loss; so do those below.
 
-    ``replayed``: recorded where that is possible, as ``Trainer`` has it; else operation by operation.
+    ``replayed``: recorded where that is possible, as ``Trainer`` has it.
     """
     import minivae as mv
     from minivae.training.recording import recorded

@@ -119,9 +119,11 @@ def _apply(
     **params: Any,
 ) -> Tensor:
     """The operation, or with ``activation="relu"`` the one that has its rectifier in one pass."""
-    if activation is None:
-        return op.apply(*inputs, **params)
-    run = kernels.fused_or_composed(rectified.apply, lambda *a, **kw: relu(op.apply(*a, **kw)))
+
+    def composed(*inputs: Any, **params: Any) -> Tensor:
+        return relu(op.apply(*inputs, **params))
+
+    run = kernels.fused_or_composed(rectified.apply, composed) if activation else op.apply
     return run(*inputs, **params)
 
 

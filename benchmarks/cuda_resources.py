@@ -102,7 +102,7 @@ def inspect(source, arch, compiler, *more_flags):
         ]  # fmt: skip
         _run(compiler, *flags, "-ptx", source, "-o", ptx)
         ptxas, cubin = Path(_tools(compiler), "ptxas"), Path(scratch, "x.cubin")
-        said = _run(ptxas, f"-arch=sm_{arch}", "-O3", "-v", ptx, "-o", cubin)
+        said = _run(ptxas, f"-arch=sm_{arch}", "-O3", "-Werror", "-v", ptx, "-o", cubin)
         bodies = kernels_of(ptx.read_text())
         tool = disassembler()
         machine_code = _machine_code.functions(tool, cubin) if tool else {}

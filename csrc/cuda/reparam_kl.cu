@@ -175,9 +175,15 @@ __device__ __forceinline__ QuadPart part_of_quad(Index quad, Index row, Index D)
   return Rows::kWhole ? QuadPart{0, 4} : part_in_row(quad, row, D);
 }
 
-// So many blocks on a multiprocessor: 48 registers in float, for 5 more instructions of 256.
+// So many blocks of float on a multiprocessor: 48 registers, for 5 more instructions of 256. Those of
+// Turing have room for four.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kFloatBlocks = 4;
+#else
+constexpr int kFloatBlocks = 5;
+#endif
 template <class T>
-constexpr int kBlocks = sizeof(T) == sizeof(float) ? 5 : 1;
+constexpr int kBlocks = sizeof(T) == sizeof(float) ? kFloatBlocks : 1;
 
 template <bool kDraw, class Rows, class T>
 __global__ __launch_bounds__(kThreads, kBlocks<T>)  // for the registers

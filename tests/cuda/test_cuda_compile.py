@@ -129,6 +129,12 @@ def test_machine_code_is_read_right(tmp_path):
     assert found["local"]["local_accesses"] > 0 == found["loop"]["local_accesses"]
 
 
+def test_the_oldest_architecture_takes_the_launch_bounds():
+    """A multiprocessor of Turing holds 1024 threads; ptxas is told to take warnings for errors."""
+    oldest = min(cuda_resources.build_script().ALL_ARCHITECTURES, key=int)
+    cuda_resources.inspect(ROOT / "csrc/cuda/reparam_kl.cu", oldest, cuda_resources.nvcc())
+
+
 def test_reparam_kl_keeps_five_blocks_on_a_multiprocessor(report):
     """In float32: 1280 of its 2048 threads, or more."""
     for kernel, needs in report["reparam_kl.cu"].items():

@@ -184,6 +184,7 @@ TUNED_MALLOC = {
 AVX2_ONLY = {
     "MINIVAE_ISA": "avx2",
     "ATEN_CPU_CAPABILITY": "avx2",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # its cache does not ask which are meant
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",

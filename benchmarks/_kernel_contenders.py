@@ -53,6 +53,9 @@ class Variant:
     def missing(self, calls):
         """Why it does not run these calls, or None."""
         module = kernels._load(self.variant)[0]
+        versions = getattr(module, "VERSIONS", {})
+        if self.version and not any(kernel in versions for kernel, _ in calls):
+            return f"{calls[0][0]} has no version {self.version}"
         for kernel, arguments in calls:
             if not hasattr(module, kernel):
                 return f"no {kernel}"
@@ -60,8 +63,7 @@ class Variant:
                 drawn = any(
                     isinstance(a, tuple) and kernel.startswith("reparam") for a in arguments
                 )
-                highest = module.VERSIONS.get(kernel)
-                if highest is None or int(self.version) > highest:
+                if int(self.version) > versions.get(kernel, int(self.version)):
                     return f"{kernel} has no version {self.version}"
                 if drawn and int(self.version) < module.DRAWS_NOISE:
                     return f"version {self.version} takes noise as an array"

@@ -5,6 +5,6 @@
 
 namespace minivae {
 
-constexpr int kInterface = 6;
+constexpr int kInterface = 7;
 
 }  // namespace minivae

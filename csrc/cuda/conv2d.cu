@@ -1,54 +1,68 @@
-// Convolution, and its adjoint in the input (which is the transposed convolution's forward map).
+// Convolution, and its adjoint in the input (which is the transposed convolution's forward map), six times.
 //
-// Idea: implicit matrix products. The matrix of all patches has KH KW / stride^2 times the size of the
-// images; it is never written: a tile of it is fetched from the images on its way to shared memory.
-// The adjoint falls into stride^2 parts of the same form (conv_part.h), which run as one launch. Where an
-// element lies is worked out before the loop that multiplies: a thread keeps the addresses of its
-// positions, and the distances of the taps from them lie in a table that the block shares. Bias and
+//   v1  a thread per output                  the definition: divisions for every multiply-add
+//   v2  tiles in registers, offsets kept     a fetched number serves 16 to 64 others
+//   v3  no tile where channels are few       nothing is made that nobody asked for
+//   v4  slabs copied by memory itself        no register holds what is on its way
+//   v5  tensor cores, TF32                   the multiply-adds of a warp in one instruction
+//   v6  tensor cores, 3xTF32                 the digits back, for three times the products
+//
+// All are implicit matrix products: the matrix of all patches has KH KW / stride^2 times the size of the
+// images and is never written; a number of it is fetched from the images when it is multiplied. The
+// adjoint falls into stride^2 parts of the same form (conv_part.h), which run as one launch. Bias and
 // rectifier ride on the last store.
 //
 // Bytes: images, weights and output once each from device memory where the L2 cache holds what
 // neighbouring tiles share. Limit: arithmetic, 2 N O OH OW C KH KW operations; with few channels (the
 // last layers of the models make 1 and 3) the fetches, each of which serves those channels only.
+//
+// v4 is the default. v5 and v6 are explicit choices: TF32 numbers have 10 bits of mantissa, and the result
+// of v5 about three digits; v6 has float32's, and is another sum of them.
 #include "cuda/conv2d.h"
 
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
 #include "cuda/conv_operands.cuh"
-#include "cuda/epilogue.cuh"
-#include "cuda/launch.h"
+#include "cuda/conv_parts.cuh"
+#include "cuda/tensor_tile.cuh"
 
 namespace minivae {
 namespace {
 
-constexpr int kMostParts = 4;  // of a launch: those of stride 2
+// ---- v1: the definition --------------------------------------------------------------------------------
+// A thread per output; neighbours in a warp are neighbouring positions, so pixels come and results leave
+// together. Where tap k lies takes two divisions, for one multiply-add.
+
+constexpr int kThreads = 128;
 
 template <class T>
-struct ConvParts {
-  int count;
-  Index first_block[kMostParts];
-  ConvPart<T> part[kMostParts];
-};
-
-// Which part a block belongs to.
-template <class T>
-__device__ int part_of_block(const ConvParts<T>& parts) {
-  int number = 0;
-  while (number + 1 < parts.count && blockIdx.x >= parts.first_block[number + 1]) ++number;
-  return number;
+__global__ void convolve_v1(const __grid_constant__ ConvParts<T> parts, Epilogue<T> epilogue) {
+  const int number = part_of_block(parts);
+  const ConvPart<T>& part = parts.part[number];
+  const Index block = blockIdx.x - parts.first_block[number], row = block % part.rows;
+  const Index position = block / part.rows * kThreads + threadIdx.x;
+  if (position >= part.positions) return;
+  const Spot<T> spot = spot_of(part, position);
+  const T* weights = part.weights + row * part.weight_row;
+  T sum = 0;
+  for (Index k = 0; k < part.depth; ++k) {
+    const Tap tap = tap_of(part, k);
+    sum = std::fma(weights[tap.weight], element(pixel(part, spot, tap)), sum);
+  }
+  output_of(part, position)[row * part.out_height * part.out_width] = finished(epilogue, sum, row);
 }
 
-// Where the part's output begins that `position` makes; channels are a plane of out apart.
-template <class T>
-__device__ T* output_of(const ConvPart<T>& part, Index position) {
-  const PositionPlace p = place_of_position(part, position);
-  const Index i = part.h.out_first + p.row * part.h.out_step, j = part.w.out_first + p.col * part.w.out_step;
-  return part.out + (p.image * part.rows * part.out_height + i) * part.out_width + j;
-}
+// ---- v2: tiles -----------------------------------------------------------------------------------------
+// Wrong with v1: every multiply-add fetches two numbers and works out where they lie. Change: a block
+// makes a tile from slabs in shared memory (tile_product.cuh), so that a number fetched serves 16 to 64
+// multiply-adds; a thread keeps the addresses of its positions, and the distances of the taps from them lie
+// in a table that the block shares. Gain: two thirds of the inner loop's instructions multiply and add.
 
-// ---- many channels: tiles ------------------------------------------------------------------------------
-
-template <class Tile, class T>
-__global__ __launch_bounds__(Tile::kThreads) void convolve(const __grid_constant__ ConvParts<T> parts,
-                                                           Epilogue<T> epilogue) {
+template <class Tile, int kSlabs, class T>
+__global__ __launch_bounds__(Tile::kThreads) void convolve_tiles(const __grid_constant__ ConvParts<T> parts,
+                                                                 Epilogue<T> epilogue) {
   const int number = part_of_block(parts);
   const ConvPart<T>& part = parts.part[number];
   const Index block = blockIdx.x - parts.first_block[number];
@@ -63,7 +77,12 @@ __global__ __launch_bounds__(Tile::kThreads) void convolve(const __grid_constant
       taps[k] = tap_or_none(part, first + k);
     }
     __syncthreads();
-    add_product(tile, weights, patches, first_row, first_col, 0, min_index(part.depth - first, kEntries));
+    const Index count = min_index(part.depth - first, kEntries);
+    if constexpr (kSlabs > 2 && kCopiesAsync) {
+      add_product_async<kSlabs>(tile, weights, patches, first_row, first_col, 0, count);
+    } else {
+      add_product(tile, weights, patches, first_row, first_col, 0, count);
+    }
   }
   const Index plane = part.out_height * part.out_width;
   tile.results([&](int r, int c, auto v) {
@@ -83,32 +102,33 @@ __global__ __launch_bounds__(Tile::kThreads) void convolve(const __grid_constant
   });
 }
 
-// ---- few channels: a thread per position ------------------------------------------------------------------
-// Wrong with tiles: of 16 rows one is used where the last layer makes one channel, yet each pixel takes
-// the whole way through shared memory. Change: a thread makes all R channels of two positions, from pixels
-// that it reads where they are, in the L1 cache if a neighbour had them, and weights that the block shares.
+// ---- v3: a thread per position -------------------------------------------------------------------------
+// Wrong with v2: of 16 rows of a tile one is used where a last layer makes one channel, yet each pixel
+// takes the whole way through shared memory. Change: up to 8 channels are made by one thread, for two
+// positions, from pixels that it reads where they are, in the L1 cache if a neighbour had them, and weights
+// that the block shares. Gain: up to 16 times fewer products, and two barriers per 256 taps.
 
-constexpr int kFewThreads = 128, kEach = 2;
+constexpr int kFew = 8, kEach = 2;
 
 template <int R, class T>
-__global__ __launch_bounds__(kFewThreads) void convolve_few(const __grid_constant__ ConvParts<T> parts,
-                                                            Epilogue<T> epilogue) {
+__global__ __launch_bounds__(kThreads) void convolve_v3(const __grid_constant__ ConvParts<T> parts,
+                                                        Epilogue<T> epilogue) {
   const int number = part_of_block(parts);
   const ConvPart<T>& part = parts.part[number];
   const Index block = blockIdx.x - parts.first_block[number];
   const int thread = static_cast<int>(threadIdx.x);
-  const Index first_position = block * kEach * kFewThreads + thread;
+  const Index first_position = block * kEach * kThreads + thread;
   MV_SHARED(Tap, taps, [kEntries]);
-  constexpr int kAtOnce = kWide<T>;  // taps whose pixels are on their way together
+  constexpr int kAtOnce = 4;  // taps whose pixels are on their way together
   using Weights = Vector<T, R>;
   MV_SHARED(Weights, weights, [kEntries]);
   const Patches<T> patches{part, taps};
   Spot<T> spots[kEach];
   T sum[kEach][R] = {};
 #pragma unroll
-  for (int p = 0; p < kEach; ++p) spots[p] = patches.line(first_position + p * kFewThreads);
+  for (int p = 0; p < kEach; ++p) spots[p] = patches.line(first_position + p * kThreads);
   for (Index first = 0; first < part.depth; first += kEntries) {
-    for (int k = thread; k < kEntries; k += kFewThreads) {
+    for (int k = thread; k < kEntries; k += kThreads) {
       taps[k] = tap_or_none(part, first + k);
 #pragma unroll
       for (int r = 0; r < R; ++r) {
@@ -125,7 +145,7 @@ __global__ __launch_bounds__(kFewThreads) void convolve_few(const __grid_constan
         const Weights w = weights[k + s];
 #pragma unroll
         for (int p = 0; p < kEach; ++p) {
-          const T x = pixel(part, spots[p], tap);
+          const T x = element(pixel(part, spots[p], tap));
 #pragma unroll
           for (int r = 0; r < R; ++r) sum[p][r] = std::fma(w.lane[r], x, sum[p][r]);
         }
@@ -136,7 +156,7 @@ __global__ __launch_bounds__(kFewThreads) void convolve_few(const __grid_constan
   const Index plane = part.out_height * part.out_width;
 #pragma unroll
   for (int p = 0; p < kEach; ++p) {
-    const Index position = first_position + p * kFewThreads;
+    const Index position = first_position + p * kThreads;
     if (position >= part.positions) continue;
     T* const out = output_of(part, position);
 #pragma unroll
@@ -146,52 +166,70 @@ __global__ __launch_bounds__(kFewThreads) void convolve_few(const __grid_constan
   }
 }
 
-// ---- launches ------------------------------------------------------------------------------------------
+// ---- v4, v5 and v6: tiles fed and multiplied otherwise -------------------------------------------------
+// v4. Wrong with v3, whose tiles are v2's: a number passes through registers, where it waits until the slab
+// before is multiplied, and one slab at a time is on its way. Change: memory writes into shared memory itself, three slabs there.
+// Gain: the latency of two slabs is hidden, not of one. (async_copy.cuh; on sm_75, and in float64, whose
+// three slabs are more than 48 KiB, v4 is v3.)
+//
+// v5. Wrong with v4: nothing but that float32 has no faster unit. Change: the sums of a tile are made by
+// tensor cores, which take numbers of 10 bits; fetched as in v2, because they are rounded on their way.
+// Gain: multiplying is no limit any more, fetching is. (tensor_tile.cuh)
+//
+// v6. Wrong with v5: three digits. Change: each factor is the sum of two TF32 numbers, and three products
+// stand for one. Gain: float32's digits from tensor cores, at a third of v5's rate.
 
-template <class T>
-bool stores_wide(const ConvPart<T>& part) {
-  const bool whole = part.h.out_step == 1 && part.w.out_step == 1 && part.h.positions == part.out_height &&
-                     part.w.positions == part.out_width;
-  return whole && part.by_plane.d % kWide<T> == 0 && all_aligned(part.out);
-}
-
-// A kernel whose blocks of `threads` make `rows` x `positions` of a part.
-template <class T>
-void launch_parts(void (*kernel)(ConvParts<T>, Epilogue<T>), int threads, Index rows, Index positions,
-                  const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue, Stream stream) {
-  for (std::size_t first = 0; first < all.size(); first += kMostParts) {
-    ConvParts<T> parts{};
-    Index blocks = 0;
-    for (std::size_t i = first; i < all.size() && i < first + kMostParts; ++i) {
-      parts.part[parts.count] = all[i];
-      parts.part[parts.count].wide = stores_wide(all[i]);
-      parts.first_block[parts.count++] = blocks;
-      blocks += ceil_div(all[i].rows, rows) * ceil_div(all[i].positions, positions);
-    }
-    launch(kernel, checked_grid(blocks, threads), stream, parts, epilogue);
-  }
-}
-
-template <class Tile, class T>
+template <class Tile, int kSlabs, class T>
 void launch_tiles(const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue, Stream stream) {
-  launch_parts(convolve<Tile, T>, Tile::kThreads, Tile::kRows, Tile::kCols, all, epilogue, stream);
+  launch_parts(convolve_tiles<Tile, kSlabs, T>, Tile::kThreads, Tile::kRows, Tile::kCols, all, epilogue,
+               stream);
 }
 
-template <int R, class T>
-void launch_few(const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue, Stream stream) {
-  launch_parts(convolve_few<R, T>, kFewThreads, R, kEach * kFewThreads, all, epilogue, stream);
+template <int kSlabs, class T>
+void run_tiles(Index rows, const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue, Stream stream) {
+  constexpr int W = kWide<T>;
+  if (rows <= 16) return launch_tiles<FmaTile<T, 16, 128, 8, 4, 4, W>, kSlabs>(all, epilogue, stream);
+  if (rows <= 32) return launch_tiles<FmaTile<T, 32, 128, 8, 4, 8, W>, kSlabs>(all, epilogue, stream);
+  launch_tiles<FmaTile<T, 64, 64, 16, 4, 4, W>, kSlabs>(all, epilogue, stream);
 }
 
 template <class T>
-void launch_by_rows(Index rows, const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue,
-                    Stream stream) {
-  constexpr int W = kWide<T>;
-  if (rows == 1) return launch_few<1>(all, epilogue, stream);
-  if (rows <= 4) return launch_few<4>(all, epilogue, stream);
-  if (rows <= 8) return launch_few<8>(all, epilogue, stream);
-  if (rows <= 16) return launch_tiles<FmaTile<T, 16, 128, 8, 4, 4, W>>(all, epilogue, stream);
-  if (rows <= 32) return launch_tiles<FmaTile<T, 32, 128, 8, 4, 8, W>>(all, epilogue, stream);
-  launch_tiles<FmaTile<T, 64, 64, 16, 4, 4, W>>(all, epilogue, stream);
+void run_few(Index rows, const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue, Stream stream) {
+  const auto run = [&](auto channels) {
+    constexpr int R = decltype(channels)::value;
+    launch_parts(convolve_v3<R, T>, kThreads, R, kEach * kThreads, all, epilogue, stream);
+  };
+  if (rows == 1) return run(std::integral_constant<int, 1>());
+  if (rows <= 4) return run(std::integral_constant<int, 4>());
+  run(std::integral_constant<int, 8>());
+}
+
+template <Factors kFactors>
+void run_tensors(Index rows, const std::vector<ConvPart<float>>& all, const Epilogue<float>& epilogue,
+                 Stream stream) {
+  if (rows <= 32) return launch_tiles<TensorTile<32, 128, kFactors>, 2>(all, epilogue, stream);
+  launch_tiles<TensorTile<64, 128, kFactors>, 2>(all, epilogue, stream);
+}
+
+template <class T>
+void convolve(int version, Index rows, const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue,
+              Stream stream) {
+  constexpr bool kTensors = std::is_same_v<T, float>;
+  constexpr int kSlabs = kTensors ? 3 : 2;  // what 48 KiB hold
+  if (version >= 3 && rows <= kFew) return run_few(rows, all, epilogue, stream);
+  switch (version) {
+    case 1: launch_parts(convolve_v1<T>, kThreads, 1, kThreads, all, epilogue, stream); return;
+    case 2: run_tiles<2>(rows, all, epilogue, stream); return;
+    case 3: run_tiles<2>(rows, all, epilogue, stream); return;
+    case 4: run_tiles<kSlabs>(rows, all, epilogue, stream); return;
+    case 5:
+      if constexpr (kTensors) return run_tensors<Factors::kWhole>(rows, all, epilogue, stream);
+      break;
+    case 6:
+      if constexpr (kTensors) return run_tensors<Factors::kHalves>(rows, all, epilogue, stream);
+      break;
+  }
+  throw std::invalid_argument("conv2d has no version " + std::to_string(version) + " for this dtype");
 }
 
 // What no tap reaches is the bias alone.
@@ -205,7 +243,8 @@ __global__ void fill_channels(Epilogue<T> epilogue, T* out, Index count, Divisor
 }  // namespace
 
 template <class T>
-void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, bool rectify, T* y, Stream stream) {
+void conv2d(int version, const ConvShape& shape, const T* x, const T* w, const T* b, bool rectify, T* y,
+            Stream stream) {
   const ConvAxis &h = shape.h, &v = shape.w;
   if (shape.N * shape.O == 0) return;
   ConvPart<T> part = conv_part<T>(forward_axis(h), forward_axis(v), shape.N, shape.O, shape.C);
@@ -217,12 +256,12 @@ void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, bool rec
   part.weight_channel = h.kernel * v.kernel;
   part.out_height = h.output;
   part.out_width = v.output;
-  launch_by_rows<T>(shape.O, {part}, {b, rectify}, stream);
+  convolve<T>(version, shape.O, {part}, {b, rectify}, stream);
 }
 
 template <class T>
-void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify, T* dx,
-                       Stream stream) {
+void conv2d_grad_input(int version, const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify,
+                       T* dx, Stream stream) {
   const ConvAxis &h = shape.h, &v = shape.w;
   const Index count = shape.N * shape.C * h.input * v.input;
   if (count == 0) return;
@@ -248,12 +287,12 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
     launch(fill_channels<T>, over_elements(count), stream, epilogue, dx, count, Divisor(h.input * v.input),
            Divisor(shape.C));
   }
-  launch_by_rows(shape.C, parts, epilogue, stream);
+  convolve(version, shape.C, parts, epilogue, stream);
 }
 
-#define MV_INSTANTIATE(T)                                                                 \
-  template void conv2d(const ConvShape&, const T*, const T*, const T*, bool, T*, Stream); \
-  template void conv2d_grad_input(const ConvShape&, const T*, const T*, const T*, bool, T*, Stream);
+#define MV_INSTANTIATE(T)                                                                      \
+  template void conv2d(int, const ConvShape&, const T*, const T*, const T*, bool, T*, Stream); \
+  template void conv2d_grad_input(int, const ConvShape&, const T*, const T*, const T*, bool, T*, Stream);
 MV_INSTANTIATE(float)
 MV_INSTANTIATE(double)
 

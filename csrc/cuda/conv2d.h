@@ -7,14 +7,18 @@
 
 namespace minivae {
 
+constexpr int kConv2dVersions = 6;  // of which the last two, tensor cores, are for float32 alone
+constexpr int kConv2dBest = 4;      // with every digit of its dtype
+
 // y (N, O, OH, OW) = conv(x; w) + b, then max(., 0) if `rectify`; b (O,) may be null.
 template <class T>
-void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, bool rectify, T* y, Stream stream);
+void conv2d(int version, const ConvShape& shape, const T* x, const T* w, const T* b, bool rectify, T* y,
+            Stream stream);
 
 // dx (N, C, H, W) = conv^T(dy; w) + b, then max(., 0) if `rectify`; b (C,) may be null.
 template <class T>
-void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify, T* dx,
-                       Stream stream);
+void conv2d_grad_input(int version, const ConvShape& shape, const T* dy, const T* w, const T* b, bool rectify,
+                       T* dx, Stream stream);
 
 // dw (O, C, KH, KW); `scratch` has conv2d_grad_weight_scratch(O, C KH KW, N OH OW) elements of T.
 template <class T>

@@ -12,10 +12,15 @@ namespace minivae {
 constexpr int kEntries = 256;
 
 template <class T>
-__device__ __forceinline__ T pixel(const ConvPart<T>& part, const Spot<T>& spot, const Tap& tap) {
+__device__ __forceinline__ T element(const Found<T>& found) {
+  return found.inside ? __ldg(found.at) : T(0);
+}
+
+template <class T>
+__device__ __forceinline__ Found<T> pixel(const ConvPart<T>& part, const Spot<T>& spot, const Tap& tap) {
   const auto inside = [](int x, int size) { return static_cast<unsigned>(x) < static_cast<unsigned>(size); };
   const bool both = inside(spot.row + tap.row, part.h.size) & inside(spot.col + tap.col, part.w.size);
-  return both ? __ldg(spot.at + tap.offset) : T(0);
+  return {spot.at + tap.offset, both};
 }
 
 // Columns are positions, the depth is (channel, tap): patches of images that are never unfolded.
@@ -31,7 +36,10 @@ struct Patches {
     return {kept(spot.at), spot.row, spot.col};
   }
   __device__ Tap depth(Index k) const { return taps[k]; }
-  __device__ Vector<T, 1> at(const Spot<T>& spot, const Tap& tap) const { return {{pixel(part, spot, tap)}}; }
+  __device__ Found<T> found(const Spot<T>& spot, const Tap& tap) const { return pixel(part, spot, tap); }
+  __device__ Vector<T, 1> at(const Spot<T>& spot, const Tap& tap) const {
+    return {{element(found(spot, tap))}};
+  }
 };
 
 // Rows are the weights of one of the part's channels of the output, the depth is (channel, tap).
@@ -46,9 +54,8 @@ struct WeightRows {
     return kept(part.weights + min_index(row, part.rows - 1) * part.weight_row);
   }
   __device__ int depth(Index k) const { return taps[k].weight; }
-  __device__ Vector<T, 1> at(const T* row, int weight) const {
-    return {{weight < 0 ? T(0) : __ldg(row + weight)}};
-  }
+  __device__ Found<T> found(const T* row, int weight) const { return {row + weight, weight >= 0}; }
+  __device__ Vector<T, 1> at(const T* row, int weight) const { return {{element(found(row, weight))}}; }
 };
 
 // The entry of a table of taps.
@@ -67,7 +74,9 @@ struct TurnedPatches {
 
   __device__ Tap line(Index k) const { return tap_of(part, min_index(k, part.depth - 1)); }
   __device__ Spot<T> depth(Index position) const { return spots[position]; }
-  __device__ Vector<T, 1> at(const Tap& tap, const Spot<T>& spot) const { return {{pixel(part, spot, tap)}}; }
+  __device__ Vector<T, 1> at(const Tap& tap, const Spot<T>& spot) const {
+    return {{element(pixel(part, spot, tap))}};
+  }
 };
 
 // Rows are channels of dy (N, rows, plane), the depth is (image, place in the plane).

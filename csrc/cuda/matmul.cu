@@ -207,7 +207,7 @@ void product_v4(const Product<T>& p, T* scratch, Stream stream) {
 void product_v5(const Product<float>& p, float* scratch, Stream stream) {
   const Cut cut = cut_product(p.M, p.N, p.K, Sides::kLarge);
   by_layout(p, scratch, [&](const auto& a, const auto& b, bool wide) {
-    launch_tiles<TensorTile>(a, b, cut, p, scratch, wide, stream);
+    launch_tiles<TensorTile<128, 128, Factors::kWhole>>(a, b, cut, p, scratch, wide, stream);
   });
 }
 

@@ -1,5 +1,5 @@
-// The tile of tile_product.cuh on tensor cores: each warp makes a 32 x 64 part of it from products
-// m16n8k8 of TF32 numbers, summed in float32.
+// The tile of tile_product.cuh on tensor cores: each warp makes 32 x 64 of it (32 x 32 of a tile of 32 rows)
+// from products m16n8k8 of TF32 numbers, summed in float32.
 //
 // Who holds what in such a product is fixed by the instruction (PTX ISA, "Matrix fragments for
 // mma.m16n8k8"). With g = lane / 4 and t = lane % 4:
@@ -40,16 +40,33 @@ __device__ __forceinline__ void multiply_add_tf32(float (&c)[4], const float (&a
 #endif
 }
 
+// Whole, a number is rounded to TF32 on its way to shared memory. In halves it is the sum of two such
+// numbers, of which three of four products count, the small ones first: 3xTF32, with about float's digits.
+enum class Factors { kWhole, kHalves };
+
+template <int kTileRows, int kTileCols, Factors kFactors>
 struct TensorTile {
   using Element = float;
-  static constexpr int kRows = 128, kCols = 128, kDepth = 16, kThreads = 256;
-  static constexpr int kWarpRows = 32, kWarpCols = 64, kWarpsAcross = kCols / kWarpCols;
+  static constexpr int kRows = kTileRows, kCols = kTileCols, kDepth = 16;
+  static constexpr int kWarpRows = 32, kWarpCols = kRows > 32 ? 64 : 32, kWarpsAcross = kCols / kWarpCols;
+  static constexpr int kThreads = kRows / kWarpRows * kWarpsAcross * kWarp;
   static constexpr int kDown = kWarpRows / 16, kAcross = kWarpCols / 8;  // products of a warp
   static constexpr int kPad = 8;  // four values of t, eight of g: 32 different banks
 
   float sum[kDown][kAcross][4] = {};
 
-  __device__ static float number(float x) { return round_to_tf32(x); }
+  __device__ static float number(float x) { return kFactors == Factors::kWhole ? round_to_tf32(x) : x; }
+
+  // x becomes the large half of each, `rest` what it leaves; none of what is not finite.
+  template <int N>
+  __device__ static void halve(float (&x)[N], float (&rest)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const float large = round_to_tf32(x[i]);
+      rest[i] = std::fabs(large) < kInfinity<float> ? round_to_tf32(x[i] - large) : 0.0f;
+      x[i] = large;
+    }
+  }
 
   __device__ static int group() { return static_cast<int>(threadIdx.x) % kWarp / 4; }
   __device__ static int place() { return static_cast<int>(threadIdx.x) % 4; }
@@ -60,7 +77,7 @@ struct TensorTile {
   __device__ void multiply(const float (&a)[kDepth][kPitchA], const float (&b)[kDepth][kPitchB]) {
 #pragma unroll
     for (int k = 0; k < kDepth; k += 8) {
-      float left[kDown][4], right[kAcross][2];
+      float left[kDown][4], left_rest[kDown][4];
 #pragma unroll
       for (int r = 0; r < kDown; ++r) {
         const int i = row() + 16 * r + group();
@@ -68,17 +85,22 @@ struct TensorTile {
         left[r][1] = a[k + place()][i + 8];
         left[r][2] = a[k + place() + 4][i];
         left[r][3] = a[k + place() + 4][i + 8];
+        if constexpr (kFactors == Factors::kHalves) halve(left[r], left_rest[r]);
       }
 #pragma unroll
       for (int c = 0; c < kAcross; ++c) {
         const int j = col() + 8 * c + group();
-        right[c][0] = b[k + place()][j];
-        right[c][1] = b[k + place() + 4][j];
-      }
+        float right[2] = {b[k + place()][j], b[k + place() + 4][j]}, right_rest[2];
+        if constexpr (kFactors == Factors::kHalves) {
+          halve(right, right_rest);
 #pragma unroll
-      for (int r = 0; r < kDown; ++r) {
+          for (int r = 0; r < kDown; ++r) {
+            multiply_add_tf32(sum[r][c], left_rest[r], right);
+            multiply_add_tf32(sum[r][c], left[r], right_rest);
+          }
+        }
 #pragma unroll
-        for (int c = 0; c < kAcross; ++c) multiply_add_tf32(sum[r][c], left[r], right[c]);
+        for (int r = 0; r < kDown; ++r) multiply_add_tf32(sum[r][c], left[r], right);
       }
     }
   }

@@ -19,9 +19,11 @@
 //     Vector<T, kWidth> at(Line, Depth) const;   // zeros outside
 //   };
 //
-// so that one kernel multiplies matrices of any strides and images it never unfolds.
+// so that one kernel multiplies matrices of any strides and images it never unfolds. One that is also
+// fetched by memory itself says with found(Line, Depth) where the element lies.
 #pragma once
 
+#include "cuda/async_copy.cuh"
 #include "cuda/vector.cuh"
 
 namespace minivae {
@@ -93,6 +95,23 @@ struct Stage {
 #pragma unroll
       for (int s = 0; s < kPieces; ++s) {
         if (exists(s)) piece[s] = operand.at(line[0], operand.depth(k + run(s)));
+      }
+    }
+  }
+
+  // fetch and put at once, of elements as they are, by memory itself.
+  template <int kPitch>
+  __device__ void copy(Index k, T (&slab)[kDepth][kPitch]) const {
+    if constexpr (kAlong) {
+      const auto depth = operand.depth(k + within());
+#pragma unroll
+      for (int s = 0; s < kPieces; ++s) {
+        if (exists(s)) copy_async(&slab[within()][run(s)], operand.found(line[s], depth));
+      }
+    } else {
+#pragma unroll
+      for (int s = 0; s < kPieces; ++s) {
+        if (exists(s)) copy_async(&slab[run(s)][within()], operand.found(line[0], operand.depth(k + run(s))));
       }
     }
   }
@@ -218,6 +237,36 @@ __device__ void add_product(Tile& tile, const A& a, const B& b, Index row, Index
     }
     __syncthreads();
   }
+}
+
+// The same with kSlabs slabs in shared memory: while one is multiplied the others are on their way, and the
+// threads hold none of it in registers.
+template <int kSlabs, class Tile, class A, class B>
+__device__ void add_product_async(Tile& tile, const A& a, const B& b, Index row, Index col, Index first,
+                                  Index last) {
+  using T = typename Tile::Element;
+  MV_SHARED(Slabs<Tile>, slabs, [kSlabs]);
+  const Stage<T, A, Tile::kRows, Tile::kDepth, Tile::kThreads> stage_a(a, row);
+  const Stage<T, B, Tile::kCols, Tile::kDepth, Tile::kThreads> stage_b(b, col);
+  const auto copy = [&](Index k, int slab) {
+    if (k < last) {
+      stage_a.copy(k, slabs[slab].a);
+      stage_b.copy(k, slabs[slab].b);
+    }
+    end_group_of_copies();  // past the end an empty one, so that groups and slabs are counted alike
+  };
+
+#pragma unroll
+  for (int s = 0; s < kSlabs - 1; ++s) copy(first + s * Tile::kDepth, s);
+  int slab = 0;
+  for (Index k = first; k < last; k += Tile::kDepth) {
+    wait_for_copies<kSlabs - 2>();
+    __syncthreads();  // this slab is there, and all have done with the one before it
+    copy(k + (kSlabs - 1) * Tile::kDepth, slab == 0 ? kSlabs - 1 : slab - 1);
+    tile.multiply(slabs[slab].a, slabs[slab].b);
+    slab = slab == kSlabs - 1 ? 0 : slab + 1;
+  }
+  __syncthreads();
 }
 
 template <class Tile, class A, class B>

@@ -37,7 +37,8 @@ __all__ = [
     "update_running",
 ]
 
-# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best of our own with every digit.
+# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best of our own with every digit;
+# of a convolution's it is the best with every digit.
 BEST = 0
 
 # Products of a layer up to this many multiply-adds take one launch each, with all that belongs to
@@ -170,26 +171,27 @@ def _other_stream(*used: object) -> int:
 
 def conv2d(
     x: Array, w: Array, b: Array | None, stride: Size, padding: Size, dilation: Size,
-    rectify: bool = False,
+    rectify: bool = False, version: int = BEST,
 ) -> Array:  # fmt: skip
     """Convolution; see ``reference_layers.conv2d``."""
     size = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = _cupy.empty((len(x), len(w), *size), x.dtype)
     _cuda.conv2d(
-        _packed(x), _packed(w), _packed(b), stride, padding, dilation, rectify, y, current_stream()
+        _packed(x), _packed(w), _packed(b), stride, padding, dilation, rectify, y, version,
+        current_stream(),
     )  # fmt: skip
     return y
 
 
 def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
-    dilation: Size, rectify: bool = False,
+    dilation: Size, rectify: bool = False, version: int = BEST,
 ) -> Array:  # fmt: skip
     """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
     dx = _cupy.empty((len(dy), w.shape[1], *input_size), dy.dtype)
     _cuda.conv2d_grad_input(
         _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation, rectify, dx,
-        current_stream(),
+        version, current_stream(),
     )  # fmt: skip
     return dx
 

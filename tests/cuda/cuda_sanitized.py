@@ -91,14 +91,15 @@ def _cases():
         linear.check(gpu, 9, 200, (5, 7), np.float32)
         linear.check(gpu, 3, 5, (66,), np.float64, rectify=True)
 
-    def convolutions(gpu):
-        axis = products.axis_of(9, 3, 2, 1)
-        products.check_convolutions(gpu, 2, 3, 18, axis, axis, np.float32, (1, 0))
+    def convolutions(version):
+        axis = products.axis_of(9, 3 if version < 5 else 1, 2, 1)
+        sizes = 2, 3, 18, axis, axis, np.float32, (1, 0)
+        return lambda gpu: products.check_convolutions(gpu, *sizes, version=version)
 
     return {
         **{f"reparam_kl-{version}": ladder(version) for version in reparam_kl.VERSIONS},
         **{f"matmul-{version}": products_of(version) for version in products.VERSIONS},
-        "convolutions": convolutions,
+        **{f"conv2d-{version}": convolutions(version) for version in products.CONVOLUTIONS},
         "noise": noise,
         "losses": row_losses,
         "layers": layer_kernels,

@@ -110,10 +110,10 @@ def test_convolutions_past_31_bits(gpu):
     w = np.ones((1, 1, 1, 1), np.float32)
     x[0, 0, -1, -2:] = 5, 7
     one, none = (1, 1), (0, 0)
-    run_last_blocks(gpu, "conv2d", x, w, None, one, none, one, False, y)
+    run_last_blocks(gpu, "conv2d", x, w, None, one, none, one, False, y, 0)
     assert y[0, 0, -1, -2:].tolist() == [5, 7]
     y[0, 0, -1, -2:] = 0
-    run_last_blocks(gpu, "conv2d_grad_input", x, w, None, (side, side), one, none, one, False, y)
+    run_last_blocks(gpu, "conv2d_grad_input", x, w, None, (side, side), one, none, one, False, y, 0)
     assert y[0, 0, -1, -2:].tolist() == [5, 7]
 
 
@@ -132,7 +132,7 @@ def test_convolutions_with_distances_past_31_bits_are_refused(gpu):
     with pytest.raises(ValueError, match=r"channels and taps in an image .* got 2152960001"):
         gpu.module.conv2d(
             named(1, 2, side, side), named(1, 2, 1, 1), None, one, none, one, False,
-            named(1, 1, side, side), 0,
+            named(1, 1, side, side), 0, 0,
         )  # fmt: skip
     with pytest.raises(ValueError, match=r"channels and taps in an image .* got 2152960001"):
         gpu.module.conv2d_grad_weight(
@@ -142,7 +142,7 @@ def test_convolutions_with_distances_past_31_bits_are_refused(gpu):
     with pytest.raises(ValueError, match=r"weights of a convolution .* got 2152960000"):
         gpu.module.conv2d_grad_input(
             named(1, side, 1, 1), named(side, side, 1, 1), None, one, one, none, one, False,
-            named(1, side, 1, 1), 0,
+            named(1, side, 1, 1), 0, 0,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from strategies import LAYOUTS, seeds
 
 DTYPES = {1: [np.float32, np.float64], 5: [np.float32]}
 VERSIONS = ladders().get("matmul", [])
+CONVOLUTIONS = ladders().get("conv2d", [])
 LIBRARY, BEST = -1, 0
 # Tiles of 16, 64 and 128 with and without a rest, sums cut into pieces, nothing at all.
 SIZES = [
@@ -215,7 +216,7 @@ def axis_of(size, kernel, stride=1, padding=0, dilation=1):
     return dict(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
-def check_convolutions(gpu, N, C, O, h, w, dtype, cut=(0, 0), shift=0, seed=0):
+def check_convolutions(gpu, N, C, O, h, w, dtype, cut=(0, 0), shift=0, seed=0, version=BEST):
     """The three maps; ``cut`` rows and columns of dy are left out, as a transposed layer may do."""
     size, kernel, stride, padding, dilation = (
         (h[key], w[key]) for key in ("size", "kernel", "stride", "padding", "dilation")
@@ -231,23 +232,24 @@ def check_convolutions(gpu, N, C, O, h, w, dtype, cut=(0, 0), shift=0, seed=0):
     )
     b, c = whole_numbers(2, O, dtype=dtype), whole_numbers(3, C, dtype=dtype)
 
-    y = gpu.run(
-        "conv2d", x, weights, b, *geometry, False, gpu.out((N, O, *out), dtype), shift=shift
-    )
+    to = gpu.out((N, O, *out), dtype)
+    y = gpu.run("conv2d", x, weights, b, *geometry, False, to, version, shift=shift)
     want = conv_oracles.conv2d(x, weights, out, *geometry)
     np.testing.assert_array_equal(y, want + b[:, None, None])
-    y = gpu.run(
-        "conv2d", x, weights, None, *geometry, True, gpu.out((N, O, *out), dtype), shift=shift
-    )
+    y = gpu.run("conv2d", x, weights, None, *geometry, True, to, version, shift=shift)
     np.testing.assert_array_equal(y, want.clip(0))
 
     out = tuple(max(1, n - k) for n, k in zip(out, cut, strict=True))
     dy = whole_numbers(seed + 4, N, O, *out, dtype=dtype)
     to = gpu.out(x.shape, dtype)
-    dx = gpu.run("conv2d_grad_input", dy, weights, c, size, *geometry, False, to, shift=shift)
+    dx = gpu.run(
+        "conv2d_grad_input", dy, weights, c, size, *geometry, False, to, version, shift=shift
+    )
     want = conv_oracles.conv2d_grad_input(dy, weights, size, *geometry)
     np.testing.assert_array_equal(dx, want + c[:, None, None])
-    dx = gpu.run("conv2d_grad_input", dy, weights, None, size, *geometry, True, to, shift=shift)
+    dx = gpu.run(
+        "conv2d_grad_input", dy, weights, None, size, *geometry, True, to, version, shift=shift
+    )
     np.testing.assert_array_equal(dx, want.clip(0))
 
     sums = O, C * math.prod(kernel), N * math.prod(out)
@@ -280,6 +282,28 @@ def test_convolutions_of_every_kind_of_layer(gpu, layer, dtype):
     check_convolutions(gpu, N, C, O, axis, axis, dtype)
 
 
+@pytest.mark.parametrize("version", CONVOLUTIONS)
+@pytest.mark.parametrize("channels", [(9, 12), (33, 34)])
+def test_convolutions_of_every_version(gpu, version, channels):
+    """Tiles of 16, 32 and 64 rows; taps that fill one table, and more than three slabs."""
+    for dtype in DTYPES[1] if version < 5 else DTYPES[5]:
+        check_convolutions(gpu, 1, *channels, axis_of(6, 1), axis_of(5, 1), dtype, version=version)
+        if version < 5 or not gpu.emulated:  # the CPU takes seconds for more of their taps
+            axis = axis_of(7, 3, 2, 1)
+            check_convolutions(gpu, 2, *channels, axis, axis, dtype, version=version)
+
+
+@pytest.mark.parametrize(("version", "digits"), [(4, 1e-6), (5, 1e-3), (6, 1e-6)])
+def test_digits_of_convolutions_on_tensor_cores(gpu, version, digits):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(1, 16, 5, 8)).astype("f4"), rng.normal(size=(12, 16, 1, 1)).astype("f4")
+    to, geometry = gpu.out((1, 12, 5, 8), np.float32), [(1, 1), (0, 0), (1, 1)]
+    got = gpu.run("conv2d", x, w, None, *geometry, False, to, version)
+    exact = np.einsum("oc,nchw->nohw", w[:, :, 0, 0].astype(float), x.astype(float))
+    error = np.linalg.norm(got - exact) / np.linalg.norm(exact)
+    assert digits / 1000 < error < digits
+
+
 @given(
     sizes=st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5)),
     h=axes,
@@ -287,21 +311,27 @@ def test_convolutions_of_every_kind_of_layer(gpu, layer, dtype):
     cut=st.tuples(st.integers(0, 1), st.integers(0, 1)),
     shift=st.integers(0, 3),
     seed=seeds,
+    version=st.sampled_from([1, 2, 3]),
 )
-def test_convolutions_of_any_geometry(gpu, sizes, h, w, cut, shift, seed):
-    check_convolutions(gpu, *sizes, h, w, np.float32, cut, shift, seed)
+def test_convolutions_of_any_geometry(gpu, sizes, h, w, cut, shift, seed, version):
+    check_convolutions(gpu, *sizes, h, w, np.float32, cut, shift, seed, version)
 
 
 def test_bad_convolutions_are_named(gpu):
     x, w = np.zeros((2, 3, 5, 5), np.float32), np.zeros((4, 3, 3, 3), np.float32)
     y, one, none = gpu.out((2, 4, 3, 3), np.float32), (1, 1), (0, 0)
     with pytest.raises(ValueError, match=r"y must have shape \(2, 4, 3, 3\), got \(2, 4, 3, 2\)"):
-        gpu.run("conv2d", x, w, None, one, none, one, False, gpu.out((2, 4, 3, 2), np.float32))
+        gpu.run("conv2d", x, w, None, one, none, one, False, gpu.out((2, 4, 3, 2), np.float32), 0)
     with pytest.raises(ValueError, match=r"w must have shape \(4, 3, 3, 3\), got \(4, 2, 3, 3\)"):
-        gpu.run("conv2d", x, w[:, :2].copy(), None, one, none, one, False, y)
+        gpu.run("conv2d", x, w[:, :2].copy(), None, one, none, one, False, y, 0)
     with pytest.raises(ValueError, match="stride and dilation must be at least 1"):
-        gpu.run("conv2d", x, w, None, (0, 1), none, one, False, y)
+        gpu.run("conv2d", x, w, None, (0, 1), none, one, False, y, 0)
     with pytest.raises(ValueError, match="input and padding of a convolution"):
-        gpu.run("conv2d", x, w, None, one, (2**30, 0), one, False, y)
+        gpu.run("conv2d", x, w, None, one, (2**30, 0), one, False, y, 0)
     with pytest.raises(ValueError, match="x must have 4 dimensions"):
-        gpu.run("conv2d", x[0], w, None, one, none, one, False, y)
+        gpu.run("conv2d", x[0], w, None, one, none, one, False, y, 0)
+    with pytest.raises(ValueError, match=r"version must be in 1 \.\. 6, got 7"):
+        gpu.run("conv2d", x, w, None, one, none, one, False, y, 7)
+    x, w, y = x.astype(float), w.astype(float), gpu.out((2, 4, 3, 3), float)
+    with pytest.raises(ValueError, match=r"version must be in 1 \.\. 4, got 5"):
+        gpu.run("conv2d", x, w, None, one, none, one, False, y, 5)

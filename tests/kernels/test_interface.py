@@ -24,6 +24,7 @@ KNOWN = {
     4: {"_cpu": "fdd6caeaba7c", "_cuda": "18510fdc36e6"},  # noise is (seed, offset, first)
     5: {"_cpu": "305b491d86f4", "_cuda": "09f5e6643a31"},
     6: {"_cpu": "fe885ba9c7a7", "_cuda": "09f5e6643a31"},
+    7: {"_cpu": "fe885ba9c7a7", "_cuda": "5d6f7c4b5a42"},  # convolutions have versions
 }
 
 

@@ -40,8 +40,16 @@ ConvShape checked_shape(const ConvShape& s) {
   return s;
 }
 
+// Beside the versions of the ladder 0 is the best.
+template <class T>
+int checked_version(int version) {
+  const int best = version == 0 ? kConv2dBest : version;
+  require_version(best, std::is_same_v<T, float> ? kConv2dVersions : kConv2dBest);
+  return best;
+}
+
 void forward(const py::object& x, const py::object& w, const py::object& b, const Pair& stride,
-             const Pair& padding, const Pair& dilation, bool rectify, const py::object& y,
+             const Pair& padding, const Pair& dilation, bool rectify, const py::object& y, int version,
              std::uintptr_t stream) {
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
@@ -54,13 +62,13 @@ void forward(const py::object& x, const py::object& w, const py::object& b, cons
     const T* weights = args.input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
     const T* bias = args.optional_input<T>("b", b, {shape.O});
     T* out = args.output<T>("y", y, {shape.N, shape.O, shape.h.output, shape.w.output});
-    conv2d(shape, images, weights, bias, rectify, out, stream_of(stream));
+    conv2d(checked_version<T>(version), shape, images, weights, bias, rectify, out, stream_of(stream));
   });
 }
 
 void grad_input(const py::object& dy, const py::object& w, const py::object& b, const Pair& input_size,
                 const Pair& stride, const Pair& padding, const Pair& dilation, bool rectify,
-                const py::object& dx, std::uintptr_t stream) {
+                const py::object& dx, int version, std::uintptr_t stream) {
   by_device_dtype("dy", dy, [&](auto zero) {
     using T = decltype(zero);
     const ConvSettings s{stride, padding, dilation};
@@ -73,7 +81,8 @@ void grad_input(const py::object& dy, const py::object& w, const py::object& b, 
     const T* weights = args.input<T>("w", w, {shape.O, shape.C, k[2], k[3]});
     const T* bias = args.optional_input<T>("b", b, {shape.C});
     T* result = args.output<T>("dx", dx, {shape.N, shape.C, shape.h.input, shape.w.input});
-    conv2d_grad_input(shape, gradient, weights, bias, rectify, result, stream_of(stream));
+    conv2d_grad_input(checked_version<T>(version), shape, gradient, weights, bias, rectify, result,
+                      stream_of(stream));
   });
 }
 
@@ -103,6 +112,8 @@ void grad_weight(const py::object& x, const py::object& dy, const Pair& kernel_s
 void bind_conv(py::module_& module) {
   module.def("conv2d", &forward);
   module.def("conv2d_grad_input", &grad_input);
+  module.attr("VERSIONS")["conv2d"] = kConv2dVersions;
+  module.attr("VERSIONS")["conv2d_grad_input"] = kConv2dVersions;
   module.def("conv2d_grad_weight", &grad_weight);
   module.def("conv2d_grad_weight_scratch", &conv2d_grad_weight_scratch, py::arg("rows"), py::arg("cols"),
              py::arg("depth"),

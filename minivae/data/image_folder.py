@@ -118,7 +118,7 @@ def read_folder(
         cache, stem = ImageCache(cache_dir), f"{name}-{size}-{key[:24]}"
         found = cache.find(stem, size)
         if found is None:
-            bar = tqdm(files, desc=f"decoding {root.name}", unit="image", disable=_quiet(progress))
+            bar = tqdm(files, desc=f"decoding {root.name}", unit="image", disable=quiet(progress))
             found = _decoded(root, bar, digests, size, max_pixels, strict)
             cache.keep(stem, found)
         skipped = dict(sorted((skipped | found.skipped).items()))
@@ -132,7 +132,7 @@ def read_folder(
         return FolderSet(found.images, _attributes(root, report, attributes, columns), report)
 
 
-def _quiet(progress: bool | None) -> bool | None:
+def quiet(progress: bool | None) -> bool | None:
     """tqdm's ``disable``: None lets it look whether it writes to a terminal."""
     return None if progress is None else not progress
 

@@ -35,10 +35,6 @@ DRAWS_NOISE = _cuda.DRAWS_NOISE  # the version of reparam_kl from which on the k
 _cupy = device_module()
 
 
-def _empty_like(*arrays: Array) -> list[Array]:
-    return [_cupy.empty(a.shape, a.dtype) for a in arrays]
-
-
 def _noise(noise: Eps, like: Array, version: int) -> Array | tuple[Any, ...]:
     """The noise as this version takes it: an array, or where it draws itself its address."""
     if version >= DRAWS_NOISE:
@@ -75,7 +71,7 @@ def reparam_kl_backward(
     version: int = VERSIONS["reparam_kl_backward"],
 ) -> tuple[Array, Array]:  # fmt: skip
     """Gradients of both; see ``reference.reparam_kl_backward``."""
-    dmu, dlogvar = _empty_like(mu, logvar)
+    dmu, dlogvar = (_cupy.empty(a.shape, a.dtype) for a in (mu, logvar))
     eps = _noise(noise, mu, version)
     _cuda.reparam_kl_backward(
         mu, logvar, eps, dz, dkl, dmu, dlogvar, version, current_stream()

@@ -137,7 +137,7 @@ class RecordedStep:
             return f"the kernel variant {kernels.active()!r} is forced"
         if not isinstance(noise, Noise):
             return "the noise is an array"
-        if len(set(self._steps())) > 1:
+        if len({self.optimizer.state_of(p)["step"] for p in self.params()}) > 1:
             return "some parameters have had more updates than others"
         source, draw = (x.batches, x.noise) if isinstance(x, Selection) else (None, None)
         like = {
@@ -160,10 +160,6 @@ class RecordedStep:
     def params(self) -> list[Tensor]:
         """The parameters that are not frozen."""
         return [p for group in self.optimizer.param_groups for p in learning(group)]
-
-    def _steps(self) -> list[int]:
-        """How many updates each parameter has had."""
-        return [self.optimizer.state_of(p)["step"] for p in self.params()]
 
     def _in_use(self) -> tuple[list[Array], list[Options]]:
         """The arrays and the options that a step uses now and a recording cannot be told anew."""

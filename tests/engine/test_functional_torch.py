@@ -14,6 +14,7 @@ from op_specs import SPECS
 from strategies import LAYOUTS, layouts, seeds
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # arrays are small: more would wait for each other
 TF = torch.nn.functional
 
 

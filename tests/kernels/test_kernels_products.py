@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 import conv_oracles as oracles
 from kernel_variants import variant
 from layer_numbers import DTYPES, LAYER_NAMES, LAYER_USABLE, assert_exact, dtypes, normal, whole
 from strategies import LAYOUTS, layouts, seeds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_of_numpys():
+    """Its products are not on trial here, and its threads wait for one another at these sizes."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(params=LAYER_NAMES)

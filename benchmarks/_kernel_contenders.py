@@ -91,8 +91,9 @@ class _Forced:
 @functools.cache
 def _function(name, kernel):
     variant = name.partition(":")[0]
-    function = getattr(kernels._load(variant)[0], kernel)
-    if ":" not in name:
+    module = kernels._load(variant)[0]
+    function = getattr(module, kernel)
+    if ":" not in name or kernel not in module.VERSIONS:
         return function
     return functools.partial(function, version=int(name.partition(":")[2]))
 

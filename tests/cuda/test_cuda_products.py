@@ -294,9 +294,12 @@ def test_convolutions_of_every_version(gpu, version, channels):
 
 
 @pytest.mark.parametrize(("version", "digits"), [(4, 1e-6), (5, 1e-3), (6, 1e-6)])
-def test_digits_of_convolutions_on_tensor_cores(gpu, version, digits):
+@pytest.mark.parametrize("depth", [16, 576])
+def test_digits_of_convolutions_on_tensor_cores(gpu, version, digits, depth):
+    """Sums that tensor cores truncate lose digits with the depth: float32's are not made there."""
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(1, 16, 5, 8)).astype("f4"), rng.normal(size=(12, 16, 1, 1)).astype("f4")
+    x, w = rng.normal(size=(1, depth, 5, 8)), rng.normal(size=(12, depth, 1, 1))
+    x, w = x.astype("f4"), w.astype("f4")
     to, geometry = gpu.out((1, 12, 5, 8), np.float32), [(1, 1), (0, 0), (1, 1)]
     got = gpu.run("conv2d", x, w, None, *geometry, False, to, version)
     exact = np.einsum("oc,nchw->nohw", w[:, :, 0, 0].astype(float), x.astype(float))

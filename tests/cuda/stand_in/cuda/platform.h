@@ -66,6 +66,13 @@ inline unsigned atomicAdd(unsigned* p, unsigned x) {
 }
 inline void __threadfence() {}
 
+// The sum of two floats, rounded toward zero.
+inline float __fadd_rz(float a, float b) {
+  const double sum = static_cast<double>(a) + b;
+  const float nearest = static_cast<float>(sum);
+  return std::fabs(nearest) > std::fabs(sum) ? std::nextafter(nearest, 0.0f) : nearest;
+}
+
 inline int __popc(unsigned x) {
   return __builtin_popcount(x);
 }

@@ -134,7 +134,7 @@ void correlate(const T* panels, Index rows, Index depth, const T* line, const In
   constexpr Index W = kTileCols<T>;
   for (Index j = 0; j < length; j += W) {
     for (Index r = 0, height; r < rows; r += height) {
-      height = tile_height(tile_rows(rows - r, kTileRows));
+      height = tile_height(tile_rows(rows - r));
       fitting_tile(depth, panels + r * depth, ListedRows<T>{line + j, offset}, Output<T>{sums, ld}, r, j,
                    height, W, false);
     }
@@ -165,7 +165,7 @@ void conv2d(const ConvShape& shape, const T* x, const T* w, const T* b, bool rec
   const Index phases = Index(taps_h.remainder.size() * taps_w.remainder.size());
   const Index depth = C * h.kernel * v.kernel, pitch = v.output + taps_w.reach;
   T* panels = scratch<T>(Scratch::kPackedA, padded_rows(O) * depth + kVectorLanes<T>);
-  pack_rows(Matrix<T>{w, depth, 1}, 0, O, 0, depth, kTileRows, panels);
+  pack_rows(Matrix<T>{w, depth, 1}, 0, O, 0, depth, panels);
 
   const Index row_bytes = (C * phases + padded_rows(O)) * pitch * Index(sizeof(T));
   const ConvBlock block = conv_block(N, h.output, row_bytes, threads());

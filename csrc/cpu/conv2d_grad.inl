@@ -111,7 +111,7 @@ void conv2d_grad_input(const ConvShape& shape, const T* dy, const T* w, const T*
           }
         }
       }
-      pack_rows(Matrix<T>{gathered, depth, 1}, 0, C, 0, depth, kTileRows, panel);
+      pack_rows(Matrix<T>{gathered, depth, 1}, 0, C, 0, depth, panel);
       panels_of.push_back(panel);
       panel += rows_c * depth;
     }
@@ -237,7 +237,7 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
           const Index lines = min_index(block.rows, h.output - o0);
           const Index step = images * pitch, length = lines * step;
           // A tap's line ends up to a reach past its plane's last row. dy is zero for what is met there and
-          // in the columns between two images, and 0 x it must be 0.
+          // in the columns between two images, and 0 x it must be 0: an infinite x makes NaN of taps beside it.
           const Index plane = plane_size<T>((lines + taps_h.reach) * step + taps_w.reach);
           const Index dy_plane = plane_size<T>(length);
           T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + O * dy_plane);

@@ -14,9 +14,9 @@
 // Packing copies a block into panels, [k][lane] with the lanes of one tile side by side, padded with
 // zeros, so that a tile reads memory in order whatever the strides were.
 //
-// The time of a skinny product (few rows) is that of reading B once. Of contiguous rows of B one panel at a time
-// is packed, while memory fetches the panels after it, with a short depth so that few rows are read side by side;
-// contiguous columns are multiplied as dot products (dot.inl).
+// Where the rows of A are one block, each panel of B is packed when its turn comes, while memory fetches the panels
+// after it. The time of a skinny product (few rows) is that of reading B once: of contiguous rows of B few are then
+// read side by side, in a short depth; contiguous columns are multiplied as dot products (dot.inl).
 //
 // Threads take rectangles of C and share nothing. Every element of C is a sum over k in an order that
 // depends on the sizes and strides alone, so the result does not depend on the number of threads.
@@ -71,13 +71,13 @@ void gemm_rectangle(const GemmPlan& plan, const Matrix<T>& a, const Matrix<T>& b
       }
       for (Index ib = i0; ib < i1; ib += kBlockRows) {
         const Index ib_end = min_index(ib + kBlockRows, i1);
-        pack_rows(a, ib, ib_end, k0, depth, kTileRows, packed_a);
+        pack_rows(a, ib, ib_end, k0, depth, packed_a);
         for (Index j = jb; j < jb_end; j += W) {
           const Index cols = min_index(W, jb_end - j);
           const StridedRows<T> panel =
               one_block ? pack(j, packed_b) : StridedRows<T>{packed_b + (j - jb) * depth, W};
           for (Index i = ib, rows; i < ib_end; i += rows) {
-            rows = tile_rows(ib_end - i, kTileRows);
+            rows = tile_rows(ib_end - i);
             fitting_tile(depth, packed_a + (i - ib) * depth, panel, part, i, j, rows, cols, block > 0);
           }
         }

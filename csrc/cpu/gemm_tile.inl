@@ -67,19 +67,19 @@ void pack_panel(const T* src, Index stride_i, Index stride_k, Index count, Index
   }
 }
 
-// How many of the rows that are left the next tile takes, `most` at the most. Two shorter tiles are faster than
+// How many of the rows that are left the next tile takes. Two shorter tiles are faster than
 // a whole one and one of kTileStep rows, whose few sums wait for one another.
-MV_INLINE Index tile_rows(Index left, Index most) {
-  return left > most && left <= kTileRows + kTileStep ? 2 * kTileStep : min_index(left, most);
+MV_INLINE Index tile_rows(Index left) {
+  return left > kTileRows && left <= kTileRows + kTileStep ? 2 * kTileStep : min_index(left, kTileRows);
 }
 
-// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as one panel for each tile of at most `most` rows, each of its
+// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as one panel for each tile, each of its
 // own tile_height.
 template <class T>
-void pack_rows(const Matrix<T>& a, Index i0, Index i1, Index k0, Index depth, Index most, T* dst) {
+void pack_rows(const Matrix<T>& a, Index i0, Index i1, Index k0, Index depth, T* dst) {
   for (Index i = i0, rows; i < i1; i += rows) {
     const T* src = a.at(i, k0);
-    rows = tile_rows(i1 - i, most);
+    rows = tile_rows(i1 - i);
     switch (tile_height(rows)) {
       case kTileRows: pack_panel<kTileRows>(src, a.row, a.col, rows, depth, dst); break;
       case 2 * kTileStep: pack_panel<2 * kTileStep>(src, a.row, a.col, rows, depth, dst); break;

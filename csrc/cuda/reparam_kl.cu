@@ -11,8 +11,8 @@
 //
 // Bytes per element in float32, forward and backward, and 4 / D more for kl or dkl: v1 24 and 28 (z
 // reads mu, logvar, eps and kl reads mu, logvar; dmu reads mu, dz and dlogvar reads logvar, eps,
-// dz), v2 to v4 16 and 24, v5 and v6 12 and 20. All are limited by memory on large arrays and by the
-// launch on small ones.
+// dz), v2 to v4 16 and 24, v5 and v6 12 and 20. On large arrays v1 to v4 are limited by memory,
+// v5, and v6 in rows of up to 128, by instructions (predicted); on small ones all by the launch.
 #include "cuda/reparam_kl.h"
 
 #include <stdexcept>

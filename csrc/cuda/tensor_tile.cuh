@@ -17,10 +17,11 @@ namespace minivae {
 
 // c += a b. Tensor cores do not round that sum to nearest, they truncate it. Where there are none for TF32
 // (sm_75, and the CPU that stands in for a GPU) the lanes pass each other what they hold: slow, and the same
-// fragments and truncation.
+// fragments and truncation. Volatile, because all lanes of a warp have to take part.
 __device__ __forceinline__ void multiply_add_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
@@ -62,7 +63,8 @@ struct TensorTile {
 
   __device__ static float number(float x) { return kFactors == Factors::kWhole ? round_to_tf32(x) : x; }
 
-  // x becomes the large half of each, `rest` what it leaves; none of what is not finite.
+  // x becomes the large half of each, `rest` what it leaves; none of what is not finite. An infinite factor
+  // times a rest that is 0 makes NaN of a sum that is infinite without tensor cores.
   template <int N>
   __device__ static void halve(float (&x)[N], float (&rest)[N]) {
 #pragma unroll

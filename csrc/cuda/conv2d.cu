@@ -3,7 +3,7 @@
 //   v1  a thread per output                  the definition: divisions for every multiply-add
 //   v2  tiles in registers, offsets kept     a fetched number serves 16 to 64 others
 //   v3  no tile where channels are few       nothing is made that nobody asked for
-//   v4  slabs copied by memory itself        no register holds what is on its way
+//   v4  slabs copied by cp.async             no register holds what is on its way
 //   v5  tensor cores, TF32                   the multiply-adds of a warp in one instruction
 //   v6  tensor cores, 3xTF32                 the digits back, for three times the products
 //
@@ -17,7 +17,8 @@
 // last layers of the models make 1 and 3) the fetches, each of which serves those channels only.
 //
 // v4 is the default. v5 and v6 are explicit choices: TF32 numbers have 10 bits of mantissa, and the result
-// of v5 about three digits; v6 has float32's, and is another sum of them.
+// of v5 about three digits; v6 has float32's, and is another sum of them. Up to 8 output channels both run
+// v3's kernel, in float32.
 #include "cuda/conv2d.h"
 
 #include <stdexcept>
@@ -58,7 +59,10 @@ __global__ void convolve_v1(const __grid_constant__ ConvParts<T> parts, Epilogue
 // Wrong with v1: every multiply-add fetches two numbers and works out where they lie. Change: a block
 // makes a tile from slabs in shared memory (tile_product.cuh), so that a number fetched serves 16 to 64
 // multiply-adds; a thread keeps the addresses of its positions, and the distances of the taps from them lie
-// in a table that the block shares. Gain: two thirds of the inner loop's instructions multiply and add.
+// in a table that the block shares. Gain: three fifths to two thirds of the inner loop's instructions multiply
+// and add, half in the tile of 16 rows. Price of reading slabs 16 bytes at a time: where the results of a part
+// cannot be stored so (planes of 7 x 7, the adjoint with a stride), the lanes of a store are four positions
+// apart, and it touches up to four times as many sectors as neighbours would, once per output.
 
 template <class Tile, int kSlabs, class T>
 __global__ __launch_bounds__(Tile::kThreads) void convolve_tiles(const __grid_constant__ ConvParts<T> parts,
@@ -168,16 +172,18 @@ __global__ __launch_bounds__(kThreads) void convolve_v3(const __grid_constant__ 
 
 // ---- v4, v5 and v6: tiles fed and multiplied otherwise -------------------------------------------------
 // v4. Wrong with v3, whose tiles are v2's: a number passes through registers, where it waits until the slab
-// before is multiplied, and one slab at a time is on its way. Change: memory writes into shared memory itself, three slabs there.
-// Gain: the latency of two slabs is hidden, not of one. (async_copy.cuh; on sm_75, and in float64, whose
-// three slabs are more than 48 KiB, v4 is v3.)
+// before is multiplied, and one slab at a time is on its way. Change: cp.async copies global to shared memory
+// past the registers, three slabs there. Gain: the latency of two slabs is hidden, not of one.
+// (async_copy.cuh; on sm_75, and in float64, whose three slabs are more than 48 KiB, v4 is v3.)
 //
 // v5. Wrong with v4: nothing but that float32 has no faster unit. Change: the sums of a tile are made by
 // tensor cores, which take numbers of 10 bits; fetched as in v2, because they are rounded on their way.
-// Gain: multiplying is no limit any more, fetching is. (tensor_tile.cuh)
+// Gain: an instruction of a warp does 1024 multiply-adds, not 32; fetching is most of the loop that is left.
+// (tensor_tile.cuh)
 //
 // v6. Wrong with v5: three digits. Change: each factor is the sum of two TF32 numbers, and three products
-// stand for one. Gain: float32's digits from tensor cores, at a third of v5's rate.
+// stand for one. Gain: float32's digits from tensor cores, for three times the products and 2.2 to 2.7 times
+// the instructions of the inner loop.
 
 template <class Tile, int kSlabs, class T>
 void launch_tiles(const std::vector<ConvPart<T>>& all, const Epilogue<T>& epilogue, Stream stream) {

@@ -20,7 +20,7 @@
 //   };
 //
 // so that one kernel multiplies matrices of any strides and images it never unfolds. One that is also
-// fetched by memory itself says with found(Line, Depth) where the element lies.
+// copied by cp.async says with found(Line, Depth) where the element lies.
 #pragma once
 
 #include "cuda/async_copy.cuh"
@@ -99,7 +99,7 @@ struct Stage {
     }
   }
 
-  // fetch and put at once, of elements as they are, by memory itself.
+  // fetch and put at once, of elements as they are: cp.async copies them past the registers.
   template <int kPitch>
   __device__ void copy(Index k, T (&slab)[kDepth][kPitch]) const {
     if constexpr (kAlong) {
@@ -133,9 +133,8 @@ struct Stage {
 // ---- multiply-add in registers ---------------------------------------------------------------------
 
 // The sums of one thread: kRows x kCols of the tile in groups of neighbours, the groups spread over
-// the tile so that a warp reads shared memory without bank conflicts. Groups of columns of more than
-// one let a result be stored by wide writes where rows of C are contiguous; groups of one let a warp
-// write neighbours where they are not known to be.
+// the tile so that a warp reads shared memory without bank conflicts. Groups of columns are read, and
+// stored where the result allows it, by wide accesses; elsewhere the lanes of a store are a group apart.
 template <class T, int kTileRows, int kTileCols, int kTileDepth, int kThreadRows, int kThreadCols, int kGroup>
 struct FmaTile {
   using Element = T;

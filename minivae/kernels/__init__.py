@@ -124,11 +124,14 @@ def use(name: str) -> Iterator[None]:
     """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.
 
     A kernel that the variant does not have is run by the default one. "cuda:3" names version 3 of
-    the kernels that have several; the others have one.
+    the kernels that have several; the others have one. A kernel of several that has no version 3
+    refuses: "cuda:6" serves convolutions and ``reparam_kl``, not a model with linear layers, whose
+    products have five versions, in float64 four.
 
     Raises:
         KernelUnavailable: the name is unknown, or the variant cannot run here; says why. Inside
-            the block: arrays that the variant does not take, or a version that a kernel lacks.
+            the block: arrays that the variant does not take, or a version that a kernel lacks,
+            or lacks for their dtype.
     """
     variant, colon, version = str(name).partition(":")
     if variant not in VARIANTS or (colon and not (variant == "cuda" and version.isdecimal())):
@@ -177,7 +180,7 @@ def get(kernel: str, *arrays: Any) -> Callable[..., Any]:
     Raises:
         AttributeError: there is no such kernel.
         KernelUnavailable: ``use`` forces a compiled variant, which does not take these arrays, or
-            a version of it that this kernel does not have.
+            a version of it that this kernel does not have for them.
         TypeError: some arrays are on a GPU and some are not.
     """
     name = active()
@@ -197,7 +200,7 @@ def get(kernel: str, *arrays: Any) -> Callable[..., Any]:
             (why for a in given if (why := _unfit(a, variant))), None
         )
         if not unfit:
-            return _version(function, kernel) if variant == name == "cuda" else function
+            return _version(function, kernel, given) if variant == name == "cuda" else function
         if variant == name:
             raise KernelUnavailable(f"kernel variant {name!r} cannot run {kernel}: {unfit}")
     raise AttributeError(
@@ -205,14 +208,18 @@ def get(kernel: str, *arrays: Any) -> Callable[..., Any]:
     )
 
 
-def _version(function: Callable[..., Any], kernel: str) -> Callable[..., Any]:
+def _version(
+    function: Callable[..., Any], kernel: str, arrays: Sequence[Any]
+) -> Callable[..., Any]:
     """The function, at the version that ``use("cuda:VERSION")`` asks for."""
-    version = _forced.stack[-1].partition(":")[2]
-    highest = _load("cuda")[0].VERSIONS.get(kernel)
+    version, cuda = _forced.stack[-1].partition(":")[2], _load("cuda")[0]
+    double = any(a.dtype == np.float64 for a in arrays)
+    highest = (cuda.FLOAT64_VERSIONS if double else cuda.VERSIONS).get(kernel)
     if not version or highest is None:
         return function
     if int(version) > highest:
-        raise KernelUnavailable(f"{kernel} has versions 1 to {highest}, asked for {version}")
+        which = " for float64" if double else ""
+        raise KernelUnavailable(f"{kernel} has versions 1 to {highest}{which}, asked for {version}")
     return functools.partial(function, version=int(version))
 
 

@@ -28,8 +28,11 @@ from .philox import Eps, NoiseKey, Shape, resolved
 from .reference import RowLoss
 from .reference_layers import Arrays
 
-VERSIONS = dict(_cuda.VERSIONS)  # the highest version of each kernel that has several
-VERSIONS |= {kernel: VERSIONS["matmul"] for kernel in ("linear", "linear_backward")}
+# The highest version of each kernel that has several, and for float64, which has no tensor cores'.
+VERSIONS = dict(_cuda.VERSIONS)
+FLOAT64_VERSIONS = VERSIONS | _cuda.FLOAT64_VERSIONS
+for _versions in (VERSIONS, FLOAT64_VERSIONS):
+    _versions |= {kernel: _versions["matmul"] for kernel in ("linear", "linear_backward")}
 DRAWS_NOISE = _cuda.DRAWS_NOISE  # the version of reparam_kl from which on the kernel draws noise
 
 _cupy = device_module()

@@ -159,6 +159,12 @@ def test_versions_of_a_kernel(built):
                 product = to_numpy(kernels.get("matmul", a)(a, a.T))
                 np.testing.assert_array_equal(product, np.full((2, 2), 3))
     assert len(set(versions.values())) > 1, "no version to refuse"
+    for kernel in ("matmul", "linear", "conv2d", "conv2d_grad_input"):  # tensor cores
+        lacking = pytest.raises(mv.KernelUnavailable, match=f"{kernel} has .* 4 for float64.* 5$")
+        with kernels.use("cuda:5"), lacking:
+            kernels.get(kernel, a.astype(float))
+    with kernels.use("cuda:5"):
+        kernels.get("reparam_kl_forward", a.astype(float))
     with pytest.raises(mv.KernelUnavailable, match="no kernel has that version"):
         with kernels.use(f"cuda:{highest + 1}"):
             pytest.fail("entered")

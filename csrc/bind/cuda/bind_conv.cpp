@@ -112,8 +112,10 @@ void grad_weight(const py::object& x, const py::object& dy, const Pair& kernel_s
 void bind_conv(py::module_& module) {
   module.def("conv2d", &forward);
   module.def("conv2d_grad_input", &grad_input);
-  module.attr("VERSIONS")["conv2d"] = kConv2dVersions;
-  module.attr("VERSIONS")["conv2d_grad_input"] = kConv2dVersions;
+  for (const char* kernel : {"conv2d", "conv2d_grad_input"}) {
+    module.attr("VERSIONS")[kernel] = kConv2dVersions;
+    module.attr("FLOAT64_VERSIONS")[kernel] = kConv2dBest;
+  }
   module.def("conv2d_grad_weight", &grad_weight);
   module.def("conv2d_grad_weight_scratch", &conv2d_grad_weight_scratch, py::arg("rows"), py::arg("cols"),
              py::arg("depth"),

@@ -12,7 +12,8 @@ void bind_cuda(py::module_& module) {
   module.attr("INTERFACE") = kInterface;
   module.attr("compiler") = compiler();
   module.attr("architectures") = architectures();
-  module.attr("VERSIONS") = py::dict();  // the highest version of each kernel that has several
+  module.attr("VERSIONS") = py::dict();          // the highest version of each kernel that has several
+  module.attr("FLOAT64_VERSIONS") = py::dict();  // of those that have fewer for float64
   module.def(
       "device",
       [] {

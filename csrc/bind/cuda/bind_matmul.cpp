@@ -77,6 +77,7 @@ py::dict library_info(const std::string& path) {
 void bind_matmul(py::module_& module) {
   module.def("matmul", &product);
   module.attr("VERSIONS")["matmul"] = kMatmulVersions;
+  module.attr("FLOAT64_VERSIONS")["matmul"] = kMatmulBest;
   module.def("matmul_scratch", &matmul_scratch, py::arg("M"), py::arg("N"), py::arg("K"),
              "float64 elements of scratch that versions 0, 4 and 5 need.");
   module.def("cublaslt", &library_info, py::arg("path") = "",

@@ -207,10 +207,10 @@ def test_the_plane_by_mouse_and_keys(opened, subject):
     np.testing.assert_allclose(one.run("Array.from(explorer.state.z)"), [0.5, 0.1], atol=0.02)
     dots = one.run("""() => [...document.querySelectorAll("#codes path")].map((path) =>
         path.getAttribute("d").split("M").slice(1).map((d) => d.split(" ").map(parseFloat)))""")
-    mu, _ = evaluation.posteriors(found.model, found.batches(found.test))
+    mu, _ = evaluation.posteriors(found.model, found.batches(found.data.test))
     extent = one.run("plane.extent")
     for digit, points in enumerate(dots):
-        mine = mu[:2000][found.test.labels["digit"][:2000] == digit]
+        mine = mu[:2000][found.data.test.labels["digit"][:2000] == digit]
         wanted = np.stack([mine[:, 0] + extent, extent - mine[:, 1]], axis=1) * 200 / extent
         np.testing.assert_allclose(points, wanted, atol=0.4)
 

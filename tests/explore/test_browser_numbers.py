@@ -57,7 +57,9 @@ def test_pixels_are_pythons(opened, subject, name):
 def test_sliders_come_in_the_order_of_kl(opened, subject, name):
     """Every latent once, the most informative first, nats beside it."""
     found = subject(name)[0]
-    kl = evaluation.kl_per_latent(*evaluation.posteriors(found.model, found.batches(found.test)))
+    kl = evaluation.kl_per_latent(
+        *evaluation.posteriors(found.model, found.batches(found.data.test))
+    )
     one = opened(name)
     rows = one.run("""() => [...document.querySelectorAll("#latents .slider")].map(
         (row) => [...row.querySelectorAll("span")].slice(0, 2).map((part) => part.textContent))""")
@@ -101,7 +103,9 @@ def test_terms_of_a_chosen_picture_are_pythons(opened, subject, name):
     one = opened(name, view="pictures")
     one.page.locator("#gallery input").nth(2).click()
     one.settle()
-    x = (found.test.images[2].astype(np.float32) / 255).reshape(1, *found.model.image_shapes[-1])
+    x = (found.data.test.images[2].astype(np.float32) / 255).reshape(
+        1, *found.model.image_shapes[-1]
+    )
     eps = Noise(config["seed"], SAMPLING).normal((1, found.model.latent_dim))
     rec, kl = elbo_terms(found.model, x, eps)
     assert one.number("rec") == pytest.approx(rec, rel=0.01)
@@ -118,7 +122,7 @@ def strip_codes(one, name):
 def test_arithmetic_interpolation_and_attributes_are_those_of_minivae_latent(opened, subject, name):
     """Codes within 1e-3, from mean codes and vectors that Python computes anew."""
     found = subject(name)[0]
-    part = found.train.take(slice(explore.export.CODES))
+    part = found.data.train.take(slice(explore.export.CODES))
     codes, _ = evaluation.posteriors(found.model, found.batches(part))
     if name == "mlp":
         masks = [part.labels["digit"] == d for d in (7, 1, 4)]
@@ -155,7 +159,7 @@ def test_pictures_as_choices(opened, subject):
     for letter, value in (("A", "p3"), ("B", "p8"), ("C", "z")):
         one.page.select_option(f"#choice-{letter}", value)
     one.settle()
-    x = found.test.images[[3, 8]].reshape(2, 784).astype(np.float32) / 255
+    x = found.data.test.images[[3, 8]].reshape(2, 784).astype(np.float32) / 255
     a, b = found.model.encode(x)[0].data
     np.testing.assert_allclose(strip_codes(one, "line"), latent.lerp(a, b, 6), atol=2e-2)
     z = one.run("Array.from(explorer.state.z)")

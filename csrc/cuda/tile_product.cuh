@@ -30,6 +30,13 @@ namespace minivae {
 
 // ---- operands ------------------------------------------------------------------------------------
 
+// Where an element lies; one that is not inside counts as 0.
+template <class T>
+struct Found {
+  const T* at;
+  bool inside;
+};
+
 struct Place {
   Index offset;
   bool inside;
@@ -106,15 +113,18 @@ struct Stage {
       const auto depth = operand.depth(k + within());
 #pragma unroll
       for (int s = 0; s < kPieces; ++s) {
-        if (exists(s)) copy_async(&slab[within()][run(s)], operand.found(line[s], depth));
+        if (exists(s)) copy_element(&slab[within()][run(s)], operand.found(line[s], depth));
       }
     } else {
 #pragma unroll
       for (int s = 0; s < kPieces; ++s) {
-        if (exists(s)) copy_async(&slab[run(s)][within()], operand.found(line[0], operand.depth(k + run(s))));
+        if (exists(s))
+          copy_element(&slab[run(s)][within()], operand.found(line[0], operand.depth(k + run(s))));
       }
     }
   }
+
+  __device__ static void copy_element(T* to, const Found<T>& from) { copy_async(to, from.at, from.inside); }
 
   // Tile::number turns an element into what is multiplied: itself, or a rounded one.
   template <class Tile, int kPitch>

@@ -97,6 +97,6 @@ def test_nothing_in_csrc_knows_the_stand_in():
         assert not re.search(r"(?i)emulat", path.read_text()), path
     for path in STAND_IN.rglob("*.*"):
         name = path.relative_to(STAND_IN)
-        replaced = [(CSRC / name).with_suffix(s) for s in (".h", ".cu", ".cpp")]
+        replaced = [(CSRC / name).with_suffix(s) for s in (".h", ".cuh", ".cu", ".cpp")]
         own = name.parts[0] == "emulated" or name.name == "bind_emulator.cpp"
         assert own or any(p.exists() for p in replaced), f"{name} stands before nothing"

@@ -14,10 +14,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace minivae::emulated {
 
@@ -31,6 +33,7 @@ struct Thread {
   Dim thread{0, 0, 0}, block_index{0, 0, 0}, block_size, grid_size;
   Block* block = nullptr;
   unsigned lane = 0, warp = 0;
+  std::deque<std::vector<std::function<void()>>> copies{1};  // groups of those yet to be made
 };
 
 struct EmulationError : std::runtime_error {

@@ -34,6 +34,14 @@ def pytest_addoption(parser):
     )  # fmt: skip
 
 
+def threads_asked_for():
+    """What the environment says of threads, to the processes that tests start too."""
+    return {name: count for name, count in os.environ.items() if name.endswith("_NUM_THREADS")}
+
+
+THREADS = threads_asked_for()
+
+
 def pytest_configure(config):
     cuda_build.asked_for = config.getoption("everything")
 
@@ -53,8 +61,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """The tests themselves are no garbage: collections of it need not look at them."""
-    gc.freeze()
+    gc.freeze()  # the tests themselves are no garbage: collections of it need not look at them
+    if threads_asked_for() != THREADS:  # with which NumPy's BLAS gives other bits
+        raise pytest.UsageError(f"importing tests made {threads_asked_for()} of {THREADS}")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -17,7 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if __name__ == "__main__":  # not where tests import it, which start processes of their own
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import report  # noqa: I001  puts tests/ on the path
 

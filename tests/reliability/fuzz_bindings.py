@@ -58,15 +58,16 @@ def matmul(draw, t):
 def conv2d(draw, t):
     N, C, O = shape(draw, 3)
     n, k, _, *rest = conv_geometry(draw)
-    bias = draw.choice((None, array(draw, O, dtype=t)))
-    return [array(draw, N, C, *n, dtype=t), array(draw, O, C, *k, dtype=t), bias, *rest]
+    bias, rectify = draw.choice((None, array(draw, O, dtype=t))), draw.choice((True, False))
+    return [array(draw, N, C, *n, dtype=t), array(draw, O, C, *k, dtype=t), bias, *rest, rectify]
 
 
 def conv2d_grad_input(draw, t):
     N, C, O = shape(draw, 3)
     n, k, out, *rest = conv_geometry(draw)
-    bias = draw.choice((None, array(draw, C, dtype=t)))
-    return [array(draw, N, O, *out, dtype=t), array(draw, O, C, *k, dtype=t), bias, n, *rest]
+    bias, rectify = draw.choice((None, array(draw, C, dtype=t))), draw.choice((True, False))
+    x, w = array(draw, N, O, *out, dtype=t), array(draw, O, C, *k, dtype=t)
+    return [x, w, bias, n, *rest, rectify]
 
 
 def conv2d_grad_weight(draw, t):

@@ -68,8 +68,8 @@ def refused(call, *args):
     except (TypeError, ValueError, MemoryError): return
     raise SystemExit("not refused")
 def once():
-    refused(_cpu.conv2d, x, w, None, (1, 1), (0, 0), (2**40, 1))
-    refused(_cpu.conv2d, x, w, x, (1, 1), (0, 0), (1, 1))
+    refused(_cpu.conv2d, x, w, None, (1, 1), (0, 0), (2**40, 1), False)
+    refused(_cpu.conv2d, x, w, x, (1, 1), (0, 0), (1, 1), False)
     refused(_cpu.batch_norm_forward, x.reshape(64, 4, -1), w[0, 0, 0], w[0, 0, 0], None, x, 1e-5)
     refused(_cpu.reparam_kl_forward, x[0, 0], x[0, 0], (1, -1))
     refused(_cpu.bce_with_logits, x[0, 0], x[0, 0].astype(float), True)
@@ -98,7 +98,8 @@ p = np.zeros((2**31 + 8, 1), np.uint8); p[-1] = 255
 assert list(_cpu.gather_pixels(p, np.array([0, n - 1]), np.float32, None)[:, 0]) == [0, 1]
 assert _cpu.matmul(ones(1, n), ones(n, 1), None)[0, 0] == n
 x = np.zeros((1, 1, 2**16, 2**16), np.float32); x[0, 0, -1, -1] = 5
-y = _cpu.conv2d(x, np.ones((1, 1, 1, 1), np.float32), None, (2**16 - 1,) * 2, (0, 0), (1, 1))
+w = np.ones((1, 1, 1, 1), np.float32)
+y = _cpu.conv2d(x, w, None, (2**16 - 1,) * 2, (0, 0), (1, 1), False)
 assert y.ravel().tolist() == [0, 0, 0, 5]
 print(4)
 """

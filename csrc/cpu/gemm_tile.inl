@@ -67,14 +67,13 @@ void pack_panel(const T* src, Index stride_i, Index stride_k, Index count, Index
   }
 }
 
-// How many of the rows that are left the next tile takes. Two shorter tiles are faster than
-// a whole one and one of kTileStep rows, whose few sums wait for one another.
+// How many of the rows that are left the next tile takes. Two shorter tiles are faster than a whole one and one of
+// kTileStep rows, whose few sums wait for one another.
 MV_INLINE Index tile_rows(Index left) {
   return left > kTileRows && left <= kTileRows + kTileStep ? 2 * kTileStep : min_index(left, kTileRows);
 }
 
-// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as one panel for each tile, each of its
-// own tile_height.
+// Rows [i0, i1) of `a`, columns [k0, k0 + depth), as one panel for each tile, each of its own tile_height.
 template <class T>
 void pack_rows(const Matrix<T>& a, Index i0, Index i1, Index k0, Index depth, T* dst) {
   for (Index i = i0, rows; i < i1; i += rows) {

@@ -10,7 +10,7 @@ from collections import Counter
 
 OBJDUMP = "aarch64-linux-gnu-objdump"
 VECTORS = re.compile(r"fmla\s+v\d+\.(4s|2d), v\d+\.\1, v\d+\.(\1|[sd]\[\d\])$")
-GPU_ARITHMETIC = re.compile(r"\b(elementary|fast_\w+)<")  # on the CPU for its tests alone
+FOR_TESTS = re.compile(r"\b(elementary|fast_\w+)<")  # of functions alone, a GPU's among them
 BACK = re.compile(r"(?:b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, \S+,)\s+([0-9a-f]+)\b")
 
 
@@ -33,7 +33,7 @@ def faults(code):
     """What is wrong with the loops that multiply and add, one line each, and how many there are."""
     wrong, seen = [], Counter()
     for name, loop in loops(code):
-        if GPU_ARITHMETIC.search(name):
+        if FOR_TESTS.search(name):
             continue
         sums = [text for text in loop if re.match(r"f(n?m)(la|ls|add|sub)\b", text)]
         if not sums:

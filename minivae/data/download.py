@@ -9,9 +9,8 @@ import urllib.request
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from tqdm import tqdm
-
 from ..errors import DataError
+from ..progress_bar import ProgressBar
 from .idx import MAX_BYTES
 from .untrusted_file import errors_named, extracted
 
@@ -55,7 +54,7 @@ def fetch(
             _check_md5(body, md5, max_bytes)
         except FAILURES as cause:
             failures.append(f"{url}: {cause or type(cause).__name__}".replace("\n", " "))
-            tqdm.write(f"minivae: mirror failed: {failures[-1]}", file=sys.stderr)
+            ProgressBar.write(f"minivae: mirror failed: {failures[-1]}", file=sys.stderr)
         else:
             return body
     raise DataError(f"{name}: none of {len(urls)} mirrors delivered it\n  " + "\n  ".join(failures))
@@ -116,7 +115,7 @@ def _transfer(
         if (length or 0) > max_bytes:
             raise DataError(f"announces {length} bytes, the limit is {max_bytes}")
         body = bytearray()
-        bar = tqdm(total=length, desc=name, unit="B", unit_scale=True, leave=False, disable=None)
+        bar = ProgressBar(total=length, desc=name, unit="B", unit_scale=True, leave=False)
         with bar:
             # read1 returns what has come; read would wait for a whole chunk, past the deadline.
             while chunk := response.read1(CHUNK):

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..arguments import AnyPath
 from ..errors import DataError
+from ..progress_bar import ProgressBar
 from .dataset import Dataset, read_only, whole_number
-from .image_folder import Report, quiet, read_folder
+from .image_folder import Report, read_folder
 from .image_npz import PEOPLE, read_npz
 from .npz import MAX_BYTES
 from .synthetic import faces as synthetic_faces
@@ -234,8 +234,8 @@ def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = No
     """
     recipe = synthetic_faces.sample_attributes(n, seed)
     images = np.empty((n, 3, size, size), np.uint8)
-    with tqdm(
-        total=n, desc="drawing faces", unit="image", leave=False, disable=quiet(progress)
+    with ProgressBar(
+        total=n, desc="drawing faces", unit="image", leave=False, show=progress
     ) as bar:
         for start in range(0, n, 100):
             rows = slice(start, start + 100)

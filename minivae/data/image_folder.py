@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from tqdm import tqdm
 
 from ..arguments import AnyPath
 from ..errors import DataError
+from ..progress_bar import ProgressBar
 from .attributes import read_attributes
 from .image_cache import CachedImages, ImageCache
 from .image_file import MAX_PIXELS, SIGNATURES, decode_image
@@ -118,7 +118,7 @@ def read_folder(
         cache, stem = ImageCache(cache_dir), f"{name}-{size}-{key[:24]}"
         found = cache.find(stem, size)
         if found is None:
-            bar = tqdm(files, desc=f"decoding {root.name}", unit="image", disable=quiet(progress))
+            bar = ProgressBar(files, desc=f"decoding {root.name}", unit="image", show=progress)
             found = _decoded(root, bar, digests, size, max_pixels, strict)
             cache.keep(stem, found)
         skipped = dict(sorted((skipped | found.skipped).items()))
@@ -130,11 +130,6 @@ def read_folder(
         found.images.flags.writeable = False
         report = Report(str(root), tuple(found.names), skipped)
         return FolderSet(found.images, _attributes(root, report, attributes, columns), report)
-
-
-def quiet(progress: bool | None) -> bool | None:
-    """tqdm's ``disable``: None lets it look whether it writes to a terminal."""
-    return None if progress is None else not progress
 
 
 def _refuse(root: Path, skipped: dict[str, str]) -> NoReturn:

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import kernels
 from ..arguments import whole
 from ..backend import Array, array_module, device_of, to_device, to_numpy
 from ..models.vae import ELBO, VAE, drawn, repeat_rows
 from ..noise import EVALUATION, NoiseStream
+from ..progress_bar import ProgressBar
 from ..tensor import Tensor
 from .grouping import regroup
 
@@ -215,7 +215,7 @@ def _tile(image_shape: Sequence[int], samples: int, device: str) -> tuple[int, i
 
 def _progress(total: int | None) -> Any:
     """A bar over images on a terminal; none without a total."""
-    return tqdm(
+    return ProgressBar(
         total=total, unit="img", desc="sampling", leave=False,
-        disable=True if total is None else None,
+        show=False if total is None else None,
     )  # fmt: skip

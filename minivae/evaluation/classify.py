@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from .. import optim
 from ..arguments import one_hot
 from ..backend import Array
 from ..data.batches import Batches, PixelBatches
 from ..models.classifier import ImageClassifier
+from ..progress_bar import ProgressBar
 
 
 def fit_classifier(
@@ -36,8 +36,8 @@ def fit_classifier(
     adam = optim.Adam(classifier.parameters(), lr=1e-3)
     batches = PixelBatches(images, batch_size, seed=seed)
     numbers = Batches(len(images), batch_size, seed)  # of the images, in the same order
-    disable = None if progress else True
-    with tqdm(total=epochs * len(batches), desc="classifier", leave=False, disable=disable) as bar:
+    show = None if progress else False
+    with ProgressBar(total=epochs * len(batches), desc="classifier", leave=False, show=show) as bar:
         for epoch in range(epochs):
             for x, rows in zip(batches.epoch(epoch), numbers.epoch(epoch), strict=True):
                 adam.zero_grad()

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tqdm import tqdm
-
 from ..models.vae import ELBO
+from ..progress_bar import ProgressBar
 from .metrics import Row
 
 Tell: TypeAlias = Callable[[str], object]  # takes a line for the user
@@ -22,10 +21,9 @@ class EpochBar:
     """
 
     def __init__(self, epoch: int, epochs: int, images: int, done: int) -> None:
-        self._bar = tqdm(
-            total=images, initial=done, desc=f"epoch {epoch}/{epochs}", unit="img", leave=False,
-            disable=None,
-        )  # fmt: skip
+        self._bar = ProgressBar(
+            total=images, initial=done, desc=f"epoch {epoch}/{epochs}", unit="img", leave=False
+        )
 
     def __enter__(self) -> "EpochBar":
         return self

@@ -58,8 +58,8 @@ def test_two_draws_have_a_spread():
 
 def test_a_bar_counts_every_image_once(monkeypatch):
     class Bar:
-        def __init__(self, total, disable, **_):
-            self.total, self.disable, self.count = total, disable, 0
+        def __init__(self, total, show, **_):
+            self.total, self.show, self.count = total, show, 0
             bars.append(self)
 
         def __enter__(self):
@@ -72,11 +72,11 @@ def test_a_bar_counts_every_image_once(monkeypatch):
             self.count += n
 
     bars = []
-    monkeypatch.setattr(bounds, "tqdm", Bar)
+    monkeypatch.setattr(bounds, "ProgressBar", Bar)
     for total in (40, None):
         evaluation.elbo(MODEL, [X[:7], X[7:]], NoiseStream(0), total=total)
     assert [(bar.total, bar.count) for bar in bars] == [(40, 40), (None, 40)]
-    assert bars[0].disable is None and bars[1].disable  # None: drawn where there is a terminal
+    assert bars[0].show is None and bars[1].show is False  # None: drawn where there is a terminal
 
 
 @pytest.mark.parametrize("shape, most", [((784,), 512), ((3, 256, 256), 21)])

@@ -111,8 +111,11 @@ def random_kills(bench, kills, rng):
     done = runs = within_writes = 0
     while done < kills:
         bench.fresh()
-        killed = True
+        killed, most = True, done + 200  # far more than a run of 1.3 times its usual time needs
         while killed:
+            if done == most:
+                bench.fault(f"killed and resumed 200 times, a run of {usual:.3f} s did not end")
+                return
             killed = _killed(bench.cut, delay=rng.uniform(0, 1.3 * usual))
             done += killed
             within_writes += bool(bench.leftovers())

@@ -45,6 +45,7 @@ class TapedStep(RecordedStep):
         """Record the step and try the tape."""
         from ..kernels.cpu import Tape  # here, because the extension may not be built
 
+        expected = self._tried()
         tape = Tape()
         weights = [p.data for p in self.model.parameters()]
         arrays = [self.x, self.beta, *weights, *self._buffers()]
@@ -59,7 +60,14 @@ class TapedStep(RecordedStep):
                 self.update()
             finally:
                 tape.stop()
-        self._require_same(tape)
+        with self._other_numbers():
+            tape.replay(0, self._gradient_calls)
+            found = self._digests(self._terms)
+        different = [name for name, digest in expected.items() if found[name] != digest]
+        if different:
+            raise RecordingError(
+                f"{different[0]} depends on something outside the compiled kernels"
+            )
         self.recording = tape
 
     def replay(self) -> None:
@@ -88,27 +96,23 @@ class TapedStep(RecordedStep):
             raise NonFiniteError(first_nonfinite(self.model, self.x, terms.loss) or "the loss")
 
     # ------------------------------------------------------------ trying the tape
-    def _require_same(self, tape: Any) -> None:
-        """RecordingError unless the tape gives what the operations give, on numbers of its own."""
-        terms, grads = self._terms, [p.grad for p in self.params()]
-        with restored([self.counters, self.beta]):
+    def _tried(self) -> dict[str, int]:
+        """What the operations give on numbers of its own; their memory is free again."""
+        with self._other_numbers() as before:
+            expected = self._digests(self.gradients())
+            self._counts = [
+                (buffer, buffer - old) for buffer, old in before if buffer.dtype.kind != "f"
+            ]
+        self.optimizer.zero_grad()
+        return expected
+
+    @contextlib.contextmanager
+    def _other_numbers(self) -> Iterator[list[tuple[Array, Array]]]:
+        """Another noise and weight of the KL term inside; then all is as before, buffers too."""
+        with restored([self.counters, self.beta]), restored(self._buffers()) as before:
             self.counters[NOISE] ^= np.uint64(1)
             self.beta += 1
-            with restored(self._buffers()) as before:
-                expected = self._digests(self.gradients())
-                self._counts = [
-                    (buffer, buffer - old) for buffer, old in before if buffer.dtype.kind != "f"
-                ]
-            for p, grad in zip(self.params(), grads, strict=True):
-                p.grad = grad
-            with restored(self._buffers()):
-                tape.replay(0, self._gradient_calls)
-                found = self._digests(terms)
-        different = [name for name, digest in expected.items() if found[name] != digest]
-        if different:
-            raise RecordingError(
-                f"{different[0]} depends on something outside the compiled kernels"
-            )
+            yield before
 
     def _digests(self, terms: ELBO) -> dict[str, int]:
         """A checksum of each loss, gradient and floating-point buffer, by name."""

@@ -113,13 +113,96 @@ _values = threading.local()
 
 
 @contextlib.contextmanager
-def values_unknown() -> Iterator[None]:
-    """Refuse ``to_numpy`` in this thread inside: a step is being recorded, nothing computed."""
-    _values.unknown = True
+def values_unknown(write: Any = None) -> Iterator[None]:
+    """Refuse ``to_numpy`` in this thread inside: a step is being recorded, nothing computed.
+
+    ``write(function, inputs, options)`` gives the result of a function of ``UnknownArray``s that
+    takes ``out``.
+    """
+    _values.unknown, _values.write = True, write
     try:
         yield
     finally:
-        _values.unknown = False
+        _values.unknown, _values.write = False, None
+
+
+class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
+    """A NumPy array of a step that is being recorded: it gets its values when that is replayed.
+
+    What NumPy's ufuncs and ``where`` do with it is handed to the recording. Any other function, or
+    an index by an array, works on values that mean nothing.
+    """
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        function = getattr(ufunc, method)
+        if write := getattr(_values, "write", None):
+            return write(function, inputs, options)
+        if out := options.get("out"):
+            options["out"] = tuple(map(known, out))
+        return function(*map(known, inputs), **options)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func is np.where and len(args) == 3 and (write := getattr(_values, "write", None)):
+            return write(where, args, kwargs)
+        result = super().__array_function__(func, types, args, kwargs)
+        if type(result) is np.ndarray and np.may_share_memory(result, known(self)):
+            return result.view(UnknownArray)  # as of broadcast_to
+        return result
+
+    def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
+        """A copy in another dtype, by a ufunc."""
+        return np.positive(self, dtype=dtype, casting="unsafe")
+
+    def copy(self, *_: Any, **__: Any) -> Any:
+        """A copy, by a ufunc."""
+        return np.positive(self)
+
+    def reshape(self, *shape: Any, **options: Any) -> Any:
+        """A view of it, or of a copy."""
+        shaped = known(self).reshape(*shape, **options)
+        if np.may_share_memory(shaped, known(self)):
+            return shaped.view(UnknownArray)
+        return self.copy().reshape(*shape, **options)
+
+    def item(self, *_: Any) -> Any:
+        """RuntimeError while it is recorded."""
+        return to_numpy(known(self)).item()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+
+def where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
+    """``np.where``, which has no ``out``."""
+    if out is None:
+        return np.where(condition, x, y)
+    np.copyto(out, y)
+    np.copyto(out, x, where=condition)
+    return out
+
+
+def known(x: Any) -> Any:
+    """An ``UnknownArray`` as the plain array that it is otherwise; anything else as it is."""
+    return x.view(np.ndarray) if isinstance(x, UnknownArray) else x
+
+
+def as_array(x: Any) -> Any:
+    """``np.asarray``, which lets arrays on a GPU and of a recording through as they are."""
+    return x if is_device_array(x) or isinstance(x, UnknownArray) else np.asarray(x)
+
+
+def contiguous(x: Array, copy: bool = False) -> Array:
+    """The array in C order, itself where it is so and no copy is asked for."""
+    if x.flags.c_contiguous and not copy:
+        return x
+    made: Array = x.copy() if isinstance(x, UnknownArray) else array_module(x).array(x, order="C")
+    return made
 
 
 def to_numpy(x: Any) -> Array:

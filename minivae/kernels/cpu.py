@@ -81,7 +81,7 @@ def adam(
 
 def add(a: Array, b: Array) -> Array:
     """a + b; see ``reference.add``."""
-    return _cpu.add(*(np.asarray(x, order="C") for x in (a, b)))
+    return _cpu.add(packed(a), packed(b))
 
 
 def scale_rows(x: Array, factors: Array) -> None:

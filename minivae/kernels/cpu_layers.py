@@ -7,10 +7,8 @@ copied first where they are not C-contiguous; matrices may have any strides.
 import functools
 from collections.abc import Sequence
 
-import numpy as np
-
 from .. import _cpu
-from ..backend import Array
+from ..backend import Array, contiguous
 from .conv_shape import Size
 from .reference_layers import Arrays, Grads, LinearGrads, Needs
 
@@ -125,4 +123,4 @@ def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
 
 def packed(x: Array | None) -> Array | None:
     """The array itself where it is C-contiguous, else a copy that is; None stays None."""
-    return x if x is None or x.flags.c_contiguous else np.ascontiguousarray(x)
+    return None if x is None else contiguous(x)

@@ -15,8 +15,8 @@ import numpy as np
 from .. import functional as F
 from .. import nn
 from ..arguments import whole
-from ..backend import Array, array_module, is_device_array
-from ..noise import Noise, NoiseStream
+from ..backend import Array, array_module, as_array, is_device_array
+from ..noise import CountedNoise, Noise, NoiseStream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
 NoiseLike: TypeAlias = Noise | NoiseStream | Array  # a stream gives its next draw
@@ -256,7 +256,8 @@ class VAE(nn.Module):
         """
         noise, like = drawn(noise), self.parameters()[0].data
         shape = (*shape, self.noise_dim)
-        if isinstance(noise, Noise) and is_device_array(like):
+        counted = isinstance(noise, CountedNoise)  # which only kernels can read
+        if counted or (isinstance(noise, Noise) and is_device_array(like)):
             zeros = array_module(like).zeros(shape, like.dtype)  # 0 + exp(0) eps, drawn there
             with no_grad():
                 noise = F.reparameterize_kl(zeros, zeros, noise)[0].data
@@ -264,7 +265,7 @@ class VAE(nn.Module):
             noise = noise.normal(shape, like.dtype)
         if noise.shape != shape:
             raise ValueError(f"noise: expected shape {shape}, got {noise.shape}")
-        return array_module(like).asarray(noise)
+        return array_module(like).asarray(noise) if is_device_array(like) else as_array(noise)
 
     def interpolate(self, a: TensorLike, b: TensorLike, steps: int = 6) -> Tensor:
         """Decode ``steps`` codes on the straight line from a's mean code to b's, ends included.
@@ -307,6 +308,8 @@ class VAE(nn.Module):
 
 def repeat_rows(x: Tensor, k: int) -> Tensor:
     """Each row of a tensor (N, ...) k times: (N k, ...)."""
+    if k == 1:
+        return x
     xp, (n, *rest) = array_module(x.data), x.shape
     ones = xp.ones((1, k, *(1 for _ in rest)), x.dtype)
     return F.reshape(F.reshape(x, n, 1, *rest) * ones, n * k, *rest)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .. import kernels
 from ..arguments import real
-from ..backend import Array, array_module
+from ..backend import Array, array_module, contiguous
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 
 __all__ = ["batch_norm"]
@@ -32,7 +32,7 @@ class BatchNorm(Function):
         on_statistics: Callable[[Array, Array], None],
     ) -> Array:  # fmt: skip
         self.eps, self.training = eps, mean is None
-        x3 = self.xp.ascontiguousarray(x).reshape(*x.shape[:2], -1 if x.size else 0)
+        x3 = contiguous(x).reshape(*x.shape[:2], -1 if x.size else 0)
         y, mean, var = kernels.get("batch_norm_forward", x3)(x3, w, b, mean, var, eps)
         if self.training:
             on_statistics(mean, var)
@@ -42,7 +42,7 @@ class BatchNorm(Function):
 
     def backward(self, dy: Array) -> Grads:
         x3, w, mean, var = self.saved
-        dy3 = self.xp.ascontiguousarray(dy).reshape(x3.shape)
+        dy3 = contiguous(dy).reshape(x3.shape)
         dx, dw, db = kernels.get("batch_norm_backward", x3)(
             x3, w, mean, var, self.eps, dy3, self.training
         )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, contiguous
 from ..kernels.conv_shape import Size, output_size
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from .activation import relu, require_activation
@@ -103,7 +103,7 @@ def _bias_gradient(op: Function, dy: Array, y: Array | None = None) -> tuple[Arr
     """
 
     def channels(a: Array) -> Array:
-        return op.xp.ascontiguousarray(a).reshape(*a.shape[:2], -1 if a.size else 0)
+        return contiguous(a).reshape(*a.shape[:2], -1 if a.size else 0)
 
     if y is None:
         return dy, kernels.get("channel_sum", dy)(channels(dy)) if op.needs[2] else None

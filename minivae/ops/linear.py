@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, contiguous
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from . import composed
 from .activation import require_activation
@@ -107,7 +107,7 @@ def _gradients(
     parameters = op.inputs[1:]
     needs = op.needs[0], any(op.needs[1::2]), any(op.needs[2::2])
     unread = all(p is None or p.creator is None for p in parameters)
-    dys = [op.xp.ascontiguousarray(dy) for dy in dys]
+    dys = [contiguous(dy) for dy in dys]
     return kernels.get("linear_backward", x, *dys)(x, weights, dys, y, needs, unread)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, contiguous
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from ..tensor.arrays import filled
 from . import composed, reductions
@@ -46,7 +46,7 @@ class BCEWithLogits(_LossOfLogits):
     """
 
     def forward(self, logits: Array, target: Array, expected: float) -> Array:
-        logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
+        logits, target = contiguous(logits), contiguous(target)
         kernel = kernels.get("bce_with_logits", logits, target)
         self.expected = expected
         loss, self.dlogits = kernel(logits, target, self.needs[0], expected)
@@ -68,7 +68,7 @@ class SquaredErrorWithLogits(_LossOfLogits):
     """
 
     def forward(self, logits: Array, target: Array, expected: float) -> Array:
-        logits, target = self.xp.ascontiguousarray(logits), self.xp.ascontiguousarray(target)
+        logits, target = contiguous(logits), contiguous(target)
         kernel = kernels.get("squared_error_with_logits", logits, target)
         self.expected = expected
         loss, self.dlogits = kernel(logits, target, self.needs[0], expected)
@@ -101,7 +101,7 @@ class NegativeELBO(Function):
     def forward(self, rec: Array, kl: Array, beta: Array) -> tuple[Array, Array, Array]:
         self.shapes = rec.shape, kl.shape
         kernel = kernels.get("negative_elbo", rec, kl)
-        flat = (self.xp.ascontiguousarray(a).reshape(-1) for a in (rec, kl))
+        flat = (contiguous(a).reshape(-1) for a in (rec, kl))
         terms, self.share = kernel(*flat, beta)
         loss, rec, kl = (terms[i, ...] for i in range(3))
         self.save(kl, beta)
@@ -109,15 +109,15 @@ class NegativeELBO(Function):
 
     def backward(self, dloss: Array | float, drec: Array | float, dkl: Array | float) -> Grads:
         kl, beta = self.saved
-        (R, K), full = map(math.prod, self.shapes), self.xp.full
+        (R, K), zeros = map(math.prod, self.shapes), self.xp.zeros
         dbeta = kl * dloss if self.needs[2] else None
         if type(dloss) is float and dloss == 1 and type(dkl) is float and dkl == 0:
             dkl_n = self.share
         else:
-            dkl_n = full(K, (beta * dloss + dkl) / K, beta.dtype)
+            dkl_n = zeros(K, beta.dtype) + (beta * dloss + dkl) / K
         drec_n = (dloss + drec) / R
         if type(drec_n) is not float:
-            drec_n = full(self.shapes[0], drec_n, beta.dtype)
+            drec_n = zeros(self.shapes[0], beta.dtype) + drec_n
         return drec_n, dkl_n.reshape(self.shapes[1]), dbeta
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from .. import kernels
 from ..arguments import whole
-from ..backend import Array
+from ..backend import Array, contiguous
 from ..tensor import Axis, Function, Tensor, TensorLike, as_tensor
 
 __all__ = ["log_mean_exp", "max", "mean", "sum"]
@@ -72,7 +72,7 @@ class LogMeanExp(Function):
         if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
             raise ValueError(f"log_mean_exp: no elements along axis {axis} of shape {x.shape}")
         self.axis = axis
-        last = self.xp.ascontiguousarray(self.xp.moveaxis(x, axis, -1))
+        last = contiguous(self.xp.moveaxis(x, axis, -1))
         rows = last.reshape(-1, last.shape[-1])
         kernel = kernels.get("log_mean_exp", rows)
         y, softmax = kernel(rows, with_grad=self.needs[0])

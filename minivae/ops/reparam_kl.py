@@ -6,7 +6,7 @@ Derivation: docs/gaussian-kl.md and docs/reparameterisation.md.
 import math
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, contiguous
 from ..kernels.philox import NoiseKey
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
 from . import composed
@@ -36,16 +36,16 @@ class ReparameterizeKL(Function):
     def backward(self, dz: Array, dkl: Array) -> Grads:
         mu, logvar, *_ = self.saved
         kernel = kernels.get("reparam_kl_backward", mu, logvar)
-        dz = self.xp.ascontiguousarray(dz).reshape(self.rows)
-        dkl = self.xp.ascontiguousarray(dkl).reshape(self.rows[:1])
+        dz = contiguous(dz).reshape(self.rows)
+        dkl = contiguous(dkl).reshape(self.rows[:1])
         dmu, dlogvar = kernel(*self._arrays(mu, logvar), dz, dkl)
         return dmu.reshape(mu.shape), dlogvar.reshape(mu.shape)
 
     def _arrays(self, mu: Array, logvar: Array) -> tuple[Array, Array, NoiseKey | Array]:
-        mu, logvar = (self.xp.ascontiguousarray(a).reshape(self.rows) for a in (mu, logvar))
+        mu, logvar = (contiguous(a).reshape(self.rows) for a in (mu, logvar))
         if isinstance(self.noise, NoiseKey):
             return mu, logvar, self.noise.cut(self.rows_per_row)
-        return mu, logvar, self.xp.ascontiguousarray(self.noise).reshape(self.rows)
+        return mu, logvar, contiguous(self.noise).reshape(self.rows)
 
 
 def reparameterize_kl(

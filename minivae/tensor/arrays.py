@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, array_module, device_of, is_device_array
+from ..backend import Array, array_module, as_array, device_of, is_device_array
 from ..errors import GradientError
 
 
@@ -19,7 +19,7 @@ def coerce(x: Any, like: Array, name: str) -> Array:
     if isinstance(x, (bool, int, float, np.generic)):
         return xp.asarray(x, dtype=like.dtype)
     if not is_device_array(x):
-        numbers, x = not hasattr(x, "dtype"), np.asarray(x)
+        numbers, x = not hasattr(x, "dtype"), as_array(x)
         if numbers and x.dtype.kind == "f":  # a list of them
             x = x.astype(like.dtype)
     if device_of(x) != device_of(like):
@@ -39,7 +39,7 @@ def filled(xp: Any, x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     >>> filled(np, 0.5, (2,), np.float32)
     array([0.5, 0.5], dtype=float32)
     """
-    made: Array = xp.full(shape, x, dtype) if type(x) is float else xp.asarray(x)
+    made: Array = xp.full(shape, x, dtype) if type(x) is float else as_array(x)
     return made
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..backend import Array, array_module, is_device_array, to_numpy
+from ..backend import Array, array_module, as_array, contiguous, to_numpy
 from ..errors import GradientError
 from .arrays import coerce, filled, owner_and_place, view_at
 from .grad_mode import is_recording
@@ -41,7 +41,7 @@ class Tensor(Interchange):
     def __init__(self, array: ArrayLike, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             raise TypeError("array: expected an array, got a Tensor; use .data or .detach()")
-        self.data: Array = array if is_device_array(array) else np.asarray(array)  # type: ignore[assignment]
+        self.data: Array = as_array(array)
         if self.data.dtype.kind not in "fiub":
             raise TypeError(f"array: expected real numbers, got dtype {self.data.dtype}")
         if requires_grad and self.data.dtype.kind != "f":
@@ -144,7 +144,7 @@ class Tensor(Interchange):
         elif fresh and grad.flags.c_contiguous:
             self.grad = grad
         else:
-            self.grad = array_module(self.data).array(grad, order="C")
+            self.grad = contiguous(grad, copy=True)
 
     # ------------------------------------------------------------ Python's protocols
     def __repr__(self) -> str:

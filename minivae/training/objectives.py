@@ -135,7 +135,7 @@ def dreg(
     bound = F.log_mean_exp(log_w, axis=1)  # its gradient brings the first factor w~
     with no_grad():
         w = F.exp(log_w - F.reshape(bound, n, 1)) * (1 / k)
-    second[...] = w.data.reshape(n * k, 1)
+    array_module(eps).positive(w.data.reshape(n * k, 1), out=second)  # a ufunc can be recorded
     return ELBO(-F.mean(bound), F.mean(rec), F.mean(kl))
 
 

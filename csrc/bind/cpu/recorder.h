@@ -1,6 +1,7 @@
 // How a binding makes its kernel's call and its results, so that a tape can record both.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -12,9 +13,11 @@ namespace minivae {
 
 // A tape as Python holds it.
 struct Recorder {
+  explicit Recorder(py::object type) : array_type(std::move(type)) {}
   Tape tape;
   std::shared_ptr<TapeMemory> memory = std::make_shared<TapeMemory>();
   std::vector<py::object> kept;  // arrays from outside that the calls read or write
+  py::object array_type;         // of the results, a subclass of NumPy's array
 };
 
 // The one with which this thread records, or null. Nothing is computed meanwhile, as on a GPU.
@@ -38,20 +41,29 @@ void launch(std::initializer_list<py::object> arrays, Call call) {
   launch<std::initializer_list<py::object>>(arrays, std::move(call));
 }
 
-// A fresh array in C order for a kernel's result.
+// A fresh array in the recorder's memory, which is free again when nobody refers to the array any more. It is full
+// of NaN, so that whoever reads it before a replay does not find what lay there, which may look right.
 template <class T>
-py::array_t<T> result(const Shape& shape) {
-  if (!recorder) return output<T>(shape);
+py::array_t<T> leased(const Recorder& recorder, const Shape& shape) {
   struct Lease {
     std::shared_ptr<TapeMemory> memory;
     void* block;
   };
-  void* block = recorder->memory->take(static_cast<std::size_t>(count(shape)) * sizeof(T));
-  const py::capsule owner(new Lease{recorder->memory, block}, [](void* pointer) {
+  const std::size_t bytes = static_cast<std::size_t>(count(shape)) * sizeof(T);
+  void* block = recorder.memory->take(bytes);
+  std::memset(block, 0xff, bytes);
+  const py::capsule owner(new Lease{recorder.memory, block}, [](void* pointer) {
     const std::unique_ptr<Lease> lease(static_cast<Lease*>(pointer));
     lease->memory->give(lease->block);
   });
-  return py::array_t<T>(shape, static_cast<T*>(block), owner);
+  const py::array_t<T> array(shape, static_cast<T*>(block), owner);
+  return py::reinterpret_steal<py::array_t<T>>(array.attr("view")(recorder.array_type).release());
+}
+
+// A fresh array in C order for a kernel's result.
+template <class T>
+py::array_t<T> result(const Shape& shape) {
+  return recorder ? leased<T>(*recorder, shape) : output<T>(shape);
 }
 
 }  // namespace minivae

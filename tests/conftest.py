@@ -66,6 +66,30 @@ def pytest_collection_finish():
         raise pytest.UsageError(f"importing tests made {threads_asked_for()} of {THREADS}")
 
 
+def pytest_assertrepr_compare(op, left, right):
+    """Where long bytes differ, on their own or in a dict: pytest's diff of them takes minutes."""
+    if op == "==" and isinstance(left, bytes) and isinstance(right, bytes):
+        return [told_apart("bytes", left, right)] if len(left) + len(right) > 1000 else None
+    if op == "==" and isinstance(left, dict) and isinstance(right, dict):
+        long = [v for v in (*left.values(), *right.values()) if isinstance(v, bytes)]
+        if sum(map(len, long)) > 1000:
+            both = [name for name in left if name in right and left[name] != right[name]]
+            return [
+                f"only one has {sorted(map(str, left.keys() ^ right.keys()))}",
+                *(told_apart(name, left[name], right[name]) for name in both),
+            ]
+    return None
+
+
+def told_apart(name, left, right):
+    """A line that says where two values differ; of bytes, the place and the lengths."""
+    if not (isinstance(left, bytes) and isinstance(right, bytes)):
+        return f"{name}: {str(left)[:100]} != {str(right)[:100]}"
+    at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), None)
+    at = min(len(left), len(right)) if at is None else at
+    return f"{name}: {len(left)} and {len(right)} bytes, which differ from byte {at} on"
+
+
 def pytest_terminal_summary(terminalreporter):
     """One line for each reason that tests were skipped for."""
     skipped = terminalreporter.stats.get("skipped", [])

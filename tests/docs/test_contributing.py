@@ -55,22 +55,42 @@ def test_the_lines_are_counted():
     assert counted["together"] == sum(counted[part] for part in parts)
 
 
+def planted(folder, source, *options):
+    """What pytest says of a test file, with this project's settings."""
+    test = folder / "test_planted.py"
+    test.write_text(source)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    settings = ["-c", ROOT / "pyproject.toml", "--confcutdir", ROOT, "-p", "conftest"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
+    done = subprocess.run(
+        [*command, *settings, test], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    return done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options, expected",
     [(["-m", "not slow"], "deselected"), ([], "1 takes minutes"), (["--everything"], "1 passed")],
 )
 def test_tests_of_minutes_run_when_everything_is_asked_for(tmp_path, options, expected):
-    test = tmp_path / "test_planted.py"
-    test.write_text("import pytest\n@pytest.mark.minutes\ndef test_it(): pass\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    settings = ["-c", ROOT / "pyproject.toml", "--confcutdir", ROOT, "-p", "conftest"]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT, ROOT / "tests"]))
-    done = subprocess.run(
-        [*command, *settings, test], cwd=tmp_path, env=environment, capture_output=True, text=True
+    said = planted(tmp_path, "import pytest\n@pytest.mark.minutes\ndef test_it(): pass\n", *options)
+    assert expected in said, said
+
+
+@pytest.mark.slow
+def test_long_bytes_are_told_apart_by_their_first_difference(tmp_path):
+    """pytest's own account of such a failure takes minutes."""
+    said = planted(
+        tmp_path,
+        "A, B = b'a' * 400_000, b'a' * 300_000 + b'b' * 100_000\n\n\n"
+        "def test_bytes():\n    assert A == B\n\n\n"
+        "def test_dict():\n    assert {'x': A, 'y': 1, 'z': b''} == {'x': A[1:], 'y': 2}\n",
     )
-    assert expected in done.stdout, done.stdout + done.stderr
+    assert "bytes: 400000 and 400000 bytes, which differ from byte 300000 on" in said
+    assert "only one has ['z']" in said and "y: 1 != 2" in said
+    assert "x: 400000 and 399999 bytes, which differ from byte 399999 on" in said
 
 
 def moved():

@@ -1,4 +1,4 @@
-"""One table of every differentiable operation; test_ops, test_planted and test_torch run over it.
+"""One table of every differentiable operation; the tests of tests/engine run over it.
 
 To add an op: its class, function and name in a file of minivae/ops, a row here with an oracle, and
 a row in docs/ops.md.

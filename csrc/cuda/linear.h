@@ -23,9 +23,9 @@ struct Upstream {
   const T* y;
 };
 
-// Sums are cut into pieces where there are fewer tiles than multiprocessors: `scratch` has
-// linear_scratch(rows, columns, depth) elements of T for the pieces, aligned to 16 bytes, `tickets` kTickets numbers that are 0
-// before and after; no two launches that may run at once share either.
+// Sums are cut into pieces where there are fewer tiles than multiprocessors. `scratch` has
+// linear_scratch(rows, columns, depth) elements of T for the pieces, aligned to 16 bytes; `tickets` has
+// kTickets numbers that are 0 before and after. No two launches that may run at once share either.
 constexpr Index kTickets = 128;
 Index linear_scratch(Index rows, Index columns, Index depth);
 

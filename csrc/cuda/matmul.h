@@ -1,4 +1,4 @@
-// Matrix products with a fused epilogue: matmul.cu has the kernels, cublaslt.cu the library.
+// Matrix products with a fused epilogue: matmul.cu has the kernels, matmul_cublaslt.cu the library.
 #pragma once
 
 #include <cstddef>

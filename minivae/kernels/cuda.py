@@ -4,7 +4,8 @@ Signatures and meaning are those of ``reference``; arrays are CuPy's, in and out
 put on CuPy's current stream: no function waits for the GPU. The bindings check every array:
 TypeError for a wrong dtype, ValueError for shape, layout, overlap and the wrong device.
 
-Kernels that are a ladder of versions take ``version``; without it they run the last one.
+Kernels with several versions take ``version``. Without it ``reparam_kl`` runs its last one,
+products and convolutions the best that keeps every digit of the dtype (``cuda_layers.BEST``).
 
 A captured step (``training.cuda_graph``) repeats the very same launches, so what changes from
 step to step is read from GPU memory: the ``counter`` in a noise or a step count, added to the

@@ -1,7 +1,7 @@
-"""reparam_kl for a GPU by numba: a baseline of the ladder in csrc/cuda/reparam_kl.cu.
+"""reparam_kl for a GPU by numba: a baseline for the versions of csrc/cuda/reparam_kl.cu.
 
 A block takes a row, its threads the elements, and the row's KL is summed in shared memory: the
-second version of the ladder, written in Python. Noise is an array. The caller gives the outputs, so
+second of those versions, written in Python. Noise is an array. The caller gives the outputs, so
 that whatever array library is at hand allocates them; the kernels run on numba's current stream.
 
     reparam_kl_forward(mu, logvar, eps, z, kl)

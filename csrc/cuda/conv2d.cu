@@ -1,4 +1,4 @@
-// Convolution, and its adjoint in the input (which is the transposed convolution's forward map), six times.
+// Convolution, and its adjoint in the input (the transposed convolution's forward map), in six versions.
 //
 //   v1  a thread per output                  the definition: divisions for every multiply-add
 //   v2  tiles in registers, offsets kept     a fetched number serves 16 to 64 others

@@ -1,4 +1,4 @@
-// One matrix product, out = max(a b + bias, 0), five times: the ladder from three lines to tensor cores.
+// One matrix product, out = max(a b + bias, 0), in five versions, from three lines to tensor cores.
 //
 //   v1  a thread per element, threads down the columns    every access of a warp far from the next
 //   v2  a thread per element, threads along the rows      neighbours read and write neighbours

@@ -1,4 +1,4 @@
-// Reparameterised Gaussian and its divergence on the GPU: the ladder of versions is described in
+// Reparameterised Gaussian and its divergence on the GPU: the versions are described in
 // reparam_kl.cu. Arrays are (N, D) in C order and in device memory, kl and dkl are (N,).
 #pragma once
 

@@ -6,7 +6,7 @@
 // Two slabs lie in shared memory: while the block multiplies one, the next is on its way into
 // registers, and it is put into the other half before the only barrier of the round. A thread holds
 // kRows/rows-of-threads x kCols/columns-of-threads sums, so each number it reads from shared memory
-// is used that many times; see matmul.cu for the ladder that leads here.
+// is used that many times; see matmul.cu for the versions that lead here.
 //
 // An operand is seen as lines (rows of A, columns of B) by depth (the k that is summed over). It
 // says where an element lies in two steps, each decoded once and used often:

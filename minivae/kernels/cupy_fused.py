@@ -1,4 +1,4 @@
-"""The elementwise kernels as CuPy compiles them from one-line bodies: the baseline of the ladder.
+"""The elementwise kernels as CuPy compiles them from one-line bodies.
 
 What a user of CuPy writes before turning to CUDA C++: each kernel reads its inputs once and keeps
 everything between in registers, but an elementwise kernel cannot sum rows and a reduction cannot

@@ -47,7 +47,7 @@ def _cases():
 
     both = (np.float32, np.float64)
 
-    def ladder(version):
+    def reparam_kl_of(version):
         def case(gpu):
             for shape, shift in (((9, 5), 0), ((3, 70), 0), ((3, 8), 1)):
                 reparam_kl.check(gpu, version, shape, np.float32, shift)
@@ -97,7 +97,7 @@ def _cases():
         return lambda gpu: products.check_convolutions(gpu, *sizes, version=version)
 
     return {
-        **{f"reparam_kl-{version}": ladder(version) for version in reparam_kl.VERSIONS},
+        **{f"reparam_kl-{version}": reparam_kl_of(version) for version in reparam_kl.VERSIONS},
         **{f"matmul-{version}": products_of(version) for version in products.VERSIONS},
         **{f"conv2d-{version}": convolutions(version) for version in products.CONVOLUTIONS},
         "noise": noise,

@@ -104,7 +104,7 @@ inline Stream stream_of(std::uintptr_t handle) {
   return reinterpret_cast<Stream>(handle);
 }
 
-// A version of a ladder of kernels.
+// The version of a kernel that has several.
 inline void require_version(int version, int last) {
   if (version < 1 || version > last) {
     throw py::value_error("version must be in 1 .. " + std::to_string(last) + ", got " +

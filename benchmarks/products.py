@@ -81,9 +81,12 @@ def table(record):
         ratios = [f"{us[0] / t:.2f}" for t in us[1:]]
         rows.append([model, form, f"({M}, {K}) ({K}, {N})", *rates, *ratios])
     names = list(record["us"])
-    header = ["", "", "shapes", *names, *(f"minivae / {name}" for name in names[1:])]
+    header = ["", "", "shapes", *names, *(f"time / {name}'s" for name in names[1:])]
     env = record["environment"]
-    where = f"GFLOP/s of one thread. {env['cpu']}, {env['instruction_set']}, load {env['load']}."
+    where = (
+        "GFLOP/s of one thread; the last columns are minivae's time divided by the other's. "
+        f"{env['cpu']}, {env['instruction_set']}, load {env['load']}."
+    )
     return f"{markdown_table(header, rows)}\n\n{where}"
 
 

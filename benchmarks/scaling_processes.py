@@ -158,19 +158,22 @@ def table(record):
     results = record["results"]
     kinds = list(next(iter(results.values()))["measured"])
     rows = [
-        [f"{n}, {MODELS[n][2]} images", *(f"{r['measured'][k]:.2f}" for k in kinds)]
-        for n, r in results.items()
+        [
+            f"{n}, {side} x {side}, {images} images",
+            *(f"{results[n]['measured'][k]:.2f}" for k in kinds),
+        ]
+        for n, (_, (*_, side), images) in MODELS.items()
     ]
     networks = [
         [f"{n}, {MODELLED[n][1][1]} x {MODELLED[n][1][2]}"]
         + [f"{ms:.2f} ms, {b:,}" for ms, b in r["modelled"].values()]
         for n, r in results.items()
     ]
-    machine = record["environment"]
+    machine, mpi = record["environment"], " ".join(record["mpi"].replace("Version:", "").split())
     return (
         markdown_table(["least ms", *kinds], rows)
         + f"\n\n{machine['cpu']}, {machine['cores']} cores, {machine['instruction_set']}, "
-        f"{machine['date']}, {record['mpi']}.\n\n"
+        f"{machine['date']}, {mpi}.\n\n"
         + markdown_table(["exchange of two ranks, batch from which it pays", *NETWORKS], networks)
     )
 

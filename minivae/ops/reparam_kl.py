@@ -29,7 +29,7 @@ class ReparameterizeKL(Function):
         self.save(mu, logvar, *(() if isinstance(noise, NoiseKey) else (noise,)))
         *batch, d = mu.shape
         self.rows = (math.prod(batch), d)
-        self.rows_per_row = math.prod(batch[1:])  # in the first axis of more than two
+        self.pieces = math.prod(batch[1:])  # rows of D numbers in each element of the first axis
         z, kl = kernels.get("reparam_kl_forward", mu, logvar)(*self._arrays(mu, logvar))
         return z.reshape(mu.shape), kl.reshape(batch)
 
@@ -44,7 +44,7 @@ class ReparameterizeKL(Function):
     def _arrays(self, mu: Array, logvar: Array) -> tuple[Array, Array, NoiseKey | Array]:
         mu, logvar = (contiguous(a).reshape(self.rows) for a in (mu, logvar))
         if isinstance(self.noise, NoiseKey):
-            return mu, logvar, self.noise.cut(self.rows_per_row)
+            return mu, logvar, self.noise.cut(self.pieces)
         return mu, logvar, contiguous(self.noise).reshape(self.rows)
 
 

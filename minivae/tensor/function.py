@@ -97,7 +97,7 @@ class Function:
         outputs has already added its share to ``pending``.
         """
         pending = {self: {index: grad}}
-        for op in sorted(self.and_those_behind(), key=lambda op: op.serial, reverse=True):
+        for op in sorted(self.reachable(), key=lambda op: op.serial, reverse=True):
             received = pending.pop(op)
             for position, reference in op.retained.items():
                 tensor = reference()
@@ -133,7 +133,7 @@ class Function:
                 share[tensor.index] = dx
             op.release()
 
-    def and_those_behind(self) -> "set[Function]":
+    def reachable(self) -> "set[Function]":
         """This function and every one that it depends on through tensors that need a gradient."""
         seen, stack = {self}, [self]
         while stack:

@@ -195,7 +195,7 @@ def each_used_once(loss: Tensor, params: Sequence[Tensor]) -> bool:
     """Whether one operation alone uses each parameter, so that its gradient is never added to."""
     uses = collections.Counter(
         id(tensor)
-        for op in (loss.creator.and_those_behind() if loss.creator else ())
+        for op in (loss.creator.reachable() if loss.creator else ())
         for tensor, needed in zip(op.inputs, op.needs, strict=True)
         if needed and tensor.creator is None
     )

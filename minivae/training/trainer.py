@@ -207,9 +207,9 @@ class Trainer:
         row["active_units"] = evaluation.active_units(tested.mu)
         state.next_epoch(row, time.perf_counter() - start)
         if self.ranks.leads:
-            self._record(row)
+            self._write_results(row)
 
-    def _record(self, row: Row) -> None:
+    def _write_results(self, row: Row) -> None:
         """Write and print the results of an epoch."""
         state = self.state
         # First the table, then the checkpoint: should the process die between the two, the time

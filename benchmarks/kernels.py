@@ -342,6 +342,45 @@ def plot(record, path):
     plt.close(figure)
 
 
+def measured(args):
+    """The record of what the arguments ask for; rows are shown as soon as they are known."""
+    found, reasons, workloads = chosen(args)
+    bandwidth = copy_bandwidth(args.device, 1 << 22 if args.quick else 1 << 28)
+    environment_row = {**about(args.device), "copy_gb_s": 1e-9 * bandwidth}
+    append_row(args.rows, part="kernels", environment=environment_row)
+
+    def tell(row):
+        row["share"] = 1e9 * row["gb_s"] / bandwidth
+        append_row(args.rows, part="kernels", **row)
+        print(line(row), flush=True)
+
+    if args.device == "cpu":
+        options = ["--kernels", args.kernels] if args.kernels else []
+        rows, skipped = in_children(found, options + ["--quick"] * args.quick)
+        for row in rows:
+            tell(row)
+    else:
+        rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget, tell)
+    for row in skipped:
+        append_row(args.rows, part="kernels", skipped=row)
+    return {
+        "environment": about(args.device), "device": args.device,
+        "copy_gb_s": 1e-9 * bandwidth, "rows": rows, "skipped": skipped, "left_out": reasons,
+        **({"peak_gb_s": args.peak} if args.peak else {}),
+    }  # fmt: skip
+
+
+def chosen(args):
+    """The contenders, why others are left out, and the workloads that the arguments name."""
+    found, reasons = contenders(args.device, args.contenders and args.contenders.split(","))
+    for name, reason in reasons.items():
+        print(f"{name} is left out: {reason}")
+    workloads = CPU if args.device == "cpu" else GPU
+    if args.kernels:
+        workloads = [w for w in workloads if w.name.startswith(tuple(args.kernels.split(",")))]
+    return found, reasons, workloads
+
+
 def main(argv=None):
     """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -360,44 +399,16 @@ def main(argv=None):
     parser.add_argument("--plot", help="draw the roofline here")
     parser.add_argument("--from-json", help="measure nothing, take this record")
     args = parser.parse_args(argv)
+    if args.child:
+        found, _, workloads = chosen(args)
+        rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget)
+        print(json.dumps({"rows": rows, "skipped": skipped}))
+        return
     if args.from_json:
         with open(args.from_json) as file:
             record = json.load(file)
     else:
-        wanted = args.contenders and args.contenders.split(",")
-        found, reasons = contenders(args.device, wanted)
-        for name, reason in reasons.items():
-            print(f"{name} is left out: {reason}")
-        workloads = CPU if args.device == "cpu" else GPU
-        if args.kernels:
-            workloads = [w for w in workloads if w.name.startswith(tuple(args.kernels.split(",")))]
-        if args.child:
-            rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget)
-            print(json.dumps({"rows": rows, "skipped": skipped}))
-            return
-        bandwidth = copy_bandwidth(args.device, 1 << 22 if args.quick else 1 << 28)
-        environment_row = {**about(args.device), "copy_gb_s": 1e-9 * bandwidth}
-        append_row(args.rows, part="kernels", environment=environment_row)
-
-        def tell(row):
-            row["share"] = 1e9 * row["gb_s"] / bandwidth
-            append_row(args.rows, part="kernels", **row)
-            print(line(row), flush=True)
-
-        if args.device == "cpu":
-            options = ["--kernels", args.kernels] if args.kernels else []
-            rows, skipped = in_children(found, options + ["--quick"] * args.quick)
-            for row in rows:
-                tell(row)
-        else:
-            rows, skipped = run_all(args.device, workloads, found, args.quick, args.budget, tell)
-        for row in skipped:
-            append_row(args.rows, part="kernels", skipped=row)
-        record = {
-            "environment": about(args.device), "device": args.device,
-            "copy_gb_s": 1e-9 * bandwidth, "rows": rows, "skipped": skipped, "left_out": reasons,
-            **({"peak_gb_s": args.peak} if args.peak else {}),
-        }  # fmt: skip
+        record = measured(args)
     wrong = [s["why"] for s in record["skipped"] if s["why"].startswith("WrongResultError")]
     if args.json:
         write_json(args.json, record)

@@ -45,6 +45,7 @@ from .run_output import (
 FACES = "Train a variational autoencoder on faces, then edit faces with arithmetic on their codes."
 IMAGES = "Train a variational autoencoder on the pictures of a folder."
 RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them
+GUESSED = ("male", *EDITED)  # attributes that a teacher names where the set lacks them
 TRAINING = ("epochs", "lr", "weight_decay", "warmup", "resume")  # without a use but in training
 
 
@@ -96,9 +97,7 @@ def main(
     faces = ranks.after_first(
         lambda: load_faces(args.data, args.size, synthetic_count=getattr(args, "synthetic", 0))
     )
-    guessed = (
-        face_edits.guess_attributes(faces, ("male", *EDITED), args.teacher) if args.teacher else {}
-    )
+    guessed = face_edits.guess_attributes(faces, GUESSED, args.teacher) if args.teacher else {}
     faces = faces.with_attributes(guessed)
     split = split_faces(faces, args.seed, args.limit)
     halves = cast(FaceDataset, split.train), cast(FaceDataset, split.test)
@@ -119,24 +118,10 @@ def main(
         options = as_toml(p, args, f"minivae train {noun}")
         if args.checkpoint:
             _load(args.checkpoint, model, split)
-            rows: list[Row] = []
-            timing: dict[str, float | None] = {"seconds": None, "images_per_second": None}
-            config = {"seed": args.seed, "architecture": {"name": "FaceVAE", **model.config()}}
-            noise = NoiseStream(args.seed, EVALUATION)
-            terms = evaluation.elbo(model, test.epoch(0), noise, beta=args.beta).terms._asdict()
+            rows, timing, config, terms = _untrained(args, model, test)
             out.write(CONFIG, options)
         else:
-            trainer = Trainer(
-                model,
-                optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
-                train, test, out,
-                epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
-                config={**{name: vars(args)[name] for name in RECORDED}, **split.record()},
-                replaces=leftovers(FACE_PICTURES), beside={CONFIG: options},
-                callbacks=callbacks(args, out), parts=args.parts,
-            )  # fmt: skip
-            if args.resume:
-                resume(trainer)
+            trainer = _trainer(args, model, train, test, out, split, options)
             rows, timing, config = trainer.run(), trainer.timing(), trainer.state.config
             if not ranks.dismiss():
                 return
@@ -153,6 +138,36 @@ def main(
             write_pictures(out, drawn)
             write_page(out, trained, config, rows)
     print(f"results in {out.path}")
+
+
+def _untrained(
+    args: Namespace, model: models.VAE, test: PixelBatches
+) -> tuple[list[Row], dict[str, float | None], dict[str, Any], dict[str, float]]:
+    """What a training gives (rows, timing, configuration, terms), of weights that were loaded."""
+    timing: dict[str, float | None] = {"seconds": None, "images_per_second": None}
+    config = {"seed": args.seed, "architecture": {"name": "FaceVAE", **model.config()}}
+    noise = NoiseStream(args.seed, EVALUATION)
+    terms = evaluation.elbo(model, test.epoch(0), noise, beta=args.beta).terms._asdict()
+    return [], timing, config, terms
+
+
+def _trainer(
+    args: Namespace, model: models.VAE, train: PixelBatches, test: PixelBatches, out: OutputFolder,
+    split: Dataset, options: str,
+) -> Trainer:  # fmt: skip
+    """The training that the arguments ask for, at the step from which ``--resume`` goes on."""
+    trainer = Trainer(
+        model,
+        optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
+        train, test, out,
+        epochs=args.epochs, seed=args.seed, beta=args.beta, warmup=args.warmup,
+        config={**{name: vars(args)[name] for name in RECORDED}, **split.record()},
+        replaces=leftovers(FACE_PICTURES), beside={CONFIG: options},
+        callbacks=callbacks(args, out), parts=args.parts,
+    )  # fmt: skip
+    if args.resume:
+        resume(trainer)
+    return trainer
 
 
 def _require_sense(p: Parser, args: Namespace, untold: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ class Batches:
         return rows
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """Consecutive rows of a batch."""
 
     x: Any  # (B, ...) arrays, as the batches give
@@ -93,7 +93,7 @@ class CutBatch(NamedTuple):
     """Those parts of a batch that one process works on. Its length is that of the whole batch."""
 
     size: int
-    parts: tuple[Part, ...]
+    parts: tuple[BatchPart, ...]
 
     def __len__(self) -> int:
         return self.size
@@ -127,7 +127,7 @@ class CutBatches:
             cuts = [len(rows) * k // self.parts for k in range(self.parts + 1)]
             part = self.batches.batch
             yield CutBatch(len(rows), tuple(
-                Part(part(rows[cuts[k] : cuts[k + 1]], epoch, number, cuts[k]), cuts[k])
+                BatchPart(part(rows[cuts[k] : cuts[k + 1]], epoch, number, cuts[k]), cuts[k])
                 for k in self.mine
             ))  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from .. import nn
 from ..backend import Array, array_module, device_of, is_device_array, to_device
-from ..data.batches import Batches, CutBatch, Part
+from ..data.batches import Batches, BatchPart, CutBatch
 from ..errors import NonFiniteError, ParallelError
 from ..models.vae import ELBO
 from ..noise import Noise
@@ -53,7 +53,7 @@ class PartsStep:
         self.optimizer.step()
         return ELBO(*map(Tensor, terms))
 
-    def _vector(self, part: Part, weight: float, noise: Noise, beta: float) -> Any:
+    def _vector(self, part: BatchPart, weight: float, noise: Noise, beta: float) -> Any:
         """All that a part gives, weighted: one vector, padded for the ranks."""
         for buffer, before in self._before:
             buffer[...] = before

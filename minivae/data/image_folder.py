@@ -106,7 +106,7 @@ def read_folder(
     """
     root = Path(os.fspath(folder))
     if not 1 <= size <= 4096:
-        raise ValueError(f"size must be 1 .. 4096, got {size}")
+        raise ValueError(f"size: expected 1 to 4096, got {size}")
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of images")
     with memory_errors_named(root):

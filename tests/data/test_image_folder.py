@@ -181,7 +181,7 @@ def test_folders_without_images(tmp_path, make):
 
 
 def test_wrong_size(tmp_path):
-    with pytest.raises(ValueError, match=r"size must be 1 \.\. 4096, got 0"):
+    with pytest.raises(ValueError, match="size: expected 1 to 4096, got 0"):
         read_folder(tmp_path, 0)
 
 

@@ -163,7 +163,7 @@ def test_other_wrong_arguments():
     with pytest.raises(ValueError, match="'nose' is missing"):
         render(faces, 16)
     for size in (7, 257):
-        with pytest.raises(ValueError, match=f"size must be 8 .. 256, got {size}"):
+        with pytest.raises(ValueError, match=f"size: expected 8 to 256, got {size}"):
             render(sample_attributes(1), size)
     with pytest.raises(ValueError, match="at least 0"):
         sample_attributes(-1)

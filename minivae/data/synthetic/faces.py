@@ -56,7 +56,7 @@ def sample_attributes(n: int, seed: int = 0) -> dict[str, np.ndarray]:
         ValueError: a negative ``n`` or ``seed``.
     """
     if n < 0 or seed < 0:
-        raise ValueError(f"n and seed must be at least 0, got n={n}, seed={seed}")
+        raise ValueError(f"n, seed: expected at least 0, got {n}, {seed}")
     # Rows are filled one after the other from one stream, so face i does not depend on n.
     u = np.random.default_rng(seed).random((n, len(CONTINUOUS) + len(YES_NO)))
     columns = dict(zip([*CONTINUOUS, *YES_NO], u.T, strict=True))
@@ -81,7 +81,7 @@ def render(attributes: Mapping[str, np.ndarray], size: int = 64) -> np.ndarray:
             another type or length, which the message names.
     """
     if not 8 <= size <= 256:
-        raise ValueError(f"size must be 8 .. 256, got {size}")
+        raise ValueError(f"size: expected 8 to 256, got {size}")
     n = _check(attributes)
     images = np.empty((n, 3, size, size), np.uint8)
     batch = max(1, 2**15 // size**2)  # the working arrays of a batch stay in the second-level cache

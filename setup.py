@@ -155,7 +155,8 @@ def tell_progress(compiler, count, announce):
 
 def say(line):
     """Print a line, also to the terminal itself: pip shows a build's output only with -v."""
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # print writes the end apart, and compilers' threads come between
+    sys.stderr.flush()
     if not sys.stderr.isatty():
         try:
             with open("/dev/tty", "w") as terminal:

@@ -29,6 +29,6 @@ template <class T>
 void negative_elbo(const T* rec, Index R, const T* kl, Index K, T beta, T* terms, T* share) {
   terms[1] = mean_of(rec, R);
   terms[2] = mean_of(kl, K);
-  terms[0] = terms[1] + beta * terms[2];
-  for (Index n = 0; n < K; ++n) share[n] = beta / static_cast<T>(K);
+  terms[0] = weighted_loss(terms[1], terms[2], beta);
+  for (Index n = 0; n < K; ++n) share[n] = kl_share(beta, K);
 }

@@ -32,6 +32,7 @@
 #include "math/bce_with_logits.h"
 #include "math/elementary.h"
 #include "math/fast_float.h"
+#include "math/negative_elbo.h"
 #include "math/normal.h"
 #include "math/philox.h"
 #include "math/pixels.h"

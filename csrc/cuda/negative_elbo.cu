@@ -6,6 +6,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/reduce.cuh"
+#include "math/negative_elbo.h"
 
 namespace minivae {
 namespace {
@@ -20,12 +21,12 @@ __device__ double mean_of(const T* x, Index count) {
 template <class T>
 __global__ void terms_of(const T* rec, Index R, const T* kl, Index K, const T* beta, T* terms, T* share) {
   const T weight = *beta;
-  for (Index i = threadIdx.x; i < K; i += blockDim.x) share[i] = weight / static_cast<T>(K);
+  for (Index i = threadIdx.x; i < K; i += blockDim.x) share[i] = kl_share(weight, K);
   const T mean_rec = static_cast<T>(mean_of(rec, R));
   __syncthreads();  // the sums share their memory
   const T mean_kl = static_cast<T>(mean_of(kl, K));
   if (threadIdx.x != 0) return;
-  terms[0] = mean_rec + weight * mean_kl;
+  terms[0] = weighted_loss(mean_rec, mean_kl, weight);
   terms[1] = mean_rec;
   terms[2] = mean_kl;
 }

@@ -16,6 +16,7 @@ PROBE = """
 #include "math/bce_with_logits.h"
 #include "math/fast_float.h"
 #include "math/log_mean_exp.h"
+#include "math/negative_elbo.h"
 #include "math/normal.h"
 #include "math/pixels.h"
 #include "math/relu.h"
@@ -44,6 +45,7 @@ __global__ void probe(const T* in, const unsigned char* pixels, T* out, AdamFact
   adam_element(out[i], bce_gradient(z, pixel_draw<T>(pixels[i], w.w3), e), m, v, factors);
   const T xh = normalized(z, in[0], inverse_deviation(v, e));
   out[i] += batch_norm_gradient(xh, relu_gradient(relu_of(z), m), in[0], in[1], e);
+  out[i] += weighted_loss(z, m, e) + kl_share(v, i);
   const T top = finite_or_zero(z);
   out[i] += log_mean_exp_from(shifted_exp(z, top), top) + round_to_tf32(static_cast<float>(z));
 }

@@ -9,6 +9,7 @@ weight of the KL term, lies in arrays that the recorded kernels read. The result
 """
 
 import contextlib
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -69,11 +70,13 @@ class RecordedStep:
         self.model = eager.model
         self.optimizer: Any = eager.optimizer  # an Adam, or every step is refused
         self.reasons: dict[str, int] = {}
-        self.replays = 0
+        self.replays = self._first_replay = 0
+        self._short_lived = 0  # recordings in a row that served one step each
         self.refused = self._obstacle()
+        self._attributes = [vars(part) for part in self.model.modules()]
         self._like: dict[str, Any] = {}  # what a batch must share with the first one
         self._told: dict[int, float] = {}  # the learning rates that the arrays hold
-        self._arrays: list[Array] = []  # what was recorded, as the next two
+        self._arrays: list[Any] = []  # what was recorded, as the next two
         self._grads: list[Array | None] = []
         self._options: list[Options] = []
 
@@ -84,6 +87,10 @@ class RecordedStep:
             return self._run_eagerly(reason, x, noise, beta)
         if self.recording is not None and self._is_stale():
             self.recording = None
+            self._short_lived = self._short_lived + 1 if self.replays == self._first_replay else 0
+            if self._short_lived == 3:
+                self.refused = "what the model holds is another at each step"
+                return self._run_eagerly(self.refused, x, noise, beta)
         assert isinstance(noise, Noise)  # or it is a misfit
         first = not self._told
         if first:
@@ -96,6 +103,7 @@ class RecordedStep:
                 self.record()
                 self._arrays, self._options = self._in_use()
                 self._grads = [p.grad for p in self.params()]
+                self._first_replay = self.replays + 1
         except RecordingError as error:
             self.refused = f"the step cannot be recorded: {error}"
             return self._run_eagerly(self.refused, x, noise, beta)
@@ -139,6 +147,8 @@ class RecordedStep:
             return "the noise is an array"
         if len({self.optimizer.state_of(p)["step"] for p in self.params()}) > 1:
             return "some parameters have had more updates than others"
+        if noise.first:
+            return "the noise begins at another row than the first"
         source, draw = (x.batches, x.noise) if isinstance(x, Selection) else (None, None)
         like = {
             "shape": x.shape,
@@ -148,8 +158,10 @@ class RecordedStep:
             "mode": "training" if self.model.training else "evaluation",
             "kernels": kernels.active(),
         }
+        if not isinstance(x, Selection):  # NumPy's sums depend on the order in memory
+            like |= {"dtype": x.dtype, "order": "C" if x.flags.c_contiguous else "another"}
         if not self._like:
-            self._like = dict(like)
+            self._like = {**like, "dtype": self.params()[0].dtype, "order": "C"}
             if source is not None:  # a run may go on from the short batch at an epoch's end
                 self._like["shape"] = source.batch_shape
         for name, value in like.items():
@@ -161,19 +173,24 @@ class RecordedStep:
         """The parameters that are not frozen."""
         return [p for group in self.optimizer.param_groups for p in learning(group)]
 
-    def _in_use(self) -> tuple[list[Array], list[Options]]:
-        """The arrays and the options that a step uses now and a recording cannot be told anew."""
+    def _in_use(self) -> tuple[list[Any], list[Options]]:
+        """The arrays, what the model's parts hold, and the options that a step uses now and a
+        recording cannot be told anew.
+        """
         states = [(p, self.optimizer.state_of(p)) for p in self.params()]
         arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]
+        held = itertools.chain.from_iterable(map(dict.values, self._attributes))
         told = ("params", "lr")
         groups = [
             {name: value for name, value in group.items() if name not in told}
             for group in self.optimizer.param_groups
         ]
-        return arrays, groups
+        return [*arrays, *held, self.eager.objective], groups
 
     def _is_stale(self) -> bool:
-        """Whether somebody has exchanged an array or changed an option since the recording."""
+        """Whether somebody has exchanged an array or another attribute, or changed an option, since
+        the recording.
+        """
         arrays, options = self._in_use()
         same = len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
         return not same or options != self._options
@@ -208,9 +225,14 @@ class RecordedStep:
                 self._told[i] = group["lr"]
         self.put_beta(beta)
 
-    def gradients(self) -> ELBO:
-        """Losses, forward and backward; all numbers are read from the arrays. The terms."""
-        terms = self.eager.objective(self.model, self.x, self.noise, Tensor(self.beta))
+    def gradients(self, *told: Any) -> ELBO:
+        """Losses, forward and backward; all numbers are read from the arrays, but for the noise and
+        the weight of the KL term where they are ``told``. The terms.
+        """
+        noise, beta = told or (self.noise, Tensor(self.beta))
+        terms = self.eager.objective(self.model, self.x, noise, beta)
+        if not all(isinstance(term, Tensor) for term in terms):
+            raise RecordingError("a term is no tensor")
         self.optimizer.zero_grad()
         self.backward(terms)
         if any(p.grad is None for p in self.params()):

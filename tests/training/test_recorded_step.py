@@ -94,6 +94,24 @@ def test_the_bytes_do_not_depend_on_the_threads(threads):
         kernels.set_threads(before)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.uint8])
+def test_images_of_another_dtype_are_refused_as_ever(dtype):
+    _, _, step = train("taped", *MODELS["mlp"])
+    for fresh in (step, TapedStep(step.eager, lambda text: None)):
+        with pytest.raises(TypeError, match="expected dtype float32 as the model"):
+            fresh(np.ones((6, 1, 28, 28), dtype), mv.Noise(3, 7), 1.0)
+
+
+def test_other_orders_of_images_and_rows_of_noise_run_eagerly():
+    _, _, step = train("taped", *MODELS["mlp"])
+    replays, x = step.replays, np.ones((6, 1, 28, 28), np.float32)
+    step(np.asfortranarray(x * np.arange(28, dtype=np.float32)), mv.Noise(3, 7), 1.0)
+    step(x, mv.Noise(3, 8, first=2), 1.0)
+    assert step.replays == replays
+    step(x, mv.Noise(3, 9), 1.0)
+    assert step.replays == replays + 1
+
+
 def test_an_exchanged_array_and_a_frozen_parameter_are_noticed():
     def meddle(i, model):
         if i == 4:

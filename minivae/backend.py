@@ -129,8 +129,8 @@ def values_unknown(write: Any = None) -> Iterator[None]:
 class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
     """A NumPy array of a step that is being recorded: it gets its values when that is replayed.
 
-    What NumPy's ufuncs and ``where`` do with it is handed to the recording. Any other function, or
-    an index by an array, works on values that mean nothing.
+    What NumPy's ufuncs and ``where`` do with it is handed to the recording, and a view of it is one
+    too. What asks for its values, or changes them in another way, gives a RuntimeError.
     """
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
@@ -142,40 +142,93 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
         return function(*map(known, inputs), **options)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if func is np.where and len(args) == 3 and (write := getattr(_values, "write", None)):
+        write = getattr(_values, "write", None)
+        if write and func is np.where and len(args) == 3:
             return write(where, args, kwargs)
+        if write and func in (np.zeros_like, np.ones_like):
+            return write(full_like, (*args, int(func is np.ones_like)), kwargs)
+        if write and func not in RECORDED:
+            _refuse(f"NumPy's {func.__name__}")
         result = super().__array_function__(func, types, args, kwargs)
         if type(result) is np.ndarray and np.may_share_memory(result, known(self)):
             return result.view(UnknownArray)  # as of broadcast_to
         return result
 
-    def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
+    def __getitem__(self, index: Any) -> Any:
+        """A view, also of a single element."""
+        parts = index if isinstance(index, tuple) else (index,)
+        if not any(part is Ellipsis for part in parts):
+            parts = (*parts, Ellipsis)
+        picked = super().__getitem__(parts)
+        if picked.size and not np.may_share_memory(known(picked), known(self)):
+            _refuse("an index by an array")
+        return picked
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def astype(self, dtype: Any, *_: Any, **options: Any) -> Any:
         """A copy in another dtype, by a ufunc."""
+        if not options.get("copy", True) and self.dtype == dtype:
+            return self
         return np.positive(self, dtype=dtype, casting="unsafe")
 
     def copy(self, *_: Any, **__: Any) -> Any:
-        """A copy, by a ufunc."""
-        return np.positive(self)
+        """A copy in C order, by a ufunc."""
+        return np.positive(self, order="C")
 
-    def reshape(self, *shape: Any, **options: Any) -> Any:
+    def reshape(self, *shape: Any, order: Any = "C", **options: Any) -> Any:
         """A view of it, or of a copy."""
-        shaped = known(self).reshape(*shape, **options)
+        shaped = known(self).reshape(*shape, order=order, **options)
         if np.may_share_memory(shaped, known(self)):
             return shaped.view(UnknownArray)
+        if order != "C":
+            _refuse(f"a copy in order {order!r}")
         return self.copy().reshape(*shape, **options)
 
-    def item(self, *_: Any) -> Any:
+    def ravel(self, order: Any = "C") -> Any:
+        """A view of it, or of a copy."""
+        return self.reshape(-1, order=order)
+
+    def flatten(self, order: Any = "C") -> Any:
+        """A copy with one axis."""
+        return self.copy().reshape(-1, order=order)
+
+    @property
+    def flat(self) -> Any:
         """RuntimeError while it is recorded."""
-        return to_numpy(known(self)).item()
+        _refuse("an array's flat")
+        return known(self).flat
 
-    def __bool__(self) -> bool:
-        return bool(self.item())
 
-    def __float__(self) -> float:
-        return float(self.item())
+def _refuse(what: str) -> None:
+    """RuntimeError in a thread that records."""
+    if getattr(_values, "unknown", False):
+        raise RuntimeError(f"{what} asks for a value, which is not known while a step is recorded")
 
-    def __int__(self) -> int:
-        return int(self.item())
+
+def _refusing(name: str) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse(f"an array's {name}")
+        return getattr(known(self), name)(*args, **kwargs)
+
+    return method
+
+
+# What NumPy has of views, of shapes and of ufuncs, and of nothing else.
+RECORDED = {
+    np.all, np.any, np.array_split, np.broadcast_to, np.clip, np.empty_like, np.expand_dims,
+    np.max, np.may_share_memory, np.mean, np.min, np.moveaxis, np.ndim, np.prod, np.ravel,
+    np.reshape, np.result_type, np.round, np.shape, np.size, np.split, np.squeeze, np.std, np.sum,
+    np.swapaxes, np.transpose, np.var,
+}  # fmt: skip
+for _name in (
+    "argmax argmin argpartition argsort byteswap choose compress cumprod diagonal dot dump dumps "
+    "fill item nonzero partition put repeat resize searchsorted sort take tobytes tofile tolist "
+    "trace __bool__ __complex__ __contains__ __copy__ __deepcopy__ __float__ __format__ __index__ "
+    "__int__ __reduce_ex__ __repr__ __setitem__ __str__"
+).split():
+    setattr(UnknownArray, _name, _refusing(_name))
 
 
 def where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
@@ -184,6 +237,14 @@ def where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
         return np.where(condition, x, y)
     np.copyto(out, y)
     np.copyto(out, x, where=condition)
+    return out
+
+
+def full_like(x: Any, value: Any, dtype: Any = None, out: Any = None) -> Any:
+    """``np.full_like``, which has no ``out``."""
+    if out is None:
+        return np.full_like(x, value, dtype=dtype)
+    out.fill(value)
     return out
 
 

@@ -248,4 +248,6 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def working(array: Any) -> Any:
     """The array itself where a kernel can change it as it is, else a copy in C order."""
     dtype = working_dtype(array.dtype)
+    if array.dtype == dtype and array.flags.c_contiguous:
+        return array
     return array_module(array).asarray(array, dtype=dtype, order="C")

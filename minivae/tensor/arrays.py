@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, array_module, as_array, device_of, is_device_array
+from ..backend import Array, array_module, as_array, device_of, is_device_array, known
 from ..errors import GradientError
 
 
@@ -75,6 +75,7 @@ def fingerprint(array: Any, whole: int = 1024, samples: int = 64) -> int | None:
     """
     if is_device_array(array):
         return None
+    array = known(array)
     if array.size > whole and array.dtype.kind == "f":
         array = array.flat[:: array.size // samples]
     return zlib.crc32(array.tobytes())

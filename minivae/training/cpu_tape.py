@@ -7,9 +7,10 @@ arrays of a recording are ``UnknownArray``s. Results lie in memory of the tape's
 again within the step where nobody refers to it any more.
 
 A recording holds what compiled kernels and ufuncs do and nothing else: not which elements an index
-picked, not which way an ``if`` went. So no value can be read while a step is recorded, images and
-weights are NaN meanwhile, and so is every result; and the recording is tried before it is used: it
-must give the very losses and gradients that the operations give, of another noise and another
+picked, not which way an ``if`` went. So an array refuses whoever asks for its values while a step
+is recorded. Not all can be refused (``np.asarray`` cannot be), so the step is recorded three times,
+while images, weights and results are infinite, minus infinite and NaN, and each recording is tried:
+it must give the very losses and gradients that the operations give, of another noise and another
 weight of the KL term, and give them again.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 from ..backend import Array, UnknownArray, known, values_unknown
 from ..errors import NonFiniteError
 from ..models.vae import ELBO
+from ..noise import Noise
 from ..tensor import Tensor
 from .nonfinite import first_nonfinite
 from .recorded_step import NOISE, RecordedStep, RecordingError, reported
@@ -40,42 +42,68 @@ class TapedStep(RecordedStep):
     tells_misfits = False  # a step on the CPU is hardly slower without
     xp = np
 
+    _terms: Any  # of the latest step
+    _compute: Any  # the calls of its two halves
+    _update: Any
+
     def run_first(self) -> None:
         """The step itself."""
         with reported():
-            self._terms = self.gradients()
+            self._terms = self._eagerly()
         self._require_finite()
         self.update()
 
     def record(self) -> None:
         """Record the step and try the tape."""
-        expected = self._tried()
-        program = Program()
-        with reported(), self._unknown(), program.recorded():
-            self._terms = self.gradients()
-            compute = program.cut()
+        random = np.random.get_state()
+        try:
+            with reported():
+                self._record()
+        except RecordingError:
+            np.random.set_state(random)  # the objective is called anew
+            raise
+
+    def _record(self) -> None:
+        learned = set(self.params())
+        if any(p.requires_grad and p not in learned for p in self.model.parameters()):
+            raise RecordingError("a parameter that requires a gradient is not the optimiser's")
+        with self._other_numbers():
+            expected = self._digests(self._eagerly())
+        for value in (np.inf, -np.inf, np.nan):  # so an ``if`` that sees one goes another way
+            self.optimizer.zero_grad()  # what was tried before is free again
+            program = self._terms = self._compute = self._update = None
+            program = self._program(value)
+            for _ in range(2):  # twice: what is added up from one replay to the next is wrong
+                self._try(expected)
+        self.recording = program
+
+    def _program(self, value: float) -> "Program":
+        """The step, recorded while all that it reads is ``value``."""
+        program = Program(value)
+        with self._unknown(value), program.recorded():
+            terms = self.gradients()
+            self._compute = program.cut()
             self.update()
-        self._terms = ELBO(*(Tensor(known(term.data)) for term in self._terms))
-        for p in self.params():
-            p.grad = known(p.grad)
-        for _ in range(2):  # twice: what is added up from one replay to the next is wrong
-            with self._other_numbers():
-                run(compute)
-                found = self._digests(self._terms)
-        different = [name for name, digest in expected.items() if found[name] != digest]
+        self._update = program.cut()
+        self._terms = ELBO(*(Tensor(known(term.data)) for term in terms))
+        return program
+
+    def _try(self, expected: dict[str, int]) -> None:
+        """RecordingError unless the tape gives what is expected."""
+        with self._other_numbers():
+            run(self._compute)
+            found = self._digests(self._terms)
+        different = [name for name, digest in expected.items() if found.get(name) != digest]
         if different:
             raise RecordingError(
                 f"{different[0]} depends on something that is neither a compiled kernel nor a ufunc"
             )
-        self.recording, self._compute, self._update = program, compute, program.cut()
 
     def replay(self) -> None:
         """Make the calls; NonFiniteError before a weight is changed."""
         run(self._compute)
         self._require_finite()
         run(self._update)
-        for buffer, change in self._counts:
-            buffer += change
 
     def results(self) -> list[Array]:
         """The terms of the step before the next replay overwrites them."""
@@ -87,7 +115,19 @@ class TapedStep(RecordedStep):
 
     def put_beta(self, beta: float) -> None:
         """Set the weight of the KL term."""
+        self._number = beta
         self.beta[...] = beta
+
+    def backward(self, terms: ELBO) -> None:
+        """The backward pass of the loss."""
+        if isinstance(self.beta, UnknownWeight):
+            self.beta.is_number = False
+        super().backward(terms)
+
+    def _eagerly(self) -> ELBO:
+        """``gradients`` with what an ``EagerStep`` is told: numbers, which Python can read."""
+        noise = Noise(self._like["noise seed"], int(self.counters[NOISE]))
+        return self.gradients(noise, self._number)
 
     def _require_finite(self) -> None:
         if not math.isfinite(self._terms.loss.data):
@@ -95,70 +135,96 @@ class TapedStep(RecordedStep):
             raise NonFiniteError(first_nonfinite(self.model, self.x, terms.loss) or "the loss")
 
     # ------------------------------------------------------------ trying the tape
-    def _tried(self) -> dict[str, int]:
-        """What the operations give on numbers of its own; their memory is free again."""
-        with self._other_numbers() as before:
-            expected = self._digests(self.gradients())
-            self._counts = [
-                (buffer, buffer - old) for buffer, old in before if buffer.dtype.kind != "f"
-            ]
-        self.optimizer.zero_grad()
-        return expected
-
     @contextlib.contextmanager
-    def _other_numbers(self) -> Iterator[list[tuple[Array, Array]]]:
-        """Another noise and weight of the KL term inside; then all is as before, buffers too."""
-        with restored([self.counters, self.beta]), restored(self._buffers()) as before:
+    def _other_numbers(self) -> Iterator[None]:
+        """Another noise and weight of the KL term inside; then all is as before."""
+        with self._as_before(), restored([self.counters]):
             self.counters[NOISE] ^= np.uint64(1)
-            self.beta += 1
-            yield before
-
-    @contextlib.contextmanager
-    def _unknown(self) -> Iterator[None]:
-        """What a step reads is NaN and a recording's inside; then it is as before."""
-        tensors = self.model.parameters()
-        arrays = [self.x, self.beta, *(p.data for p in tensors)]
-        read = [*arrays, *self._buffers()]
-        with restored(read):
-            for array in read:
-                if array.dtype.kind == "f":
-                    array.fill(np.nan)
-            self.x, self.beta, *views = (a.view(UnknownArray) for a in arrays)
-            for p, view in zip(tensors, views, strict=True):
-                p.data = view
+            beta = self._number
+            self.put_beta(0.9 * float(beta) + 1 / 30)  # in [0, 1] where it was
             try:
                 yield
             finally:
-                self.x, self.beta, *data = arrays
-                for p, array in zip(tensors, data, strict=True):
-                    p.data = array
+                self.put_beta(beta)
+
+    @contextlib.contextmanager
+    def _unknown(self, value: float) -> Iterator[None]:
+        """What a step reads is ``value`` and a recording's inside; then it is as before."""
+        x, beta = self.x, self.beta
+        with self._as_before() as places, restored([x, beta]):
+            for array in (x, beta, *(array for *_, array in places)):
+                if array.dtype.kind == "f" and array.flags.writeable:
+                    array.fill(value)
+            for owner, name, array in places:
+                setattr(owner, name, array.view(UnknownArray))
+            self.x, self.beta = x.view(UnknownArray), beta.view(UnknownWeight)
+            try:
+                yield
+            finally:
+                self.x, self.beta = x, beta
+                for p in self.params():
+                    p.grad = known(p.grad)
+
+    @contextlib.contextmanager
+    def _as_before(self) -> Iterator[list[tuple[Any, str, Array]]]:
+        """Give all arrays of the model and the optimiser back as they are, wherever they are held:
+        (owner, attribute, array) of each.
+        """
+        held = [value for part in self.model.modules() for value in vars(part).items()]
+        tensors = [value for _, value in held if isinstance(value, Tensor)]
+        places: list[tuple[Any, str, Array]]
+        places = [(p, "data", p.data) for p in dict.fromkeys([*tensors, *self.params()])]
+        for part in self.model.modules():
+            arrays = [(name, a) for name, a in vars(part).items() if type(a) is np.ndarray]
+            places += [(part, name, array) for name, array in arrays]
+        with restored([array for *_, array in places if array.flags.writeable]):
+            try:
+                yield places
+            finally:
+                for owner, name, array in places:
+                    setattr(owner, name, array)
 
     def _digests(self, terms: ELBO) -> dict[str, int]:
-        """A checksum of each loss, gradient and floating-point buffer, by name."""
+        """A checksum of each loss, parameter, gradient and buffer, by name."""
         arrays = {f"the term {name}": term.data for name, term in terms._asdict().items()}
-        for name, p in self.model.named_parameters():
+        names: dict[Tensor, str] = {p: name for name, p in self.model.named_parameters()}
+        for i, p in enumerate(dict.fromkeys([*names, *self.params()])):
+            name = names.get(p, f"parameter {i}, outside the model,")
+            arrays[f"the parameter {name}"] = p.data
             if p.grad is not None:
                 arrays[f"the gradient of {name}"] = p.grad
-        for name, buffer in self.model.named_buffers():
-            if buffer.dtype.kind == "f":
-                arrays[f"the buffer {name}"] = buffer
+        arrays |= {f"the buffer {name}": a for name, a in self.model.named_buffers()}
         return {name: zlib.crc32(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
-    def _buffers(self) -> list[Array]:
-        return [buffer for _, buffer in self.model.named_buffers()]
+
+class UnknownWeight(UnknownArray):
+    """The weight of the KL term while a step is recorded. To the objective of an eager step it is a
+    Python number, of more digits than an array: what is computed from it alone would differ.
+    """
+
+    is_number = True
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        others = [x for x in inputs if isinstance(x, UnknownArray) and x is not self]
+        if self.is_number and not others:
+            raise RecordingError("a number is computed from beta alone")
+        return super().__array_ufunc__(ufunc, method, *inputs, **options)
 
 
 class Program:
     """What was recorded: calls of compiled kernels, on a tape, and of NumPy's ufuncs between them.
 
+    Args:
+        value: of the results until they are computed.
+
     Attributes:
         tape: a ``minivae._cpu.Tape``, in whose memory all results lie.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value: float) -> None:
         from ..kernels.cpu import Tape  # here, because the extension may not be built
 
-        self.tape = Tape(UnknownArray)
+        self.tape, self.value = Tape(UnknownArray, value), value
         self._calls: list[Call] = []
         self._taped = 0  # calls on the tape that `_calls` has
 
@@ -188,15 +254,18 @@ class Program:
     def _write(self, function: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
         """The result of a ufunc, or of what looks like one, that is called at each replay."""
         given = options.pop("out", None)
-        if function.__name__ not in ("__call__", "reduce", "where"):
-            raise RecordingError(f"NumPy's {function.__self__.__name__}.{function.__name__} cannot")
+        ufunc: Any = getattr(function, "__self__", None)
+        named = function.__name__ in ("__call__", "reduce", "where", "full_like")
+        if not named or getattr(ufunc, "nout", 1) > 1:
+            raise RecordingError(f"NumPy's {ufunc.__name__}.{function.__name__} cannot be")
         if given is None:
-            like = np.asarray(function(*map(known, inputs), **options))  # for shape and dtype
-            of_tape = like.dtype in (np.float32, np.float64)
-            result = (self.tape.empty if of_tape else np.empty)(like.shape, like.dtype)
-            result = result.view(UnknownArray)
+            with np.errstate(all="ignore"):
+                like = function(*map(known, inputs), **options)
+            result = self._empty(np.asarray(like))
         else:
             (result,) = given if isinstance(given, tuple) else (given,)
+            if not isinstance(result, UnknownArray):
+                raise RecordingError("a ufunc's result is written to an array of the step's own")
         self._end_of_tape()
         # Aliases do not keep the memory of what is used here for the last time.
         used = [self._alias(x) for x in inputs]
@@ -205,6 +274,19 @@ class Program:
         state = np.geterr()
         self._calls.append(call if state == self._state else partial(in_state, state, call))
         return result
+
+    def _empty(self, like: Array) -> Array:
+        """An array of this shape, dtype and order in memory; whole numbers are no index."""
+        order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
+        shape = [like.shape[axis] for axis in order]
+        if like.dtype in (np.float32, np.float64):
+            array = self.tape.empty(tuple(shape), like.dtype)
+        else:
+            value: Any = self.value > 0 if like.dtype.kind == "b" else self.value
+            if like.dtype.kind in "iu":
+                value = np.iinfo(like.dtype).max
+            array = np.full(shape, value, like.dtype)
+        return array.transpose(np.argsort(order)).view(UnknownArray)
 
     def _alias(self, x: Any) -> Any:
         return self.tape.alias(x) if isinstance(x, np.ndarray) else x

@@ -124,7 +124,7 @@ def dreg(
     n, k, _ = eps.shape
     mu, logvar = (repeat_rows(part, k) for part in model.encode(x))
     z, _ = F.reparameterize_kl(mu, logvar, eps.reshape(mu.shape))
-    second = array_module(eps).ones((n * k, 1), eps.dtype)  # the second factor w~, below
+    second = array_module(eps).zeros_like(z.data[:, :1])  # the second factor w~, below
     z = ScaleGradient.apply(z, factor=second)
     images = repeat_rows(x, k)
     rec = model.reconstruction_loss(model.decode(model.code(z, images)), images)

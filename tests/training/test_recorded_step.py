@@ -12,6 +12,7 @@ import minivae as mv
 from minivae import functional as F
 from minivae import kernels, models, nn, optim
 from minivae.errors import NonFiniteError
+from minivae.tensor import Tensor
 from minivae.training import objectives
 from minivae.training.cpu_tape import TapedStep
 from minivae.training.recording import LARGEST_TAPED, recorded
@@ -49,10 +50,19 @@ MODELS = {
 }
 
 
-def train(kind, make, shape, *, steps=7, size=6, objective=objectives.elbo, meddle=None):
-    """(losses as bytes, state, step) after some steps of ``kind``, the fourth on a short batch."""
+def train(
+    kind, make, shape, *, steps=7, size=6, objective=objectives.elbo, meddle=None, learned=(),
+    images=lambda i, x: x,
+):  # fmt: skip
+    """(losses as bytes, state, step) after some steps of ``kind``, the fourth on a short batch.
+
+    ``learned`` are initial values of parameters outside the model, which the objective takes.
+    """
     model = make()
-    adam = optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4)
+    np.random.seed(0)
+    others = [Tensor(np.float32(value), requires_grad=True) for value in learned]
+    adam = optim.Adam([*model.parameters(), *others], lr=1e-3, weight_decay=1e-4)
+    objective = partial(objective, *others) if others else objective
     step = EagerStep(model, adam, objective)
     step = TapedStep(step, lambda text: None) if kind == "taped" else step
     rng, noise, losses = np.random.default_rng(0), mv.NoiseStream(3, 2**60), []
@@ -61,8 +71,8 @@ def train(kind, make, shape, *, steps=7, size=6, objective=objectives.elbo, medd
         adam.lr = 1e-3 / (1 + i // 5)
         if meddle:
             meddle(i, model)
-        terms = step(x, noise.draw(), i / 4)
-        losses.append([term.data.tobytes() for term in terms])
+        terms = step(images(i, x), noise.draw(), i / 4)
+        losses.append([np.float64(float(term)).tobytes() for term in terms])
     moments = adam.state_dict()
     return losses, {**model.state_dict(), **{f"adam {k}": a for k, a in moments.items()}}, step
 
@@ -92,6 +102,85 @@ def test_the_bytes_do_not_depend_on_the_threads(threads):
         assert_same(*MODELS["conv"])
     finally:
         kernels.set_threads(before)
+
+
+def normalised(**options):
+    """A ``NormalisedVAE`` whose batch normalisation has these options."""
+
+    def make():
+        model = NormalisedVAE()
+        model.norm = nn.BatchNorm2d(8, **options)
+        return model
+
+    return make
+
+
+class CountingVAE(NormalisedVAE):
+    """The mean is scaled by an array of the model, another after some steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", np.zeros((), np.int64))
+        self.scale, self.power = np.float32([1, 2, 3]), 1.0
+
+    def encode(self, x):
+        self.steps += 1
+        mu, logvar = super().encode(x)
+        late = np.minimum(self.steps, 5).astype(np.float32)
+        return mu * (np.exp(self.scale) * late) ** self.power, logvar
+
+
+def test_what_a_part_of_the_model_holds_is_read_anew_or_noticed():
+    """Its training mode, arrays, buffers and numbers."""
+
+    def freeze(i, model):
+        if i == 4:
+            model.norm.eval()
+        if isinstance(model, CountingVAE):
+            model.scale *= np.float32(0.9)
+            if i == 6:
+                model.scale, model.power = model.scale / 2, 0.5
+
+    assert assert_same(normalised(), (1, 4, 4), meddle=freeze).recording is not None
+    assert assert_same(CountingVAE, (1, 4, 4), meddle=freeze).recording is not None
+
+
+def test_an_average_over_all_batches_is_not_recorded():
+    """Its weight is computed by Python."""
+    step = assert_same(normalised(momentum=None), (1, 4, 4))
+    assert step.recording is None and "asks for a value" in step.refused
+
+
+def test_a_model_that_is_another_at_each_step_is_given_up():
+    def meddle(i, model):
+        model.power = 0.9**i
+
+    step = assert_same(CountingVAE, (1, 4, 4), meddle=meddle)
+    assert step.refused == "what the model holds is another at each step"
+
+
+def test_a_parameter_outside_the_model_is_recorded():
+    def weighted(weight, model, x, noise, beta):
+        terms = objectives.elbo(model, x, noise, beta)
+        return terms._replace(loss=terms.loss * F.exp(-weight) + weight * weight)
+
+    step = assert_same(*MODELS["mlp"], objective=weighted, learned=[0.3])
+    assert step.recording is not None, step.refused
+
+
+def test_a_parameter_that_the_optimiser_does_not_have_is_not_recorded():
+    """Its gradients add up from step to step."""
+    grads = {}
+    for kind in (EagerStep, TapedStep):
+        model = MODELS["mlp"][0]()
+        step = eager = EagerStep(model, optim.Adam([model.fc1.weight]))
+        if kind is TapedStep:
+            step = TapedStep(eager, lambda text: None)
+        for i in range(4):
+            step(np.full((6, 1, 28, 28), i / 4, np.float32), mv.Noise(3, i), 1.0)
+        grads[kind] = [p.grad.tobytes() for p in model.parameters()]
+    assert grads[EagerStep] == grads[TapedStep]
+    assert "is not the optimiser's" in step.refused
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.uint8])
@@ -145,7 +234,30 @@ def quiet(model, x, noise, beta):
         return terms._replace(loss=terms.loss + F.exp(F.log(0 * terms.kl.detach())))
 
 
+def masked(model, x, noise, beta):
+    """An objective of a result of which a part stays what it was filled with."""
+    dark = np.log(x, where=x > 0.5, out=np.zeros_like(x))
+    terms = objectives.elbo(model, x, noise, beta)
+    return terms._replace(rec=terms.rec + F.mean(Tensor(dark)))
+
+
+def ordered(model, x, noise, beta):
+    """An objective of a sum in another order than the elements are numbered in."""
+    terms = objectives.elbo(model, x, noise, beta)
+    return terms._replace(rec=Tensor(np.tanh(x.transpose(3, 2, 1, 0)).sum()))
+
+
+def single(model, x, noise, beta):
+    """An objective of single elements."""
+    terms = objectives.elbo(model, x, noise, beta)
+    first = x[0, 0, 0, 0] + max([x[1, 0], x[2, 0]], key=id).sum()
+    return terms._replace(rec=Tensor(sum(row[2] for row in x[:, 0, 0]) + 0 * first))
+
+
 OBJECTIVES = {
+    "masked": masked,
+    "ordered": ordered,
+    "single": single,
     "scaled": scaled,
     "prepared": prepared,
     "penalised": penalised,
@@ -218,27 +330,123 @@ def picking(model, x, noise, beta):
     return terms._replace(loss=terms.loss + F.mean(some * some))
 
 
+def leaking(model, x, noise, beta):
+    """The same of an array that no longer tells what becomes of it."""
+    return objectives.elbo(model, np.sort(np.asarray(x), axis=0), noise, beta)
+
+
+def unlike(model, x, noise, beta):
+    """An objective of which a term is a number."""
+    return objectives.elbo(model, x, noise, beta)._replace(rec=0.0)
+
+
+def weighing(model, x, noise, beta):
+    """An objective of a weight that Python computes with all digits."""
+    return objectives.elbo(model, x, noise, (1 - beta) ** 2)
+
+
+def drawing(model, x, noise, beta):
+    """An objective that draws with NumPy's own generator."""
+    x = x + np.random.random(x.shape).astype(np.float32)
+    return objectives.elbo(model, x / 2, noise, beta)
+
+
+def seeding(model, x, noise, beta):
+    """An objective that draws other numbers with the noise's name."""
+    rng = np.random.default_rng(noise[1] % 1000)
+    return objectives.elbo(model, x * np.float32(rng.random()), noise, beta)
+
+
 @pytest.mark.parametrize(
     ("objective", "reason"),
     [
         (asking, "asks for a value"),
         (comparing, "asks for a value"),
-        (sorting, "the term loss depends on something that is neither a compiled kernel nor a"),
-        (adding_up, "the term loss depends on something that is neither a compiled kernel nor a"),
-        (picking, "NumPy's add.at cannot"),
-        (filling, "the term loss depends on something that is neither a compiled kernel nor a"),
+        (sorting, "NumPy's sort asks for a value"),
+        (adding_up, "a ufunc's result is written to an array of the step's own"),
+        (picking, "an index by an array asks for a value"),
+        (filling, "an array's __setitem__ asks for a value"),
+        (leaking, "the term loss depends on something that is neither a compiled kernel nor a"),
+        (unlike, "a term is no tensor"),
+        (weighing, "a number is computed from beta alone"),
+        (drawing, "the term loss depends on something that is neither a compiled kernel nor a"),
+        (seeding, "the term loss depends on something that is neither a compiled kernel nor a"),
     ],
 )
 def test_what_cannot_be_recorded_runs_eagerly_and_says_why(objective, reason):
     step = assert_same(*MODELS["mlp"], objective=objective)
     assert step.recording is None and reason in step.refused
+    assert {type(a) for p in step.params() for a in (p.data, p.grad)} == {np.ndarray}
+
+
+def test_an_interrupted_recording_leaves_the_model_as_it_was():
+    make, shape = MODELS["mlp"]
+    calls = []
+
+    def objective(model, x, noise, beta):
+        calls.append(0)
+        if len(calls) == 4:  # while the step is recorded
+            raise KeyboardInterrupt
+        return objectives.elbo(model, x, noise, beta)
+
+    model = make()
+    step = TapedStep(EagerStep(model, optim.Adam(model.parameters()), objective), print)
+    x = np.ones((6, *shape), np.float32)
+    step(x, mv.Noise(3, 0), 1.0)
+    before = model.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        step(x, mv.Noise(3, 1), 1.0)
+    assert all(model.state_dict()[name].tobytes() == before[name].tobytes() for name in before)
+    assert step.recording is None
+    step(x, mv.Noise(3, 1), 1.0)
+    assert step.recording is not None
 
 
 def test_without_the_trial_such_a_tape_would_be_wrong(monkeypatch):
     """So the test above tests the trial."""
     monkeypatch.setattr(TapedStep, "_digests", lambda *_: {})
     with pytest.raises((AssertionError, NonFiniteError)):
-        assert_same(*MODELS["mlp"], objective=sorting)
+        assert_same(*MODELS["mlp"], objective=leaking)
+
+
+QUESTIONS = {  # of images that are bright later and dark while the step is recorded
+    "an element": lambda x, _: x[0, 0, 0, 0] > 0.5,
+    "a list": lambda x, _: x[0, 0, 0].tolist()[0] > 0.5,
+    "a loop": lambda x, _: max(x.ravel()) > 0.5,
+    "flat": lambda x, _: x.flat[0] > 0.5,
+    "a product": lambda x, _: np.dot(x.ravel(), x.ravel()) > x.size / 4,
+    "a norm": lambda x, _: np.linalg.norm(x) > x.size**0.5 / 2,
+    "a text": lambda x, _: float(f"{x.max():.3f}") > 0.5,
+    "bytes": lambda x, _: x.tobytes()[3] > 0x3E,
+    "a view": lambda x, _: np.asarray(x).max() > 0.5,
+    "a copy": lambda x, _: np.array(x).min() < 0.3,
+    "a buffer": lambda x, _: memoryview(x.ravel())[0] > 0.5,
+    "a result": lambda x, _: np.asarray(x * 2).max() > 1,
+    "what a kernel made": lambda x, mu: np.abs(np.asarray(mu)).max() > 0.3,
+    "an array that is filled": lambda x, _: (
+        np.add(x, 0, out=np.zeros(x.shape, x.dtype)).max() > 0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_answer_is_not_recorded(name):
+    """No more than an answer that is the same in the trial."""
+    answers = []
+
+    def objective(model, x, noise, beta):
+        terms = objectives.elbo(model, x, noise, beta)
+        mu, _ = model.encode(x)
+        answers.append(bool(QUESTIONS[name](x, mu.data)))
+        return terms._replace(loss=terms.loss * 2) if answers[-1] else terms
+
+    def images(i, x):
+        return x * np.float32(0.4) if i < 4 else x / 2 + np.float32(0.5)
+
+    step = assert_same(*MODELS["mlp"], objective=objective, images=images)
+    assert step.recording is None
+    assert answers[:4] != answers[4:7]
 
 
 PARTS = {

@@ -1,4 +1,6 @@
 // The class Tape: a training step's kernel calls, recorded once and made again.
+#include <cmath>
+
 #include "bind/cpu/modules.h"
 #include "bind/cpu/recorder.h"
 
@@ -46,11 +48,12 @@ py::array alias(const Recorder& self, const py::array& a) {
 
 void bind_tape(py::module_& module) {
   py::class_<Recorder>(module, "Tape", "Kernel calls of one thread, recorded to be made again.")
-      .def(py::init([](const py::object& type) {
-             return std::make_unique<Recorder>(type.is_none() ? numpy_array() : type);
+      .def(py::init([](const py::object& type, double value) {
+             return std::make_unique<Recorder>(type.is_none() ? numpy_array() : type, value);
            }),
-           py::arg("array_type") = py::none(),
-           "Results of kernels that are recorded are of this subclass of NumPy's array.")
+           py::arg("array_type") = py::none(), py::arg("value") = std::nan(""),
+           "Results of kernels that are recorded are of this subclass of NumPy's array, and full of this "
+           "value.")
       .def("start", &start,
            "Write down every kernel that this thread calls from now on, and run none of them.")
       .def("stop", &stop)

@@ -1,7 +1,7 @@
 // How a binding makes its kernel's call and its results, so that a tape can record both.
 #pragma once
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -13,11 +13,12 @@ namespace minivae {
 
 // A tape as Python holds it.
 struct Recorder {
-  explicit Recorder(py::object type) : array_type(std::move(type)) {}
+  Recorder(py::object type, double value) : array_type(std::move(type)), value(value) {}
   Tape tape;
   std::shared_ptr<TapeMemory> memory = std::make_shared<TapeMemory>();
   std::vector<py::object> kept;  // arrays from outside that the calls read or write
   py::object array_type;         // of the results, a subclass of NumPy's array
+  double value;                  // of the results until they are computed
 };
 
 // The one with which this thread records, or null. Nothing is computed meanwhile, as on a GPU.
@@ -42,7 +43,7 @@ void launch(std::initializer_list<py::object> arrays, Call call) {
 }
 
 // A fresh array in the recorder's memory, which is free again when nobody refers to the array any more. It is full
-// of NaN, so that whoever reads it before a replay does not find what lay there, which may look right.
+// of one value, so that whoever reads it before a replay does not find what lay there, which may look right.
 template <class T>
 py::array_t<T> leased(const Recorder& recorder, const Shape& shape) {
   struct Lease {
@@ -51,7 +52,7 @@ py::array_t<T> leased(const Recorder& recorder, const Shape& shape) {
   };
   const std::size_t bytes = static_cast<std::size_t>(count(shape)) * sizeof(T);
   void* block = recorder.memory->take(bytes);
-  std::memset(block, 0xff, bytes);
+  std::fill_n(static_cast<T*>(block), count(shape), static_cast<T>(recorder.value));
   const py::capsule owner(new Lease{recorder.memory, block}, [](void* pointer) {
     const std::unique_ptr<Lease> lease(static_cast<Lease*>(pointer));
     lease->memory->give(lease->block);

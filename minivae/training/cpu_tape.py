@@ -259,8 +259,9 @@ class Program:
         if not named or getattr(ufunc, "nout", 1) > 1:
             raise RecordingError(f"NumPy's {ufunc.__name__}.{function.__name__} cannot be")
         if given is None:
+            plain = {name: known(x) for name, x in options.items()}
             with np.errstate(all="ignore"):
-                like = function(*map(known, inputs), **options)
+                like = function(*map(known, inputs), **plain)
             result = self._empty(np.asarray(like))
         else:
             (result,) = given if isinstance(given, tuple) else (given,)

@@ -235,10 +235,11 @@ def quiet(model, x, noise, beta):
 
 
 def masked(model, x, noise, beta):
-    """An objective of a result of which a part stays what it was filled with."""
+    """An objective of a part of the pixels, the rest stays what it was filled with."""
     dark = np.log(x, where=x > 0.5, out=np.zeros_like(x))
+    bright = x.sum(where=x > 0.9)
     terms = objectives.elbo(model, x, noise, beta)
-    return terms._replace(rec=terms.rec + F.mean(Tensor(dark)))
+    return terms._replace(rec=terms.rec + F.mean(Tensor(dark)) + bright)
 
 
 def ordered(model, x, noise, beta):

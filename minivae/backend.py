@@ -8,7 +8,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -117,13 +117,30 @@ def values_unknown(write: Any = None) -> Iterator[None]:
     """Refuse ``to_numpy`` in this thread inside: a step is being recorded, nothing computed.
 
     ``write(function, inputs, options)`` gives the result of a function of ``UnknownArray``s that
-    takes ``out``.
+    takes ``out``. What was refused is a RuntimeError at the end too, lest the step went on without.
     """
-    _values.unknown, _values.write = True, write
+    _values.unknown, _values.write, _values.refused = True, write, None
     try:
         yield
+        if _values.refused:
+            raise RuntimeError(_values.refused)
     finally:
         _values.unknown, _values.write = False, None
+
+
+def refuse(why: str) -> NoReturn:
+    """RuntimeError, inside ``values_unknown``."""
+    _values.refused = why
+    raise RuntimeError(why)
+
+
+def _written(function: Any, inputs: Any, options: Any) -> Any:
+    """What the recording gives."""
+    try:
+        return _values.write(function, inputs, options)
+    except Exception as error:
+        _values.refused = f"{type(error).__name__}: {error}"
+        raise
 
 
 class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
@@ -135,8 +152,8 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         function = getattr(ufunc, method)
-        if write := getattr(_values, "write", None):
-            return write(function, inputs, options)
+        if getattr(_values, "write", None):
+            return _written(function, inputs, options)
         if out := options.get("out"):
             options["out"] = tuple(map(known, out))
         return function(*map(known, inputs), **options)
@@ -144,9 +161,9 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         write = getattr(_values, "write", None)
         if write and func is np.where and len(args) == 3:
-            return write(where, args, kwargs)
+            return _written(where, args, kwargs)
         if write and func in (np.zeros_like, np.ones_like):
-            return write(full_like, (*args, int(func is np.ones_like)), kwargs)
+            return _written(full_like, (*args, int(func is np.ones_like)), kwargs)
         if write and func not in RECORDED:
             _refuse(f"NumPy's {func.__name__}")
         result = super().__array_function__(func, types, args, kwargs)
@@ -204,7 +221,7 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
 def _refuse(what: str) -> None:
     """RuntimeError in a thread that records."""
     if getattr(_values, "unknown", False):
-        raise RuntimeError(f"{what} asks for a value, which is not known while a step is recorded")
+        refuse(f"{what} asks for a value, which is not known while it is recorded")
 
 
 def _refusing(name: str) -> Any:
@@ -271,8 +288,7 @@ def to_numpy(x: Any) -> Array:
 
     Raises RuntimeError inside ``values_unknown``.
     """
-    if getattr(_values, "unknown", False):
-        raise RuntimeError("the step asks for a value, which is not known while it is recorded")
+    _refuse("the step")
     values: Array = to_device(x, "cpu")
     return values
 

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backend import Array, UnknownArray, known, values_unknown
+from ..backend import Array, UnknownArray, known, refuse, values_unknown
 from ..errors import NonFiniteError
 from ..models.vae import ELBO
 from ..noise import Noise
@@ -207,7 +207,7 @@ class UnknownWeight(UnknownArray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         others = [x for x in inputs if isinstance(x, UnknownArray) and x is not self]
         if self.is_number and not others:
-            raise RecordingError("a number is computed from beta alone")
+            refuse("a number is computed from beta alone")
         return super().__array_ufunc__(ufunc, method, *inputs, **options)
 
 

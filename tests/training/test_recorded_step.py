@@ -410,12 +410,21 @@ def test_without_the_trial_such_a_tape_would_be_wrong(monkeypatch):
         assert_same(*MODELS["mlp"], objective=leaking)
 
 
+def in_vain(x):
+    """A question that goes without an answer where there is none."""
+    try:
+        return bool(x.max() > 0.5)
+    except RuntimeError:
+        return False
+
+
 QUESTIONS = {  # of images that are bright later and dark while the step is recorded
     "an element": lambda x, _: x[0, 0, 0, 0] > 0.5,
     "a list": lambda x, _: x[0, 0, 0].tolist()[0] > 0.5,
     "a loop": lambda x, _: max(x.ravel()) > 0.5,
     "flat": lambda x, _: x.flat[0] > 0.5,
     "a product": lambda x, _: np.dot(x.ravel(), x.ravel()) > x.size / 4,
+    "in vain": lambda x, _: in_vain(x),
     "a norm": lambda x, _: np.linalg.norm(x) > x.size**0.5 / 2,
     "a text": lambda x, _: float(f"{x.max():.3f}") > 0.5,
     "bytes": lambda x, _: x.tobytes()[3] > 0x3E,

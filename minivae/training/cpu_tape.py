@@ -67,8 +67,13 @@ class TapedStep(RecordedStep):
         learned = set(self.params())
         if any(p.requires_grad and p not in learned for p in self.model.parameters()):
             raise RecordingError("a parameter that requires a gradient is not the optimiser's")
+        before = self._numbers()
         with self._other_numbers():
             expected = self._digests(self._eagerly())
+        if self._numbers() != before:
+            for attributes, numbers in zip(self._attributes, before, strict=True):
+                attributes.update(numbers)
+            raise RecordingError("the model or the objective counts in an attribute")
         for value in (np.inf, -np.inf, np.nan):  # so an ``if`` that sees one goes another way
             self.optimizer.zero_grad()  # what was tried before is free again
             program = self._terms = self._compute = self._update = None
@@ -76,6 +81,13 @@ class TapedStep(RecordedStep):
             for _ in range(2):  # twice: what is added up from one replay to the next is wrong
                 self._try(expected)
         self.recording = program
+
+    def _numbers(self) -> list[dict[str, float]]:
+        """The Python numbers among the attributes of the model's parts and of the objective."""
+        return [
+            {name: value for name, value in attributes.items() if isinstance(value, int | float)}
+            for attributes in self._attributes
+        ]
 
     def _program(self, value: float) -> "Program":
         """The step, recorded while all that it reads is ``value``."""

@@ -73,7 +73,7 @@ class RecordedStep:
         self.replays = self._first_replay = 0
         self._short_lived = 0  # recordings in a row that served one step each
         self.refused = self._obstacle()
-        self._attributes = [vars(part) for part in self.model.modules()]
+        self._attributes: list[dict[str, Any]] = []  # of the model's parts and the objective
         self._like: dict[str, Any] = {}  # what a batch must share with the first one
         self._told: dict[int, float] = {}  # the learning rates that the arrays hold
         self._arrays: list[Any] = []  # what was recorded, as the next two
@@ -100,6 +100,7 @@ class RecordedStep:
             if first:
                 self.run_first()
             elif self.recording is None:
+                self._attributes = self._held()
                 self.record()
                 self._arrays, self._options = self._in_use()
                 self._grads = [p.grad for p in self.params()]
@@ -107,12 +108,13 @@ class RecordedStep:
         except RecordingError as error:
             self.refused = f"the step cannot be recorded: {error}"
             return self._run_eagerly(self.refused, x, noise, beta)
+        params = self.params()
         if not first:
             self.replay()
             self.replays += 1
-            for p, grad in zip(self.params(), self._grads, strict=True):
+            for p, grad in zip(params, self._grads, strict=True):
                 p.grad = grad
-        for p in self.params():
+        for p in params:
             self.optimizer.state[p]["step"] += 1
         return ELBO(*map(Tensor, self.results()))
 
@@ -173,9 +175,14 @@ class RecordedStep:
         """The parameters that are not frozen."""
         return [p for group in self.optimizer.param_groups for p in learning(group)]
 
+    def _held(self) -> list[dict[str, Any]]:
+        """The attributes of the model's parts and of the objective."""
+        parts = [*self.model.modules(), self.eager.objective]
+        return [getattr(part, "__dict__", {}) for part in parts]
+
     def _in_use(self) -> tuple[list[Any], list[Options]]:
-        """The arrays, what the model's parts hold, and the options that a step uses now and a
-        recording cannot be told anew.
+        """The arrays, attributes and options that a step uses now and a recording cannot be told
+        anew.
         """
         states = [(p, self.optimizer.state_of(p)) for p in self.params()]
         arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]

@@ -63,6 +63,7 @@ def train(
     others = [Tensor(np.float32(value), requires_grad=True) for value in learned]
     adam = optim.Adam([*model.parameters(), *others], lr=1e-3, weight_decay=1e-4)
     objective = partial(objective, *others) if others else objective
+    objective = objective() if isinstance(objective, type) else objective
     step = EagerStep(model, adam, objective)
     step = TapedStep(step, lambda text: None) if kind == "taped" else step
     rng, noise, losses = np.random.default_rng(0), mv.NoiseStream(3, 2**60), []
@@ -157,6 +158,35 @@ def test_a_model_that_is_another_at_each_step_is_given_up():
 
     step = assert_same(CountingVAE, (1, 4, 4), meddle=meddle)
     assert step.refused == "what the model holds is another at each step"
+
+
+class LateObjective:
+    """An objective that is another after some calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, model, x, noise, beta):
+        self.calls += 1
+        terms = objectives.elbo(model, x, noise, beta)
+        return terms._replace(loss=terms.loss * 2) if self.calls > 5 else terms
+
+
+def test_an_objective_that_counts_is_not_recorded():
+    step = assert_same(*MODELS["mlp"], objective=LateObjective)
+    assert step.recording is None and "counts in an attribute" in step.refused
+
+
+def test_a_changed_number_of_the_objective_is_noticed():
+    def objective(model, x, noise, beta):
+        terms = objectives.elbo(model, x, noise, beta)
+        return terms._replace(loss=terms.loss * objective.factor)
+
+    def meddle(i, model):
+        objective.factor = 0.5 if i < 4 else 2.0
+
+    step = assert_same(*MODELS["mlp"], objective=objective, meddle=meddle)
+    assert step.recording is not None
 
 
 def test_a_parameter_outside_the_model_is_recorded():

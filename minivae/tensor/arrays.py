@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, array_module, as_array, device_of, is_device_array, known
+from ..backend import Array, array_module, as_array, device_of, is_device_array
 from ..errors import GradientError
+from .unknown_array import known
 
 
 def coerce(x: Any, like: Array, name: str) -> Array:

@@ -23,11 +23,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backend import Array, UnknownArray, known, refuse, values_unknown
+from ..backend import Array, refuse, values_unknown
 from ..errors import NonFiniteError
 from ..models.vae import ELBO
 from ..noise import Noise
 from ..tensor import Tensor
+from ..tensor.unknown_array import UnknownArray, known
 from .nonfinite import first_nonfinite
 from .recorded_step import NOISE, RecordedStep, RecordingError, reported
 

@@ -104,7 +104,7 @@ class TapedStep(RecordedStep):
     def _try(self, expected: dict[str, int]) -> None:
         """RecordingError unless the tape gives what is expected."""
         with self._other_numbers():
-            run(self._compute)
+            self._compute()
             found = self._digests(self._terms)
         different = [name for name, digest in expected.items() if found.get(name) != digest]
         if different:
@@ -114,9 +114,9 @@ class TapedStep(RecordedStep):
 
     def replay(self) -> None:
         """Make the calls; NonFiniteError before a weight is changed."""
-        run(self._compute)
+        self._compute()
         self._require_finite()
-        run(self._update)
+        self._update()
 
     def results(self) -> list[Array]:
         """The terms of the step before the next replay overwrites them."""
@@ -240,6 +240,7 @@ class Program:
         self.tape, self.value = Tape(UnknownArray, value), value
         self._calls: list[Call] = []
         self._taped = 0  # calls on the tape that `_calls` has
+        self._ufuncs = False  # whether there are any
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
@@ -252,11 +253,11 @@ class Program:
             finally:
                 self.tape.stop()
 
-    def cut(self) -> list[Call]:
-        """The calls since the last cut."""
+    def cut(self) -> Call:
+        """The calls since the last cut, in their order, as one."""
         self._end_of_tape()
         calls, self._calls = self._calls, []
-        return calls
+        return calls[0] if not self._ufuncs and len(calls) == 1 else partial(run, calls)
 
     def _end_of_tape(self) -> None:
         end = len(self.tape)
@@ -285,7 +286,7 @@ class Program:
         used = [self._alias(x) for x in inputs]
         options = {name: self._alias(x) for name, x in options.items()}
         call = partial(function, *used, out=self._alias(result), **options)
-        state = np.geterr()
+        self._ufuncs, state = True, np.geterr()
         self._calls.append(call if state == self._state else partial(in_state, state, call))
         return result
 

@@ -84,10 +84,11 @@ class CapturedStep(RecordedStep):
         """``TOGETHER`` steps in one launch where all are of the kind that was captured."""
         steps = list(zip(xs, noises, strict=True))
         fit = len(steps) == TOGETHER and not self.refused and self.recording is not None
-        fit = fit and self._misfit(*steps[0]) is None and not self._is_stale()
+        states = self._states() if fit else []
+        fit = fit and self._misfit(*steps[0], states) is None and not self._is_stale(states)
         if not fit or not all(self._follows(i, *step, *steps[0]) for i, step in enumerate(steps)):
             return super().several(xs, noises, betas)
-        self._prepare(xs[0], noises[0], betas)
+        self._prepare(xs[0], noises[0], betas, states)
         if self._long is None:
             self._long = self._capture(TOGETHER), [p.grad for p in self.params()]
         graph, grads = self._long

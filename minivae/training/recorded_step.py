@@ -28,6 +28,7 @@ from .progress import Tell
 from .step import EagerStep
 
 Batch: TypeAlias = Array | Selection  # images (B, ...)
+States: TypeAlias = list[tuple[Tensor, dict[str, Any]]]  # parameters and what Adam keeps of each
 
 # What ``counters`` counts. Each holds the value of the step that comes next.
 NOISE, BATCH, DRAW, STEP = range(4)
@@ -82,10 +83,11 @@ class RecordedStep:
 
     def __call__(self, x: Batch, noise: NoiseLike, beta: float) -> ELBO:
         """One step on ``x``, an array (B, ...) or a ``Selection`` of resident images."""
-        reason = self.refused or self._misfit(x, noise)
+        states = [] if self.refused else self._states()
+        reason = self.refused or self._misfit(x, noise, states)
         if reason is not None:
             return self._run_eagerly(reason, x, noise, beta)
-        if self.recording is not None and self._is_stale():
+        if self.recording is not None and self._is_stale(states):
             self.recording = None
             self._short_lived = self._short_lived + 1 if self.replays == self._first_replay else 0
             if self._short_lived == 3:
@@ -95,27 +97,26 @@ class RecordedStep:
         first = not self._told
         if first:
             self._allocate(x, noise)
-        self._prepare(x, noise, beta)
+        self._prepare(x, noise, beta, states)
         try:
             if first:
                 self.run_first()
             elif self.recording is None:
                 self._attributes = self._held()
                 self.record()
-                self._arrays, self._options = self._in_use()
-                self._grads = [p.grad for p in self.params()]
+                self._arrays, self._options = self._in_use(states)
+                self._grads = [p.grad for p, _ in states]
                 self._first_replay = self.replays + 1
         except RecordingError as error:
             self.refused = f"the step cannot be recorded: {error}"
             return self._run_eagerly(self.refused, x, noise, beta)
-        params = self.params()
         if not first:
             self.replay()
             self.replays += 1
-            for p, grad in zip(params, self._grads, strict=True):
+            for (p, _), grad in zip(states, self._grads, strict=True):
                 p.grad = grad
-        for p in params:
-            self.optimizer.state[p]["step"] += 1
+        for _, state in states:
+            state["step"] += 1
         return ELBO(*map(Tensor, self.results()))
 
     def several(
@@ -141,13 +142,13 @@ class RecordedStep:
             return f"the parameters are in {'host' if self.device == 'cuda' else 'GPU'} memory"
         return None
 
-    def _misfit(self, x: Batch, noise: NoiseLike) -> str | None:
+    def _misfit(self, x: Batch, noise: NoiseLike, states: States) -> str | None:
         """Why this step is not the one that was recorded, or None. The first one decides."""
         if kernels.active() not in (None, self.variant):
             return f"the kernel variant {kernels.active()!r} is forced"
         if not isinstance(noise, Noise):
             return "the noise is an array"
-        if len({self.optimizer.state_of(p)["step"] for p in self.params()}) > 1:
+        if len({state["step"] for _, state in states}) > 1:
             return "some parameters have had more updates than others"
         if noise.first:
             return "the noise begins at another row than the first"
@@ -163,7 +164,7 @@ class RecordedStep:
         if not isinstance(x, Selection):  # NumPy's sums depend on the order in memory
             like |= {"dtype": x.dtype, "order": "C" if x.flags.c_contiguous else "another"}
         if not self._like:
-            self._like = {**like, "dtype": self.params()[0].dtype, "order": "C"}
+            self._like = {**like, "dtype": states[0][0].dtype, "order": "C"}
             if source is not None:  # a run may go on from the short batch at an epoch's end
                 self._like["shape"] = source.batch_shape
         for name, value in like.items():
@@ -175,16 +176,19 @@ class RecordedStep:
         """The parameters that are not frozen."""
         return [p for group in self.optimizer.param_groups for p in learning(group)]
 
+    def _states(self) -> States:
+        """The parameters that are not frozen, each with what the optimiser keeps of it."""
+        return [(p, self.optimizer.state_of(p)) for p in self.params()]
+
     def _held(self) -> list[dict[str, Any]]:
         """The attributes of the model's parts and of the objective."""
         parts = [*self.model.modules(), self.eager.objective]
         return [getattr(part, "__dict__", {}) for part in parts]
 
-    def _in_use(self) -> tuple[list[Any], list[Options]]:
+    def _in_use(self, states: States) -> tuple[list[Any], list[Options]]:
         """The arrays, attributes and options that a step uses now and a recording cannot be told
         anew.
         """
-        states = [(p, self.optimizer.state_of(p)) for p in self.params()]
         arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]
         held = itertools.chain.from_iterable(map(dict.values, self._attributes))
         told = ("params", "lr")
@@ -194,11 +198,11 @@ class RecordedStep:
         ]
         return [*arrays, *held, self.eager.objective], groups
 
-    def _is_stale(self) -> bool:
+    def _is_stale(self, states: States) -> bool:
         """Whether somebody has exchanged an array or another attribute, or changed an option, since
         the recording.
         """
-        arrays, options = self._in_use()
+        arrays, options = self._in_use(states)
         same = len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
         return not same or options != self._options
 
@@ -214,11 +218,11 @@ class RecordedStep:
         self.draw = None if seed is None else CountedNoise(seed, self.counters[DRAW : DRAW + 1])
         self.source = x.batches if isinstance(x, Selection) else None
 
-    def _prepare(self, x: Batch, noise: Noise, beta: float | list[float]) -> None:
+    def _prepare(self, x: Batch, noise: Noise, beta: float | list[float], states: States) -> None:
         """Put what this step is told into those arrays."""
         counts = np.zeros(4, np.uint64)
         counts[NOISE] = noise.offset
-        counts[STEP] = self.optimizer.state_of(self.params()[0])["step"] + 1  # of all
+        counts[STEP] = states[0][1]["step"] + 1  # of all
         if isinstance(x, Selection):
             counts[BATCH], counts[DRAW] = x.number, x.noise.offset if x.noise else 0
         else:

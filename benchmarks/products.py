@@ -67,13 +67,18 @@ def measure(contender):
         multiply = call(contender, a, b)
         right = a.astype(np.float64) @ b.astype(np.float64)
         np.testing.assert_allclose(np.asarray(multiply()), right, rtol=1e-4)
-        times, end = [], time.perf_counter() + SECONDS
-        while len(times) < 3 or time.perf_counter() < end:
-            start = time.thread_time()
-            multiply()
-            times.append(1e6 * (time.thread_time() - start))
-        least.append(min(times))
+        least.append(least_microseconds(multiply))
     return least
+
+
+def least_microseconds(work):
+    """The least processor time of this thread over many calls of ``work``."""
+    times, end = [], time.perf_counter() + SECONDS
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.thread_time()
+        work()
+        times.append(1e6 * (time.thread_time() - start))
+    return min(times)
 
 
 def table(record):

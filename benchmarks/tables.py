@@ -13,6 +13,7 @@ import sys
 
 import captured_step
 import checkerboard
+import convolutions
 import cuda_resources
 import mnist_epochs
 import products
@@ -32,16 +33,20 @@ def recorded(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def by_instruction_set(benchmark):
-    """{instruction set: record} of a benchmark's last run on each, the widest first."""
-    found = {p.stem.partition("-")[0]: p for p in sorted((RESULTS / benchmark).glob("*.json"))}
-    return {isa: json.loads(found[isa].read_text()) for isa in sorted(found, reverse=True)}
+def by_processor(benchmark):
+    """{"instruction set, processor": record} of a benchmark's last run on each, widest first."""
+    found = {}
+    for path in sorted((RESULTS / benchmark).glob("*.json")):
+        record = json.loads(path.read_text())
+        found[record["environment"]["instruction_set"], record["environment"]["cpu"]] = record
+    widest_first = sorted(found, key=lambda key: (-int(key[0].removeprefix("avx")), key[1]))
+    return {", ".join(key): found[key] for key in widest_first}
 
 
-def tables_by_instruction_set(benchmark):
-    """A table of the module's for each instruction set, under its name."""
-    records = by_instruction_set(benchmark.__name__)
-    return "\n\n".join(f"**{isa}**\n\n{benchmark.table(r)}" for isa, r in records.items())
+def tables_by_processor(benchmark):
+    """A table of the module's for each processor and instruction set, under their names."""
+    records = by_processor(benchmark.__name__)
+    return "\n\n".join(f"**{name}**\n\n{benchmark.table(r)}" for name, r in records.items())
 
 
 def runs():
@@ -146,8 +151,8 @@ def headlines():
 
     example, example_published = found("pytorch-example")
     (nll,), nll_published = found("static-400-40", "two layers")
-    epochs, steps = recorded("mnist_epochs"), by_instruction_set("train_step")
-    faces = {isa: r["models"]["face"] for isa, r in steps.items() if "face" in r["models"]}
+    epochs, steps = recorded("mnist_epochs"), by_processor("train_step")
+    faces = {name: r["models"]["face"] for name, r in steps.items() if "face" in r["models"]}
     *_, (_, _, _, noticed, same_result, _) = recorded("reliability/mutation")["rows"]
     rows = [
         ["Test loss of PyTorch's VAE example, grey MNIST, three seeds",
@@ -157,10 +162,10 @@ def headlines():
         ["Ten epochs of MNIST, training and testing", f"{seconds('minivae'):.0f} s",
          f"{seconds('torch'):.0f} s PyTorch"],
         *(
-            [f"One step of the face model, 16 pictures of 256 x 256, {isa}",
+            [f"One step of the face model, 16 pictures of 256 x 256, {name}",
              f"{face['minivae']['median']:.0f} ms",
              f"{face['torch-best']['median']:.0f} ms PyTorch at its best"]
-            for isa, face in faces.items()
+            for name, face in faces.items()
         ),
         ["Small errors planted in the maths that a test notices", f"{noticed} of {noticed}",
          f"{same_result} more change no result"],
@@ -178,8 +183,9 @@ TABLES = {
     "reproductions": (RESULTS_PAGE, lambda: reproductions_table(reproduced())),
     "captured_step": (GPU_PAGE, lambda: captured_step.table(recorded("captured_step"))),
     "machine_code": (GPU_PAGE, lambda: cuda_resources.bounds_table(recorded("cuda_resources"))),
-    "products": (PERFORMANCE_PAGE, lambda: tables_by_instruction_set(products)),
-    "train_step": (PERFORMANCE_PAGE, lambda: tables_by_instruction_set(train_step)),
+    "products": (PERFORMANCE_PAGE, lambda: tables_by_processor(products)),
+    "convolutions": (PERFORMANCE_PAGE, lambda: tables_by_processor(convolutions)),
+    "train_step": (PERFORMANCE_PAGE, lambda: tables_by_processor(train_step)),
     "mnist_epochs": (PERFORMANCE_PAGE, lambda: mnist_epochs.table(recorded("mnist_epochs"))),
     "checkerboard": (
         ROOT / "docs" / "checkerboard.md",
@@ -189,7 +195,7 @@ TABLES = {
         ROOT / "docs" / "several-processes.md",
         lambda: scaling_processes.table(recorded("scaling_processes")),
     ),
-    "step_overhead": (PERFORMANCE_PAGE, lambda: tables_by_instruction_set(step_overhead)),
+    "step_overhead": (PERFORMANCE_PAGE, lambda: tables_by_processor(step_overhead)),
     "study_times": (ROOT / "docs" / "path.md", lambda: study_times.table(recorded("study_times"))),
     "kernels_cpu": (PERFORMANCE_PAGE, lambda: kernels.table(recorded("kernels_cpu"))),
 }

@@ -20,12 +20,17 @@ class Workload(NamedTuple):
     steps: int  # timed in one process
     adam: dict
     options: dict  # of the model's constructor
+    objective: str = "elbo"  # of training.objectives
 
 
 WORKLOADS = {
     "mlp": Workload("MLPVAE", (1, 28, 28), 128, 200, {"lr": 1e-3}, {}),
     "conv": Workload("ConvVAE", (1, 28, 28), 128, 25, {"lr": 1e-3}, {}),
     "face": Workload("FaceVAE", (3, 256, 256), 16, 10, {"lr": 1e-4, "weight_decay": 1e-5}, {}),
+    # The VAE of table 1 of Burda et al. 2016 (arXiv:1509.00519): tanh, and the KL sampled.
+    "deep": Workload(
+        "DeepVAE", (1, 28, 28), 20, 500, {"lr": 1e-3, "eps": 1e-4}, {}, "sampled_elbo"
+    ),
 }
 
 
@@ -58,13 +63,14 @@ def minivae_step(work, *, replayed=True):
     ``replayed``: recorded where that is possible, as ``Trainer`` has it.
     """
     import minivae as mv
+    from minivae.training import objectives
     from minivae.training.recording import recorded
     from minivae.training.step import EagerStep
 
     model = initial_model(work)
     adam = mv.optim.Adam(model.parameters(), **work.adam)
     images, stream = images_for(work), mv.NoiseStream(0)
-    train = EagerStep(model, adam)
+    train = EagerStep(model, adam, getattr(objectives, work.objective))
     if replayed:
         train, _ = recorded(train, None)
 
@@ -85,7 +91,7 @@ def torch_step(work, *, best=False, compiled=False):
     initial = initial_model(work).state_dict()
     model.load_state_dict({k: torch.from_numpy(v) for k, v in initial.items()})
     del initial
-    layout = torch.channels_last if best and work.model != "MLPVAE" else None
+    layout = torch.channels_last if best and work.model not in ("MLPVAE", "DeepVAE") else None
     if layout:
         model = model.to(memory_format=layout)
     adam = torch.optim.Adam(model.parameters(), fused=best or None, **work.adam)

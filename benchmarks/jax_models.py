@@ -1,4 +1,4 @@
-"""The three models as a JAX user writes them: pure functions of a dict of arrays, one jitted step.
+"""The models as a JAX user writes them: pure functions of a dict of arrays, one jitted step.
 
 The dict has minivae's ``state_dict`` names and shapes, so that one step can be compared number for
 number. Pictures are NHWC inside, the layout in which XLA's convolutions on a CPU are fastest.
@@ -60,12 +60,28 @@ def bernoulli(logits, x):
     return jnp.sum(jax.nn.softplus(logits) - x * logits)
 
 
+def kl(mu, logvar):
+    """KL(N(mu, exp(logvar)) || N(0, 1)), summed over everything."""
+    return 0.5 * jnp.sum(mu**2 + jnp.expm1(logvar) - logvar)
+
+
 def mlp(p, x, eps, running):
     h = jax.nn.relu(linear(p, "fc1", x.reshape(len(x), -1)))
     mu, logvar = linear(p, "fc21", h), linear(p, "fc22", h)
     z = mu + jnp.exp(0.5 * logvar) * eps
     logits = linear(p, "fc4", jax.nn.relu(linear(p, "fc3", z)))
-    return bernoulli(logits, x.reshape(logits.shape)), mu, logvar
+    return bernoulli(logits, x.reshape(logits.shape)) + kl(mu, logvar)
+
+
+def deep_vae(p, x, eps, running):
+    h = jnp.tanh(linear(p, "encoder.body.0", x.reshape(len(x), -1)))
+    h = jnp.tanh(linear(p, "encoder.body.2", h))
+    mu, logvar = linear(p, "encoder.mu", h), linear(p, "encoder.logvar", h)
+    z = mu + jnp.exp(0.5 * logvar) * eps
+    h = jnp.tanh(linear(p, "decoder.2", jnp.tanh(linear(p, "decoder.0", z))))
+    logits = linear(p, "decoder.4", h)
+    sampled_kl = 0.5 * jnp.sum(z * z - eps * eps - logvar)
+    return bernoulli(logits, x.reshape(logits.shape)) + sampled_kl
 
 
 def conv_vae(p, x, eps, running):
@@ -78,7 +94,7 @@ def conv_vae(p, x, eps, running):
     h = jax.nn.relu(conv_transpose(p, "decoder.conv1", h, 2, 1, 1))
     h = jax.nn.relu(conv_transpose(p, "decoder.conv2", h, 2, 1, 1))
     logits = channels_first(conv_transpose(p, "decoder.conv3", h, 1, 1, 0))
-    return bernoulli(logits, x.reshape(logits.shape)), mu, logvar
+    return bernoulli(logits, x.reshape(logits.shape)) + kl(mu, logvar)
 
 
 def face_vae(p, x, eps, running):
@@ -96,28 +112,27 @@ def face_vae(p, x, eps, running):
     h = relu(batch_norm(p, f"{name}.1", conv_transpose(p, f"{name}.0", h, 2, 0, 1), running))
     h = relu(batch_norm(p, f"{name}.4", conv_transpose(p, f"{name}.3", h, 2, 1, 1), running))
     logits = channels_first(conv_transpose(p, f"{name}.6", h, 2, 1, 1))
-    return jnp.sum((jax.nn.sigmoid(logits) - x.reshape(logits.shape)) ** 2), mu, logvar
+    rec = jnp.sum((jax.nn.sigmoid(logits) - x.reshape(logits.shape)) ** 2)
+    return rec + kl(mu, logvar)
 
 
-MODELS = {"MLPVAE": mlp, "ConvVAE": conv_vae, "FaceVAE": face_vae}
+MODELS = {"MLPVAE": mlp, "DeepVAE": deep_vae, "ConvVAE": conv_vae, "FaceVAE": face_vae}
 
 
 def is_buffer(name):
     return "running" in name or "num_batches" in name
 
 
-def make_step(model, images, *, lr, weight_decay=0.0):
+def make_step(model, images, *, lr, weight_decay=0.0, eps=1e-8):
     """``step(state, index, noise) -> (state, loss)``, jitted, its state's memory reused.
 
     state: (parameters, buffers, m, v, step count); noise: a key, or the array eps itself.
     """
-    forward = MODELS[model]
+    negative_elbos = MODELS[model]
 
-    def negative_elbo(parameters, buffers, x, eps):
+    def loss_of(parameters, buffers, x, noise):
         running = {}
-        rec, mu, logvar = forward(parameters | buffers, x, eps, running)
-        kl = 0.5 * jnp.sum(mu**2 + jnp.expm1(logvar) - logvar)
-        return (rec + kl) / len(x), running
+        return negative_elbos(parameters | buffers, x, noise, running) / len(x), running
 
     @partial(jax.jit, donate_argnums=0)
     def step(state, images, index, noise):
@@ -125,7 +140,7 @@ def make_step(model, images, *, lr, weight_decay=0.0):
         x = images[index].astype(jnp.float32) / 255
         if jnp.issubdtype(noise.dtype, jax.dtypes.prng_key):
             noise = jax.random.normal(noise, (len(index), latents(parameters)))
-        grad_of = jax.value_and_grad(negative_elbo, has_aux=True)
+        grad_of = jax.value_and_grad(loss_of, has_aux=True)
         (loss, running), grads = grad_of(parameters, buffers, x, noise)
         t = t + 1
         step_size, scale = lr / (1 - 0.9**t), jnp.sqrt(1 - 0.999**t)
@@ -133,7 +148,7 @@ def make_step(model, images, *, lr, weight_decay=0.0):
         def adam(p, g, m, v):
             g = g + weight_decay * p
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-            return p - step_size * m / (jnp.sqrt(v) / scale + 1e-8), m, v
+            return p - step_size * m / (jnp.sqrt(v) / scale + eps), m, v
 
         new = {k: adam(parameters[k], grads[k], m[k], v[k]) for k in parameters}
         parameters, m, v = ({k: triple[i] for k, triple in new.items()} for i in range(3))

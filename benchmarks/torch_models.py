@@ -1,4 +1,4 @@
-"""The three models as a PyTorch user writes them, with the same parameter names as minivae's.
+"""The models as a PyTorch user writes them, with the same parameter names as minivae's.
 
 Used by the benchmarks and by the tests that compare with PyTorch. Each takes the noise as an
 argument, so that one step can be checked number for number before anything is timed.
@@ -39,6 +39,38 @@ class MLPVAE(TorchVAE):
 
     def decode(self, z):
         return self.fc4(F.relu(self.fc3(z)))
+
+
+class DeepEncoder(nn.Module):
+    def __init__(self, latent_dim, hidden):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(784, hidden), nn.Tanh(), nn.Linear(hidden, hidden))
+        self.mu = nn.Linear(hidden, latent_dim)
+        self.logvar = nn.Linear(hidden, latent_dim)
+
+    def forward(self, x):
+        h = torch.tanh(self.body(x.flatten(1)))
+        return self.mu(h), self.logvar(h)
+
+
+class DeepVAE(TorchVAE):
+    """Its KL is sampled: ln q(z|x) - ln p(z)."""
+
+    def __init__(self, latent_dim=50, hidden=200):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.encoder = DeepEncoder(latent_dim, hidden)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
+            nn.Linear(hidden, 784),
+        )  # fmt: skip
+
+    def elbo(self, x, eps):
+        mu, logvar = self.encoder(x)
+        z = mu + torch.exp(0.5 * logvar) * eps
+        kl = 0.5 * torch.sum(z * z - eps * eps - logvar) / len(x)
+        rec = self.reconstruction_loss(self.decoder(z), x) / len(x)
+        return rec + kl, rec, kl
 
 
 class ConvEncoder(nn.Module):

@@ -124,11 +124,11 @@ def table(record):
             model, "all", "", f"{rate:.0f}", f"{rate / product:.0%}",
             f"{1e-3 * flops / other:.0f}", f"{t / other:.2f}",
         ])  # fmt: skip
-    header = ["", "", "", "minivae", "of its product", "torch", "minivae / torch"]
+    header = ["", "", "", "minivae", "of its product", "torch", "time / torch's"]
     env = record["environment"]
     where = (
-        f"GFLOP/s of one thread; the product of two matrices of {SIDE} x {SIDE} has "
-        f"{product:.0f}. {env['cpu']}, {env['instruction_set']}, load {env['load']}."
+        f"GFLOP/s of one thread, {product:.0f} in the product of two matrices of {SIDE} x {SIDE}; "
+        f"the last column is minivae's time divided by PyTorch's. {env['cpu']}, {env['instruction_set']}, load {env['load']}."
     )
     return f"{markdown_table(header, rows)}\n\n{where}"
 

@@ -52,7 +52,9 @@ def parser():
     add("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz; else as mnist_vae.py")
     add("--out", default="runs/reproduce", metavar="DIR", help="folder for the runs")
     add("--record", default=RECORD, type=Path, metavar="FILE", help="table of outcomes, added to")
-    add("--epochs", type=positive_int, metavar="N", help="a trial of N epochs, not recorded")
+    add("--epochs", type=positive_int, metavar="N",
+        help="a trial of N epochs, not recorded; with --full the first N epochs of the full form, "
+        "recorded but not judged")  # fmt: skip
     add("--limit", type=positive_int, metavar="N",
         help="a trial on the first N images of each part, not recorded")  # fmt: skip
     return p
@@ -69,14 +71,18 @@ def main(argv=None):
     if args.variant and args.variant not in recipe.variants:
         p.error(f"argument --variant: expected one of {list(recipe.variants)}")
     digits = mnist.load(args.data)
-    if args.epochs or args.limit or digits.name != "mnist":
-        recipe, form = replace(recipe, epochs=args.epochs or recipe.epochs), "trial"
+    if args.limit or digits.name != "mnist" or (args.epochs and not args.full):
+        form = "trial"
+    elif args.epochs and args.epochs < recipe.epochs:
+        recipe, form = unjudged(recipe), "part"
+    recipe = replace(recipe, epochs=args.epochs or recipe.epochs)
     if form != "trial":
         with contextlib.suppress(OSError):
             args.record.parent.mkdir(parents=True, exist_ok=True)
         require_writable(args.record)  # before hours of work
     print(stated(args.name, recipe, form), flush=True)
-    outcomes, folder = {}, Path(args.out) / args.name / form
+    # A part lies where the whole goes on from it.
+    outcomes, folder = {}, Path(args.out) / args.name / ("full" if form == "part" else form)
 
     def settle(name, metrics, outcome_of):
         """The outcome of one part: kept from an earlier time, or found, recorded and kept now."""
@@ -106,6 +112,17 @@ def main(argv=None):
             gain = outcomes[worse]["values"][metric] - outcomes[better]["values"][metric]
             outcome = {**outcomes[better], "values": {metric: gain}}
             settle(f"{worse} less {better}", {metric: band}, lambda out, found=outcome: found)
+
+
+def unjudged(recipe):
+    """The recipe without bands: what is published is not expected of a part of the schedule."""
+    variants = {
+        name: replace(
+            how, metrics={m: (published, None, None) for m, (published, *_) in how.metrics.items()}
+        )
+        for name, how in recipe.variants.items()
+    }
+    return replace(recipe, variants=variants, gains={})
 
 
 def kept(path, epochs):

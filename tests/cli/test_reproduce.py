@@ -7,11 +7,13 @@ import importlib
 import inspect
 import itertools
 import math
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from minivae.data.synthetic import digits as synthetic_digits
 from minivae.training import checkpoint, objectives
@@ -148,6 +150,25 @@ def test_a_trial_is_not_recorded(run, reproduce, tmp_path, capsys):
     assert "not judged" in said and not (tmp_path / "table.csv").exists()
     assert not list((tmp_path / "runs").rglob("outcome.json"))
     assert (tmp_path / "runs/pytorch-example/trial/seed-1/checkpoint.safetensors").exists()
+
+
+def test_a_part_of_the_full_form_is_recorded_unjudged_and_goes_on(run, short, tmp_path, capsys):
+    """To the same weights as the whole in one go."""
+    options = ("iwae-table1", "--full", "--variant", "VAE 1")
+    assert run(*options, "--epochs", 1) == 0
+    assert "NLL" in (said := capsys.readouterr().out) and "not judged" in said
+    assert run(*options, "--epochs", 1) == 0  # nothing is left to do
+    assert run(*options) == 0
+    found = [(row["form"], row["epochs"], row["low"]) for row in rows(tmp_path)]
+    assert found == [("part", "1", ""), ("full", "2", "86.16")]
+    folder = tmp_path / "runs/iwae-table1/full/VAE-1"
+    weights = load_file(folder / "checkpoint.safetensors")
+    shutil.rmtree(tmp_path / "runs")
+    assert run(*options) == 0
+    whole = load_file(folder / "checkpoint.safetensors")
+    assert {k: a.tobytes() for k, a in weights.items()} == {
+        k: a.tobytes() for k, a in whole.items()
+    }
 
 
 def test_outcomes_are_kept_whatever_becomes_of_stdout(run, short, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Each contender runs in a process of its own, so that thread pools and allocator 
 never slow another; the processes are run in turn, so that drift of the machine hits all alike.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -30,7 +31,18 @@ def environment():
         else os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "commit": commit(),
     }
+
+
+def commit():
+    """The short hash of the checkout, with a + when files differ from it; None outside one."""
+    git = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(
+            git, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    return None
 
 
 def percentiles(samples):

@@ -128,7 +128,8 @@ def table(record):
     env = record["environment"]
     where = (
         f"GFLOP/s of one thread, {product:.0f} in the product of two matrices of {SIDE} x {SIDE}; "
-        f"the last column is minivae's time divided by PyTorch's. {env['cpu']}, {env['instruction_set']}, load {env['load']}."
+        f"the last column is minivae's time divided by PyTorch's. {env['cpu']}, "
+        f"{env['instruction_set']}, load {env['load']}."
     )
     return f"{markdown_table(header, rows)}\n\n{where}"
 

@@ -7,7 +7,6 @@ writes benchmarks/results/runs/NAME.json; tables.py makes the tables of all runs
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,9 +19,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "runs"
 def record(name, folder):
     """Copy the summary of a run with where and when it was recorded."""
     summary = json.loads((Path(folder) / "summary.json").read_text())
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    write_json(RESULTS / f"{name}.json", {**environment(), "commit": commit, "summary": summary})
+    write_json(RESULTS / f"{name}.json", {**environment(), "summary": summary})
 
 
 def main(argv=None):

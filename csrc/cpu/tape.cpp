@@ -1,17 +1,22 @@
 #include "cpu/tape.h"
 
+#include <cstdint>
 #include <new>
 
 namespace minivae {
 namespace {
 
 constexpr std::size_t kLine = 64;  // bytes
-constexpr std::align_val_t kAligned{kLine};
+
+// The first address at or after `raw` where a cache line begins.
+char* aligned(void* raw) {
+  return reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(raw) + kLine - 1) / kLine * kLine);
+}
 
 }  // namespace
 
 TapeMemory::~TapeMemory() {
-  for (const auto& [data, block] : blocks_) ::operator delete(const_cast<char*>(data), kAligned);
+  for (const auto& [data, block] : blocks_) ::operator delete(block.raw);
 }
 
 void* TapeMemory::take(std::size_t bytes) {
@@ -24,8 +29,9 @@ void* TapeMemory::take(std::size_t bytes) {
     if (fits && (best == blocks_.end() || block.size < best->second.size)) best = it;
   }
   if (best == blocks_.end()) {
-    void* data = ::operator new(size, kAligned);
-    best = blocks_.emplace(static_cast<const char*>(data), Block{size, false}).first;
+    // Aligned by hand: glibc does not give an aligned request the very block that one like it gave back.
+    void* raw = ::operator new(size + kLine);
+    best = blocks_.emplace(aligned(raw), Block{size, false, raw}).first;
   }
   best->second.taken = true;
   return const_cast<char*>(best->first);

@@ -32,6 +32,7 @@ class TapeMemory {
   struct Block {
     std::size_t size;
     bool taken;
+    void* raw;  // as it was allocated
   };
   mutable std::mutex mutex_;
   std::map<const char*, Block> blocks_;

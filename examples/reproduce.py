@@ -26,7 +26,7 @@ from minivae.training import checkpoint
 from minivae.training.output_folder import OutputFolder
 from minivae.training.run_files import BEST
 from minivae.training.step import EagerStep
-from minivae.training.trainer import Trainer
+from minivae.training.trainer import Interrupted, Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benchmarks" / "results" / "reproductions.csv"
@@ -210,7 +210,10 @@ def run(recipe, variant, digits, limit, device, out):
         },
     )  # fmt: skip
     trainer.resume()
-    row = trainer.run()[-1]
+    try:
+        row = trainer.run()[-1]
+    except Interrupted as stop:  # here there is no --resume
+        raise Interrupted(f"{stop}".partition(";")[0] + "; the same command goes on") from None
     if recipe.keep_best:
         checkpoint.load(out / BEST, model)
     start = time.perf_counter()

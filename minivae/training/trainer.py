@@ -152,8 +152,8 @@ class Trainer:
                 self.save()
                 raise Interrupted(
                     f"stopped{self._by()} in epoch {self.state.epoch + 1} of {self.epochs}, after "
-                    f"step {self.state.step}; {self.files.path} is up to date, --resume continues "
-                    "from it"
+                    f"step {self.state.step}; {self.files.path} is up to date; a resumed run "
+                    "(--resume) goes on from it"
                 ) from None
             except NonFiniteError as error:
                 kept = f"{self.files.path} is kept" if self.files.ours else "no checkpoint yet"

@@ -108,7 +108,9 @@ def test_a_recipe_states_itself_runs_and_is_recorded_once(
     assert again.removeprefix(stated).count(f"{name}, ") == metrics
 
 
-def test_a_stopped_recipe_goes_on_where_it_was(run, short, reproduce, tmp_path, monkeypatch):
+def test_a_stopped_recipe_goes_on_where_it_was(
+    run, short, reproduce, tmp_path, monkeypatch, capsys
+):
     """The same command again, and the checkpoint is that of a run never stopped."""
     one = ("static-400-40", "--variant", "two layers")
     assert run(*one) == 0
@@ -127,6 +129,8 @@ def test_a_stopped_recipe_goes_on_where_it_was(run, short, reproduce, tmp_path, 
 
     monkeypatch.setattr(reproduce.Trainer, "_train_on", stopping)
     assert run(*one) == 130
+    said = capsys.readouterr().err
+    assert "step 4; the same command goes on" in said and "--resume" not in said
     assert checkpoint.load(path)["step"] == 4 and not (tmp_path / "table.csv").exists()
     assert run(*one) == 0
     assert path.read_bytes() == whole

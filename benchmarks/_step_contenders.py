@@ -64,7 +64,7 @@ def minivae_step(work, *, replayed=True):
     """
     import minivae as mv
     from minivae.training import objectives
-    from minivae.training.recording import recorded
+    from minivae.training.choose_step import recorded
     from minivae.training.step import EagerStep
 
     model = initial_model(work)

@@ -29,8 +29,8 @@ from minivae.data import PixelBatches
 from minivae.data.batches import CutBatches
 from minivae.noise import NoiseStream
 from minivae.training import parallel
+from minivae.training.choose_step import recorded
 from minivae.training.parts import PartsStep
-from minivae.training.recording import recorded
 from minivae.training.step import EagerStep
 
 MODELS = {  # name -> (a function that gives the model, shape of an image, images in a batch)

@@ -16,7 +16,7 @@ from _pages import markdown_table
 
 import minivae as mv
 from minivae import models, optim
-from minivae.training.recording import recorded
+from minivae.training.choose_step import recorded
 from minivae.training.step import EagerStep
 
 TURNS, SAMPLES, STEPS = 50, 20, 10

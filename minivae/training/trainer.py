@@ -25,6 +25,7 @@ from ..models.vae import ELBO
 from ..noise import EVALUATION, Noise, NoiseStream
 from ..optim import Optimizer
 from . import checkpoint, metrics, parallel
+from .choose_step import recorded
 from .film import Film
 from .interrupt import interruptible
 from .metrics import Row
@@ -33,7 +34,6 @@ from .output_folder import OutputFolder
 from .parts import PartsStep, require_divisible
 from .progress import EpochBar, Tell, epoch_line, say
 from .recorded_step import RecordedStep
-from .recording import recorded
 from .run_files import RunFiles
 from .run_state import RunState
 from .step import EagerStep
@@ -72,7 +72,7 @@ class Trainer:
         parts: into how many each batch is cut, whose gradients are added; by default one for each
             process. Results depend on it, and not on the number of processes.
         step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
-            is recorded and repeated where that is worth while; see ``minivae.training.recording``.
+            is recorded and repeated where that is worth while; see ``training.choose_step``.
         tell: called with each line that the run has to say.
 
     Attributes:

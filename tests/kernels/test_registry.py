@@ -129,7 +129,7 @@ def test_a_kernel_that_the_forced_variant_lacks_is_run_by_the_default():
 TRAINING = """
 import sys
 import numpy as np, minivae as mv
-from minivae.training.recording import recorded
+from minivae.training.choose_step import recorded
 from minivae.training.step import EagerStep
 model = mv.models.MLPVAE(2, 4)
 train, _ = recorded(EagerStep(model, mv.optim.Adam(model.parameters())), None)

@@ -14,8 +14,8 @@ from minivae import kernels, models, nn, optim
 from minivae.errors import NonFiniteError
 from minivae.tensor import Tensor
 from minivae.training import objectives
+from minivae.training.choose_step import LARGEST_TAPED, recorded
 from minivae.training.cpu_tape import TapedStep
-from minivae.training.recording import LARGEST_TAPED, recorded
 from minivae.training.step import EagerStep
 
 pytestmark = pytest.mark.skipif(

@@ -40,15 +40,16 @@ SANITIZERS = {
          "kernels/test_kernel_arguments.py",
          "kernels/test_elementary.py", "engine/test_noise.py",
          "kernels/test_parallel.py", "kernels/test_threads.py",
-         "training/test_recorded_step.py", "-k",
+         "training/test_recorded_step.py", "training/test_recorded_objectives.py", "-k",
          "not reference and not emulated"],
     ),
     "threads": (
         "thread", "libtsan.so", {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66:die_after_fork=0"},
         ["kernels/test_parallel.py", "kernels/test_threads.py", "kernels/test_kernels.py",
          "kernels/test_kernels_conv.py", "kernels/test_kernels_products.py",
-         "kernels/test_kernels_layers.py", "training/test_recorded_step.py", "-k",
-         "(parallel or thread or recorded_step or nothing_of_an_earlier or larger) "
+         "kernels/test_kernels_layers.py", "training/test_recorded_step.py",
+         "training/test_recorded_objectives.py", "-k",
+         "(parallel or thread or test_recorded or nothing_of_an_earlier or larger) "
          "and not reference and not emulated"],
     ),
 }  # fmt: skip

@@ -191,7 +191,7 @@ def told(row):
 
 def run(recipe, variant, digits, limit, device, out):
     """Train one variant as far as it is not trained, and measure it: the outcome as a dict."""
-    how = recipe.variants[variant]
+    how, began_at = recipe.variants[variant], commit()
     train, watched, test = batches(recipe, digits, how.seed, limit)
     images = train.images
     if recipe.labelled:
@@ -221,7 +221,7 @@ def run(recipe, variant, digits, limit, device, out):
     seconds = (trainer.timing()["seconds"] or 0) + time.perf_counter() - start
     return {
         "values": values, "epochs": recipe.epochs, "date": datetime.date.today().isoformat(),
-        "commit": commit(), "device": where(device), "kernels": kernels_used(device),
+        "commit": began_at, "device": where(device), "kernels": kernels_used(device),
         "seconds": round(seconds),
     }  # fmt: skip
 

@@ -192,7 +192,7 @@ def concatenate(*xs, axis):
 
 
 def rectified(spec, op, ndim):
-    """A layer with its rectifier in one pass; x and w have ``ndim`` axes."""
+    """A layer with its ReLU in one pass; x and w have ``ndim`` axes."""
     relu = {"activation": "relu"}
     x, w, b = np.full((1,) * ndim, 1.0), np.full((1,) * ndim, 2.0), np.array([-2.0])
     return replace(

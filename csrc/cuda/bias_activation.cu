@@ -1,4 +1,4 @@
-// Bias and rectifier of a layer, one pass over memory in each direction.
+// Bias and ReLU of a layer, one pass over memory in each direction.
 //
 //   forward    y  = max(x + b, 0)
 //   backward   dx = 0 where y <= 0, else dy;  db = sum of dx over all but the channel

@@ -1,4 +1,4 @@
-// Bias, rectifier and their gradients over (N, C, L): bias_activation.cu. `scratch` has
+// Bias, ReLU and their gradients over (N, C, L): bias_activation.cu. `scratch` has
 // channel_scratch(shape, 1) doubles.
 #pragma once
 

@@ -10,7 +10,7 @@
 // All are implicit matrix products: the matrix of all patches has KH KW / stride^2 times the size of the
 // images and is never written; a number of it is fetched from the images when it is multiplied. The
 // adjoint falls into stride^2 parts of the same form (conv_part.h), which run as one launch. Bias and
-// rectifier ride on the last store.
+// ReLU ride on the last store.
 //
 // Bytes: images, weights and output once each from device memory where the L2 cache holds what
 // neighbouring tiles share. Limit: arithmetic, 2 N O OH OW C KH KW operations; with few channels (the

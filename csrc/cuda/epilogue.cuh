@@ -1,4 +1,4 @@
-// What happens to a finished sum: bias, rectifier, and its way to memory. With a sum over k that was
+// What happens to a finished sum: bias, ReLU, and its way to memory. With a sum over k that was
 // cut into pieces, a kernel of its own does this after it has added the pieces.
 #pragma once
 

@@ -2,7 +2,7 @@
 // belongs to it.
 //
 //   forward    y_k  = x W_k^T + b_k, perhaps max(., 0)       two maps of one x are one matrix of O1 + O2 rows
-//   dx         sum_k d_k W_k                                 the mask of a rectifier is applied as d is read
+//   dx         sum_k d_k W_k                                 the mask of a ReLU is applied as d is read
 //   dW, db     d_k^T x, column sums of d_k                   db is dW's column for an input that is always 1
 //
 // Idea: the operands of a tiled product (tile_product.cuh) say where an element lies, so two weights lie
@@ -58,7 +58,7 @@ struct Weights {
   __device__ Vector<T, 1> at(Place column, Line<T> row) const { return at(row, column); }
 };
 
-// d_1 and d_2 side by side, (N, O1 + O2), 0 where a rectifier let nothing pass: along its columns, or its
+// d_1 and d_2 side by side, (N, O1 + O2), 0 where a ReLU let nothing pass: along its columns, or its
 // transpose along them.
 template <class T, bool kAlong>
 struct Gradients {

@@ -15,7 +15,7 @@ struct Layer {
   const T* b[2];
 };
 
-// What its backward pass is given: dy_k (N, O[k]); after a rectifier, which one map alone has, also its
+// What its backward pass is given: dy_k (N, O[k]); after a ReLU, which one map alone has, also its
 // result y (N, O[0]), and dy counts as 0 where y <= 0.
 template <class T>
 struct Upstream {

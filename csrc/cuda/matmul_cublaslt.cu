@@ -4,7 +4,7 @@
 // workspace outlives the graph; this one's does. The library sees matrices by columns, so our out = a b
 // in rows is its out^T = b^T a^T, and a matrix in rows is its own transpose there: no strides are
 // copied. The bias is the library's epilogue in float32; in double it has none, and bias_activation.cu
-// follows. The rectifier is relu.cu always: the library does not promise that its own keeps NaN.
+// follows. ReLU is relu.cu always: the library does not promise that its own keeps NaN.
 //
 // The first product of a kind asks the library which algorithm it would take, the bias included, whose
 // alignment the choice may depend on; the answer is kept, so a repeated product costs the host one look-up,

@@ -1,4 +1,4 @@
-// The rectifier by itself, where no product or bias could take it along.
+// ReLU by itself, where no product or bias could take it along.
 //
 // Idea: a thread per quad, one 128-bit access per array. Bytes per element in float32: 8 forward, 12
 // backward. Limit: memory.

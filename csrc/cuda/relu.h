@@ -1,4 +1,4 @@
-// The rectifier over `count` elements: relu.cu.
+// ReLU over `count` elements: relu.cu.
 #pragma once
 
 #include "common/host_device.h"

@@ -1,4 +1,4 @@
-// The rectifier: y = max(x, 0), where NaN stays NaN, and dx = 0 where y <= 0, else dy: a NaN is not hidden.
+// ReLU: y = max(x, 0), where NaN stays NaN, and dx = 0 where y <= 0, else dy: a NaN is not hidden.
 // Traffic in float32: forward reads x and writes y, 8 bytes per element; backward reads y, dy and
 // writes dx, 12.
 #pragma once

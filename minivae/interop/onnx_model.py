@@ -218,7 +218,7 @@ def _linear_heads(writer: Any, op: Any, inputs: list[str]) -> tuple[str, ...]:
 
 
 def _rectified(translate: Any) -> Any:
-    """The operation that ``translate`` translates, with its rectifier."""
+    """The operation that ``translate`` translates, with its ReLU."""
     return lambda writer, op, inputs: writer.node("Relu", [translate(writer, op, inputs)])
 
 

@@ -42,7 +42,7 @@ __all__ = [
 BEST = 0
 
 # Products of a layer up to this many multiply-adds take one launch each, with all that belongs to
-# them (csrc/cuda/linear.cu); above it they are cuBLASLt's, and rectifier and sums launches of their
+# them (csrc/cuda/linear.cu); above it they are cuBLASLt's, and ReLU and sums launches of their
 # own.
 SMALL = 1 << 27
 

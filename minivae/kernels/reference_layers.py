@@ -65,10 +65,10 @@ def linear_backward(
 ) -> LinearGrads:  # fmt: skip
     """dx = sum_k d_k W_k;  dW_k = d_k^T x;  db_k = column sums of d_k.
 
-    d_k is dy_k, or after a rectifier, which one map alone has, 0 where its result y <= 0.
+    d_k is dy_k, or after a ReLU, which one map alone has, 0 where its result y <= 0.
 
     Args:
-        x, weights: as in ``linear``. dys: (N, O_k) each. y: (N, O_0), or None without a rectifier.
+        x, weights: as in ``linear``. dys: (N, O_k) each. y: (N, O_0), or None without a ReLU.
         needs: whether dx, the dWs and the dbs are wanted.
         unread: nobody reads the dWs and dbs before the backward pass is over, so they may be made
             beside what follows.

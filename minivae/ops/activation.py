@@ -21,7 +21,7 @@ def logistic(x: Array, xp: Any) -> Array:
 
 
 def require_activation(activation: str | None) -> None:
-    """ValueError unless ``activation``, of a layer with its rectifier in one pass, is known."""
+    """ValueError unless ``activation``, of a layer with its ReLU in one pass, is known."""
     if activation not in (None, "relu"):
         raise ValueError(f"activation: expected None or 'relu', got {activation!r}")
 

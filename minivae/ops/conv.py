@@ -53,7 +53,7 @@ class Conv2d(Function):
 
 
 class Conv2dReLU(Conv2d):
-    """y = max(conv(x; w) + b, 0): ``Conv2d`` with its rectifier in one pass, in which dy becomes 0
+    """y = max(conv(x; w) + b, 0): ``Conv2d`` with its ReLU in one pass, in which dy becomes 0
     where y <= 0.
     """
 
@@ -97,7 +97,7 @@ class ConvTranspose2dReLU(ConvTranspose2d):
 
 
 def _bias_gradient(op: Function, dy: Array, y: Array | None = None) -> tuple[Array, Array | None]:
-    """dy, 0 where a rectifier's result y <= 0, and db_o = its sum over images and positions.
+    """dy, 0 where a ReLU's result y <= 0, and db_o = its sum over images and positions.
 
     dy, y (N, O, OH, OW), db (O,), None where the op does not need it.
     """
@@ -118,7 +118,7 @@ def _apply(
     *inputs: Any,
     **params: Any,
 ) -> Tensor:
-    """The operation, or with ``activation="relu"`` the one that has its rectifier in one pass."""
+    """The operation, or with ``activation="relu"`` the one that has its ReLU in one pass."""
 
     def composed(*inputs: Any, **params: Any) -> Tensor:
         return relu(op.apply(*inputs, **params))

@@ -63,7 +63,7 @@ class LinearReLU(Function):
     """y = max(x W^T + b, 0);  with d = 0 where y <= 0, else dy:
     dx = d W;  dW = d^T x;  db = column sums of d.
 
-    Shapes as ``Linear``, which this is in one pass with its rectifier.
+    Shapes as ``Linear``, which this is in one pass with its ReLU.
     """
 
     fresh_gradients = True

@@ -1,4 +1,4 @@
-"""Bias, rectifier, channel sums and batch normalisation, executed as CUDA blocks and warps."""
+"""Bias, ReLU, channel sums and batch normalisation, executed as CUDA blocks and warps."""
 
 import cuda_machine
 import numpy as np

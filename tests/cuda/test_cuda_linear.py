@@ -36,7 +36,7 @@ class Case:
         self.depth = max(N, I, sum(outputs))
 
     def masked(self, rectified):
-        """The upstream gradients in float64, without those that a rectifier stops."""
+        """The upstream gradients in float64, without those that a ReLU stops."""
         dys = [dy.astype(np.float64) for dy in self.dy]
         return [np.where(self.y <= 0, 0.0, dys[0])] if rectified else dys
 
@@ -104,7 +104,7 @@ def test_any_layer(gpu, N, I, outputs, rectify, bias, shift, seed):
     check(gpu, *size, np.float32, rectify=rectify, bias=bias, seed=seed, shift=shift)
 
 
-def test_nan_passes_a_rectifier_both_ways(gpu):
+def test_nan_passes_relu_both_ways(gpu):
     case = Case(2, 3, (4,), np.float32)
     case.x[1, 2] = np.nan
     out = gpu.out

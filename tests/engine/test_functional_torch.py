@@ -49,7 +49,7 @@ def pixels(f):
 
 
 def rectified(f):
-    """A layer of PyTorch's, and its rectifier."""
+    """A layer of PyTorch's, and its ReLU."""
     return lambda x, w, b=None, activation=None, **geometry: TF.relu(f(x, w, b, **geometry))
 
 

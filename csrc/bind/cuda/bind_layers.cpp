@@ -1,4 +1,4 @@
-// What stands around the products of a layer: bias, rectifier, batch normalisation.
+// What stands around the products of a layer: bias, ReLU, batch normalisation.
 #include "bind/cuda/modules.h"
 #include "bind/cuda/scalar_arg.h"
 #include "cuda/batch_norm.h"
@@ -209,7 +209,7 @@ void affine(const py::object& x, const py::sequence& weights, const py::sequence
   });
 }
 
-// The upstream gradients of a layer, and what its rectifier gave, or None.
+// The upstream gradients of a layer, and what its ReLU gave, or None.
 template <class T>
 Upstream<T> upstream_of(DeviceArgs& args, const Layer<T>& layer, const py::sequence& weights,
                         const py::sequence& dys, const py::object& y) {

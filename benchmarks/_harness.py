@@ -36,12 +36,17 @@ def environment():
 
 
 def commit():
-    """The short hash of the checkout, with a + when files differ from it; None outside one."""
-    git = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    """The short hash of the checkout, with a + when files other than records differ from it; None
+    outside one.
+    """
+
+    def git(*words):
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(
-            git, cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        differ = git("status", "--porcelain", "--untracked-files=no", ":!benchmarks/results")
+        return git("rev-parse", "--short", "HEAD") + "+" * bool(differ)
     return None
 
 

@@ -246,25 +246,3 @@ def test_curves_and_options(opened, subject):
     table = one.text("metrics")
     assert table.count("\n") == len(rows) and f"{rows[0]['train_kl']:.2f}" in table
     assert f"lr\n{config['lr']}" in one.text("options")
-
-
-@pytest.mark.parametrize("name, milliseconds", [("mlp", 2), ("conv", 25)])
-def test_decoding_is_quick(opened, name, milliseconds):
-    """Processor time of the page's thread, which other processes do not lengthen."""
-    one = opened(name, view="loss")
-    devtools = one.context.new_cdp_session(one.page)
-    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def seconds():
-        metrics = devtools.send("Performance.getMetrics")["metrics"]
-        return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
-
-    decode = """async (n) => {
-        const z = new Float64Array(explorer.run().latent_dim).fill(0.5);
-        for (let i = 0; i < n; i++) await explorer.model().decode(z);
-    }"""
-    one.run(decode, 20)
-    before = seconds()
-    one.run(decode, 50)
-    each = 1000 * (seconds() - before) / 50
-    assert 0 < each < milliseconds, each

@@ -15,6 +15,7 @@ import captured_step
 import checkerboard
 import convolutions
 import cuda_resources
+import explorer_decoding
 import mnist_epochs
 import products
 import scaling_processes
@@ -200,6 +201,10 @@ TABLES = {
         lambda: scaling_processes.table(recorded("scaling_processes")),
     ),
     "step_overhead": (PERFORMANCE_PAGE, lambda: tables_by_processor(step_overhead)),
+    "explorer_decoding": (
+        ROOT / "docs" / "explorer.md",
+        lambda: explorer_decoding.table(recorded("explorer_decoding")),
+    ),
     "study_times": (ROOT / "docs" / "path.md", lambda: study_times.table(recorded("study_times"))),
     "kernels_cpu": (PERFORMANCE_PAGE, lambda: kernels.table(recorded("kernels_cpu"))),
 }

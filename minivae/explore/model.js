@@ -52,56 +52,69 @@ class Linear extends Module {
   }
 }
 
-/** Where a kernel meets an image, as runs of four numbers: the kernel's element, the first
- * position in the input and in the output, and how many positions follow in that row. */
+/** Where a kernel meets an image, row by row: the kernel's element, the first position in the larger
+ * and in the smaller image, and how many positions follow. */
 function meetings({ stride, padding, dilation }, [KH, KW], [H, W], [OH, OW]) {
-  const runs = [];
+  const element = [], large = [], small = [], count = [];
   for (let ky = 0; ky < KH; ky++) for (let kx = 0; kx < KW; kx++) for (let oy = 0; oy < OH; oy++) {
     const iy = oy * stride[0] - padding[0] + ky * dilation[0];
     const shift = kx * dilation[1] - padding[1]; // ix = ox stride + shift, to lie in [0, W)
     const first = Math.max(0, Math.ceil(-shift / stride[1]));
     const last = Math.min(OW - 1, Math.floor((W - 1 - shift) / stride[1]));
     if (iy < 0 || iy >= H || first > last) continue;
-    runs.push(ky * KW + kx, iy * W + first * stride[1] + shift, oy * OW + first, last - first + 1);
+    element.push(ky * KW + kx);
+    large.push(iy * W + first * stride[1] + shift);
+    small.push(oy * OW + first);
+    count.push(last - first + 1);
   }
-  return Int32Array.from(runs);
+  return { element, count, large: { at: large, step: stride[1] }, small: { at: small, step: 1 } };
 }
 
-function filled(bias, channels, area) {
-  const y = new Float64Array(channels * area);
-  if (bias) for (let o = 0; o < channels; o++) y.fill(bias.data[o], o * area, (o + 1) * area);
-  return y;
+/** y_o = b_o + sum_c w_oc x_c, where an element of the kernel meets a row of x ("from") and one of y
+ * ("to"); the kernel of o and c begins at kernel(o, c). Four channels of x at a time, so that y is
+ * read and written a quarter as often. */
+function convolved(x, [O, OH, OW], { weight, bias }, kernel, { element, count }, from, to) {
+  const C = x.shape[0], input = x.data, plane = input.length / C, area = OH * OW, w = weight.data;
+  const y = new Float64Array(O * area);
+  for (let o = 0; o < O; o++) {
+    if (bias) y.fill(bias.data[o], o * area, (o + 1) * area);
+    for (let c = 0; c < C; c += 4) {
+      const more = Math.min(3, C - 1 - c); // channels after c; what is beyond them weighs 0
+      const k0 = kernel(o, c), k1 = kernel(o, c + 1), k2 = kernel(o, c + 2), k3 = kernel(o, c + 3);
+      const x0 = c * plane, x1 = x0 + Math.min(1, more) * plane;
+      const x2 = x0 + Math.min(2, more) * plane, x3 = x0 + more * plane;
+      for (let m = 0; m < element.length; m++) {
+        const e = element[m], w0 = w[k0 + e], w1 = more > 0 ? w[k1 + e] : 0;
+        const w2 = more > 1 ? w[k2 + e] : 0, w3 = more > 2 ? w[k3 + e] : 0;
+        let i = from.at[m], n = o * area + to.at[m];
+        for (let left = count[m]; left > 0; left--, i += from.step, n += to.step) {
+          y[n] += w0 * input[x0 + i] + w1 * input[x1 + i] + w2 * input[x2 + i] + w3 * input[x3 + i];
+        }
+      }
+    }
+  }
+  return array(y, [O, OH, OW]);
 }
 
 class Conv2d extends Module {
   forward(x) {
-    const [O, C, KH, KW] = this.weight.shape, [, H, W] = x.shape, w = this.weight.data;
+    const [O, C, KH, KW] = this.weight.shape, [, H, W] = x.shape;
     const side = (n, k, a) =>
       Math.floor((n + 2 * this.padding[a] - this.dilation[a] * (k - 1) - 1) / this.stride[a]) + 1;
-    const OH = side(H, KH, 0), OW = side(W, KW, 1), step = this.stride[1], input = x.data;
-    const runs = meetings(this, [KH, KW], [H, W], [OH, OW]), y = filled(this.bias, O, OH * OW);
-    for (let o = 0; o < O; o++) for (let c = 0; c < C; c++) for (let r = 0; r < runs.length; r += 4) {
-      const weight = w[(o * C + c) * KH * KW + runs[r]];
-      let from = c * H * W + runs[r + 1], to = o * OH * OW + runs[r + 2];
-      for (let n = runs[r + 3]; n > 0; n--, to++, from += step) y[to] += weight * input[from];
-    }
-    return array(y, [O, OH, OW]);
+    const OH = side(H, KH, 0), OW = side(W, KW, 1), kernel = (o, c) => (o * C + c) * KH * KW;
+    const met = meetings(this, [KH, KW], [H, W], [OH, OW]);
+    return convolved(x, [O, OH, OW], this, kernel, met, met.large, met.small);
   }
 }
 
 class ConvTranspose2d extends Module { // the adjoint: the same meetings, walked the other way
   forward(x) {
-    const [C, O, KH, KW] = this.weight.shape, [, H, W] = x.shape, w = this.weight.data;
+    const [, O, KH, KW] = this.weight.shape, [, H, W] = x.shape;
     const side = (n, k, a) => (n - 1) * this.stride[a] - 2 * this.padding[a]
       + this.dilation[a] * (k - 1) + this.output_padding[a] + 1;
-    const OH = side(H, KH, 0), OW = side(W, KW, 1), step = this.stride[1], input = x.data;
-    const runs = meetings(this, [KH, KW], [OH, OW], [H, W]), y = filled(this.bias, O, OH * OW);
-    for (let o = 0; o < O; o++) for (let c = 0; c < C; c++) for (let r = 0; r < runs.length; r += 4) {
-      const weight = w[(c * O + o) * KH * KW + runs[r]];
-      let to = o * OH * OW + runs[r + 1], from = c * H * W + runs[r + 2];
-      for (let n = runs[r + 3]; n > 0; n--, from++, to += step) y[to] += weight * input[from];
-    }
-    return array(y, [O, OH, OW]);
+    const OH = side(H, KH, 0), OW = side(W, KW, 1), kernel = (o, c) => (c * O + o) * KH * KW;
+    const met = meetings(this, [KH, KW], [OH, OW], [H, W]);
+    return convolved(x, [O, OH, OW], this, kernel, met, met.small, met.large);
   }
 }
 

@@ -39,7 +39,7 @@ NOBODY = 65534
 def measure(quick):
     """The table; ``quick`` makes fewer attempts of each kind."""
     rng = np.random.default_rng(0)
-    made = report.Report(["accident", "tried", "what came of it"], [])
+    made = report.Report(["accident", "tried", "outcome"], [])
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         bench = Bench(Path(folder), made)
         every_moment(bench, quick)
@@ -204,7 +204,7 @@ def failing_calls(bench, codes):
             bench.resumed(what)
     names = ", ".join(errno.errorcode[code] for code in codes)
     bench.row(f"a call that touches the disk fails ({names})", calls * len(codes),
-              f"{outcomes[1]} told by file and reason, {outcomes[0]} did not matter; "
+              f"{outcomes[1]} reported with file and reason, {outcomes[0]} without effect; "
               "resumed, same bytes")  # fmt: skip
 
 
@@ -244,7 +244,8 @@ def full_disks(bench, step):
     if not 0 < told < tried:
         bench.fault(f"{told} of {tried} disks were too small: the sizes miss the point")
     bench.row("a full disk (tmpfs)", tried,
-              f"{told} too small: told, nothing left; with room resumed, same bytes")  # fmt: skip
+              f"{told} too small: reported, no file left; with room resumed, "
+              "same bytes")  # fmt: skip
 
 
 def _resize(disk, size):
@@ -290,7 +291,7 @@ def read_only(bench):
         bench.newest_loads(f"read-only from step {at}")
         bench.resumed(f"read-only from step {at}")
     bench.row("the folder becomes read-only, before or at any step", 7,
-              "told; with permission resumed, same bytes")  # fmt: skip
+              "reported; with permission resumed, same bytes")  # fmt: skip
 
 
 def damaged(bench, flips, rng):
@@ -338,7 +339,7 @@ def damaged(bench, flips, rng):
         if not (bench.cut / "damaged.safetensors").exists():
             bench.fault(f"damage at {place}: not put aside")
     bench.row("a run whose newest checkpoint is damaged", damages,
-              "told, went on from the one before it, same bytes")  # fmt: skip
+              "reported, continued from the backup, same bytes")  # fmt: skip
 
 
 def _loads(path):
@@ -379,7 +380,7 @@ def two_processes(bench, rounds):
     if not told:
         bench.fault("no two processes ever met")
     bench.row("six processes start in one folder", 6 * rounds,
-              f"{told} told who holds it; same bytes")  # fmt: skip
+              f"{told} refused, the holder named; same bytes")  # fmt: skip
 
 
 if __name__ == "__main__":

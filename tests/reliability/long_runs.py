@@ -108,21 +108,21 @@ def _judge(made, samples, epochs, steps, differences, quick):
     resident, half = slope(step, settled[:, 0])
     made.rows = [
         ["resident memory", f"{settled[0, 0] / 2**20:.1f} MiB", f"{samples[-1, 0] / 2**20:.1f} MiB",
-         f"{resident:+.2f} ± {half:.2f} bytes a step"],
+         f"{resident:+.2f} ± {half:.2f} bytes per step"],
         ["open files", *(str(int(s[1])) for s in (settled[0], samples[-1])),
          f"{int(samples[-1, 1] - settled[0, 1]):+d}"],
         ["threads", *(str(int(s[2])) for s in (settled[0], samples[-1])),
          f"{int(samples[-1, 2] - settled[0, 2]):+d}"],
         ["Python objects", *(f"{int(s[3]):,}" for s in (settled[0], samples[-1])),
-         f"{slope(step, settled[:, 3])[0] * steps:+.1f} an epoch"],
-        ["CPU time of a step, beside a run begun anew, median of a tenth", f"{first:.3f}",
+         f"{slope(step, settled[:, 3])[0] * steps:+.1f} per epoch"],
+        ["CPU time of a step / that of a new run, median of a tenth of the run", f"{first:.3f}",
          f"{last:.3f}", f"{last / first - 1:+.1%}"],
         ["rows of metrics.csv unlike the checkpoint, each epoch", "0", str(differences), ""],
     ]  # fmt: skip
     # What an epoch leaves for good: its row, and its line in every table and checkpoint to come.
     # An array of a batch leaked in each step would be 75,264 bytes a step.
     if resident - half > 8192 / steps:
-        made.faults.append(f"memory grows by {resident:.1f} bytes a step")
+        made.faults.append(f"memory grows by {resident:.1f} bytes per step")
     if (settled[:, 1] != settled[0, 1]).any() or (settled[:, 2] != settled[0, 2]).any():
         made.faults.append("open files or threads come and go")
     if differences:

@@ -42,7 +42,7 @@ def measure(quick):
         for fault, times in seconds.items()
     ]
     numbers = {"seconds": seconds, "mpi": parallel.library()}
-    return report.Report(["fault in one rank", "tried", "what came of it"], rows, faults, numbers)
+    return report.Report(["fault in one rank", "tried", "outcome"], rows, faults, numbers)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-// Checks of the arrays that cross from Python, in one place. Every failure names the function's
-// argument, what was expected and what was given: TypeError for what a thing is (not an array, wrong
-// dtype or byte order), ValueError for its shape, memory layout, alignment, writability or overlap.
+// Checks of the arguments that come from Python, and the text of every failure: the argument's name, what
+// was expected and what was given. TypeError is for what a thing is (not an array, wrong dtype or byte
+// order), ValueError for its shape, memory layout, alignment, writability or overlap.
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -43,58 +45,81 @@ inline Index count(const Shape& shape) {
   return n;
 }
 
+// The message of every refusal. `name` is the argument, or the kernel where several arguments disagree.
+inline std::string expected(const std::string& name, const std::string& what, const std::string& got) {
+  return name + ": expected " + what + ", got " + got;
+}
+
+inline std::string type_name(const py::object& value) {
+  return py::str(py::type::of(value).attr("__name__"));
+}
+
 template <class T>
 std::string dtype_name() {
   return py::str(py::dtype::of<T>().attr("name"));
 }
 
-// As NumPy writes it, byte order included: "<f4".
+// A dtype as NumPy writes it, byte order included: "<f4".
 inline std::string dtype_text(const py::array& a) {
   return py::str(a.dtype().attr("str"));
 }
 
 inline py::array any_array(const char* name, const py::object& value) {
   if (!py::isinstance<py::array>(value)) {
-    throw py::type_error(std::string(name) + " must be a NumPy array, got " +
-                         std::string(py::str(py::type::of(value).attr("__name__"))));
+    throw py::type_error(expected(name, "a NumPy array", type_name(value)));
   }
   return py::reinterpret_borrow<py::array>(value);
 }
 
-// Same kind of element in this machine's byte order.
+// Whether the elements are of type T and in this machine's byte order.
 template <class T>
 bool holds(const py::array& a) {
   return a.dtype().equal(py::dtype::of<T>());
 }
 
-template <class T>
-void require_dtype(const char* name, const py::array& a) {
-  if (holds<T>(a)) return;
-  throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
-                       dtype_text(a));
+// The failures that NumPy arrays and arrays on a GPU share; `dtype` and `got` are texts.
+[[noreturn]] inline void refuse_dtype(const char* name, const std::string& dtype, const std::string& got) {
+  throw py::type_error(expected(name, dtype + " in native byte order", got));
+}
+[[noreturn]] inline void refuse_shape(const char* name, const Shape& shape, const Shape& got) {
+  throw py::value_error(expected(name, "shape " + to_text(shape), to_text(got)));
+}
+[[noreturn]] inline void refuse_strides(const char* name, const Shape& shape, const Shape& strides) {
+  throw py::value_error(
+      expected(name, "a C-contiguous array", "strides " + to_text(strides) + " for shape " + to_text(shape)));
+}
+[[noreturn]] inline void refuse_read_only(const char* name) {
+  throw py::value_error(expected(name, "a writable array", "a read-only one"));
+}
+inline void require_aligned(const char* name, const void* data, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(data) % bytes == 0) return;
+  std::ostringstream address;
+  address << data;
+  throw py::value_error(
+      expected(name, "memory aligned to " + std::to_string(bytes) + " bytes", "address " + address.str()));
 }
 
-// An array of T in C order of the given shape (kAny matches any extent), ready to be read.
+// Whether `got` has this shape; kAny matches any extent.
+inline bool matches(const Shape& shape, const Shape& got) {
+  return std::equal(shape.begin(), shape.end(), got.begin(), got.end(),
+                    [](auto wanted, auto extent) { return wanted == kAny || wanted == extent; });
+}
+
+template <class T>
+void require_dtype(const char* name, const py::array& a) {
+  if (!holds<T>(a)) refuse_dtype(name, dtype_name<T>(), dtype_text(a));
+}
+
+// An array of T in C order, and of the given shape where there is one.
 template <class T>
 py::array array_arg(const char* name, const py::object& value, const Shape* shape = nullptr) {
   py::array a = any_array(name, value);
   require_dtype<T>(name, a);
-  bool fits = !shape || static_cast<std::size_t>(a.ndim()) == shape->size();
-  for (std::size_t i = 0; shape && fits && i < shape->size(); ++i) {
-    fits = (*shape)[i] == kAny || (*shape)[i] == a.shape(static_cast<py::ssize_t>(i));
-  }
-  if (!fits) {
-    throw py::value_error(std::string(name) + " must have shape " + to_text(*shape) + ", got " +
-                          to_text(shape_of(a)));
-  }
+  if (shape && !matches(*shape, shape_of(a))) refuse_shape(name, *shape, shape_of(a));
   if (!(a.flags() & py::array::c_style)) {
-    throw py::value_error(std::string(name) + " must be C-contiguous, got strides " +
-                          to_text(Shape(a.strides(), a.strides() + a.ndim())) + " for shape " +
-                          to_text(shape_of(a)));
+    refuse_strides(name, shape_of(a), Shape(a.strides(), a.strides() + a.ndim()));
   }
-  if (reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) != 0) {
-    throw py::value_error(std::string(name) + " must be aligned to " + std::to_string(alignof(T)) + " bytes");
-  }
+  require_aligned(name, a.data(), alignof(T));
   return a;
 }
 
@@ -109,11 +134,11 @@ const T* optional_input(const char* name, const py::object& value, const Shape& 
   return value.is_none() ? nullptr : input<T>(name, value, shape);
 }
 
-// A shape that has to have `dimensions` dimensions.
+// The shape, if it has `dimensions` dimensions.
 inline Shape with_dimensions(const char* name, const Shape& shape, std::size_t dimensions) {
   if (shape.size() != dimensions) {
-    throw py::value_error(std::string(name) + " must have " + std::to_string(dimensions) +
-                          " dimensions, got shape " + to_text(shape));
+    throw py::value_error(
+        expected(name, std::to_string(dimensions) + " dimensions", "shape " + to_text(shape)));
   }
   return shape;
 }
@@ -121,17 +146,15 @@ inline Shape shape_with(const char* name, const py::object& value, std::size_t d
   return with_dimensions(name, shape_of(any_array(name, value)), dimensions);
 }
 
-// An array that the kernel changes in place.
+// The data of an array that the kernel changes in place.
 template <class T>
 T* in_place(const char* name, const py::object& value, const Shape& shape) {
   py::array a = array_arg<T>(name, value, &shape);
-  if (!a.writeable()) {
-    throw py::value_error(std::string(name) + " is changed in place, but is read-only");
-  }
+  if (!a.writeable()) refuse_read_only(name);
   return static_cast<T*>(a.mutable_data());
 }
 
-// A fresh array in C order. A large one has memory that an earlier one had and nobody refers to any more.
+// A new array in C order. A large one reuses the memory of an earlier one that has been freed.
 template <class T>
 py::array_t<T> output(const Shape& shape) {
   const std::size_t bytes = static_cast<std::size_t>(count(shape)) * sizeof(T);
@@ -152,7 +175,8 @@ inline void require_disjoint(const Extent& written, std::initializer_list<Extent
   for (const Extent& other : others) {
     const auto start = reinterpret_cast<std::uintptr_t>(other.data);
     if (begin < start + other.bytes && start < begin + written.bytes) {
-      throw py::value_error(std::string(written.name) + " is changed in place, but overlaps " + other.name);
+      throw py::value_error(
+          expected(written.name, "memory of its own", std::string("memory that overlaps ") + other.name));
     }
   }
 }
@@ -163,8 +187,28 @@ auto by_dtype(const char* name, const py::object& value, Run run) {
   py::array a = any_array(name, value);
   if (holds<float>(a)) return run(float());
   if (holds<double>(a)) return run(double());
-  throw py::type_error(std::string(name) + " must be float32 or float64 in native byte order, got " +
-                       dtype_text(a));
+  refuse_dtype(name, "float32 or float64", dtype_text(a));
+}
+
+inline void require_at_least(const char* name, Index least, Index value) {
+  if (value >= least) return;
+  throw py::value_error(expected(name, "at least " + std::to_string(least), std::to_string(value)));
+}
+
+inline void require_one_length(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
+                               const py::sequence& vs) {
+  const std::size_t p = params.size(), g = grads.size(), m = ms.size(), v = vs.size();
+  if (g == p && m == p && v == p) return;
+  throw py::value_error(expected(
+      "adam", "params, grads, ms and vs of one length",
+      std::to_string(p) + ", " + std::to_string(g) + ", " + std::to_string(m) + " and " + std::to_string(v)));
+}
+
+// The statistics of batch normalisation: both given, or both None.
+inline void require_both_or_none(const py::object& mean, const py::object& var) {
+  if (mean.is_none() == var.is_none()) return;
+  throw py::value_error(expected("batch_norm_forward", "mean and var, or None for both",
+                                 type_name(mean) + " and " + type_name(var)));
 }
 
 }  // namespace minivae

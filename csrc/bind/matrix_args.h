@@ -19,8 +19,10 @@ struct MatrixArg {
   MatrixArg(const char* label, const void* data, const Shape& shape, const Shape& strides)
       : name(label), rows(shape[0]), cols(shape[1]) {
     constexpr Index size = sizeof(T);
-    if (strides[0] % size || strides[1] % size || reinterpret_cast<std::uintptr_t>(data) % alignof(T)) {
-      throw py::value_error(std::string(name) + " must be aligned to its elements");
+    require_aligned(name, data, alignof(T));
+    if (strides[0] % size || strides[1] % size) {
+      throw py::value_error(
+          expected(name, "strides in multiples of " + std::to_string(size) + " bytes", to_text(strides)));
     }
     view = {static_cast<const T*>(data), strides[0] / size, strides[1] / size};
   }
@@ -38,9 +40,8 @@ struct MatrixArg {
 template <class T>
 void require_product(const MatrixArg<T>& a, const MatrixArg<T>& b) {
   if (a.cols == b.rows) return;
-  throw py::value_error("a (" + std::to_string(a.rows) + ", " + std::to_string(a.cols) + ") and b (" +
-                        std::to_string(b.rows) + ", " + std::to_string(b.cols) +
-                        ") do not fit: the columns of a must be as many as the rows of b");
+  throw py::value_error(expected("matmul", "a (M, K) and b (K, N)",
+                                 "a " + to_text({a.rows, a.cols}) + " and b " + to_text({b.rows, b.cols})));
 }
 
 }  // namespace minivae

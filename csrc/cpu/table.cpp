@@ -36,8 +36,8 @@ const Table* find(const std::string& isa) {
     if (isa == t->isa) return t;
     names += (names.empty() ? "" : ", ") + std::string(t->isa);
   }
-  throw std::invalid_argument("instruction set '" + isa + "' is not one this machine can run (" + names +
-                              ")");
+  throw std::invalid_argument("isa: expected one that this machine can run (" + names + "), got '" + isa +
+                              "'");
 }
 
 std::atomic<const Table*>& current() {

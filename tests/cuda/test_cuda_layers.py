@@ -191,14 +191,14 @@ def test_running_statistics_follow(gpu, C, seed):
 
 def test_bad_arguments_are_named(gpu):
     x = np.zeros((2, 3, 4), np.float32)
-    with pytest.raises(ValueError, match="x must have 3 dimensions"):
+    with pytest.raises(ValueError, match="x: expected 3 dimensions"):
         gpu.run("channel_sum", x[0], gpu.out((3,), np.float32), None)
-    with pytest.raises(ValueError, match=r"sums must have shape \(3,\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"sums: expected shape \(3,\), got \(4,\)"):
         gpu.run("channel_sum", x, gpu.out((4,), np.float32), None)
-    with pytest.raises(ValueError, match="mean and var must both"):
+    with pytest.raises(ValueError, match="expected mean and var, or None for both, got NoneType"):
         run_batch_norm(gpu, x, x[0, :, 0].copy(), x[0, :, 0].copy(), None, np.ones(3, "f4"))
-    with pytest.raises(TypeError, match="b must be float32"):
+    with pytest.raises(TypeError, match="b: expected float32"):
         gpu.run("bias_activation", x, np.zeros(3), True, gpu.out(x.shape, np.float32))
-    with pytest.raises(ValueError, match="count must be at least 2"):
+    with pytest.raises(ValueError, match="count: expected at least 2, got 1"):
         one = np.ones(1)
         gpu.run("update_running", one, one, 1, 0.1, cuda_machine.Out(one), cuda_machine.Out(one))

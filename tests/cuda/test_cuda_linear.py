@@ -135,14 +135,20 @@ def test_bad_arguments_are_named(gpu):
     tickets = cuda_machine.Out(np.zeros(gpu.module.TICKETS, np.uint64))
     y = out((2, 4), np.float32)
     for arguments, error in (
-        ((case.x, case.w * 3, case.b * 3, False, [y, y, y]), "weights must be one or two, got 3"),
-        ((case.x, case.w, [], False, [y]), "biases must be as many as weights, 1, got 0"),
-        ((case.x, case.w, case.b, False, [out((2, 5), np.float32)]), r"y must have shape \(2, 4\)"),
-        ((case.x[:, :2].copy(), case.w, case.b, False, [y]), r"w must have shape \(4, 2\)"),
-        ((case.x[:0], case.w, case.b, False, [y]), "x and w must not be empty"),
+        (
+            (case.x, case.w * 3, case.b * 3, False, [y, y, y]),
+            "weights: expected one or two arrays, got 3",
+        ),
+        ((case.x, case.w, [], False, [y]), "biases: expected as many as weights, 1, got 0"),
+        ((case.x, case.w, case.b, False, [out((2, 5), np.float32)]), r"y: expected shape \(2, 4\)"),
+        ((case.x[:, :2].copy(), case.w, case.b, False, [y]), r"w: expected shape \(4, 2\)"),
+        (
+            (case.x[:0], case.w, case.b, False, [y]),
+            r"x and w with at least one element, got x \(0, ",
+        ),
     ):
         with pytest.raises(ValueError, match=error):
             gpu.run("linear", *arguments, None, tickets)
-    with pytest.raises(ValueError, match="y must be None for two maps"):
+    with pytest.raises(ValueError, match="y: expected None for two maps, got "):
         gpu.run("linear_grad_input", case.x, case.w * 2, case.dy * 2, case.y,
                 out((2, 3), np.float32), None, tickets)  # fmt: skip

@@ -155,12 +155,12 @@ def test_log_mean_exp_at_infinity(gpu):
 def test_bad_arguments_are_named(gpu, name):
     x = np.zeros((2, 3), np.float32)
     loss = gpu.out((2,), np.float32)
-    with pytest.raises(ValueError, match=r"target must have shape \(2, 3\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"target: expected shape \(2, 3\), got \(2, 4\)"):
         gpu.run(name, x, np.zeros((2, 4), np.float32), loss, None, 1.0, None)
-    with pytest.raises(TypeError, match="target must be float32"):
+    with pytest.raises(TypeError, match="target: expected float32"):
         gpu.run(name, x, np.zeros((2, 3)), loss, None, 1.0, None)
-    with pytest.raises(ValueError, match="logits must have 2 dimensions"):
+    with pytest.raises(ValueError, match="logits: expected 2 dimensions"):
         gpu.run(name, np.zeros(3, np.float32), x, loss, None, 1.0, None)
     long = np.zeros((2, 10000), np.float32)
-    with pytest.raises(ValueError, match="scratch must have at least 4 elements, got None"):
+    with pytest.raises(ValueError, match="scratch: expected at least 4 elements, got None"):
         gpu.run(name, long, long, loss, None, 1.0, None)

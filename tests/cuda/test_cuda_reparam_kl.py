@@ -282,23 +282,29 @@ def test_bad_arguments_are_named(gpu):
         with pytest.raises(error, match=message):
             gpu.run("reparam_kl_forward", *(good | changed).values(), version, shift=shift)
 
-    refuses(TypeError, "mu must be float32 or float64 .*, got <i8", mu=np.zeros((3, 4), np.int64))
-    refuses(TypeError, "logvar must be float32 .*, got <f8", logvar=a.astype(np.float64))
-    refuses(TypeError, "mu must be float32 or float64 .*, got >f4", mu=a.astype(">f4"))
-    refuses(TypeError, "mu must be an array on a GPU, got float", mu=1.0)
-    refuses(ValueError, r"mu must have 2 dimensions, got shape \(3,\)", mu=row)
-    refuses(ValueError, r"noise must have shape \(3, 4\), got \(4, 3\)", noise=a.reshape(4, 3))
-    refuses(ValueError, r"kl must have shape \(3,\), got \(4,\)", kl=gpu.out((4,), "f4"))
-    refuses(ValueError, "version must be in 1 .. 6, got 7", version=7)
+    refuses(TypeError, "mu: expected float32 or float64 .*, got <i8", mu=np.zeros((3, 4), np.int64))
+    refuses(TypeError, "logvar: expected float32 .*, got <f8", logvar=a.astype(np.float64))
+    refuses(TypeError, "mu: expected float32 or float64 .*, got >f4", mu=a.astype(">f4"))
+    refuses(TypeError, "mu: expected an array on a GPU, got float", mu=1.0)
+    refuses(ValueError, r"mu: expected 2 dimensions, got shape \(3,\)", mu=row)
+    refuses(ValueError, r"noise: expected shape \(3, 4\), got \(4, 3\)", noise=a.reshape(4, 3))
+    refuses(ValueError, r"kl: expected shape \(3,\), got \(4,\)", kl=gpu.out((4,), "f4"))
+    refuses(ValueError, r"version: expected 1\.\.6, got 7", version=7)
     refuses(
         ValueError,
-        "noise must be an array for version 4; it is drawn from version 5 on",
+        "noise: expected an array for a version below 5, got tuple for version 4",
         4,
         noise=(1, 2, 0),
     )
-    refuses(TypeError, "noise must be an array on a GPU or a tuple", 5, noise=(1, 2, 3, 4, 5))
+    refuses(
+        TypeError, "noise: expected an array .*, got tuple of length 5", 5, noise=(1, 2, 3, 4, 5)
+    )
     transposed = cuda_machine.strided(np.zeros((4, 3), np.float32).T)
-    refuses(ValueError, "logvar must be C-contiguous", logvar=transposed)
+    refuses(
+        ValueError,
+        r"logvar: expected a C-contiguous array, got strides \(4, 12\)",
+        logvar=transposed,
+    )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -310,7 +316,7 @@ def test_which_versions_draw_noise_is_known_from_the_extension(gpu, version):
         z, kl = gpu.run("reparam_kl_forward", *arrays, version)
         assert np.isfinite(z).all() and np.isfinite(kl).all()
     else:
-        with pytest.raises(ValueError, match="noise must be an array"):
+        with pytest.raises(ValueError, match="noise: expected an array"):
             gpu.run("reparam_kl_forward", *arrays, version)
     assert max(VERSIONS) == gpu.module.VERSIONS["reparam_kl_forward"]
 
@@ -318,14 +324,16 @@ def test_which_versions_draw_noise_is_known_from_the_extension(gpu, version):
 def test_overlap_read_only_outputs_and_odd_addresses_are_refused():
     gpu = cuda_machine.machine("emulated")
     mu, kl = gpu.upload(np.zeros((3, 4), np.float32)), gpu.upload(np.zeros(3, np.float32))
-    with pytest.raises(ValueError, match="z is changed in place, but overlaps mu"):
+    with pytest.raises(
+        ValueError, match="z: expected memory of its own, got memory that overlaps mu"
+    ):
         gpu.module.reparam_kl_forward(mu, mu, mu, mu, kl, 3, 0)
     interface = mu.__cuda_array_interface__
     address = interface["data"][0]
     for data, message in (
-        ((address + 16, False), "z is changed in place, but overlaps mu"),
-        ((address, True), "z is written to, but is read-only"),
-        ((address + 2, False), "z must be aligned to 4 bytes"),
+        ((address + 16, False), "z: expected memory of its own, got memory that overlaps mu"),
+        ((address, True), "z: expected a writable array, got a read-only one"),
+        ((address + 2, False), "z: expected memory aligned to 4 bytes, got address 0x"),
     ):
         z = cuda_machine.Interface({**interface, "data": data}, mu)
         with pytest.raises(ValueError, match=message):

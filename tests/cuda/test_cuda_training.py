@@ -169,17 +169,17 @@ def test_permutation_is_the_one_of_the_host(gpu, count, epoch):
 def test_bad_arguments_are_named(gpu):
     x = np.zeros(4, np.float32)
     out = cuda_machine.Out
-    with pytest.raises(ValueError, match=r"grad must have shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"grad: expected shape \(4,\)"):
         run_adam(gpu, x, x[:3], x, x, 1, 0.1, 0.9, 0.99, 1e-8, 0.0)
-    with pytest.raises(TypeError, match="lr must be a number"):
+    with pytest.raises(TypeError, match="lr: expected a number"):
         run_adam(gpu, x, x, x, x, 1, "fast", 0.9, 0.99, 1e-8, 0.0)
     images, index = np.zeros((4, 6), np.uint8), np.zeros(2, np.int64)
-    with pytest.raises(ValueError, match="index must have one element for each of the 3 rows"):
+    with pytest.raises(ValueError, match=r"index: expected shape \(3,\), got \(2,\)"):
         gpu.run("gather_pixels", images, index, None, None, gpu.out((3, 6), np.float32))
-    with pytest.raises(ValueError, match="out must have the shape of images"):
+    with pytest.raises(ValueError, match="out: expected the shape of images"):
         gpu.run("gather_pixels", images, index, None, None, gpu.out((2, 7), np.float32))
     term = np.zeros(1, np.float32)
-    with pytest.raises(TypeError, match="counters must be uint64"):
+    with pytest.raises(TypeError, match="counters: expected uint64"):
         gpu.run("finish", out(index), [term] * 3, gpu.out((3,), np.float32))
-    with pytest.raises(ValueError, match="terms must be three, got 2"):
+    with pytest.raises(ValueError, match="terms: expected three arrays, got 2"):
         gpu.run("finish", out(index.view(np.uint64)), [term] * 2, gpu.out((3,), np.float32))

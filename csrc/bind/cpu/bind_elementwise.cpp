@@ -15,9 +15,8 @@ NoiseKey noise_key(const py::object& noise) {
     const auto [seed, offset, first] = noise.cast<std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>>();
     return {seed, offset, first};
   } catch (const py::cast_error&) {
-    throw py::type_error(
-        "noise must be a NumPy array or three integers (seed, offset, first) in [0, 2^64), got " +
-        std::string(py::repr(noise)));
+    throw py::type_error(expected(
+        "noise", "a NumPy array or three integers (seed, offset, first) in [0, 2^64)", py::repr(noise)));
   }
 }
 
@@ -174,8 +173,7 @@ double number(const char* name, const py::object& value) {
   try {
     return value.cast<double>();
   } catch (const py::cast_error&) {
-    throw py::type_error(std::string(name) + " must be a number or an array of one, got " +
-                         std::string(py::repr(value)));
+    throw py::type_error(expected(name, "a number or an array of one", py::repr(value)));
   }
 }
 
@@ -185,9 +183,7 @@ void adam(const py::sequence& params, const py::sequence& grads, const py::seque
           const py::sequence& vs, Index step, const py::object& lr, double beta1, double beta2, double eps,
           double weight_decay, const py::object& counter) {
   const py::tuple p(params), g(grads), m(ms), v(vs);  // what they hold now stays until the end
-  if (g.size() != p.size() || m.size() != p.size() || v.size() != p.size()) {
-    throw py::value_error("params, grads, ms and vs must be of one length");
-  }
+  require_one_length(p, g, m, v);
   if (p.empty()) return;
   const bool told = py::isinstance<py::array>(lr);
   const double* rate_now = told ? input<double>("lr", lr, {1}) : nullptr;
@@ -257,13 +253,13 @@ py::object negative_elbo(const py::object& rec, const py::object& kl, const py::
 py::object gather_pixels(const py::object& images, const py::object& index, const py::object& dtype,
                          const py::object& noise) {
   const py::array all = array_arg<std::uint8_t>("images", images);
-  if (all.ndim() == 0) throw py::value_error("images must have shape (N, ...), got ()");
+  if (all.ndim() == 0) throw py::value_error(expected("images", "shape (N, ...)", "()"));
   const std::int64_t* rows = input<std::int64_t>("index", index, {kAny});
   const Index batch = any_array("index", index).size();
   for (Index i = 0; i < batch; ++i) {
     if (rows[i] < 0 || rows[i] >= all.shape(0)) {
-      throw py::index_error("index must be in [0, " + std::to_string(all.shape(0)) + "), got " +
-                            std::to_string(rows[i]));
+      throw py::index_error(
+          expected("index", "numbers in [0, " + std::to_string(all.shape(0)) + ")", std::to_string(rows[i])));
     }
   }
   Shape shape = shape_of(all);

@@ -29,9 +29,7 @@ py::tuple batch_norm_forward(const py::object& x, const py::object& w, const py:
     const T* data = input<T>("x", x, shape);
     const T* scale = input<T>("w", w, channels);
     const T* shift = input<T>("b", b, channels);
-    if (mean.is_none() != var.is_none()) {
-      throw py::value_error("mean and var must both be arrays or both be None");
-    }
+    require_both_or_none(mean, var);
     const bool measure = mean.is_none();
     py::object means = mean, variances = var;
     if (measure) {
@@ -60,7 +58,7 @@ void update_running(const py::object& mean, const py::object& var, Index count, 
     const T* v = input<T>("var", var, channels);
     T* rm = in_place<T>("running_mean", running_mean, channels);
     T* rv = in_place<T>("running_var", running_var, channels);
-    if (count < 2) throw py::value_error("count must be at least 2, got " + std::to_string(count));
+    require_at_least("count", 2, count);
     const double unbias = static_cast<double>(count) / static_cast<double>(count - 1);
     launch({mean, var, running_mean, running_var},
            [=, C = channels[0]] { kernels<T>().update_running(m, v, T(momentum), T(unbias), rm, rv, C); });

@@ -23,8 +23,8 @@ void stop(Recorder& self) {
 
 void replay(const Recorder& self, std::size_t first, std::size_t last) {
   if (first > last || last > self.tape.size()) {
-    throw py::index_error("expected 0 <= first <= last <= " + std::to_string(self.tape.size()) + ", got " +
-                          std::to_string(first) + " and " + std::to_string(last));
+    throw py::index_error(expected("replay", "0 <= first <= last <= " + std::to_string(self.tape.size()),
+                                   std::to_string(first) + " and " + std::to_string(last)));
   }
   without_gil([&] { self.tape.replay(first, last); });
 }
@@ -34,7 +34,7 @@ py::array empty(const Recorder& self, const py::tuple& sizes, const py::dtype& d
   for (const py::handle& size : sizes) shape.push_back(size.cast<py::ssize_t>());
   if (dtype.equal(py::dtype::of<float>())) return leased<float>(self, shape);
   if (dtype.equal(py::dtype::of<double>())) return leased<double>(self, shape);
-  throw py::type_error("dtype must be float32 or float64, got " + std::string(py::str(dtype.attr("str"))));
+  refuse_dtype("dtype", "float32 or float64", py::str(dtype.attr("str")));
 }
 
 py::array alias(const Recorder& self, const py::array& a) {

@@ -17,34 +17,35 @@ constexpr Index kLargestAxis = Index(1) << 30;
 
 void expect_at_most(Index most, const char* what, Index got) {
   if (got <= most) return;
-  throw py::value_error(std::string(what) + " of a convolution must be at most " + std::to_string(most) +
-                        " together, got " + std::to_string(got));
+  throw py::value_error(expected("convolution", std::string(what) + " of at most " + std::to_string(most),
+                                 std::to_string(got)));
 }
 
 // The kernels hold coordinates of the padded input in 32 bits.
 ConvAxis checked_axis(int i, Index input, Index kernel, const ConvSettings& s, Index output = -1) {
   const ConvAxis a = conv_axis(i, input, kernel, s.stride, s.padding, s.dilation, output);
-  expect_at_most(kLargestAxis, "input and padding", a.input + 2 * a.padding);
+  expect_at_most(kLargestAxis, "input and padding together", a.input + 2 * a.padding);
   return a;
 }
 
-// And distances: between weights, and between what a position reads in an image of x or of y.
+// The kernels hold distances in 32 bits too: between two weights, and between two elements that one position
+// reads in an image of x or of y.
 ConvShape checked_shape(const ConvShape& s) {
   const Index rows = (s.h.kernel - 1) * s.h.dilation, cols = (s.w.kernel - 1) * s.w.dilation + 1;
   const auto reach = [&](Index channels, Index height, Index width) {
     return channels > 0 ? ((channels - 1) * height + rows) * width + cols : 0;
   };
-  expect_at_most(kLargest, "weights", s.O * s.C * s.h.kernel * s.w.kernel);
-  expect_at_most(kLargest, "the distances between channels and taps in an image",
+  expect_at_most(kLargest, "a number of weights", s.O * s.C * s.h.kernel * s.w.kernel);
+  expect_at_most(kLargest, "distances between channels and taps in an image",
                  std::max(reach(s.C, s.h.input, s.w.input), reach(s.O, s.h.output, s.w.output)));
   return s;
 }
 
-// Beside the versions of the ladder 0 is the best.
+// Version 0 stands for the best one.
 template <class T>
 int checked_version(int version) {
   const int best = version == 0 ? kConv2dBest : version;
-  require_version(best, std::is_same_v<T, float> ? kConv2dVersions : kConv2dBest);
+  require_version(best, 1, std::is_same_v<T, float> ? kConv2dVersions : kConv2dBest);
   return best;
 }
 

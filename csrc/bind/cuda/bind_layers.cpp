@@ -89,7 +89,7 @@ void running(const py::object& mean, const py::object& var, Index count, double 
     const T* v = args.input<T>("var", var, shape);
     T* rm = args.output<T>("running_mean", running_mean, shape);
     T* rv = args.output<T>("running_var", running_var, shape);
-    if (count < 2) throw py::value_error("count must be at least 2, got " + std::to_string(count));
+    require_at_least("count", 2, count);
     update_running(m, v, count, momentum, rm, rv, shape[0], stream_of(stream));
   });
 }
@@ -101,9 +101,7 @@ void normalize(const py::object& x, const py::object& w, const py::object& b, co
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const Shape shape = device_shape("x", x, 3), channels{shape[1]};
-    if (mean.is_none() != var.is_none()) {
-      throw py::value_error("mean and var must both be arrays or both be None");
-    }
+    require_both_or_none(mean, var);
     DeviceArgs args;
     const T* in = args.input<T>("x", x, shape);
     const T* scale = args.input<T>("w", w, channels);
@@ -149,7 +147,7 @@ void normalize_backward(const py::object& x, const py::object& w, const py::obje
 template <class T>
 Layer<T> layer_of(DeviceArgs& args, const Shape& x, const py::sequence& weights) {
   if (weights.size() < 1 || weights.size() > 2) {
-    throw py::value_error("weights must be one or two, got " + std::to_string(weights.size()));
+    throw py::value_error(expected("weights", "one or two arrays", std::to_string(weights.size())));
   }
   Layer<T> layer{x[0], x[1], {0, 0}, {nullptr, nullptr}, {nullptr, nullptr}};
   for (std::size_t k = 0; k < weights.size(); ++k) {
@@ -157,14 +155,17 @@ Layer<T> layer_of(DeviceArgs& args, const Shape& x, const py::sequence& weights)
     layer.O[k] = shape[0];
     layer.w[k] = args.input<T>("w", weights[k], {shape[0], layer.I});
   }
-  if (layer.N < 1 || layer.I < 1 || layer.O[0] < 1) throw py::value_error("x and w must not be empty");
+  if (layer.N < 1 || layer.I < 1 || layer.O[0] < 1) {
+    throw py::value_error(expected("linear", "x and w with at least one element",
+                                   "x " + to_text(x) + " and w " + to_text({layer.O[0], layer.I})));
+  }
   return layer;
 }
 
 void require_as_many(const char* name, const py::sequence& arrays, const py::sequence& weights) {
   if (arrays.size() != weights.size()) {
-    throw py::value_error(std::string(name) + " must be as many as weights, " +
-                          std::to_string(weights.size()) + ", got " + std::to_string(arrays.size()));
+    throw py::value_error(expected(name, "as many as weights, " + std::to_string(weights.size()),
+                                   std::to_string(arrays.size())));
   }
 }
 
@@ -214,7 +215,9 @@ template <class T>
 Upstream<T> upstream_of(DeviceArgs& args, const Layer<T>& layer, const py::sequence& weights,
                         const py::sequence& dys, const py::object& y) {
   require_as_many("dys", dys, weights);
-  if (!y.is_none() && weights.size() > 1) throw py::value_error("y must be None for two maps");
+  if (!y.is_none() && weights.size() > 1) {
+    throw py::value_error(expected("y", "None for two maps", type_name(y)));
+  }
   Upstream<T> upstream{{nullptr, nullptr}, args.optional_input<T>("y", y, {layer.N, layer.O[0]})};
   for (std::size_t k = 0; k < weights.size(); ++k) {
     upstream.dy[k] = args.input<T>("dy", dys[k], {layer.N, layer.O[k]});

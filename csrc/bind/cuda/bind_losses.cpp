@@ -43,7 +43,10 @@ void elbo_terms(const py::object& rec, const py::object& kl, const py::object& b
   by_device_dtype("rec", rec, [&](auto zero) {
     using T = decltype(zero);
     const Shape images = device_shape("rec", rec, 1), rows = device_shape("kl", kl, 1);
-    if (images[0] < 1 || rows[0] < 1) throw py::value_error("rec and kl must have at least one element");
+    if (images[0] < 1 || rows[0] < 1) {
+      throw py::value_error(expected("negative_elbo", "at least one element in rec and in kl",
+                                     "rec " + to_text(images) + " and kl " + to_text(rows)));
+    }
     DeviceArgs args;
     const T* r = args.input<T>("rec", rec, images);
     const T* k = args.input<T>("kl", kl, rows);
@@ -59,7 +62,7 @@ void row_log_mean_exp(const py::object& x, const py::object& y, const py::object
   by_device_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
     const Shape shape = device_shape("x", x, 2);
-    if (shape[1] < 1) throw py::value_error("x must have at least one column, got shape " + to_text(shape));
+    if (shape[1] < 1) throw py::value_error(expected("x", "at least one column", "shape " + to_text(shape)));
     DeviceArgs args;
     const T* in = args.input<T>("x", x, shape);
     T* out = args.output<T>("y", y, {shape[0]});

@@ -14,18 +14,11 @@ constexpr int kLibrary = -1;
 template <class T>
 MatrixArg<T> matrix(const char* name, const py::object& value) {
   const DeviceArray a = device_array(name, value);
-  if (a.type != type_text<T>()) {
-    throw py::type_error(std::string(name) + " must be " + dtype_name<T>() + " in native byte order, got " +
-                         a.type);
-  }
+  if (a.type != type_text<T>()) refuse_dtype(name, dtype_name<T>(), a.type);
   const Shape shape = with_dimensions(name, a.shape, 2);
-  Shape strides{shape[1] * static_cast<Index>(sizeof(T)), sizeof(T)};
-  const py::object given = value.attr("__cuda_array_interface__").attr("get")("strides");
-  if (!given.is_none()) strides = given.cast<Shape>();
-  if (count(shape) > 0 && device_of(a.data) != current_device()) {
-    throw py::value_error(std::string(name) + " must be in the memory of the current device");
-  }
-  return {name, a.data, shape, strides};
+  const Shape in_order{shape[1] * static_cast<Index>(sizeof(T)), sizeof(T)};
+  if (count(shape) > 0) require_current_device(name, a.data);
+  return {name, a.data, shape, a.strides.empty() ? in_order : a.strides};
 }
 
 void product(const py::object& a, const py::object& b, const py::object& bias, bool rectify,
@@ -33,10 +26,7 @@ void product(const py::object& a, const py::object& b, const py::object& bias, b
   by_device_dtype("a", a, [&](auto zero) {
     using T = decltype(zero);
     constexpr int last = std::is_same_v<T, float> ? kMatmulVersions : kMatmulBest;
-    if (version < kLibrary || version > last) {
-      throw py::value_error("version must be in " + std::to_string(kLibrary) + " .. " + std::to_string(last) +
-                            ", got " + std::to_string(version));
-    }
+    require_version(version, kLibrary, last);
     DeviceArgs args;
     const MatrixArg<T> left = matrix<T>("a", a), right = matrix<T>("b", b);
     require_product(left, right);

@@ -7,10 +7,10 @@ namespace {
 
 template <class T>
 NoiseSource<T> noise_for(int version, DeviceArgs& args, const py::object& noise, const Shape& shape) {
-  require_version(version, kReparamKlVersions);
+  require_version(version, 1, kReparamKlVersions);
   if (version < kReparamKlDraws && !is_device_array(noise)) {
-    throw py::value_error("noise must be an array for version " + std::to_string(version) +
-                          "; it is drawn from version " + std::to_string(kReparamKlDraws) + " on");
+    throw py::value_error(expected("noise", "an array for a version below " + std::to_string(kReparamKlDraws),
+                                   type_name(noise) + " for version " + std::to_string(version)));
   }
   return args.noise_source<T>(noise, shape);
 }

@@ -11,10 +11,8 @@ namespace {
 void adam_step(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
                const py::sequence& vs, Index step, const py::object& lr, double beta1, double beta2,
                double eps, double weight_decay, const py::object& counter, std::uintptr_t stream) {
+  require_one_length(params, grads, ms, vs);
   const std::size_t size = params.size();
-  if (grads.size() != size || ms.size() != size || vs.size() != size) {
-    throw py::value_error("params, grads, ms and vs must be of one length");
-  }
   if (size == 0) return;
   by_device_dtype("param", params[0], [&](auto zero) {
     using T = decltype(zero);
@@ -37,7 +35,9 @@ void finish_step(const py::object& counters, const py::sequence& terms, const py
   by_device_dtype("out", out, [&](auto zero) {
     using T = decltype(zero);
     const Shape shape = device_shape("counters", counters, 1);
-    if (terms.size() != 3) throw py::value_error("terms must be three, got " + std::to_string(terms.size()));
+    if (terms.size() != 3) {
+      throw py::value_error(expected("terms", "three arrays", std::to_string(terms.size())));
+    }
     DeviceArgs args;
     const T* given[3];
     for (std::size_t i = 0; i < 3; ++i) given[i] = one_element<T>(args, "term", terms[i]);
@@ -65,13 +65,12 @@ void gather(const py::object& images, const py::object& index, const py::object&
     bool fits = !in.empty() && in.size() == result.size();
     for (std::size_t i = 1; fits && i < in.size(); ++i) fits = in[i] == result[i];
     if (!fits) {
-      throw py::value_error("out must have the shape of images but for the first axis, got " +
-                            to_text(result) + " for images " + to_text(in));
+      throw py::value_error(expected("out", "the shape of images but for the first axis",
+                                     to_text(result) + " for images " + to_text(in)));
     }
     const Shape places = device_shape("index", index, 1);
     if (batch.is_none() && places[0] != result[0]) {
-      throw py::value_error("index must have one element for each of the " + std::to_string(result[0]) +
-                            " rows of out, got shape " + to_text(places));
+      refuse_shape("index", {result[0]}, places);
     }
     DeviceArgs args;
     const auto* pixels = args.input<std::uint8_t>("images", images, in);
@@ -89,7 +88,7 @@ void order_of_epoch(const py::object& noise, const py::object& order, const py::
                     std::uintptr_t stream) {
   const Shape shape = device_shape("order", order, 1);
   if (shape[0] >> 32) {
-    throw py::value_error("order must have fewer than 2^32 elements, got shape " + to_text(shape));
+    throw py::value_error(expected("order", "fewer than 2^32 elements", "shape " + to_text(shape)));
   }
   DeviceArgs args;
   const Noise draw = args.noise(noise);

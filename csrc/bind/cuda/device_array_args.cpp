@@ -7,8 +7,7 @@ namespace minivae {
 DeviceArray device_array(const char* name, const py::object& value) {
   const py::object found = py::getattr(value, "__cuda_array_interface__", py::none());
   if (!py::isinstance<py::dict>(found)) {
-    throw py::type_error(std::string(name) + " must be an array on a GPU, got " +
-                         std::string(py::str(py::type::of(value).attr("__name__"))));
+    throw py::type_error(expected(name, "an array on a GPU", type_name(value)));
   }
   const py::dict interface = py::reinterpret_borrow<py::dict>(found);
   DeviceArray a;
@@ -21,41 +20,34 @@ DeviceArray device_array(const char* name, const py::object& value) {
   const py::object strides = interface.attr("get")("strides");
   if (!strides.is_none()) {
     // The stride of an axis of extent 0 or 1 is never used, and an empty array has no elements.
-    const auto steps = strides.cast<Shape>();
+    a.strides = strides.cast<Shape>();
     py::ssize_t step = std::stoll(a.type.substr(2));
     for (std::size_t i = a.shape.size(); i-- > 0; step *= a.shape[i]) {
-      if (a.shape[i] > 1 && steps[i] != step) a.contiguous = false;
+      if (a.shape[i] > 1 && a.strides[i] != step) a.contiguous = false;
     }
     if (count(a.shape) == 0) a.contiguous = true;
   }
   return a;
 }
 
+void require_current_device(const char* name, const void* data) {
+  const int device = device_of(data), current = current_device();
+  if (device == current) return;
+  throw py::value_error(expected(name, "memory of the current device, " + std::to_string(current),
+                                 device < 0 ? "the host's" : "memory of device " + std::to_string(device)));
+}
+
 void* DeviceArgs::take(const char* name, const py::object& value, const Shape& shape, const std::string& type,
                        const std::string& dtype, std::size_t item, bool written) {
   const DeviceArray a = device_array(name, value);
-  const std::string subject(name);
-  if (a.type != type) {
-    throw py::type_error(subject + " must be " + dtype + " in native byte order, got " + a.type);
-  }
-  bool fits = a.shape.size() == shape.size();
-  for (std::size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] == kAny || shape[i] == a.shape[i];
-  if (!fits) {
-    throw py::value_error(subject + " must have shape " + to_text(shape) + ", got " + to_text(a.shape));
-  }
-  if (!a.contiguous) throw py::value_error(subject + " must be C-contiguous");
-  if (written && a.read_only) throw py::value_error(subject + " is written to, but is read-only");
+  if (a.type != type) refuse_dtype(name, dtype, a.type);
+  if (!matches(shape, a.shape)) refuse_shape(name, shape, a.shape);
+  if (!a.contiguous) refuse_strides(name, a.shape, a.strides);
+  if (written && a.read_only) refuse_read_only(name);
   const std::size_t bytes = static_cast<std::size_t>(count(a.shape)) * item;
   if (bytes == 0) return a.data;
-  if (reinterpret_cast<std::uintptr_t>(a.data) % item != 0) {
-    throw py::value_error(subject + " must be aligned to " + std::to_string(item) + " bytes");
-  }
-  const int device = device_of(a.data), current = current_device();
-  if (device != current) {
-    throw py::value_error(subject + " must be in the memory of the current device, " +
-                          std::to_string(current) +
-                          (device < 0 ? ", and is in the host's" : ", and is on " + std::to_string(device)));
-  }
+  require_aligned(name, a.data, item);
+  require_current_device(name, a.data);
   const Extent extent{name, a.data, bytes};
   if (written) {
     for (const Extent& other : named_) require_disjoint(extent, {other});
@@ -68,8 +60,9 @@ Noise DeviceArgs::noise(const py::object& value) {
   const bool is_tuple = py::isinstance<py::tuple>(value);
   const auto length = is_tuple ? py::len(value) : 0;
   if (length != 3 && length != 4) {
-    throw py::type_error(
-        "noise must be an array on a GPU or a tuple (seed, offset, first) or (seed, offset, first, counter)");
+    throw py::type_error(expected(
+        "noise", "an array on a GPU or a tuple (seed, offset, first) or (seed, offset, first, counter)",
+        type_name(value) + (is_tuple ? " of length " + std::to_string(length) : "")));
   }
   const auto parts = py::reinterpret_borrow<py::tuple>(value);
   Noise noise{parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), parts[2].cast<std::uint64_t>()};

@@ -1,8 +1,8 @@
-// Checks of the GPU arrays that cross from Python, through the CUDA array interface (version 2 or
-// 3) that CuPy, Numba and PyTorch speak. Same failures as bind/array_args.h: TypeError for what a
-// thing is, ValueError for shape, layout, alignment, writability, overlap and the wrong device. The
-// contents are never looked at, so nothing waits for the GPU; the interface's own `stream` is left
-// alone, because arrays are to be ready on the stream that the caller passes.
+// Checks of the GPU arrays that come from Python, through the CUDA array interface (version 2 or 3) that
+// CuPy, Numba and PyTorch offer. Failures are those of bind/array_args.h: TypeError for what a thing is,
+// ValueError for shape, layout, alignment, writability, overlap and the wrong device. The elements are not
+// read, so nothing waits for the GPU. The interface's own `stream` is ignored, because arrays have to be
+// ready on the stream that the caller passes.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -25,6 +25,7 @@ struct DeviceArray {
   Shape shape;
   void* data;
   bool read_only;
+  Shape strides;    // in bytes; empty where the array gives none, because it is in C order
   bool contiguous;  // in C order
 };
 
@@ -43,6 +44,9 @@ const char* type_text() {
   if constexpr (std::is_same_v<T, std::int64_t>) return "<i8";
   if constexpr (std::is_same_v<T, std::uint64_t>) return "<u8";
 }
+
+// The memory has to be that of the current device.
+void require_current_device(const char* name, const void* data);
 
 inline Shape device_shape(const char* name, const py::object& value, std::size_t dimensions) {
   return with_dimensions(name, device_array(name, value).shape, dimensions);
@@ -73,7 +77,7 @@ class DeviceArgs {
     return value.is_none() ? nullptr : output<T>(name, value, shape);
   }
 
-  // The address of a draw: a tuple (seed, offset) or (seed, offset, counter).
+  // The address of a draw: a tuple (seed, offset, first) or (seed, offset, first, counter).
   Noise noise(const py::object& value);
 
   // An array of this shape, or the address of a draw.
@@ -96,7 +100,7 @@ auto by_device_dtype(const char* name, const py::object& value, Run run) {
   const std::string type = device_array(name, value).type;
   if (type == type_text<float>()) return run(float());
   if (type == type_text<double>()) return run(double());
-  throw py::type_error(std::string(name) + " must be float32 or float64 in native byte order, got " + type);
+  refuse_dtype(name, "float32 or float64", type);
 }
 
 // A stream as Python holds it: the handle as an integer, 0 for the default stream.
@@ -104,11 +108,11 @@ inline Stream stream_of(std::uintptr_t handle) {
   return reinterpret_cast<Stream>(handle);
 }
 
-// The version of a kernel that has several.
-inline void require_version(int version, int last) {
-  if (version < 1 || version > last) {
-    throw py::value_error("version must be in 1 .. " + std::to_string(last) + ", got " +
-                          std::to_string(version));
+// A kernel that has several versions has those from `first` to `last`.
+inline void require_version(int version, int first, int last) {
+  if (version < first || version > last) {
+    throw py::value_error(
+        expected("version", std::to_string(first) + ".." + std::to_string(last), std::to_string(version)));
   }
 }
 

@@ -18,8 +18,7 @@ inline Scalar scalar_arg(DeviceArgs& args, const char* name, const py::object& v
   try {
     return {value.cast<double>(), nullptr};
   } catch (const py::cast_error&) {
-    throw py::type_error(std::string(name) + " must be a number or an array of one element on a GPU, got " +
-                         std::string(py::str(py::type::of(value).attr("__name__"))));
+    throw py::type_error(expected(name, "a number or an array of one element on a GPU", type_name(value)));
   }
 }
 
@@ -33,12 +32,13 @@ template <class T = double>
 T* scratch_arg(DeviceArgs& args, const py::object& value, Index least) {
   if (least == 0) return nullptr;
   if (value.is_none()) {
-    throw py::value_error("scratch must have at least " + std::to_string(least) + " elements, got None");
+    throw py::value_error(expected("scratch", "at least " + std::to_string(least) + " elements", "None"));
   }
   const Shape shape = device_array("scratch", value).shape;
   if (shape.size() != 1 || shape[0] < least) {
-    throw py::value_error("scratch must have one dimension of at least " + std::to_string(least) +
-                          " elements, got shape " + to_text(shape));
+    throw py::value_error(expected("scratch",
+                                   "one dimension of at least " + std::to_string(least) + " elements",
+                                   "shape " + to_text(shape)));
   }
   return args.output<T>("scratch", value, shape);
 }

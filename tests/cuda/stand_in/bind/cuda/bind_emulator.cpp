@@ -64,7 +64,7 @@ void bind_emulator(py::module_& module) {
       "set_order",
       [](const std::string& name, std::uint64_t seed) {
         if (name != "forward" && name != "backward" && name != "shuffled") {
-          throw py::value_error("order must be forward, backward or shuffled, got " + name);
+          throw py::value_error(expected("order", "forward, backward or shuffled", name));
         }
         set_order(name == "forward"    ? Order::kForward
                   : name == "backward" ? Order::kBackward

@@ -1,4 +1,4 @@
-// Python bindings of convolution and its two adjoints.
+// Python bindings of convolution and its two adjoints on the CPU.
 #include <pybind11/stl.h>
 
 #include "bind/conv_axis.h"

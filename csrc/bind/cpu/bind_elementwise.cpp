@@ -20,7 +20,7 @@ NoiseKey noise_key(const py::object& noise) {
   }
 }
 
-// Noise is an array shaped like the numbers it joins, or (seed, offset, first): then eps is null and key() serves. A
+// Noise is an array of the given shape, or (seed, offset, first): then eps is null and key() gives the stream. A
 // fourth member, an array of one number, is added to the offset when the kernel runs.
 template <class T>
 struct NoiseArg {
@@ -49,7 +49,7 @@ struct NoiseArg {
   }
 };
 
-// Fills a fresh array that the caller asked of NumPy, which parsed shape and dtype on the way.
+// Fills an array that the caller has just allocated with NumPy, which has checked shape and dtype.
 template <class Fill>
 void fill(const py::object& out, Fill fill_range) {
   const Shape shape = shape_of(any_array("out", out));
@@ -182,7 +182,7 @@ double number(const char* name, const py::object& value) {
 void adam(const py::sequence& params, const py::sequence& grads, const py::sequence& ms,
           const py::sequence& vs, Index step, const py::object& lr, double beta1, double beta2, double eps,
           double weight_decay, const py::object& counter) {
-  const py::tuple p(params), g(grads), m(ms), v(vs);  // what they hold now stays until the end
+  const py::tuple p(params), g(grads), m(ms), v(vs);  // copies, because the lists may change meanwhile
   require_one_length(p, g, m, v);
   if (p.empty()) return;
   const bool told = py::isinstance<py::array>(lr);

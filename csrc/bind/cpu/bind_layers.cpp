@@ -1,4 +1,4 @@
-// Python bindings of what stands around a layer's product: batch normalisation, relu, sums of channels.
+// Python bindings of the operations around a layer's product: batch normalisation, ReLU, sums over channels.
 #include "bind/cpu/modules.h"
 #include "bind/cpu/ranges.h"
 #include "cpu/table.h"

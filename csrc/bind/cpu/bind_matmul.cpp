@@ -1,4 +1,4 @@
-// Python bindings of the matrix product.
+// Python binding of the matrix product on the CPU.
 #include "bind/cpu/modules.h"
 #include "bind/cpu/recorder.h"
 #include "bind/matrix_args.h"

@@ -14,7 +14,7 @@ namespace py = pybind11;
 
 PYBIND11_MODULE(_cpu, module) {
   using namespace minivae;
-  module.doc() = "Compiled CPU kernels. minivae.kernels.cpu is their Python face.";
+  module.doc() = "Compiled CPU kernels. minivae.kernels.cpu calls them.";
   module.attr("INTERFACE") = kInterface;
   module.attr("compiler") = __VERSION__;
   keep_freed_memory();

@@ -1,4 +1,4 @@
-// The parts of the module: each adds its functions.
+// The parts of the CPU module: each function adds the kernels of one file.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,4 @@
-// How a kernel's work is given to the threads: in ranges of rows or channels, without Python's lock.
+// Divides a kernel's work among the threads, in ranges of rows or channels, without Python's lock.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,8 @@
 
 namespace minivae {
 
-// Elements below which a second thread costs more than it brings: a millisecond's fraction of work.
+// The fewest elements of a range. With less work, a fraction of a millisecond, a second thread costs more
+// time than it saves.
 constexpr Index kGrain = 1 << 15;
 
 // Calls work(first, last) on ranges of rows worth at least kGrain elements each. As in `launch`, the work copies
@@ -20,8 +21,8 @@ void over_rows(std::initializer_list<py::object> arrays, Index rows, Index colum
   launch(arrays, [=] { parallel_for(rows, grain, work); });
 }
 
-// Calls work(N, C, L, first, last) on ranges of channels of an array (N, C, L). Images without pixels are not
-// counted: there may be 2^62 of them, and nobody should wait for a loop over nothing.
+// Calls work(N, C, L, first, last) on ranges of channels of an array (N, C, L). Where images have no
+// pixels N is 0: an empty array may have 2^62 images, and a loop over them would not end.
 template <class Work>
 void over_channels(std::initializer_list<py::object> arrays, const Shape& shape, Work work) {
   const Index N = shape[2] > 0 ? shape[0] : 0, C = shape[1], L = shape[2];

@@ -1,4 +1,4 @@
-// How a binding makes its kernel's call and its results, so that a tape can record both.
+// Runs a kernel's call and allocates its results, or records both on a tape (cpu/tape.h).
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,15 @@ struct Recorder {
   std::shared_ptr<TapeMemory> memory = std::make_shared<TapeMemory>();
   std::vector<py::object> kept;  // arrays from outside that the calls read or write
   py::object array_type;         // of the results, a subclass of NumPy's array
-  double value;                  // of the results until they are computed
+  double value;                  // what the results hold until they are computed
 };
 
-// The one with which this thread records, or null. Nothing is computed meanwhile, as on a GPU.
+// The recorder of this thread, or null while the thread does not record. As in the capture of a CUDA graph,
+// kernels are not run while they are recorded.
 inline thread_local Recorder* recorder = nullptr;
 
 // Makes a kernel's call without Python's lock; while this thread records, writes it on the tape instead. The call
-// copies what it captures, and `arrays` are all whose memory it uses; None stands for none.
+// copies what it captures. `arrays` are all the arrays whose memory it uses; None counts as no array.
 template <class Arrays, class Call>
 void launch(const Arrays& arrays, Call call) {
   if (!recorder) return without_gil(call);
@@ -42,8 +43,8 @@ void launch(std::initializer_list<py::object> arrays, Call call) {
   launch<std::initializer_list<py::object>>(arrays, std::move(call));
 }
 
-// A fresh array in the recorder's memory, which is free again when nobody refers to the array any more. It is full
-// of one value, so that whoever reads it before a replay does not find what lay there, which may look right.
+// A new array in the recorder's memory, which is free for a later array when this one is deleted. It is filled
+// with one value, so that who reads it before a replay finds that value and not old contents that look right.
 template <class T>
 py::array_t<T> leased(const Recorder& recorder, const Shape& shape) {
   struct Lease {

@@ -1,4 +1,4 @@
-// Convolutions.
+// Python bindings of convolution and its two adjoints on a GPU.
 #include <pybind11/stl.h>
 
 #include "bind/conv_axis.h"

@@ -1,4 +1,4 @@
-// Everything that the CUDA extension has.
+// Adds all parts of the CUDA extension to its module, and what describes the build and the device.
 #include "bind/cuda/modules.h"
 #include "bind/interface.h"
 #include "cuda/device.h"
@@ -8,7 +8,7 @@ namespace py = pybind11;
 namespace minivae {
 
 void bind_cuda(py::module_& module) {
-  module.doc() = "Compiled CUDA kernels. minivae.kernels.cuda is their Python face.";
+  module.doc() = "Compiled CUDA kernels. minivae.kernels.cuda calls them.";
   module.attr("INTERFACE") = kInterface;
   module.attr("compiler") = compiler();
   module.attr("architectures") = architectures();

@@ -1,4 +1,4 @@
-// What stands around the products of a layer: bias, ReLU, batch normalisation.
+// Python bindings of layers on a GPU: fully connected layers, bias, ReLU, batch normalisation.
 #include "bind/cuda/modules.h"
 #include "bind/cuda/scalar_arg.h"
 #include "cuda/batch_norm.h"
@@ -143,7 +143,7 @@ void normalize_backward(const py::object& x, const py::object& w, const py::obje
   });
 }
 
-// One or two maps of x; the second one's weight is None where there is none.
+// One or two maps of x: as many as there are weights.
 template <class T>
 Layer<T> layer_of(DeviceArgs& args, const Shape& x, const py::sequence& weights) {
   if (weights.size() < 1 || weights.size() > 2) {
@@ -174,7 +174,8 @@ unsigned* tickets_arg(DeviceArgs& args, const py::object& tickets) {
   return reinterpret_cast<unsigned*>(args.output<std::uint64_t>("tickets", tickets, {kTickets / 2}));
 }
 
-// Memory for pieces of sums, which are written 16 bytes at a time: two doubles more than they need.
+// The elements of scratch to ask for: two doubles more than the partial sums need, because their memory has
+// to be aligned to 16 bytes.
 Index asked_scratch(Index rows, Index columns, Index depth) {
   const Index need = linear_scratch(rows, columns, depth);
   return need > 0 ? need + 2 : 0;

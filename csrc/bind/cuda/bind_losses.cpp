@@ -1,4 +1,4 @@
-// The losses over rows.
+// Python bindings of the losses on a GPU: losses over rows, the terms of the ELBO, log-mean-exp.
 #include "bind/cuda/modules.h"
 #include "bind/cuda/scalar_arg.h"
 #include "cuda/log_mean_exp.h"

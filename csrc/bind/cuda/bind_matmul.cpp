@@ -1,4 +1,4 @@
-// Matrix products.
+// Python bindings of the matrix product on a GPU and of cuBLASLt's settings.
 #include "bind/cuda/modules.h"
 #include "bind/cuda/scalar_arg.h"
 #include "bind/matrix_args.h"
@@ -7,8 +7,8 @@
 namespace minivae {
 namespace {
 
-// Beside the versions of the ladder: 0 is cuBLASLt where it can do the product, else version 4; -1 is
-// cuBLASLt or an error.
+// Two more values of `version`: 0 is cuBLASLt where it can do the product, else version 4; -1 is cuBLASLt or
+// an error.
 constexpr int kLibrary = -1;
 
 template <class T>

@@ -1,3 +1,4 @@
+// Python bindings that fill arrays on a GPU with uniform or normal noise.
 #include "bind/cuda/device_array_args.h"
 #include "bind/cuda/modules.h"
 #include "cuda/noise.h"

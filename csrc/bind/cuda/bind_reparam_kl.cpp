@@ -1,3 +1,4 @@
+// Python bindings of the reparameterised Gaussian and its KL divergence on a GPU.
 #include "bind/cuda/device_array_args.h"
 #include "bind/cuda/modules.h"
 #include "cuda/reparam_kl.h"

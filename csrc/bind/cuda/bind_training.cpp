@@ -1,4 +1,4 @@
-// What a training step needs beside its model: the optimiser, batches and counters.
+// Python bindings of what a training step on a GPU needs beside its model: optimiser, batches, counters.
 #include "bind/cuda/modules.h"
 #include "bind/cuda/scalar_arg.h"
 #include "cuda/adam.h"

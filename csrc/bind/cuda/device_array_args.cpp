@@ -1,3 +1,4 @@
+// The checks that device_array_args.h declares: arrays, their memory and noise as arguments of a kernel.
 #include "bind/cuda/device_array_args.h"
 
 #include <pybind11/stl.h>

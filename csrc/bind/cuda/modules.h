@@ -1,6 +1,7 @@
-// The parts of the module: each adds its functions, and bind_cuda all of them. Arguments of a kernel are those of
-// minivae.kernels.reference, then its outputs, then a version where there are several, then the
-// stream's handle as an integer; minivae/kernels/cuda.py calls them.
+// The parts of the CUDA module: each function adds the kernels of one file, and bind_cuda calls all of them.
+// A kernel takes the arguments that it has in minivae.kernels.reference, then its outputs, then scratch
+// memory and a version where it has them, then the stream's handle as an integer. minivae/kernels/cuda.py is
+// the caller.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,4 @@
-// Arguments beside the arrays of a kernel: numbers that may lie on the GPU, and scratch memory.
+// Checks of a kernel's other arguments: numbers that may be in GPU memory, and scratch memory.
 #pragma once
 
 #include "bind/cuda/device_array_args.h"

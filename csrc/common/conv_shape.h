@@ -1,4 +1,4 @@
-// What a convolution is, for the CPU's and CUDA's kernels and their bindings.
+// The sizes of a convolution, for the CPU's and CUDA's kernels and their bindings.
 #pragma once
 
 #include "common/host_device.h"

@@ -1,12 +1,12 @@
-// What the arithmetic headers need to be read by a C++ and by a CUDA compiler alike.
+// The macro and types with which the headers of csrc/math compile as C++ and as CUDA.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
 // Every function of csrc/math is MV_HD: inlined into the loop that calls it, so that the loop can
-// be vectorised, and `static`, so that copies compiled for different instruction sets never meet in
-// the linker (an AVX-512 copy chosen for everybody would crash a machine without it).
+// be vectorised, and `static`, so that the linker never merges copies compiled for different
+// instruction sets (if it kept an AVX-512 copy, a machine without AVX-512 would crash).
 #if defined(__CUDACC__)
 #define MV_HD static __host__ __device__ __forceinline__
 #else

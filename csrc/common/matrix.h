@@ -1,4 +1,4 @@
-// What a matrix product takes, on the CPU and on a GPU.
+// A matrix with any strides: the operands of matrix products on the CPU and on a GPU.
 #pragma once
 
 #include "common/host_device.h"

@@ -6,9 +6,8 @@
 //   v  <- beta2 v + (1 - beta2) g g
 //   p  <- p - lr / (1 - beta1^t)  m / ( sqrt(v) / sqrt(1 - beta2^t) + eps )
 //
-// The factors that depend on the step alone are computed once, in double, by the caller: the CPU
-// build takes them from Python, a CUDA block makes them with adam_factors, because its step and lr
-// may be in device memory.
+// The factors that depend on the step alone are computed by adam_factors in double: on the CPU once in every
+// call, on a GPU once in every block, because step and lr may be in device memory.
 // Traffic: reads g, m, v, p and writes m, v, p: 28 bytes per element in float32.
 #pragma once
 
@@ -29,7 +28,7 @@ struct AdamFactors {
   T eps;
 };
 
-// What one call gives for every element; the step counts from 1.
+// The settings of one call. The step of adam_factors counts from 1.
 struct AdamSettings {
   double beta1, beta2, eps, weight_decay;
 };

@@ -1,7 +1,7 @@
-// exp, expm1, log, log1p and the sine and cosine of a whole turn's fraction, for float and double.
+// exp, expm1, log, log1p, and sine and cosine of a fraction of a whole turn, for float and double.
 //
-// Written as straight lines, so that the loop around a call can be vectorised: libm's functions
-// cannot. Only additions, multiplications, divisions, comparisons and operations on the bits are
+// They have no branches, so that the loop around a call can be vectorised, as it cannot with libm's
+// functions. Only additions, multiplications, divisions, comparisons and operations on the bits are
 // used, each rounded by itself, so that every instruction set gives the same bytes. NaN stays NaN,
 // infinities, zeros with their sign, overflow and subnormals come out as C defines them. Largest
 // errors in units in the last place; tests/kernels/test_elementary.py holds them to it on numbers of every
@@ -9,8 +9,8 @@
 //
 //   exp 1.0    expm1 2.25    log 1.0    log1p 1.5
 //
-// and of what the losses use in their place, because it takes fewer operations, 1.31 and 3.48 over
-// every third float:
+// Two functions that the losses use instead take fewer operations; over every third float their errors are
+// 1.31 and 3.48:
 //
 //   log1p of a number in [0, 1] 1.5    expm1 beside exp(x / 2) 4.0
 //

@@ -2,14 +2,15 @@
 // instructions of elementary.h and normal.h: for GPU kernels that wait for instructions and not for memory.
 // Doubles go to the functions there.
 //
-// Fewer, because each sum of a product is one fused multiply-add, 2^n is one factor, ln(1 + f) and the sine
-// are polynomials of one argument, without a division, and a GPU's special unit takes the root. Nothing is
-// left for nvcc to contract, so a GPU gives the bits that the CPU gives in the tests, but for the root.
+// They take fewer because each sum of a product is one fused multiply-add, 2^n is one factor, ln(1 + f) and
+// the sine are polynomials of one argument, without a division, and a GPU's special unit takes the square
+// root. Nothing is left for nvcc to contract, so a GPU gives the bits that the CPU gives in the tests, except
+// for the square root.
 // Largest errors in units in the last place; tests/kernels/test_elementary.py and
 // tests/engine/test_noise.py hold the CPU to them:
 //
 //   e^(x/2) 1.25, where it is 2^-125.5 or more, and 0 below    e^x - 1 beside it 3.25
-//   normal numbers 5, on a GPU 7: its root is off by up to 2^-23 of itself (PTX ISA, sqrt.approx)
+//   normal numbers 5, on a GPU 7: the relative error of its square root is up to 2^-23 (PTX ISA, sqrt.approx)
 //
 // Polynomials are minimax fits to the relative error, which the comments state.
 #pragma once

@@ -1,6 +1,6 @@
 // ln( 1/K sum_k exp(x_k) ) = m + ln( 1/K sum_k exp(x_k - m) ) with m = max_k x_k, and the weights
 // exp(x_k) / sum_j exp(x_j), which are its derivatives. The largest exponent is 0, so nothing
-// overflows. Where m is infinite x - m would be NaN; 0 serves as well then.
+// overflows. Where m is infinite x - m would be NaN, so 0 is subtracted instead.
 // Traffic in float32: reads x twice and writes a weight, 12 bytes per element, 8 without weights.
 #pragma once
 
@@ -21,7 +21,7 @@ MV_HD T shifted_exp(T x, T top) {
   return exponential(x - top);
 }
 
-// From the mean of the shifted exponentials.
+// The result from the mean of the shifted exponentials.
 template <class T>
 MV_HD T log_mean_exp_from(double mean, T top) {
   return static_cast<T>(static_cast<double>(top) + logarithm(mean));

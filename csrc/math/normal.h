@@ -5,7 +5,7 @@
 //
 // u has 33 bits and float holds 24, so u is never formed in float. Whatever is small is made from
 // the word exactly: near u = 1 the logarithm takes t = 1 - u, and the angle is reduced to an eighth
-// of a turn in integers. A float is so within a few ulp of the double for every word; ln 0 cannot
+// of a turn in integers. So a float is within a few ulp of the double for every word, and ln 0 cannot
 // occur. Traffic: writes 4 bytes per element in float32, reads nothing.
 #pragma once
 

@@ -34,7 +34,7 @@ MV_HD Spread<T> spread_of(T logvar) {
   return s;
 }
 
-// As a GPU takes them: in float to within the errors of math/fast_float.h.
+// The same for GPU kernels: float has the errors that math/fast_float.h states.
 template <class T>
 MV_HD Spread<T> fast_spread_of(T logvar) {
   Spread<T> s;

@@ -1,4 +1,4 @@
-// Sums and products of arrays: what is left of a training step between its larger kernels.
+// Sums and products of arrays: the small operations between the larger kernels of a training step.
 
 // y = a + b over elements [begin, end).
 template <class T>

@@ -1,6 +1,6 @@
 // Row sums of the Bernoulli cross-entropy over rows [first, last) of (N, M), and its gradient in
-// the same pass unless `dlogits` is null. A tile's exponentials are made first: of two short loops a
-// processor has several elements under way at once, of one long loop few.
+// the same pass unless `dlogits` is null. A tile's exponentials are computed first, in a loop of their own,
+// because a processor overlaps more elements of two short loops than of one long loop.
 template <class T>
 void bce_with_logits(const T* logits, const T* target, T* loss, T* dlogits, T scale, Index M, Index first,
                      Index last) {

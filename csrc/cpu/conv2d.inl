@@ -35,7 +35,7 @@ MV_INLINE void write_vector(T* p, Vec<T> v, Index count) {
     store_lanes(p, v, first_lanes<T>(count));
 }
 
-// What is done to a channel's finished sums.
+// Adds the bias to a channel's finished sums and applies ReLU if asked to.
 template <class T>
 struct BiasAndRelu {
   T bias;
@@ -122,7 +122,7 @@ void fill_planes(const T* x, Index images, Index channels, const Phases& h, cons
   }
 }
 
-// Rows of weights with those that a tile computes in vain, and the space their panels take.
+// The number of rows of weights, including those that pad the last tile, and the space of their panels.
 MV_INLINE Index padded_rows(Index rows) {
   return round_up(rows, kTileStep);
 }

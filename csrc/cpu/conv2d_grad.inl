@@ -1,4 +1,4 @@
-// The two adjoints of conv2d.inl.
+// The two adjoints of the convolution, in the input and in the weights, with the layout of conv2d.inl.
 
 // Some columns of a row of x, every stride-th: where their sums lie, and how many there are.
 template <class T>
@@ -236,8 +236,9 @@ void conv2d_grad_weight(const ConvShape& shape, const T* x, const T* dy, T* dw) 
         for (Index o0 = 0; o0 < h.output; o0 += block.rows) {
           const Index lines = min_index(block.rows, h.output - o0);
           const Index step = images * pitch, length = lines * step;
-          // A tap's line ends up to a reach past its plane's last row. dy is zero for what is met there and
-          // in the columns between two images, and 0 x it must be 0: an infinite x makes NaN of taps beside it.
+          // A tap's line ends up to a reach past its plane's last row. What lies there, and in the columns
+          // between two images, is multiplied by a dy of 0, and the product has to be 0. An infinite x there
+          // makes NaN of the taps beside it.
           const Index plane = plane_size<T>((lines + taps_h.reach) * step + taps_w.reach);
           const Index dy_plane = plane_size<T>(length);
           T* planes = scratch<T>(Scratch::kPlanes, C * phases * plane + O * dy_plane);

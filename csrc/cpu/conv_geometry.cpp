@@ -1,3 +1,4 @@
+// Which elements of an image each tap reads, and how many images or rows a thread processes at a time.
 #include "cpu/conv_geometry.h"
 
 #include <algorithm>

@@ -42,7 +42,7 @@ struct AdjointTaps {
 };
 AdjointTaps adjoint_taps(const ConvAxis& axis);
 
-// How many images, and how many rows of each, one thread treats at a time, so that its work space of
+// How many images, and how many rows of each, one thread processes at a time, so that its work space of
 // `row_bytes` per row stays in L2: whole images if several fit, else part of one; in blocks of equal size.
 struct ConvBlock {
   Index images, rows;

@@ -14,9 +14,10 @@
 // Packing copies a block into panels, [k][lane] with the lanes of one tile side by side, padded with
 // zeros, so that a tile reads memory in order whatever the strides were.
 //
-// Where the rows of A are one block, each panel of B is packed when its turn comes, while memory fetches the panels
-// after it. The time of a skinny product (few rows) is that of reading B once: of contiguous rows of B few are then
-// read side by side, in a short depth; contiguous columns are multiplied as dot products (dot.inl).
+// Where all rows of A fit in one block, each panel of B is packed just before it is used, while the panels after it
+// are fetched from memory. A skinny product (few rows) takes the time of reading B once. If B's rows are contiguous,
+// only a few of them are then read side by side (a short depth); if its columns are, the product is made of dot
+// products (dot.inl).
 //
 // Threads take rectangles of C and share nothing. Every element of C is a sum over k in an order that
 // depends on the sizes and strides alone, so the result does not depend on the number of threads.
@@ -28,10 +29,10 @@ template <class T>
 constexpr Index kBlockCols = 3072 / sizeof(T);
 
 constexpr Index kSkinny = 24;                    // rows up to which a product is skinny
-constexpr Index kThin = 24;                      // rows or columns up to which one is thin
+constexpr Index kThin = 24;                      // rows or columns up to which a product is thin
 constexpr Index kSkinnyDepth = 32;               // rows of B read side by side
-constexpr Index kStreamBytes = Index(32) << 20;  // a result this large is gone from the caches anyway
-constexpr Index kSmallWork = 1 << 16;            // multiplications worth more than waking a thread
+constexpr Index kStreamBytes = Index(32) << 20;  // results this large bypass the caches
+constexpr Index kSmallWork = 1 << 16;            // multiplications up to which one thread does all
 
 struct GemmPlan {
   bool dots;  // contiguous rows of A times contiguous columns of B
@@ -109,7 +110,7 @@ void gemm_pieces(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>&
   }
 }
 
-// C = A B + bias, by as many threads as it is worth.
+// C = A B + bias, by as many threads as its size justifies.
 template <class T>
 void gemm_to(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, Output<T> out) {
   const GemmPlan plan = plan_gemm(M, N, K, a, b);
@@ -146,7 +147,7 @@ void gemm(Index M, Index N, Index K, const Matrix<T>& a, const Matrix<T>& b, con
   const Output<T> out{c, N, bias, false, rectify};
   const bool narrow = N <= kThin && N % kTileCols<T> != 0 && M > kThin && K >= kTileCols<T>;
   if (!narrow || plan_gemm(M, N, K, a, b).dots) return gemm_to(M, N, K, a, b, out);
-  // So few columns leave a tile's vectors nearly empty; those of the transpose lie along the longer side.
+  // So few columns leave a tile's vectors nearly empty, so the transpose is computed: its rows are long.
   T* turned = scratch<T>(Scratch::kTile, M * N);
   gemm_to(N, M, K, b.transposed(), a.transposed(), Output<T>{turned, M});
   for (Index i = 0; i < M; ++i) {

@@ -1,3 +1,4 @@
+// Memory that the process keeps (heap.h): malloc's thresholds, and a list of freed large blocks.
 #include "cpu/heap.h"
 
 #include <cstdlib>

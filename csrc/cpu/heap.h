@@ -16,8 +16,8 @@ void keep_freed_memory();
 
 // A block of kLargeBlock bytes or more, with unspecified content. Throws std::bad_alloc.
 void* take_large_block(std::size_t bytes);
-// Gives a block back that nobody uses any more, for a later take. The blocks that were given back last are
-// kept, up to kKeptMemory together; the others go back to the system.
+// Returns a block for a later take_large_block. The blocks that were returned last are kept, up to
+// kKeptMemory together; the others are freed.
 void give_large_block(void* block) noexcept;
 
 }  // namespace minivae

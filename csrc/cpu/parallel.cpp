@@ -1,3 +1,4 @@
+// The thread pool behind parallel_for: workers that wait for a job, and one job at a time.
 #include "cpu/parallel.h"
 
 #include <atomic>
@@ -18,9 +19,9 @@
 namespace minivae {
 namespace {
 
-// How long an idle thread watches for work before it sleeps: the time Python needs between two kernels
-// of a training step when a matrix product has emptied the caches. Longer would steal the core from
-// whoever runs next.
+// How long an idle thread spins for work before it sleeps: the time that Python needs between two kernels of a
+// training step after a matrix product has replaced what the caches held. A longer spin would keep the core from
+// the next thread that wants it.
 constexpr std::chrono::microseconds kSpin{100};
 
 thread_local bool inside_parallel_for = false;
@@ -46,7 +47,7 @@ bool spin_until(Done done) {
   return done();
 }
 
-// One parallel_for. It lives on the caller's stack, so the caller leaves only when nobody is in it.
+// One parallel_for. It is on the caller's stack, so the caller returns only when no thread uses it any more.
 struct Job {
   const Index n;
   const Index chunk;
@@ -81,7 +82,7 @@ class Pool {
     resize(thread_count - 1);
     publish(&job);
     job.work();
-    publish(nullptr);  // from here on nobody joins; those who have joined are waited for
+    publish(nullptr);  // no thread joins any more; the caller waits for those that have
     const auto alone = [&] { return job.helpers == 0; };
     if (!spin_until(alone)) {
       std::unique_lock<std::mutex> lock(mutex_);

@@ -1,3 +1,4 @@
+// Work space of each thread (scratch.h): one buffer per purpose, which only grows.
 #include "cpu/scratch.h"
 
 #include <array>

@@ -35,7 +35,7 @@ MV_INLINE void store(T* p, Vec<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
-// Stores that leave the caches alone, where the machine has them; p must be one that can_stream.
+// Stores that bypass the caches, where the machine has them; can_stream(p) has to hold.
 // finish_streams orders them before whatever the thread does next.
 template <class T>
 MV_INLINE bool can_stream(const T* p) {

@@ -1,4 +1,4 @@
-// Which instruction set serves: the best the machine has, unless MINIVAE_ISA says otherwise.
+// Chooses the instruction set: the best that the machine has, unless MINIVAE_ISA names another.
 #include "cpu/table.h"
 
 #include <atomic>

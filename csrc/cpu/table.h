@@ -126,7 +126,7 @@ extern const Table neon_table;
 
 // The table in use. At first the best the machine has, or the one MINIVAE_ISA names.
 const Table& table();
-// Choose a table by name; std::runtime_error when the name is unknown or the machine lacks it.
+// Chooses a table by name; std::invalid_argument when the name is unknown or the machine lacks it.
 void use_table(const char* isa);
 // The tables this machine can run, best last; `count` receives their number.
 const Table* const* usable_tables(int* count);

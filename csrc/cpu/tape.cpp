@@ -1,3 +1,4 @@
+// The memory of a tape (tape.h): blocks that are reused while a step is recorded.
 #include "cpu/tape.h"
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // A recorded step: kernel calls that are made again and again, in one order and on the same memory.
 //
 // While a thread records, each kernel that it calls is written on the tape and not run, and its results lie in the
-// tape's own memory. A block that is freed during the recording serves a later result, as malloc would have it;
-// nobody outside is ever given one. To replay is to make the calls, on whatever the arrays that they read from
-// outside hold by then.
+// tape's own memory. A block that is freed during the recording is reused for a later result, as by
+// malloc, but never outside the tape. A replay makes the calls again; they read what the arrays from outside the
+// tape hold at that time.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ class TapeMemory {
   ~TapeMemory();
   // A block of at least this size, aligned to a cache line. Throws std::bad_alloc.
   void* take(std::size_t bytes);
-  // Nobody refers to the block any more.
+  // Marks a block as free for a later take.
   void give(void* block) noexcept;
   bool owns(const void* data) const;
   std::size_t bytes() const;

@@ -1,7 +1,7 @@
 // Adam over all parameters at once.
 //
 // Idea: one launch updates every layer. The pointers of up to kMost parameters travel with the launch;
-// each parameter has its own blocks, and a block looks up which one is its. The bias corrections depend
+// each parameter has its own blocks, and a block looks up its parameter. The bias corrections depend
 // on the step alone; one thread of each block makes them in double (math/adam.h), because step and
 // learning rate may lie in device memory, where a captured graph finds them changed at every replay.
 // Bytes per element in float32: 28 (g, m, v, p read; m, v, p written). Limit: memory; MLPVAE's 652,824

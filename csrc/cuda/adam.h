@@ -1,4 +1,4 @@
-// Adam over all parameters, and the small things around a step: adam.cu.
+// Adam over all parameters, and the end of a recorded step: adam.cu.
 #pragma once
 
 #include <vector>

@@ -1,5 +1,5 @@
-// Copies from global to shared memory that pass no register and wait for nothing: cp.async, from sm_80 on.
-// Where tests compile kernels for the CPU, a header of this name stands before it (tests/cuda/stand_in).
+// Asynchronous copies from global to shared memory that use no registers: cp.async, from sm_80 on.
+// Tests that compile kernels for the CPU replace this header by one of the same name (tests/cuda/stand_in).
 #pragma once
 
 #include "cuda/platform.h"
@@ -23,12 +23,12 @@ __device__ __forceinline__ void copy_async(T* to, const T* from, bool inside) {
                : "memory");
 }
 
-// What was copied since the last call is one group.
+// Makes one group of all copies since the last call.
 __device__ __forceinline__ void end_group_of_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-// Until all of this thread's groups but the last kGroups have arrived.
+// Waits until all of this thread's groups but the last kGroups have arrived.
 template <int kGroups>
 __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" : : "n"(kGroups) : "memory");

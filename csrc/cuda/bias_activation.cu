@@ -3,8 +3,8 @@
 //   forward    y  = max(x + b, 0)
 //   backward   dx = 0 where y <= 0, else dy;  db = sum of dx over all but the channel
 //
-// Idea: what touches the same elements shares their way through memory. Bytes per element in float32:
-// forward 8 (instead of 16 for two kernels), backward 12 (instead of 16: the sum rides on the mask).
+// Idea: operations on the same elements read and write them once. Bytes per element in float32: forward 8
+// (instead of 16 for two kernels), backward 12 (instead of 16: one pass masks and sums).
 // Limit: memory; at the sizes of an MLP on MNIST, the two launches of the backward pass.
 #include "cuda/bias_activation.h"
 

@@ -33,8 +33,8 @@ struct ChannelCut {
 };
 
 inline ChannelCut cut_channels(const Channels& a) {
-  constexpr Index kBlocks = 1024;  // enough for every GPU there is
-  constexpr Index kLeast = 16;     // elements that are worth a thread
+  constexpr Index kBlocks = 1024;  // enough to occupy the largest GPU
+  constexpr Index kLeast = 16;     // the fewest elements of a thread
   ChannelCut cut;
   cut.across = a.L == 1 ? kWarp : 1;
   cut.groups = ceil_div(a.C, cut.across);

@@ -2,15 +2,15 @@
 //
 //   v1  a thread per output                  the definition: divisions for every multiply-add
 //   v2  tiles in registers, offsets kept     a fetched number serves 16 to 64 others
-//   v3  no tile where channels are few       nothing is made that nobody asked for
-//   v4  slabs copied by cp.async             no register holds what is on its way
+//   v3  no tile where channels are few       no product that is not stored
+//   v4  slabs copied by cp.async             fetched numbers bypass the registers
 //   v5  tensor cores, TF32                   the multiply-adds of a warp in one instruction
-//   v6  tensor cores, 3xTF32                 the digits back, for three times the products
+//   v6  tensor cores, 3xTF32                 float32's digits, for three times the products
 //
 // All are implicit matrix products: the matrix of all patches has KH KW / stride^2 times the size of the
 // images and is never written; a number of it is fetched from the images when it is multiplied. The
 // adjoint falls into stride^2 parts of the same form (conv_part.h), which run as one launch. Bias and
-// ReLU ride on the last store.
+// ReLU are applied when a result is stored.
 //
 // Bytes: images, weights and output once each from device memory where the L2 cache holds what
 // neighbouring tiles share. Limit: arithmetic, 2 N O OH OW C KH KW operations; with few channels (the
@@ -33,8 +33,8 @@ namespace minivae {
 namespace {
 
 // ---- v1: the definition --------------------------------------------------------------------------------
-// A thread per output; neighbours in a warp are neighbouring positions, so pixels come and results leave
-// together. Where tap k lies takes two divisions, for one multiply-add.
+// A thread per output; neighbours in a warp are neighbouring positions, so reads of pixels and writes of
+// results are coalesced. To find tap k takes two divisions, for one multiply-add.
 
 constexpr int kThreads = 128;
 
@@ -108,7 +108,7 @@ __global__ __launch_bounds__(Tile::kThreads) void convolve_tiles(const __grid_co
 
 // ---- v3: a thread per position -------------------------------------------------------------------------
 // Wrong with v2: of 16 rows of a tile one is used where a last layer makes one channel, yet each pixel
-// takes the whole way through shared memory. Change: up to 8 channels are made by one thread, for two
+// passes through shared memory. Change: up to 8 channels are made by one thread, for two
 // positions, from pixels that it reads where they are, in the L1 cache if a neighbour had them, and weights
 // that the block shares. Gain: up to 16 times fewer products, and two barriers per 256 taps.
 

@@ -8,7 +8,7 @@
 namespace minivae {
 
 constexpr int kConv2dVersions = 6;  // of which the last two, tensor cores, are for float32 alone
-constexpr int kConv2dBest = 4;      // with every digit of its dtype
+constexpr int kConv2dBest = 4;      // the best with the full precision of its dtype
 
 // y (N, O, OH, OW) = conv(x; w) + b, then max(., 0) if `rectify`; b (O,) may be null.
 template <class T>

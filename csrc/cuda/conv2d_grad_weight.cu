@@ -22,8 +22,8 @@ struct WeightCut {
 
 template <class Tile>
 WeightCut cut_for(Index rows, Index cols, Index depth) {
-  constexpr Index kBlocks = Tile::kThreads < 128 ? 528 : 264;  // times round an H200: four, or two
-  constexpr Index kLeast = 512;                                // positions that are worth a block
+  constexpr Index kBlocks = Tile::kThreads < 128 ? 528 : 264;  // per multiprocessor of an H200: four, or two
+  constexpr Index kLeast = 512;                                // the fewest positions of a block
   const Index down = ceil_div(rows, Tile::kRows), across = ceil_div(cols, Tile::kCols);
   const Index wanted = ceil_div(kBlocks, down * across > 0 ? down * across : 1);
   const Index most = depth > kLeast ? depth / kLeast : 1;

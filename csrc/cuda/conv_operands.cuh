@@ -7,8 +7,8 @@
 namespace minivae {
 
 // What the depth of a product stands for is worked out once, 256 of it at a time, into a table in shared
-// memory: all threads need the same, for every slab. Lines past the end are the last one again; what they
-// make is not stored. A depth past the end counts as zero on both sides.
+// memory: all threads need the same, for every slab. Lines past the end repeat the last one; their results
+// are not stored. A depth past the end counts as zero on both sides.
 constexpr int kEntries = 256;
 
 template <class T>

@@ -34,11 +34,11 @@ struct PartAxis {
 inline PartAxis forward_axis(const ConvAxis& a) {
   const auto i = [](Index x) {
     return static_cast<int>(x);
-  };  // sizes are at most 2^30: the bindings see to it
+  };  // sizes are at most 2^30, which the bindings check
   return {i(a.input), i(a.stride), -i(a.padding), i(a.kernel), i(a.dilation), 0, 1, i(a.output), 0, 1};
 }
 
-// For the inputs of remainder r < min(stride, input). No taps: nothing reaches them.
+// For the inputs of remainder r < min(stride, input). It has no taps where no output reaches them.
 inline PartAxis adjoint_axis(const ConvAxis& a, Index r) {
   const Index s = a.stride, step = s / std::gcd(s, a.dilation);
   Index first = 0;
@@ -137,7 +137,7 @@ MV_HD Spot<T> spot_of(const ConvPart<T>& part, Index position) {
 }
 
 // A tap, counted over the channels: how far its element is from a spot's, its rows and columns too, and
-// its weight from the first of a row of weights. 32 bits are enough: the bindings see to it.
+// its weight from the first of a row of weights. 32 bits are enough, which the bindings check.
 struct alignas(16) Tap {
   int offset, row, col, weight;
 };

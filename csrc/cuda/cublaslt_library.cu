@@ -60,7 +60,7 @@ const Library& library(const std::string& path) {
 
 void* lasting_memory(std::size_t bytes) {
   void* memory;
-  // cudaMalloc is refused to a thread that captures a stream, unless it says that it knows.
+  // CUDA refuses cudaMalloc to a thread that captures a stream, except in the relaxed mode.
   cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
   check(cudaThreadExchangeStreamCaptureMode(&mode), "relaxing the capture mode");
   const cudaError_t status = cudaMalloc(&memory, bytes);

@@ -17,7 +17,7 @@ struct Library {
 // Opened at the first call, and kept. `path` is tried first, before the names a system knows it by.
 const Library& library(const std::string& path = "");
 
-// Device memory that is never given back. Allowed while a stream of this thread is being captured.
+// Device memory that is never freed. Allowed while a stream of this thread is being captured.
 void* lasting_memory(std::size_t bytes);
 
 }  // namespace minivae::cublaslt

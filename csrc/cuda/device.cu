@@ -1,3 +1,4 @@
+// The current device, its properties and the device of a pointer, from the CUDA runtime.
 #include "cuda/device.h"
 
 #include "cuda/launch.h"

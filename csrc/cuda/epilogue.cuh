@@ -1,5 +1,5 @@
-// What happens to a finished sum: bias, ReLU, and its way to memory. With a sum over k that was
-// cut into pieces, a kernel of its own does this after it has added the pieces.
+// Adds the bias to a finished sum, applies ReLU and stores it. Where a sum over k was cut into pieces, a
+// second kernel adds the pieces and then does this.
 #pragma once
 
 #include "cuda/launch.h"

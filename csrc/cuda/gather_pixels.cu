@@ -1,7 +1,7 @@
 // A batch out of a uint8 data set that stays on the GPU: chosen, scaled, and drawn anew if asked for.
 //
 // Idea: a pixel crosses the bus once, at the start of training. A thread makes a quad of the batch:
-// the four words of one Philox call are its four draws, and the noise never lies in memory. Bytes per
+// the four words of one Philox call are its four draws, and the noise is never stored. Bytes per
 // element in float32: 5 (1 read, 4 written) instead of 13 for copying, scaling and comparing in turn.
 // Limit: memory for grey images, the ten rounds of Philox for drawn ones; at batch 128, the launch.
 #include "cuda/pixels.h"

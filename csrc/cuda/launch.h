@@ -1,5 +1,5 @@
 // The one way a kernel is launched: on a given stream, every launch checked, nothing for an empty grid.
-// Where tests compile kernels for the CPU, a header of this name stands before it (tests/cuda/stand_in).
+// Tests that compile kernels for the CPU replace this header by one of the same name (tests/cuda/stand_in).
 #pragma once
 
 #include <stdexcept>

@@ -58,8 +58,8 @@ struct Weights {
   __device__ Vector<T, 1> at(Place column, Line<T> row) const { return at(row, column); }
 };
 
-// d_1 and d_2 side by side, (N, O1 + O2), 0 where a ReLU let nothing pass: along its columns, or its
-// transpose along them.
+// d_1 and d_2 side by side, (N, O1 + O2), 0 where a ReLU gave 0: along its columns, or its transpose along
+// them.
 template <class T, bool kAlong>
 struct Gradients {
   static constexpr bool kAlongDepth = kAlong;
@@ -160,8 +160,8 @@ struct Cut {
 };
 
 Cut cut_layer(Index M, Index N, Index K) {
-  constexpr Index kBlocks = 132;  // to go round
-  constexpr Index kLeast = 64;    // k that are worth a block
+  constexpr Index kBlocks = 132;  // one per multiprocessor of an H200
+  constexpr Index kLeast = 64;    // the fewest k of a block
   const Index down = ceil_div(M, kSide), across = ceil_div(N, kSide);
   const Index wanted = kBlocks / (down * across), most = K / kLeast;
   const Index pieces = min_index(wanted > 1 ? wanted : 1, most > 1 ? most : 1);

@@ -101,8 +101,8 @@ __global__ void product_v3(Product<T> p) {
 // tensor cores, which take numbers of 10 bits. Gain: by the datasheet up to seven times the rate; a tile
 // that is fed like this one, through registers and a barrier a slab, gets a part of it. (tensor_tile.cuh)
 //
-// A small product has too few tiles to go round: its sum over k is then cut into pieces, each a block's,
-// which leave their sums in `scratch` for a second kernel.
+// A small product has fewer tiles than there are multiprocessors. Its sum over k is then cut into pieces, one
+// per block, whose sums are stored in `scratch` and added by a second kernel.
 
 enum class Sides { kSmall, kLarge, kEither };  // tiles of 64 x 64, of 128 x 128
 
@@ -113,9 +113,9 @@ struct Cut {
 };
 
 Cut cut_product(Index M, Index N, Index K, Sides sides) {
-  constexpr Index kEnough = 96;   // tiles that are worth their size
-  constexpr Index kBlocks = 132;  // to go round
-  constexpr Index kLeast = 128;   // k that are worth a block
+  constexpr Index kEnough = 96;   // the fewest large tiles
+  constexpr Index kBlocks = 132;  // one per multiprocessor of an H200
+  constexpr Index kLeast = 128;   // the fewest k of a block
   const auto tiles = [&](Index side) { return ceil_div(M, side) * ceil_div(N, side); };
   const bool small = sides == Sides::kSmall || (sides == Sides::kEither && tiles(128) < kEnough);
   const Index side = small ? 64 : 128;

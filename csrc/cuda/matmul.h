@@ -21,7 +21,7 @@ struct Product {
 };
 
 constexpr int kMatmulVersions = 5;  // of which the last, tensor cores, is for float32 alone
-constexpr int kMatmulBest = 4;      // with every digit of its dtype
+constexpr int kMatmulBest = 4;      // the best with the full precision of its dtype
 
 // `scratch` has matmul_scratch(M, N, K) elements of T; versions 1 to 3 leave it alone.
 template <class T>
@@ -42,10 +42,10 @@ struct CublasLtInfo {
   int refused;  // kinds of products so far that it has no algorithm for
 };
 
-// Opens the library if nobody has; `path` is then tried first.
+// Opens the library at the first call; `path` is then tried first.
 CublasLtInfo cublaslt_info(const std::string& path);
 
-// Whether the library may round factors of float32 to TF32, as version 5 does. Not, until told to.
+// Whether the library may round factors of float32 to TF32, as version 5 does; at first it may not.
 void set_tf32(bool allow);
 
 // The product by cuBLASLt; false, with nothing done, if there is no library or it cannot do this one.

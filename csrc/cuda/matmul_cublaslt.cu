@@ -8,8 +8,8 @@
 //
 // The first product of a kind asks the library which algorithm it would take, the bias included, whose
 // alignment the choice may depend on; the answer is kept, so a repeated product costs the host one look-up,
-// and a captured one always runs the same kernel. Kinds without an algorithm are counted: they fall to
-// matmul.cu, and nobody would notice.
+// and a captured one always runs the same kernel. Kinds without an algorithm are counted, because
+// matmul.cu computes them without a message.
 #include <cstdint>
 #include <map>
 #include <mutex>

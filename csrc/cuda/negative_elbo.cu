@@ -1,7 +1,8 @@
 // The means of two losses over all images, their weighted sum, and its derivative, in one launch of one block.
 //
-// Idea: it is a few hundred numbers, and every array operation of its own is a launch; so are ones, zeros and
-// quotients of a backward pass, which is known beforehand. Bytes: R + 2 K numbers. Limit: the launch.
+// Idea: these are a few hundred numbers. As array operations every step would be a launch, and so would the
+// ones, zeros and quotients of the backward pass, whose result is known in advance. Bytes: R + 2 K numbers.
+// Limit: the launch.
 #include "cuda/negative_elbo.h"
 
 #include "cuda/launch.h"

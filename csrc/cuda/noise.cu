@@ -1,5 +1,5 @@
-// A thread for each Philox call and its four elements, written by 128-bit accesses where the array
-// begins on a 16-byte boundary. Writes 4 bytes per element in float32; for `normal` the arithmetic
+// Uniform and normal noise: a thread for each Philox call and its four elements, written by 128-bit accesses
+// where the array begins on a 16-byte boundary. Writes 4 bytes per element in float32; for `normal` the arithmetic
 // (ten rounds of Philox, two logarithms, square roots and sine-cosine pairs) takes about as long.
 #include "cuda/noise.h"
 

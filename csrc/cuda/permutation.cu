@@ -1,4 +1,4 @@
-// An epoch's order, made where it is used, and the one that NumPy makes.
+// The order of an epoch, made on the GPU, and equal to the one that NumPy makes on the host.
 //
 // The host sorts `count` uniform numbers and keeps equal ones in their order. A uniform number is
 // its 32-bit word w up to a monotone map, so that order is the order of the keys (w, i), which are all

@@ -9,7 +9,8 @@ namespace minivae {
 
 // Row r of out (rows, size) is image number index[batch * rows + r] of images (N, size): p / 255, or a
 // draw of Bernoulli(p / 255) if `draw`. A row is NaN where that place is past the end of index
-// (`places` elements) or its number is not in [0, N): nobody could be told without waiting.
+// (`places` elements) or its number is not in [0, N): to raise an error the host would have to
+// wait for the GPU.
 template <class T>
 void gather_pixels(const std::uint8_t* images, Index N, const std::int64_t* index, Index places, bool draw,
                    Noise noise, const Count& batch, T* out, Index rows, Index size, Stream stream);

@@ -1,4 +1,4 @@
-// ReLU by itself, where no product or bias could take it along.
+// ReLU as a kernel of its own, for where it is not fused with a product or a bias.
 //
 // Idea: a thread per quad, one 128-bit access per array. Bytes per element in float32: 8 forward, 12
 // backward. Limit: memory.

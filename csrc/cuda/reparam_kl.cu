@@ -70,7 +70,7 @@ __global__ void logvar_gradient_v1(const T* logvar, const T* eps, const T* dz, c
 }
 
 // ---- v2: a block per row -------------------------------------------------------------------------
-// Wrong with v1: mu, logvar and dz cross the bus twice, the loop over a row reads past its
+// Wrong with v1: mu, logvar and dz are read twice, the loop over a row reads past its
 // neighbours, and i / D is a 64-bit division for every element. Change: the threads of a block walk
 // along one row together and make all outputs from one reading. Gain: 16 bytes for 24 and 24 for
 // 28, whole sectors, and the row's number for free.
@@ -101,7 +101,7 @@ __global__ void backward_v2(const T* mu, const T* logvar, const T* eps, const T*
 // ---- v3: a warp per row --------------------------------------------------------------------------
 // Wrong with v2: a row of latents has 20 to 512 elements and a block 256 threads, so most of them
 // wait at the barrier for the few that have work. Change: 32 threads per row, which exchange their
-// sums in registers. Gain: eight rows in a block's place, no wait, no shared memory.
+// sums in registers. Gain: a block's threads serve eight rows, without barriers or shared memory.
 
 template <class T>
 __global__ void forward_v3(const T* mu, const T* logvar, const T* eps, T* z, T* kl, Index N, Index D) {
@@ -175,8 +175,8 @@ __device__ __forceinline__ QuadPart part_of_quad(Index quad, Index row, Index D)
   return Rows::kWhole ? QuadPart{0, 4} : part_in_row(quad, row, D);
 }
 
-// So many blocks of float on a multiprocessor: 48 registers, for 5 more instructions of 256. Those of
-// Turing have room for four.
+// Blocks of float on a multiprocessor. Five limit a thread to 48 registers, at the price of 5 instructions
+// more than 256. A multiprocessor of Turing has room for four.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int kFloatBlocks = 4;
 #else

@@ -7,8 +7,8 @@
 
 namespace minivae {
 
-constexpr Index kShort = 256;   // elements of a row that some lanes of a warp deal with
-constexpr Index kPiece = 8192;  // elements of a longer row that one block deals with: 8 quads a thread
+constexpr Index kShort = 256;   // the most elements of a row for which lanes of one warp are used
+constexpr Index kPiece = 8192;  // elements of a longer row per block: 8 quads per thread
 
 // A row that begins inside a quad touches one more than its length needs; the last piece takes it.
 inline Index row_loss_pieces(Index M) {

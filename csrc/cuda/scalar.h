@@ -6,7 +6,7 @@
 
 namespace minivae {
 
-// A number, or the place where it lies.
+// A number, or its address in device memory.
 struct Scalar {
   double value = 0;
   const double* memory = nullptr;

@@ -1,7 +1,7 @@
 // The tile of tile_product.cuh on tensor cores: each warp makes 32 x 64 of it (32 x 32 of a tile of 32 rows)
 // from products m16n8k8 of TF32 numbers, summed in float32.
 //
-// Who holds what in such a product is fixed by the instruction (PTX ISA, "Matrix fragments for
+// The instruction fixes which lane holds which elements (PTX ISA, "Matrix fragments for
 // mma.m16n8k8"). With g = lane / 4 and t = lane % 4:
 //
 //   a[0..3] = A[g, t], A[g + 8, t], A[g, t + 4], A[g + 8, t + 4]

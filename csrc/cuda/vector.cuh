@@ -14,8 +14,8 @@ struct alignas(sizeof(T) * W) Vector {
 template <class T>
 constexpr int kWide = 16 / static_cast<int>(sizeof(T));
 
-// A value of which the compiler does not know what it was made from: it stays in registers, where nvcc
-// would work it out again in every round of a loop.
+// Hides from nvcc how a value was computed, so that it is kept in a register and not computed again in every
+// iteration of a loop.
 template <class T>
 __device__ __forceinline__ T* kept(T* p) {
 #if defined(__CUDA_ARCH__)

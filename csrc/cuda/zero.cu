@@ -1,4 +1,4 @@
-// Zeros, by the driver's own fill: a node of a captured graph like any kernel, and none of ours.
+// Fills memory with zeros by cudaMemsetAsync, which a captured graph records as it does a kernel.
 // Bytes per element in float32: 4. Limit: memory.
 #include "cuda/zero.h"
 

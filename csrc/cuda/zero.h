@@ -1,4 +1,4 @@
-// Zeros into memory: gradients before the first backward pass that adds to them.
+// Fills memory with zeros: gradients, before the first backward pass that adds to them.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-"""The pictures of ``planted_bugs.py``: what each bug looks like, and the truth beside it."""
+"""Figures of ``planted_bugs.py``: reported loss, samples and true -ELBO for each planted bug."""
 
 import numpy as np
 from _study import panels, tiles
@@ -7,12 +7,12 @@ from minivae.viz import plots
 
 
 def short(value):
-    """A number of nats in a narrow column."""
+    """A number of nats as text for a narrow column."""
     return f"{value:.1f}" if 10 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
 def draw_curves(drawn):
-    """What one sees, each loss on its own scale and ten samples; below, what is the matter."""
+    """For each bug: the reported loss, then ten samples titled with the true loss and checks."""
     figure, axes = panels(4, 5, width=3.4, height=2.2, gridspec_kw={"height_ratios": [1, 0.7] * 2})
     figure.suptitle("reported training loss against the step; samples from the prior")
     cells = zip(axes[::2].ravel(), axes[1::2].ravel(), drawn.items(), strict=True)
@@ -27,8 +27,10 @@ def draw_curves(drawn):
 
 
 def draw_truth(truths):
-    """-ELBO on test images by the right formula, each bug beside no bug: a line for the mean of the
-    seeds, a band from the least to the most; a logarithmic scale where a bug would leave the axis.
+    """-ELBO on test images by the correct formula, with each bug (coloured) and without (grey).
+
+    A line is the mean over the seeds, a band their range. The scale is logarithmic where the values
+    with a bug exceed the axis.
     """
     figure, axes = panels(2, 5, width=3.0, height=2.6)
     figure.suptitle("the truth: -ELBO on test images against the step, all seeds; grey: no bug")
@@ -36,7 +38,7 @@ def draw_truth(truths):
     top = 1.3 * right[0][0][1].loss
     for panel, (name, runs) in zip(axes.flat, truths.items(), strict=True):
         for each, colour in ((right, "0.5"), (runs, plots.TEST)):
-            length = min(map(len, each))  # a runaway stops early
+            length = min(map(len, each))  # training that diverges stops early
             steps = [k for k, _ in each[0][:length]]
             values = np.array([[terms.loss for _, terms in run[:length]] for run in each])
             panel.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.3, lw=0)

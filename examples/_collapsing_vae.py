@@ -1,4 +1,4 @@
-"""A VAE whose decoder may see pixels, and what a run of it changes."""
+"""A small VAE whose decoder can also see earlier pixels, and the settings of its training."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,12 @@ from minivae import functional as F
 from minivae import models, nn
 from minivae.noise import INITIALISATION, NoiseStream
 
-BEFORE = (np.arange(25) < 12).reshape(5, 5).astype(np.float32)  # taps above, or left in the row
+# Mask of a 5 x 5 kernel: 1 for the taps above the centre, and left of it in its row.
+BEFORE = (np.arange(25) < 12).reshape(5, 5).astype(np.float32)
 
 
 class Setting(NamedTuple):
-    """What a run changes; beta rises over the share ``warm_up`` of the steps."""
+    """Settings of a training; beta rises from 0 over the first share ``warm_up`` of the steps."""
 
     beta: float = 1.0
     warm_up: float = 0.0
@@ -21,7 +22,10 @@ class Setting(NamedTuple):
 
 
 class SmallVAE(models.MLPVAE):
-    """784-200-20-200-784; g is 5 x 5 of the pixels before, 8 channels, relu, 1 x 1, relu, 1 x 1."""
+    """Layers 784-200-20-200-784; with ``sees_pixels`` the logits are f(z) + g(x).
+
+    g is a 5 x 5 convolution of earlier pixels alone, then two 1 x 1 convolutions; 8 channels, relu.
+    """
 
     def __init__(self, sees_pixels, seed):
         super().__init__(latent_dim=20, hidden=200, seed=seed)
@@ -36,7 +40,7 @@ class SmallVAE(models.MLPVAE):
         return super().reconstruction_loss(logits + self.context(x), x)
 
     def context(self, x):
-        """g (N, 784): what the pixels before say, or 0."""
+        """g(x), the part of the logits that earlier pixels give (N, 784); 0 if they are unseen."""
         if not self.sees_pixels:
             return 0.0
         h = F.relu(F.conv2d(x, self.near.weight * BEFORE, self.near.bias, padding=2))

@@ -1,4 +1,4 @@
-"""Initial weights other than the layers' own, which are PyTorch's defaults."""
+"""Glorot-uniform weights and output biases from pixel means, in place of PyTorch's defaults."""
 
 import math
 
@@ -11,13 +11,14 @@ from minivae.noise import init_stream
 def glorot_uniform(model, seed=0):
     """Draw every weight matrix and kernel anew from U(-b, b), b = sqrt(6 / (fan_in + fan_out)).
 
-    Biases become 0; vectors that are no bias of such a layer (batch normalisation) stay. Glorot &
-    Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks",
-    eq. 16; the default of Keras. Kernels count every tap: fan_in + fan_out = (C_in + C_out) KH KW.
+    The biases of these layers become 0; batch normalisation stays as it is. Glorot & Bengio 2010,
+    "Understanding the difficulty of training deep feedforward neural networks", eq. 16; the default
+    of Keras. For a convolution, fan_in + fan_out = (C_in + C_out) KH KW.
 
     Args:
         model: a ``nn.Module``; its parameters are written in place.
-        seed: of the draws, one for each weight in the order of ``named_parameters``.
+        seed: seed of the noise stream, which gives one draw to each weight in the order of
+            ``named_parameters``.
 
     Returns:
         The model.
@@ -43,11 +44,11 @@ def glorot_uniform(model, seed=0):
 def logits_of_means(layer, images):
     """Set the biases of an output layer to the logits of each pixel's mean over uint8 images.
 
-    So the decoder starts from the mean image. Means are kept within [0.001, 0.999], where a logit
+    The decoder then starts from the mean image. Means are clipped to [0.001, 0.999], where a logit
     is finite, as in the code of Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519).
 
     Args:
-        layer: with a ``bias`` (P,).
+        layer: the output layer, with a ``bias`` (P,).
         images: uint8 (N, ...) of P pixels each.
     """
     mean = np.clip(images.reshape(len(images), -1).mean(axis=0) / 255, 0.001, 0.999)

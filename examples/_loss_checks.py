@@ -1,6 +1,6 @@
-"""Seven checks of a VAE's loss, none of which looks at a training curve.
+"""Seven checks of a VAE's loss function that need no training.
 
-Each takes a ``Loss`` as in ``_wrong_losses.py`` and returns None, or in words what is wrong.
+Each takes a ``Loss`` of ``_wrong_losses.py`` and returns None, or a text that says what is wrong.
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ MU, LOGVAR, NOISE = np.array([[0.5, -1.0, 0.0]]), np.array([[-2.0, 0.5, 0.3]]), 
 
 
 def gradcheck(loss):
-    """The gradients of each part against finite differences."""
+    """The gradients of sample, KL and reconstruction loss agree with finite differences."""
     logits, x = np.array([[0.3, -2.0]]), np.array([[1.0, 0.0]])
     try:
         mv.gradcheck(lambda mu, logvar: loss.sample(mu, logvar, NOISE), [MU, LOGVAR])
         mv.gradcheck(loss.kl, [MU, LOGVAR])
         mv.gradcheck(lambda logits: loss.rec(logits, x), [logits])
     except mv.GradientError as error:
-        return str(error).removeprefix("gradcheck: ").partition(";")[0]  # without its advice
+        return str(error).removeprefix("gradcheck: ").partition(";")[0]  # without hints
 
 
 def repeated(loss):
-    """The same pass twice with the same noise gives the same gradient, to the last byte."""
+    """Two backward passes with the same noise give the same gradient, bit for bit."""
     grads = []
     for _ in range(2):
         logvar = mv.Tensor(LOGVAR, requires_grad=True)
@@ -36,7 +36,7 @@ def repeated(loss):
 
 
 def monte_carlo(loss, draws=20_000):
-    """What is charged for q is the mean of ln q(z) - ln p(z) over the loss's own samples."""
+    """The KL term is the mean of ln q(z) - ln p(z) over the loss's own samples."""
     mu, logvar = np.repeat(MU, draws, axis=0), np.repeat(LOGVAR, draws, axis=0)
     z, charged = loss.sample(mu, logvar, NOISE).data, charge(loss, mu, logvar)
     log_ratio = 0.5 * (z**2 - (z - mu) ** 2 / np.exp(logvar) - logvar).sum(axis=1)
@@ -46,7 +46,7 @@ def monte_carlo(loss, draws=20_000):
 
 
 def minimum(loss):
-    """The charge is 0 at mu 0, sigma 1 and more elsewhere."""
+    """The KL term is 0 at mu 0, sigma 1 and larger elsewhere."""
     points = [(mu, sigma) for mu in (-1.0, 0.0, 1.0) for sigma in np.geomspace(0.1, 10, 41)]
     charged = [
         charge(loss, np.full((1, 2), mu), np.full((1, 2), 2 * np.log(s))) for mu, s in points
@@ -58,7 +58,7 @@ def minimum(loss):
 
 
 def bound(loss, draws=20_000):
-    """ELBO <= log p(x), on a model with two latents where p(x) is an integral over a grid."""
+    """ELBO <= log p(x), on a model with two latents where p(x) is computed on a grid of z."""
     rng = np.random.default_rng(0)
     W, x = rng.normal(size=(2, 8)), (rng.uniform(size=8) < 0.5).astype(float)
     axis, step = np.linspace(-7, 7, 281, retstep=True)
@@ -70,12 +70,12 @@ def bound(loss, draws=20_000):
     var = joint @ (z - mean) ** 2 / evidence
     mu, logvar, x = (np.repeat(a[None], draws, axis=0) for a in (mean, np.log(var), x))
     elbo = -loss(mu, logvar, lambda z: z @ W, x, NOISE).loss.item()
-    if elbo > np.log(evidence) + 0.02:  # sampling errs by less
+    if elbo > np.log(evidence) + 0.02:  # more than the sampling error
         return f"ELBO = {elbo:.3f} above log p(x) = {np.log(evidence):.3f}"
 
 
 def certain(loss):
-    """Pixels that the logits are sure of, and right about, cost nothing."""
+    """The reconstruction loss is 0 where large logits predict the pixels correctly."""
     x = np.array([[0.0, 1.0, 0.0, 1.0]])
     cost = F.sum(loss.rec(mv.Tensor(100 * (2 * x - 1)), x)).item()
     if abs(cost) > 1e-12:
@@ -83,7 +83,7 @@ def certain(loss):
 
 
 def beta(loss):
-    """The weight of KL against rec is the beta that was asked for, at the size of MNIST."""
+    """The weight of the KL relative to rec is the given beta, with 20 latents and 784 pixels."""
     rng = np.random.default_rng(0)
     mu, logvar, logits = (rng.normal(size=(64, n)) for n in (20, 20, 784))
     x = (rng.uniform(size=logits.shape) < 0.5).astype(float)
@@ -95,7 +95,7 @@ def beta(loss):
 
 
 def charge(loss, mu, logvar):
-    """What beta 1 adds to the loss of beta 0: it should be the mean KL."""
+    """The KL term: the loss with beta 1 less the loss with beta 0. It should be the mean KL."""
     nothing = np.zeros((len(mu), 1))
     at = [loss(mu, logvar, lambda z: nothing, nothing, NOISE, beta).loss for beta in (0.0, 1.0)]
     return (at[1] - at[0]).item()

@@ -1,4 +1,4 @@
-"""How a recipe's metrics are read off a trained model: functions of ``Trained``, giving a dict."""
+"""Metrics of a trained model for ``reproduce.py``: functions from ``Trained`` to a dict."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from minivae.noise import SAMPLING, Noise, NoiseStream
 
 
 class Trained(NamedTuple):
-    """A run that is over."""
+    """A finished training."""
 
     model: VAE
     test: PixelBatches  # the test images, binarised as the recipe says
-    row: dict  # of metrics.csv, for the last epoch
+    row: dict  # the row of metrics.csv for the last epoch
     seed: int
     digits: Dataset
 
@@ -40,8 +40,9 @@ def nll(run, samples, images=None):
 
 
 def obedience(run, drawn, epochs=2):
-    """How often a classifier of real digits sees in a drawn picture the digit that was asked for,
-    and how often it is right on the test images: shares.
+    """Share of drawn pictures in which a classifier sees the digit asked for.
+
+    The classifier is trained on real digits; its accuracy on the test images is given too.
     """
     digits = run.digits
     judge = classify.fit_digit_classifier(digits.train.images, digits.train.labels["digit"], epochs)

@@ -16,7 +16,11 @@ def log_densities(z, weights, means, covs):
 
 
 def fit(z, count, steps, rng):
-    """EM (Dempster, Laird & Rubin 1977): weights, means, covariances; mean ln p(z) at each step."""
+    """Fit by EM (Dempster, Laird & Rubin 1977).
+
+    Returns:
+        (weights, means, covariances), and the mean ln p(z) before each step.
+    """
     means = z[rng.choice(len(z), count, replace=False)]
     weights, covs, climb = np.full(count, 1 / count), np.stack([np.cov(z.T)] * count), []
     for _ in range(steps):
@@ -31,7 +35,7 @@ def fit(z, count, steps, rng):
 
 
 def draw(mixture, count, rng):
-    """Samples (count, D)."""
+    """``count`` samples of the mixture, (count, D)."""
     weights, means, covs = mixture
     k = rng.choice(len(weights), count, p=weights)
     eps = rng.normal(size=(count, means.shape[1]))

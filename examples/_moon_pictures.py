@@ -1,4 +1,4 @@
-"""Drawn moons, and the picture of what two networks made of them: see ``_moons.py``."""
+"""Draw moons of any phase, and the figure of ``_moons.py``: codes, decoded walks and errors."""
 
 import numpy as np
 from _study import tiles
@@ -13,20 +13,22 @@ def moons(phase, radius):
     """Pictures (N, SIDE^2) in [0, 1]: half at phase 1/2, full at 1, after that waning."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     phase, radius = phase[:, None, None], radius[:, None, None]
-    width = np.sqrt(np.maximum(radius**2 - y**2, 0))  # of the disc in each row, halved
+    width = np.sqrt(np.maximum(radius**2 - y**2, 0))  # half the disc's width in each row
     waxing, waning = x - (1 - 2 * phase) * width, (3 - 2 * phase) * width - x
     lit = np.clip(np.where(phase <= 1, waxing, waning) + 0.5, 0, 1)  # edges one pixel soft
     return (lit * np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)).reshape(len(phase), -1)
 
 
 def draw(pair, x, phase, half, full):
-    """Codes coloured by phase, those of moons that were left out, and a walk from half to full; the
-    walk decoded, and what it is less the true moons.
+    """For each network: its codes coloured by phase, and a decoded walk from half to full moon.
+
+    Crosses are codes of phases that are not in the training set. The lower strips show the decoded
+    walk less the true moons.
     """
     figure = Figure(figsize=(10, 12), layout="constrained")
     axes = figure.subplot_mosaic("AV;tt;aa;bb;vv;ww", height_ratios=(5, 1, 1, 1, 1, 1))
     truth = moons(np.linspace(0.5, 1, 9), np.full(9, 7.0))
-    gap = moons(np.linspace(0.7, 0.8, 21), np.full(21, 7.0))  # no such moon was seen
+    gap = moons(np.linspace(0.7, 0.8, 21), np.full(21, 7.0))  # not in the training set
     for (name, model), (plane, strip, off) in zip(pair.items(), ("Aab", "Vvw"), strict=True):
         with model.evaluating():
             codes, ends, unseen = (

@@ -1,11 +1,12 @@
-"""Between a half moon and a full one: where an autoencoder and a VAE put what they never saw.
+"""Interpolate between a half moon and a full moon with an autoencoder and with a VAE.
 
-Pictures of moons near half and near full, of several sizes, none between. One network with a code
-of two numbers is trained as a VAE and, noise and KL switched off, as an autoencoder (AE). The point
-halfway between the codes of a half and a full moon of one size is decoded; a three-quarter moon is
-right. The AE may put codes anywhere, so half way in code can be any phase. The VAE decodes a cloud
-around each code and the KL packs the clouds around 0: what is near in code must look alike, phases
-lie in order and evenly, half way in code is about half way in phase. A part of ``ae_vs_vae.py``.
+The training pictures are moons near half and near full, of several sizes, with no phases between.
+One network with a code of two numbers is trained twice: as a VAE and, without noise and KL, as an
+autoencoder (AE). The midpoint of the codes of a half and a full moon of one size is decoded; the
+right answer is a three-quarter moon. The AE may put codes anywhere, so the midpoint can decode to
+any phase. The VAE decodes samples around each code, and the KL pulls all codes towards 0: pictures
+with nearby codes must look alike, so codes lie in the order of their phases at even distances, and
+the midpoint decodes to about the middle phase. A part of ``ae_vs_vae.py``.
 """
 
 import itertools
@@ -44,7 +45,7 @@ class MoonVAE(models.VAE):  # SIDE^2 -> 128 -> 128 -> 2 and back
         return self.decoder(z)
 
 
-@threadpool_limits.wrap(limits=1)  # the products are too small to share
+@threadpool_limits.wrap(limits=1)  # the products are too small for several threads
 def trained(x, seed, steps, variational):
     """The network after ``steps`` steps of Adam, in double precision."""
     model = MoonVAE(seed).to(dtype=np.float64)
@@ -64,18 +65,18 @@ def trained(x, seed, steps, variational):
 
 
 def distance(a, b):
-    """Root of the squares summed over pixels, mean over pictures (..., pixels)."""
+    """Euclidean distance between pictures (..., pixels), mean over the pictures."""
     return np.sqrt(((a - b) ** 2).sum(axis=-1)).mean()
 
 
 def midpoints(model, half, between, full):
-    """Distances of the decoded midpoints, and of the decoded ends, from what they should be."""
+    """Distances of the decoded midpoints, and of the decoded ends, from the true moons."""
     walks = np.stack([model.interpolate(a, b, 3).data for a, b in zip(half, full, strict=True)])
     return distance(walks[:, 1], between), distance(walks[:, ::2], np.stack([half, full], axis=1))
 
 
 def compare(seeds, steps):
-    """Train a pair of networks for each seed; a figure of the last pair, and rows of distances."""
+    """Train a pair of networks for each seed; returns the last pair's figure and the distances."""
     rng, rows = np.random.default_rng(0), []
     phase = np.repeat([0.5, 1.0], COUNT // 2) + rng.uniform(-SPREAD, SPREAD, COUNT)
     x = moons(phase, rng.uniform(6, 8, COUNT))

@@ -1,4 +1,4 @@
-"""The published figures that ``reproduce.py`` runs after: one ``Recipe`` each, whole."""
+"""Recipes of ``reproduce.py``: settings, published values and accepted bands."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from minivae.training import objectives
 
 @dataclass(frozen=True)
 class Variant:
-    """One run of a recipe: what each metric was elsewhere, and the band it should lie in here."""
+    """One run of a recipe, with the published value and the accepted band of each metric."""
 
     metrics: dict  # name -> (published, low, high), bounds included, None where not judged
     seed: int = 0
@@ -23,29 +23,29 @@ class Variant:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides an outcome, and when that outcome is accepted."""
+    """The settings of a training, how its metrics are measured, and the accepted values."""
 
-    source: str  # whose figures these are
+    source: str  # where the values were published
     set_up: str  # what is trained, in a line
-    images: str  # "train", "train+test" or "validated": 50,000 to train on, 10,000 to choose by
+    images: str  # "train", "train+test" or "validated": 50,000 to train on, 10,000 held out
     binarize: str
     batch_size: int
     epochs: int
     schedule: tuple  # (first epoch, learning rate) pairs
     model: Callable  # (seed, uint8 training images) -> a fresh model
     variants: dict  # name -> Variant
-    measured: str  # how the metrics are read off, in a line
+    measured: str  # how the metrics are measured, in a line
     measure: Callable  # a function of _measures.py
     keep_best: bool = False  # measure the weights with the lowest test loss, not the last
-    labelled: bool = False  # whether the model is told the labels
-    adam: dict = field(default_factory=dict)  # Adam's options but for the learning rate
-    short: dict = field(default_factory=dict)  # what a CPU changes, unless --full is given
-    # With gains, only they are judged: (metric, worse, better) -> (published, low, high) of the
-    # metric of the variant called worse, less that of the one called better.
+    labelled: bool = False  # whether the model takes labels
+    adam: dict = field(default_factory=dict)  # Adam's options except the learning rate
+    short: dict = field(default_factory=dict)  # fields to replace on a CPU, unless --full is given
+    # A recipe with gains is judged by them alone: (metric, worse, better) -> (published, low, high)
+    # of the metric of variant ``worse`` less that of variant ``better``.
     gains: dict = field(default_factory=dict)
 
     def shortened(self):
-        """The recipe that a CPU runs."""
+        """The short form of the recipe, for a CPU."""
         return replace(self, **self.short)
 
 
@@ -86,7 +86,8 @@ KERAS_2D = Recipe(
 STATIC_400_40 = Recipe(
     source="Pythae's VAE on static MNIST, after Rezende & Mohamed 2015 (arXiv:1505.05770)",
     # The published script has one hidden layer and a second one commented out. The released
-    # weights are 2.03 MB of encoder and 1.97 MB of decoder: two layers; one would be 1.4 and 1.3.
+    # weights are 2.03 MB of encoder and 1.97 MB of decoder: that is two layers; one layer would be
+    # 1.4 and 1.3 MB.
     set_up="DeepVAE 784-(relu 400, 400)-40-(relu 400, 400)-784, PyTorch's default initial weights; "
     "'one layer' is MLPVAE 784-400-40",
     images="validated",
@@ -116,7 +117,7 @@ def burda(seed, images):
 
 
 def table1(objective, samples, published):
-    """A cell of the table; its band reaches 0.6 nats to either side."""
+    """The variant for a cell of table 1; its band is the published value plus or minus 0.6 nats."""
     band = (f"{published:.2f}", round(published - 0.6, 2), round(published + 0.6, 2))
     return Variant({"NLL": band}, objective=partial(objective, samples=samples))
 
@@ -158,7 +159,7 @@ IWAE_TABLE1 = Recipe(
 
 CONDITIONAL = Recipe(
     source="no published figure: whether a conditional VAE draws the digit it is asked for",
-    # With more latents, most of the prior's volume is no image's code, of no class.
+    # Four latents: with more, most of the prior's volume is the code of no image of any class.
     set_up="ConditionalVAE 784+10 -> 400 -> 4, 4+10 -> 400 -> 784, PyTorch's default weights",
     images="train",
     labelled=True,

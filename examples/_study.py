@@ -1,4 +1,4 @@
-"""What the examples for study share: their options, and where pictures and numbers go."""
+"""Options, plotting and output files that the examples for study share."""
 
 import itertools
 import json
@@ -16,14 +16,14 @@ from minivae.viz.without_backend import Figure
 def options(doc, name, argv):
     """The command line: ``--out`` (created), ``--short`` or ``--full``, ``--seed``, ``--data``.
 
-    ``args.choose(short, usual, full)`` is the one of the three that was asked for.
+    ``args.choose(short, usual, full)`` returns the argument for the selected size.
     """
     parser = Parser(prog=f"{name}.py", description=doc.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for results")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--short", action="store_true", help="a few seconds, rougher numbers")
     size.add_argument("--full", action="store_true", help="some minutes, sharper numbers")
-    parser.add_argument("--seed", type=seed, default=0, help="of all random numbers")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of all random numbers")
     parser.add_argument("--data", metavar="DIR", help="folder of MNIST, as for mnist_vae.py")
     args = parser.parse_args(argv)
     args.choose = lambda short, usual, full: short if args.short else full if args.full else usual
@@ -50,7 +50,7 @@ def tiles(axes, images, columns, title=""):
 
 
 def strips(named, columns):
-    """A figure of the images of each name, (N, pixels), in rows of so many columns."""
+    """A figure with the images (N, pixels) of each name, ``columns`` images to a row."""
     heights = [-(-len(images) // columns) for images in named.values()]
     size = (0.75 * columns, sum(0.78 * h + 0.3 for h in heights))
     figure = Figure(figsize=size, layout="constrained")
@@ -61,14 +61,14 @@ def strips(named, columns):
 
 
 def first_batches(images, batch_size, steps, seed):
-    """So many batches, binarised anew each time, over as many epochs as that takes."""
+    """``steps`` batches, binarised anew in each epoch, over as many epochs as needed."""
     batches = data.PixelBatches(images, batch_size, seed=seed, binarize="dynamic")
     endless = (x for epoch in itertools.count() for x in batches.epoch(epoch))
     return itertools.islice(endless, steps)
 
 
 def save(args, numbers, **figures):
-    """Write numbers.json and NAME.png for each figure, and say where."""
+    """Write numbers.json, and NAME.png for each figure; print their names."""
     (args.out / "numbers.json").write_text(json.dumps(numbers, indent=2, default=float) + "\n")
     for name, figure in figures.items():
         (args.out / f"{name}.png").write_bytes(plots.png(figure))

@@ -1,7 +1,8 @@
-"""A VAE's loss in four parts that can be replaced, right and with each classic bug planted.
+"""A VAE's loss in four replaceable parts: the correct loss, and nine losses with a classic bug.
 
-Every wrong formula has the right gradient of the wrong function, as any autograd would give it; in
-the last two the function is right and its backward is not. ``planted_bugs.py`` catches them all.
+In the first seven the formula is wrong and its gradient correct for that formula, as with any
+autograd. In the last two the formula is right and backward is wrong. ``planted_bugs.py`` catches
+them all.
 """
 
 from typing import NamedTuple
@@ -26,7 +27,9 @@ class Sample(Function):
 
 
 class SecondDraw(Sample):
-    """Backward draws new numbers: independent of dz, on average the same as ``DroppedTerm``."""
+    """Bug: backward draws new noise, independent of dz: on average, dlogvar is 0 as in
+    ``DroppedTerm``.
+    """
 
     stream = NoiseStream(1)
 
@@ -36,7 +39,7 @@ class SecondDraw(Sample):
 
 
 class DroppedTerm(Sample):
-    """The gradient of std is forgotten: only the KL moves sigma."""
+    """Bug: backward omits the gradient through std, so that only the KL changes sigma."""
 
     def backward(self, dz):
         return dz, np.zeros_like(dz)

@@ -1,15 +1,15 @@
-"""Autoencoder against VAE: what each keeps, what lies between codes, what can be drawn.
+"""Autoencoder against VAE: reconstruction, interpolation between codes, and new samples.
 
-Three ways to put a digit into 30 numbers: PCA, and one network, 784-400-30 and back, trained twice:
-as an autoencoder (AE; no noise, no KL) and as a VAE. The AE reconstructs best, for it may use the
-30 numbers as it likes. Only the VAE was told where codes should lie, so that draws from N(0, I)
-decode to strokes at once. The AE's codes leave most of N(0, I) empty; drawing needs a density
-fitted to them afterwards, here a mixture of Gaussians: it costs a second model, and its samples can
-well beat those of a VAE from its prior (Ghosh et al. 2020, arXiv:1903.12436). Half way between two
-codes the AE decodes no garbage, whatever one reads: a blend, rougher than the VAE's. Garbage is
-what it makes of N(0, I).
+A digit is encoded as 30 numbers in three ways: by PCA, and by one network, 784-400-30 and back,
+trained as an autoencoder (AE; no noise, no KL) and as a VAE. The AE reconstructs best, because
+nothing restricts its codes. Only the VAE's loss says where codes should lie, so that its decoder
+turns draws from N(0, I) into strokes. The AE's codes leave most of N(0, I) empty; to sample from
+it, one fits a density to its codes, here a mixture of Gaussians. That takes a second model, and its
+samples can be better than a VAE's samples from the prior (Ghosh et al. 2020, arXiv:1903.12436).
+Contrary to a common claim, the AE does not decode garbage half way between two codes, but a blend,
+rougher than the VAE's. It decodes garbage from draws of N(0, I).
 
-Then moons, where the picture half way between two others is known: see ``_moons.py``.
+The second part interpolates between moons, where the picture half way is known: ``_moons.py``.
 """
 
 import numpy as np
@@ -65,7 +65,7 @@ def main(argv=None):
     centred = z_ae - z_ae.mean(axis=0)
     white = centred @ np.linalg.cholesky(np.linalg.inv(np.cov(centred.T)))  # covariance I
     codes = {"AE": z_ae, "AE, whitened": white, "N(0, I) itself": rng.normal(size=white.shape)}
-    codes["VAE"] = mu + np.exp(logvar / 2) * rng.normal(size=mu.shape)  # as its decoder sees them
+    codes["VAE"] = mu + np.exp(logvar / 2) * rng.normal(size=mu.shape)  # samples, not means
     empty = {name: holes(z, rng) for name, z in codes.items()}
     print(f"Share of N(0, I) in holes between codes: {shown(empty)}")
 

@@ -4,8 +4,8 @@ The network has two inputs, two hidden units and one output:
 
     a = W1 x + b1      h = tanh a      y = w2 h + b2      L = 1/2 (y - t)^2
 
-Every derivative is written out with the chain rule, from the loss backwards, and compared with
-what ``backward`` leaves; the engine's own backward pass is watched step by step.
+Every derivative is written out with the chain rule, from the loss backwards, and compared with the
+engine's gradient; the engine's backward pass is printed step by step.
 """
 
 import numpy as np
@@ -29,9 +29,9 @@ def by_hand(W1, b1, w2, b2):
     L = 0.5 * ((y - T) ** 2).sum()
 
     dy = y - T  # L = 1/2 (y - t)^2
-    dw2 = dy.T @ h  # y = w2 h + b2: each weight meets the input it multiplies ...
+    dw2 = dy.T @ h  # y = w2 h + b2: dy/dw2 is the input ...
     db2 = dy.sum(axis=0)
-    dh = dy @ w2  # ... and each input the weight
+    dh = dy @ w2  # ... and dy/dh the weight
     da = dh * (1 - h**2)  # h = tanh a,  dh/da = 1 - tanh^2 a
     dW1 = da.T @ X
     db1 = da.sum(axis=0)
@@ -48,7 +48,7 @@ def network(W1, b1, w2, b2):
 
 
 def watch(graph):
-    """Let every operation of a captured graph say what backward hands it and what it gives back."""
+    """Make every operation of a captured graph print the gradients that it receives and gives."""
     steps = []
     for op in graph.ops:
 
@@ -63,7 +63,7 @@ def watch(graph):
                     print(f"{'':15}gives dL/d{graph.names.get(tensor, '(input)'):<11}", show(dx))
             return dxs
 
-        op.backward = told  # this one operation only; its class is as it was
+        op.backward = told  # on this operation alone, not on its class
     return steps
 
 

@@ -3,9 +3,9 @@
 The evidence log p(x) does not depend on q: raising the bound lowers the KL from the true posterior.
 
 1. Linear Gaussian: z ~ N(0, I) in two dimensions, x|z ~ N(W z + b, s^2 I) in three; closed forms. q
-   has independent coordinates, as in a VAE, the posterior has not: a gap remains at the maximum.
+   has independent coordinates, as in a VAE; the posterior has correlated ones, so a gap remains.
 2. Mixture: z from a mixture of two Gaussians, x|z ~ N(z, 1); quadrature over z. The posterior has
-   two peaks, and so has the ELBO: one Gaussian covers one of them.
+   two peaks and a Gaussian q covers only one of them, so the ELBO has two maxima.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def elbo(mu, logvar):
 
 
 def linear_gaussian(steps):
-    """Climb the ELBO from a poor q; rows (ELBO, KL from the true posterior), and ln p(x)."""
+    """Maximise the ELBO: rows (ELBO, KL from the posterior), ln p(x), least KL of such a q."""
     total, d = W @ W.T + S2 * np.eye(3), X - B  # p(x) = N(b, total)
     logdet = np.linalg.slogdet(total)[1]
     evidence = -0.5 * (len(X) * LOG_2PI + logdet + d @ np.linalg.solve(total, d))
@@ -64,11 +64,11 @@ def normal(x, mean, var):
 
 def mixture(mus, var, points):
     """ELBO and KL from the posterior for q = N(mu, var), each an integral over z; ln p(x)."""
-    z, dz = np.linspace(-12, 12, points, retstep=True)  # equal weights: for a function that dies
-    prior = (PI * normal(z[:, None], M, V)).sum(axis=1)  # out this is exact to rounding
+    z, dz = np.linspace(-12, 12, points, retstep=True)  # integrands are 0 at the ends: equal
+    prior = (PI * normal(z[:, None], M, V)).sum(axis=1)  # weights are exact to rounding
     evidence = (PI * normal(X1, M, V + S1)).sum()
     share, cov = PI * normal(X1, M, V + S1) / evidence, 1 / (1 / V + 1 / S1)
-    # The posterior is a mixture again, of the components' own posteriors.
+    # The posterior is a mixture too: of the posteriors of the components.
     posterior = (share * normal(z[:, None], cov * (M / V + X1 / S1), cov)).sum(axis=1)
     log_joint, log_posterior = np.log(prior * normal(X1, z, S1)), np.log(posterior)
     log_q = -0.5 * (LOG_2PI + np.log(var) + (z - mus[:, None]) ** 2 / var)  # (mus, points)

@@ -1,12 +1,12 @@
-"""KL(N(mu, sigma^2) || N(0, 1)) three ways, and what its usual misspellings do.
+"""KL(N(mu, sigma^2) || N(0, 1)) computed in three ways, and the effect of common wrong formulas.
 
     KL = E_q[ln q(z) - ln p(z)] = 1/2 (mu^2 + sigma^2 - 1 - ln sigma^2)
        = 1/2 (mu^2 + expm1(logvar) - logvar),  logvar = ln sigma^2
 
-It is 0 at mu = 0, sigma = 1 and positive everywhere else. (The claim that it is least at sigma = 0,
-mu = 1 is also met: the last of the POINTS below goes there, and the KL grows without bound.) Each
-wrong formula below still falls during training. Its gradient is right, for the wrong function: only
-its values show it.
+It is 0 at mu = 0, sigma = 1 and positive everywhere else. (Some texts put its minimum at sigma = 0,
+mu = 1; the last of the POINTS below is close to that, and the KL grows without bound towards it.)
+Each wrong formula below still decreases during training, and its gradient is correct for the
+formula, so that only the values show the mistake.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from _study import options, panels, save
 import minivae as mv
 from minivae import functional as F
 
-FORMULAS = {  # of mu and of the sigma that z = mu + sigma eps is really drawn with
+FORMULAS = {  # functions of mu and of the sigma in z = mu + sigma eps
     "1/2 (mu^2 + s^2 - 1 - ln s^2), right": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s**2)),
     "1/2 (mu^2 + s^2 - 1 - ln s)": lambda m, s: 0.5 * (m**2 + s**2 - 1 - np.log(s)),
     "1/2 (mu^2 + s^2 - 1) - ln s^2": lambda m, s: 0.5 * (m**2 + s**2 - 1) - np.log(s**2),
@@ -50,7 +50,7 @@ def monte_carlo(mu, sigma, noise, draws):
 
 
 def least(objective):
-    """The sigma in [1e-3, 1e3] with the smallest value; an end of it means: without bound."""
+    """The sigma in [1e-3, 1e3] with the smallest value, and the value; an end means no minimum."""
     s = np.geomspace(1e-3, 1e3, 600_001)
     at = objective(s).argmin()
     return s[at], objective(s)[at]
@@ -97,7 +97,7 @@ def main(argv=None):
 
 
 def bounded(s):
-    """A found sigma as text; the ends of the search are no minima."""
+    """The sigma of ``least`` as text; "to 0" or "to inf" at an end of its range."""
     return "to 0" if s < 2e-3 else "to inf" if s > 500 else f"{s:.3f}"
 
 

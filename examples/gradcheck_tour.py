@@ -1,11 +1,11 @@
-"""How finite differences err, and what a gradient check built on them catches.
+"""Errors of finite differences by step size, and the mistakes that a gradient check catches.
 
 A central difference [f(x + h) - f(x - h)] / 2h is wrong by h^2 f'''/6 (truncation) and by about
 u |f| / h (rounding, u = 2^-53 in double precision). A large step suffers from the first, a small
 one from the second; the best step is near the cube root of u, and no step is good in single
 precision. Where f is linear there is no truncation, and a step of 1 is exact to rounding.
 
-Then ``mv.gradcheck`` meets operations whose backward is wrong, and says what it finds.
+Then ``mv.gradcheck`` checks operations with a wrong backward; its error messages are printed.
 """
 
 import functools
@@ -32,7 +32,7 @@ def errors(scheme, dtype, f, slope, x, steps):
 
 
 class Product(Function):
-    """y = x^2 w;  dx = 2 dy x w;  dw = dy x^2; ``mistake`` spoils dx."""
+    """y = x^2 w;  dx = 2 dy x w;  dw = dy x^2; ``mistake`` changes dx."""
 
     def forward(self, x, w, mistake):
         self.save(x, w)
@@ -56,7 +56,7 @@ MISTAKES = {
 
 
 def main(argv=None):
-    """Draw the error against the step; print what the check says of each planted mistake."""
+    """Draw the error against the step; print the result of the check for each planted mistake."""
     args = options(__doc__, "gradcheck_tour", argv)
     rng = np.random.default_rng(args.seed)
     x = rng.uniform(0.5, 1.5, 50 if args.short else 2000)
@@ -102,7 +102,7 @@ def main(argv=None):
 
 
 def verdict(fn, inputs):
-    """None when the gradients of ``fn`` pass, else the complaint."""
+    """None when the gradients of ``fn`` pass, else the error message."""
     try:
         mv.gradcheck(fn, [a.copy() for a in inputs])
     except mv.GradientError as error:

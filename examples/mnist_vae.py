@@ -1,4 +1,4 @@
-"""Train a variational autoencoder on MNIST and leave pictures of what it learned.
+"""Train a variational autoencoder on MNIST; write pictures of reconstructions and new digits.
 
 The same program as ``minivae train mnist``. Where to read on: the options, the model and the data
 in minivae/cli/train_mnist.py, the loop in minivae/training/trainer.py, one step of it in

@@ -2,8 +2,8 @@
 
     python examples/one_file_vae.py --data DIR        DIR has the four *-ubyte.gz files of MNIST
 
-Nothing of minivae is imported. Each part names its grown-up twin in the library; with the same
-weights, images and noise both give the same losses (tests/docs/test_one_file.py).
+Nothing of minivae is imported. Each part names the module of the library that does the same; with
+the same weights, images and noise both give the same losses (tests/docs/test_one_file.py).
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-# ---- The engine: an operation keeps its inputs and knows its derivative. Twin: minivae/tensor.
+# ---- The engine: a node keeps an operation's inputs and derivative. Library: minivae/tensor.
 serial = itertools.count()
 
 
@@ -29,7 +29,7 @@ class Tensor:
 
 
 class Node:
-    """One operation: ``backward(*dys)`` takes the outputs' gradients, gives those of the inputs."""
+    """One operation: ``backward(*dys)`` maps the outputs' gradients to those of the inputs."""
 
     def __init__(self, inputs, backward, *results):
         self.serial, self.inputs, self.backward = next(serial), inputs, backward
@@ -37,10 +37,10 @@ class Node:
 
 
 def backpropagate(loss):
-    """Set ``.grad`` of everything that ``loss`` depends on to d loss / d that.
+    """Set ``.grad`` of every tensor that ``loss`` depends on to the derivative of ``loss``.
 
-    Every operation is created after those that it uses. So in the reverse order of creation,
-    all that use a tensor have had their turn before the operation that made it.
+    Every operation is created after those that made its inputs. So in the reverse order of
+    creation, all operations that use a tensor come before the operation that made it.
     """
     found, stack = {loss.node}, [loss.node]
     while stack:
@@ -56,7 +56,7 @@ def backpropagate(loss):
                 tensor.grad = dx if tensor.grad is None else tensor.grad + dx
 
 
-# ---- Operations, forward and backward side by side. Twins: minivae/ops.
+# ---- Operations, forward and backward side by side. Library: minivae/ops.
 def linear(x, w, b):
     """y = x w^T + b;  dx = dy w;  dw = dy^T x;  db = sum over rows of dy. w is (out, in)."""
 
@@ -102,13 +102,13 @@ def negative_elbo(rec, kl):
     return Node([rec, kl], lambda d: (d * share,) * 2, (rec.data + kl.data).mean()).outputs[0]
 
 
-# ---- The model: 784 -> 400 -> 20 and back. Twin: minivae/models/mlp_vae.py.
+# ---- The model: 784 -> 400 -> 20 and back. Library: minivae/models/mlp_vae.py.
 LAYERS = {"fc1": (784, 400), "fc21": (400, 20), "fc22": (400, 20), "fc3": (20, 400),
           "fc4": (400, 784)}  # fmt: skip
 
 
 def initial_parameters(rng, layers=LAYERS):
-    """Uniform within 1 / sqrt(inputs). Twin: uniform_init in minivae/nn/layers.py."""
+    """Uniform within +-1 / sqrt(inputs). Library: uniform_init in minivae/nn/layers.py."""
     parameters = {}
     for name, (inputs, outputs) in layers.items():
         for part, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):
@@ -118,7 +118,7 @@ def initial_parameters(rng, layers=LAYERS):
 
 
 def layer(p, name, x):
-    """The linear layer of that name."""
+    """The output of the linear layer ``name``."""
     return linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
 
 
@@ -128,14 +128,14 @@ def decode(p, z):
 
 
 def elbo(p, x, eps):
-    """(loss, rec, kl): the negative ELBO of images x (N, 784), tensors. Twin: VAE.elbo."""
+    """(loss, rec, kl): the negative ELBO of images x (N, 784), tensors. Library: VAE.elbo."""
     h = relu(layer(p, "fc1", Tensor(x)))
     z, kl = reparameterize_kl(layer(p, "fc21", h), layer(p, "fc22", h), eps)
     rec = bce_with_logits(decode(p, z), x)
     return negative_elbo(rec, kl), rec, kl
 
 
-# ---- Adam (Kingma & Ba 2015, algorithm 1). Twin: minivae/optim/adam.py.
+# ---- Adam (Kingma & Ba 2015, algorithm 1). Library: minivae/optim/adam.py.
 class Adam:
     """One step moves each parameter by about ``lr`` against the sign of its gradient."""
 
@@ -144,7 +144,7 @@ class Adam:
         self.m, self.v = ([np.zeros_like(p.data) for p in parameters] for _ in range(2))
 
     def step(self):
-        """Update the parameters and forget their gradients."""
+        """Update the parameters and clear their gradients."""
         (b1, b2), self.t = self.betas, self.t + 1
         for p, m, v in zip(self.parameters, self.m, self.v, strict=True):
             m += (1 - b1) * (p.grad - m)
@@ -155,7 +155,7 @@ class Adam:
             p.grad = None
 
 
-# ---- MNIST: 16 bytes of header, then a byte for each pixel. Twin: minivae/data/idx.py.
+# ---- MNIST: 16 bytes of header, then a byte for each pixel. Library: minivae/data/idx.py.
 def read_images(folder, part):
     """The images of "train" or "t10k" as numbers in [0, 1], (N, 784) float32."""
     name = f"{part}-images-idx3-ubyte.gz"
@@ -168,7 +168,7 @@ def read_images(folder, part):
     return pixels.astype(np.float32) / 255
 
 
-# ---- A picture: PNG is a header and compressed rows. Twin: minivae/viz/plots.py.
+# ---- A picture: PNG is a header and compressed rows. Library: minivae/viz/plots.py.
 def write_png(path, grey):
     """Write numbers in [0, 1], (H, W), as a grey PNG."""
     rows = np.pad((255 * grey).astype(np.uint8), ((0, 0), (1, 0)))  # each row begins with filter 0
@@ -181,9 +181,9 @@ def write_png(path, grey):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
-# ---- Training. Twin: minivae/training/trainer.py.
+# ---- Training. Library: minivae/training/trainer.py.
 def batches(images, size, rng=None):
-    """The images, in the order of ``rng`` or as they are."""
+    """Batches of ``size`` images, shuffled by ``rng`` or in their order."""
     order = np.arange(len(images)) if rng is None else rng.permutation(len(images))
     for start in range(0, len(order), size):
         yield images[order[start : start + size]]
@@ -195,7 +195,7 @@ def main(argv=None):
     data = os.environ.get("MINIVAE_DATA", "data")
     parser.add_argument("--data", type=Path, default=Path(data), help="folder of MNIST")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the images")
-    parser.add_argument("--out", type=Path, default=Path("runs/one_file"), help="for the picture")
+    parser.add_argument("--out", type=Path, default=Path("runs/one_file"), help="output folder")
     args = parser.parse_args(argv)
     train, test = read_images(args.data, "train"), read_images(args.data, "t10k")
     rng = np.random.default_rng(0)

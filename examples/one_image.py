@@ -1,9 +1,9 @@
 """One image through a convolutional VAE: shape and values at every layer, forward and backward.
 
-A ConvVAE with two latents is trained for a while; then one test digit goes through. The picture has
-a row for each operation: on the left what it gives (up to twelve channels, or the numbers), on the
-right the gradient of the loss for that, which backward hands it. The page goes through the same
-step by step. Read the picture down on the left, then up on the right.
+A ConvVAE with two latents is trained briefly; then one test digit passes through it. The picture
+has a row for each operation: on the left its output (up to twelve channels, or the numbers), on the
+right the gradient of the loss with respect to that output. The page shows the same step by step.
+Read the picture down on the left, then up on the right.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ SHOWN = 12  # channels
 
 
 def trained(images, steps, seed):
-    """The model after some steps."""
+    """A ConvVAE after ``steps`` training steps."""
     model, noise = models.ConvVAE(seed=seed), NoiseStream(seed)
     step = EagerStep(model, optim.Adam(model.parameters(), lr=4e-3))
     for x in first_batches(images, 64, steps, seed):
@@ -28,7 +28,7 @@ def trained(images, steps, seed):
 
 
 def main(argv=None):
-    """Train, send the image through, write page, picture and numbers."""
+    """Train, pass the image through the model, write page, picture and numbers."""
     args = options(__doc__, "one_image", argv)
     digits = data.mnist.load(args.data)
     model = trained(digits.train.images, args.choose(5, 250, 3000), args.seed)
@@ -47,7 +47,7 @@ def main(argv=None):
 
 
 def layers(graph):
-    """A dict for each output of each operation: what, where, shape, and the size of its numbers."""
+    """For each output of an operation: names, shape, mean and deviation of value and gradient."""
     return [
         {
             "operation": type(op).__name__, "module": ".".join(graph.owner.get(op, ())),
@@ -69,7 +69,7 @@ def summary(array):
 
 
 def draw(graph, x):
-    """The rows of the picture, the image itself first."""
+    """The picture: a row for the image, then one for each output of an operation."""
     rows = [("the image", x, None)]
     for op, tensor in outputs(graph):
         module = ".".join(graph.owner.get(op, ()))
@@ -87,7 +87,7 @@ def draw(graph, x):
 
 
 def show(axes, array, colours):
-    """An array (1, C, H, W) as pictures, (1, D) as bars, less as text."""
+    """An array (1, C, H, W) as pictures, (1, D) as bars, one number as text."""
     axes.set(xticks=[], yticks=[])
     if array is None:
         axes.set_axis_off()

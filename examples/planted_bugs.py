@@ -1,8 +1,9 @@
-"""The classic bugs of a VAE, each planted: what the loss curve hides, and which check catches it.
+"""Nine classic bugs of a VAE's loss, planted: what the loss curve hides, which check catches it.
 
 The bugs are in ``_wrong_losses.py``, the checks in ``_loss_checks.py``. A small VAE is trained with
-each bug on binarised digits. The loss that it reports falls, whatever the bug. Beside it stands the
-truth, from three seeds: -ELBO on test images by the library's own formula, with the same weights.
+each bug on binarised digits. The reported loss falls with every bug. It is compared with the truth:
+-ELBO on test images by the library's formula, with the same weights. The table shows the first
+seed, the figure ``truth.png`` all seeds.
 """
 
 import numpy as np
@@ -17,11 +18,11 @@ from minivae import functional as F
 from minivae.noise import EVALUATION, SAMPLING, NoiseStream
 from minivae.training.step import EagerStep
 
-BATCH, EVERY = 64, 30  # images a step; steps between two looks at the truth
+BATCH, EVERY = 64, 30  # images per step; steps between two evaluations of the truth
 
 
 class SmallVAE(models.MLPVAE):
-    """784-200-20-200-784, trained with the loss it is given; everything else is the library's."""
+    """Layers 784-200-20-200-784 and a given loss; everything else is the library's ``MLPVAE``."""
 
     def __init__(self, loss, seed):
         super().__init__(hidden=200, seed=seed)
@@ -33,7 +34,7 @@ class SmallVAE(models.MLPVAE):
 
 
 def train(loss, images, steps, test_images, seed):
-    """The model, the losses that it reported, and the truth every so often: (step, terms)."""
+    """The model, its reported losses, and the truth as (step, terms) every ``EVERY`` steps."""
     model, noise = SmallVAE(loss, seed), NoiseStream(seed)
     step = EagerStep(model, optim.Adam(model.parameters(), lr=1e-3))
     test = data.PixelBatches(test_images, 500, binarize="static", train=False)
@@ -50,7 +51,7 @@ def train(loss, images, steps, test_images, seed):
 
 
 def main(argv=None):
-    """Train with every bug, put every loss to every check; print the table and draw the curves."""
+    """Train with every bug, run every check on every loss; print the table and draw the curves."""
     args = options(__doc__, "planted_bugs", argv)
     digits = data.mnist.load(args.data)
     steps = EVERY * args.choose(2, 15, 30)
@@ -77,8 +78,8 @@ def main(argv=None):
     right = numbers["no bug"]
     flattered = [name for name, n in numbers.items() if n["reported"][1] < right["reported"][1]]
     better = [n for n, row in numbers.items() if max(row["each seed"]) < min(right["each seed"])]
-    print("Report a smaller loss than without a bug:", ", ".join(flattered))
-    print("Are better in truth, with every seed:", ", ".join(better) or "none")
+    print("Reported loss smaller than without a bug:", ", ".join(flattered))
+    print("True loss smaller than without a bug, with every seed:", ", ".join(better) or "none")
     save(args, numbers, curves=draw_curves(drawn), truth=draw_truth(truths))
 
 

@@ -1,9 +1,9 @@
-"""Posterior collapse: latents that carry nothing, and what beta, KL warm-up and free bits change.
+"""Posterior collapse: unused latents, and what beta, KL warm-up and free bits change.
 
 A latent d is unused where q(z_d|x) = N(0, 1) for every x, so that its KL is 0. Often that is right:
-a latent that saves less reconstruction than its KL costs is better unused, and beta is the price.
-It is a loss where one wants codes and the decoder manages without. The decoder that "sees pixels"
-can (Chen et al. 2017, arXiv:1611.02731): convolutions tell it the pixels before i, row by row,
+a latent is better unused if it reduces rec by less than beta times its KL. It is a defect where
+codes are wanted and the decoder needs none. The decoder that "sees pixels" needs none (Chen et al.
+2017, arXiv:1611.02731): convolutions also give it near pixels that precede pixel i in row order,
 
     ln p(x|z) = sum_i ln Bernoulli(x_i; sigmoid(f_i(z) + g_i(x_<i))).
 
@@ -12,7 +12,7 @@ Two remedies change the objective in training; the model is always judged by its
 - free bits (Kingma et al. 2016, arXiv:1606.04934, appendix C.8): sum_d max(lambda, KL_d), KL_d the
   mean over the batch: the first lambda nats of each latent cost nothing.
 
-Active unit: its posterior mean's variance over x exceeds 0.01 (arXiv:1509.00519, section 5.2).
+A latent is active if its posterior mean's variance over x exceeds 0.01 (arXiv:1509.00519, 5.2).
 """
 
 from functools import partial
@@ -44,7 +44,7 @@ SETTINGS = {
 def train(setting, images, steps, seed):
     """The trained model, and the KL at each step."""
     model, noise, kl = SmallVAE(setting.sees_pixels, seed), NoiseStream(seed), []
-    objective = partial(objectives.free_bits, nats=setting.free)  # with 0 nats the ELBO
+    objective = partial(objectives.free_bits, nats=setting.free)  # 0 nats: the ELBO
     step = EagerStep(model, optim.Adam(model.parameters(), lr=LR), objective)
     for x in first_batches(images, BATCH, steps, seed):
         beta = setting.beta * min(1.0, (len(kl) + 1) / max(setting.warm_up * steps, 1))
@@ -53,7 +53,7 @@ def train(setting, images, steps, seed):
 
 
 def main(argv=None):
-    """Train in every setting, print what each leads to, and draw the KL of each latent."""
+    """Train in every setting, print the results, and draw the KL of each latent."""
     args = options(__doc__, "posterior_collapse", argv)
     digits = data.mnist.load(args.data)
     test = data.PixelBatches(digits.test.images[:1000], 1000, binarize="static", train=False)
@@ -77,21 +77,21 @@ def main(argv=None):
 
 
 def explain(numbers):
-    """What the table says."""
+    """Print what the table shows."""
     plain, dear, warm = (numbers[n] for n in ("beta 1", "beta 16", "beta 4, warm-up"))
     sees, free = numbers["sees pixels"], numbers["sees pixels, free bits"]
     print(
-        f"\nbeta is a price: at 16 a nat of KL must save 16 of rec, and {plain['kl']:.1f} nats"
-        f" become {dear['kl']:.1f}.\nWarm-up changes the road, not the price: with beta 4 it ends"
-        f" at {warm['loss']:.1f} instead of {numbers['beta 4']['loss']:.1f}.\nA decoder that sees"
-        f" pixels has less to ask: KL {sees['kl']:.1f} for {plain['kl']:.1f}, and a better"
-        f" model, {sees['loss']:.1f} for {plain['loss']:.1f}.\nFree bits buy the latents back:"
-        f" KL {free['kl']:.1f}, at {free['loss'] - sees['loss']:+.1f} nats of -ELBO."
+        f"\nWith beta 16 a nat of KL must reduce rec by 16 nats: KL {dear['kl']:.1f} instead of"
+        f" {plain['kl']:.1f}.\nWarm-up ends with the same objective: with beta 4, -ELBO"
+        f" {warm['loss']:.1f} instead of {numbers['beta 4']['loss']:.1f}.\nA decoder that sees"
+        f" pixels needs less from the latents: KL {sees['kl']:.1f} instead of {plain['kl']:.1f},"
+        f" -ELBO {sees['loss']:.1f} instead of {plain['loss']:.1f}.\nFree bits keep latents in use:"
+        f" KL {free['kl']:.1f}, and -ELBO changes by {free['loss'] - sees['loss']:+.1f} nats."
     )
 
 
 def draw_latents(numbers):
-    """The KL of each latent, largest first; grey where its mean does not move, so: not active."""
+    """The KL of each latent, largest first; grey if the latent is not active."""
     figure, axes = panels(2, 4, width=3.2, height=2.4, sharey=True, sharex=True)
     for panel, (name, row) in zip(axes.ravel(), numbers.items(), strict=True):
         colours = np.where(row["used"], plots.TRAIN, "0.6")
@@ -104,7 +104,7 @@ def draw_latents(numbers):
 
 
 def draw_training(curves):
-    """The KL during training, means over 20 steps: the roads by which the settings get there."""
+    """The KL during training in each setting, means over 20 steps."""
     figure, axes = panels(1, 2, width=5.5, height=3.8, sharey=True)
     for name, kl in curves.items():
         x, smooth = np.arange(20, len(kl) + 1, 20), kl[: len(kl) // 20 * 20].reshape(-1, 20)

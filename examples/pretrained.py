@@ -16,7 +16,7 @@ from minivae.training import loaded_run
 from minivae.training.output_folder import OutputFolder
 from minivae.training.run_files import CHECKPOINT
 
-# name -> the program that trains it, its options, and the set that it must have been trained on
+# name -> the program that trains the model, its options, and the data set that it must use
 RUNS = {
     "mnist-mlp": (mnist_vae, ["--model", "mlp"], "mnist"),
     "mnist-conv": (mnist_vae, ["--model", "conv"], "mnist"),
@@ -29,18 +29,18 @@ def parser():
     p = Parser(prog="pretrained.py", description=__doc__)
     add = p.add_argument
     add("--out", default="runs/pretrained", metavar="DIR",
-        help="a folder for each model, and pretrained.json with the hashes")  # fmt: skip
+        help="folder for a folder of each model, and pretrained.json with hashes")  # fmt: skip
     add("--only", choices=list(RUNS), help="one model; if not given, all")
     add("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz; else as mnist_vae.py")
     add("--address", metavar="TEXT",
-        help="where the files will be, with {name} and {file} in it")  # fmt: skip
-    add("--trial", action="store_true", help="a few steps, on whatever digits there are")
+        help="URL of the files, with {name} and {file} in it")  # fmt: skip
+    add("--trial", action="store_true", help="a few steps, on any data set of digits")
     return p
 
 
 @reported
 def main(argv=None):
-    """Train, export, hash."""
+    """Train the models, write their files, and write the hashes of these."""
     args = parser().parse_args(argv)
     hashes = {}
     for name in [args.only] if args.only else RUNS:
@@ -56,10 +56,10 @@ def main(argv=None):
 
 
 def trained(name, folder, data=None, trial=False):
-    """Train one of ``RUNS`` under ``folder``; its three files by name.
+    """Train one of ``RUNS`` under ``folder``; returns the contents of its three files by name.
 
     Raises:
-        DataError: the training failed, or took another data set.
+        DataError: the training failed, or used another data set.
     """
     program, options, expected = RUNS[name]
     run = folder / "runs" / name
@@ -71,7 +71,7 @@ def trained(name, folder, data=None, trial=False):
     before = os.environ.get("MINIVAE_DATA")
     try:
         if program is faces_vae:
-            os.environ["MINIVAE_DATA"] = ""  # drawn faces, also where there are others
+            os.environ["MINIVAE_DATA"] = ""  # drawn faces, even if others exist
         code = program.main(options)
     finally:
         os.environ.pop("MINIVAE_DATA", None)

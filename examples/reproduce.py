@@ -1,4 +1,4 @@
-"""Train what others published, measure what they measured, and say whether it agrees."""
+"""Reproduce published VAE results: train, measure, and compare with the published values."""
 
 import contextlib
 import csv
@@ -34,24 +34,24 @@ COLUMNS = (
     "recipe", "form", "variant", "metric", "value", "low", "high", "published", "epochs",
     "date", "commit", "device", "kernels", "seconds",
 )  # fmt: skip
-OUTCOME = "outcome.json"  # lies beside the checkpoint of a variant that is done and recorded
-VALIDATION = 10_000  # of the training images, the last
+OUTCOME = "outcome.json"  # beside the checkpoint of a variant that is trained and recorded
+VALIDATION = 10_000  # the number of training images that are held out, from the end
 
 
 def parser():
     """The command line."""
     p = Parser(
         prog="reproduce.py",
-        description=f"{__doc__} The same command again goes on where it was stopped.",
+        description=f"{__doc__} Repeat the command to continue after it was stopped.",
     )
     add = p.add_argument
     add("name", choices=list(RECIPES), help="which recipe")
-    add("--variant", metavar="NAME", help="only this one of the recipe; if not given, all in turn")
-    add("--full", action="store_true", help="on a CPU too, not the recipe's shorter form")
+    add("--variant", metavar="NAME", help="only this variant; if not given, all in turn")
+    add("--full", action="store_true", help="the full form, also where a CPU would run a short one")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
     add("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz; else as mnist_vae.py")
     add("--out", default="runs/reproduce", metavar="DIR", help="folder for the runs")
-    add("--record", default=RECORD, type=Path, metavar="FILE", help="table of outcomes, added to")
+    add("--record", default=RECORD, type=Path, metavar="FILE", help="CSV table to append to")
     add("--epochs", type=positive_int, metavar="N",
         help="a trial of N epochs, not recorded; with --full the first N epochs of the full form, "
         "recorded but not judged")  # fmt: skip
@@ -62,7 +62,7 @@ def parser():
 
 @reported
 def main(argv=None):
-    """Run the variants of a recipe as far as they are not done, judge and record them."""
+    """Run the unfinished variants of a recipe, compare them with their bands and record them."""
     p = parser()
     args = parse(p, argv)
     recipe, form = RECIPES[args.name], "full"
@@ -81,11 +81,11 @@ def main(argv=None):
             args.record.parent.mkdir(parents=True, exist_ok=True)
         require_writable(args.record)  # before hours of work
     print(stated(args.name, recipe, form), flush=True)
-    # A part lies where the whole goes on from it.
+    # The first epochs of the full form share its folder, so that the full form continues them.
     outcomes, folder = {}, Path(args.out) / args.name / ("full" if form == "part" else form)
 
     def settle(name, metrics, outcome_of):
-        """The outcome of one part: kept from an earlier time, or found, recorded and kept now."""
+        """The outcome of a variant or gain: kept by an earlier run, or computed and recorded."""
         with OutputFolder(folder / name.replace(" ", "-")) as out:
             outcome = None if form == "trial" else kept(out / OUTCOME, recipe.epochs)
             new = outcome is None
@@ -115,7 +115,7 @@ def main(argv=None):
 
 
 def unjudged(recipe):
-    """The recipe without bands: what is published is not expected of a part of the schedule."""
+    """The recipe without bands: published values are not expected before the schedule's end."""
     variants = {
         name: replace(
             how, metrics={m: (published, None, None) for m, (published, *_) in how.metrics.items()}
@@ -126,7 +126,7 @@ def unjudged(recipe):
 
 
 def kept(path, epochs):
-    """The outcome in a file, if there is one after so many epochs, else None."""
+    """The outcome in a file if that exists and has ``epochs`` epochs, else None."""
     if path.exists():
         outcome = json.loads(path.read_text())
         if outcome["epochs"] == epochs:
@@ -135,7 +135,7 @@ def kept(path, epochs):
 
 
 def stated(name, recipe, form):
-    """What is about to run and where it should lead, as text."""
+    """The settings of a recipe and its accepted values, as text."""
     rates = ", ".join(
         f"{rate:.3g} from epoch {first + 1}"
         for first, rate in recipe.schedule
@@ -190,7 +190,7 @@ def told(row):
 
 
 def run(recipe, variant, digits, limit, device, out):
-    """Train one variant as far as it is not trained, and measure it: the outcome as a dict."""
+    """Train one variant, from its checkpoint if there is one; returns the outcome as a dict."""
     how, began_at = recipe.variants[variant], commit()
     train, watched, test = batches(recipe, digits, how.seed, limit)
     images = train.images
@@ -212,7 +212,7 @@ def run(recipe, variant, digits, limit, device, out):
     trainer.resume()
     try:
         row = trainer.run()[-1]
-    except Interrupted as stop:  # here there is no --resume
+    except Interrupted as stop:  # this program has no --resume
         raise Interrupted(f"{stop}".partition(";")[0] + "; the same command goes on") from None
     if recipe.keep_best:
         checkpoint.load(out / BEST, model)
@@ -267,7 +267,7 @@ def commit():
 
 
 def where(device):
-    """The device as it is recorded."""
+    """The name of the device for the record."""
     if device == "cpu":
         threads = kernels.threads()
         return f"{processor()}, {threads} thread{'s' * (threads > 1)}"

@@ -1,13 +1,14 @@
-"""Why backward takes a topological order: three ways through a diamond, step by step.
+"""Why backward needs a topological order: three traversals of a small graph, step by step.
 
     b = a + a,  c = b + b            dc/da = 4
 
-The engine hands each operation its gradient once, when all that use its result have had their turn.
-Naive recursion follows every path: right, but n such steps in a row take 2^n - 1 visits. Recursion
-that visits each operation once, and hands on what has come so far, is quick and wrong.
+The engine visits each operation once, after all operations that use its result. Naive recursion
+follows every path: its gradient is right, but n doublings in a row take 2^n - 1 visits. Recursion
+that visits each operation once, with the part of the gradient that has arrived so far, is fast and
+wrong.
 
-Leaves two pages that need no server: ``trace.html``, the nine weights of ``backprop_by_hand.py``
-forward and backward, and ``diamond.html``, the three ways.
+Writes two pages that open without a server: ``trace.html`` shows the network of nine weights of
+``backprop_by_hand.py`` forward and backward, and ``diamond.html`` the three traversals.
 """
 
 import numpy as np
@@ -50,7 +51,7 @@ def recursive(graph, once):
 
 
 def diamond():
-    """The three ways through c = b + b, b = a + a: drawing, tracks, gradients."""
+    """Drawing, steps and gradients of the three traversals of c = b + b, b = a + a."""
     a, b, c = ladder(2)
     graph = mv.graph.capture(c, names={"a": a, "b": b, "c": c})
     drawing = svg.to_svg(graph, 4)
@@ -67,7 +68,7 @@ def diamond():
 
 
 def visits(depth, once=False):
-    """How many operations naive recursion, or the engine, visits for so many doublings."""
+    """How many operations recursion visits for ``depth`` doublings; see ``recursive``."""
     graph = mv.graph.capture(ladder(depth)[-1])
     return len(recursive(graph, once)[0])
 

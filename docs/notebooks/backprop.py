@@ -27,8 +27,8 @@ drawing
 # %% [page] backprop.md Many paths, and their order
 
 # %% [markdown]
-# **Predict.** b = a + a and c = b + b. What is dc/da? And if backward handed on the first gradient that reaches b
-# without waiting for the second?
+# **Predict.** b = a + a and c = b + b. What is dc/da? What would backward give if it passed on the first gradient that
+# reaches b without waiting for the second?
 
 # %%
 a = mv.Tensor(3.0, requires_grad=True)
@@ -40,7 +40,8 @@ print(c.item(), a.grad)
 # %% [page] backprop.md Broadcasting's adjoint
 
 # %% [markdown]
-# **Predict.** The shapes of the three gradients, and the gradient of the bias when the loss is the sum of y.
+# **Predict.** What are the shapes of the three gradients, and what is the gradient of the bias, when the loss is the
+# sum of y?
 
 # %%
 inputs = mv.Tensor(np.ones((5, 3)), requires_grad=True)
@@ -52,7 +53,7 @@ print(inputs.grad.shape, weight.grad.shape, bias.grad)
 # %% [markdown]
 # A network of nine weights, and its gradient by hand.
 #
-# **Predict.** With t the target: if y is larger than t, which sign has the derivative of the loss with respect to
+# **Predict.** t is the target. If y is larger than t, what is the sign of the derivative of the loss with respect to
 # b2? Which of the two hidden units has the larger dh?
 
 # %% [example] backprop_by_hand.py X WEIGHTS by_hand network

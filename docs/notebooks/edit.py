@@ -18,8 +18,8 @@ x = faces.images / np.float32(255)
 plots.samples(x[:20], "drawn faces", columns=10)
 
 # %% [markdown]
-# **Predict.** A FaceVAE of 32 latents is trained for a minute on these 1,000 faces. What will be lost first: the
-# colour of the background, the smile, or the frames of the glasses?
+# **Predict.** A FaceVAE with 32 latents is trained for a minute on these 1,000 faces. Which will its reconstructions
+# lose: the colour of the background, the smile, or the frames of the glasses?
 
 # %%
 model = models.FaceVAE(32, 32, upsampling="resize", seed=0)
@@ -37,8 +37,8 @@ plots.reconstructions(x[:10], model.reconstruct(x[:10]).data, "after training")
 # %% [markdown]
 # The attribute vector is the mean code of faces with glasses less that of faces without.
 #
-# **Predict.** Added to a face without glasses, what else will change with them? (In these faces the attributes are
-# independent. In photographs they are not.)
+# **Predict.** The vector is added to the code of a face without glasses. What will change besides the glasses? (In
+# these faces the attributes are independent. In photographs they are not.)
 
 # %%
 with model.evaluating():
@@ -59,7 +59,7 @@ pixels = np.stack([np.clip(x[bare] + s * difference, 0, 1) for s in strengths], 
 plots.attribute_walks(pixels, strengths, "glasses", "the same with pixels")
 
 # %% [markdown]
-# **Predict.** How large is the vector beside the spread of the codes? Which latents does it use?
+# **Predict.** How large is the vector relative to the spread of the codes? Which latents does it use?
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 3))
@@ -68,4 +68,4 @@ axes.set(xlabel="latent", ylabel="glasses vector / spread of the codes")
 figure
 
 # %% [markdown]
-# **Your turn.** The same for `smile`. Then `python examples/faces_vae.py --help`.
+# **Your turn.** Do the same for `smile`. Then run `python examples/faces_vae.py --help`.

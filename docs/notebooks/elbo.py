@@ -13,8 +13,8 @@ from minivae import functional as F
 # %% [page] elbo.md 2. Bayes: the gap is a KL
 
 # %% [markdown]
-# A model where everything is known: two latents, three pixels, all Gaussian. q starts far from the posterior and climbs
-# the ELBO.
+# A model whose evidence and posterior have closed forms: two latents, three pixels, all Gaussian. q starts far from the
+# posterior, and Adam maximises the ELBO.
 #
 # **Predict.** What happens to ELBO + KL(q || posterior) on the way? Does the gap end at 0?
 

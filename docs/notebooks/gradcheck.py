@@ -42,7 +42,7 @@ figure
 # %% [page] gradient-checking.md One number for a whole Jacobian
 
 # %% [markdown]
-# An operation whose backward can be spoilt.
+# An operation whose backward can be made wrong.
 #
 # **Predict** for each mistake whether the check finds it, and what would happen if the cotangent were all ones.
 

@@ -45,8 +45,8 @@ for name, found in (
     )
 
 # %% [markdown]
-# Wrong formulas that still train. **Predict** for each the sigma at which it is least, and whether the codes come out too
-# narrow or too wide.
+# Wrong formulas with which a VAE still trains. **Predict** for each the sigma at which it is least, and whether the
+# posteriors become too narrow or too wide.
 
 # %% [example] gaussian_kl.py FORMULAS least
 
@@ -67,7 +67,7 @@ figure
 
 # %%
 def half_forgotten(mu, logvar):
-    """A wrong KL."""
+    """A wrong KL: the factor 1/2 is missing."""
     return F.sum(mu**2 + F.expm1(logvar) - logvar)
 
 

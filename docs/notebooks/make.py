@@ -1,4 +1,4 @@
-"""Make the notebooks from the files beside this one, the pages of docs/ and the examples.
+"""Make the notebooks from the source files beside this one, the pages of docs/ and the examples.
 
     python docs/notebooks/make.py            write NAME.ipynb from each NAME.py
     python docs/notebooks/make.py --run      also run each (needs nbclient) and print the seconds
@@ -7,8 +7,8 @@ A source is cut into cells by lines that begin with ``# %%``:
 
     # %%                              code
     # %% [markdown]                   text, every line a comment
-    # %% [page] elbo.md HEADING       that section of a page
-    # %% [example] NAME.py X by_hand  these definitions of an example, one after the other
+    # %% [page] elbo.md HEADING       text, the section of a page under this heading
+    # %% [example] NAME.py X by_hand  code, these definitions of an example
 
 Notebooks are committed without outputs: the reader predicts, then runs.
 """
@@ -40,7 +40,7 @@ def section(page, heading):
 
 
 def definitions(example, names):
-    """The source of some top-level names of an example, and of the numbers they are made of."""
+    """The source of the top-level definitions of ``names`` in an example, in the file's order."""
     source = (EXAMPLES / example).read_text(encoding="utf-8")
     parts, missing = [], set(names)
     for node in ast.parse(source).body:
@@ -107,7 +107,7 @@ def run(path, limit=180):
 
 
 def main(argv=None):
-    """Write, and run where asked."""
+    """Write the notebooks; with --run also run each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", action="store_true", help="run each notebook too")
     args = parser.parse_args(argv)

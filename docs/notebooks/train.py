@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Train a VAE: predict, then run
 #
-# MNIST is taken from `$MINIVAE_DATA`, the user's cache or a download; without any of them digits are drawn.
+# MNIST is read from `$MINIVAE_DATA` or the user's cache, or downloaded; if all fail, synthetic digits are drawn.
 
 # %%
 import matplotlib.pyplot as plt
@@ -17,8 +17,8 @@ images, test_images = digits.train.images[:10_000], digits.test.images[:1000]
 print(digits.name, images.shape)
 
 # %% [markdown]
-# The loss is `rec + beta kl`, in nats per image. **Predict** its value before any training: every pixel has
-# probability about one half.
+# The loss is `rec + beta kl`, in nats per image. **Predict** its value before any training, when the decoder gives every
+# pixel a probability of about one half.
 
 
 # %%
@@ -73,7 +73,7 @@ plots.samples(
 )
 
 # %% [markdown]
-# **Predict.** Half way between two codes: a mixture of the two pictures, or a digit?
+# **Predict.** What does the decoder give half way between two codes: a mixture of the two pictures, or a digit?
 
 # %%
 walk = model.interpolate(x[0], x[1], 10).data

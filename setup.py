@@ -1,12 +1,12 @@
 """Build the compiled kernels; everything else about the package is in pyproject.toml.
 
 An extension is optional: where it cannot be built the install succeeds, prints one line that says
-what was not built and why, and leaves that line beside the package for `python -m minivae info`.
+what was not built and why, and stores the reason in the package for `python -m minivae info`.
 MINIVAE_CPU=0 skips the CPU extension, 1 makes a failure to build it an error, auto is the default;
 MINIVAE_CUDA does the same for CUDA, which needs nvcc (from CUDA_HOME, CUDA_PATH or PATH). By
-default it is compiled for the GPU that nvidia-smi names, and left out where none answers;
+default it is compiled for the GPU that nvidia-smi reports, and skipped where there is none;
 MINIVAE_CUDA=1 needs no GPU and compiles for all architectures, MINIVAE_CUDA_ARCH="80;90" for these
-compute capabilities alone. The last one is also kept as PTX for whatever comes after it.
+compute capabilities alone. The last one is also compiled to PTX, which newer GPUs can run.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ FLAGS = [
     "-O3",
     # No contraction and no fast-math: elementwise kernels and sums give the same bytes with every
     # instruction set (products and convolutions do not: see docs/reliability.md). The other two
-    # change no value; without them a loop that holds a square root or a choice is not vectorised.
+    # change no value; without them a loop with a square root or a conditional is not vectorised.
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -60,9 +60,10 @@ cuda = Pybind11Extension(
     extra_link_args=["-pthread"],
 )
 EXTENSIONS = [cpu, cuda]
-# Beginnings of the names of sources in which nvcc may make one operation of a product and a sum,
-# for the sake of their arithmetic: their bits are not the CPU's. All others round twice, and an
-# aligned and an unaligned instantiation give the same; matrix products say fma themselves.
+# Prefixes of the names of sources in which nvcc may contract a product and a sum to one fma, for
+# speed: their results can differ from the CPU's in the last bits. In all others both operations
+# round, so that an aligned and an unaligned instantiation give the same bits; matrix products call
+# fma explicitly.
 CONTRACTED = ("reparam_kl", "noise")
 RELATIVE_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 SWITCHES = {"minivae._cpu": "MINIVAE_CPU", "minivae._cuda": "MINIVAE_CUDA"}
@@ -100,7 +101,7 @@ def architectures():
 
 
 def nvcc_command(nvcc, capabilities):
-    """The compiler with its flags: it turns a .cu file of csrc into an object."""
+    """The nvcc command with its flags, which compiles a .cu file of csrc to an object file."""
     if capabilities == ALL_ARCHITECTURES:  # one pass of the compiler serves all of 8.x
         targets = [("75", "sm_75"), ("80", "sm_80,sm_86,sm_89"), ("90", "sm_90")]
     else:
@@ -116,7 +117,7 @@ def nvcc_command(nvcc, capabilities):
 
 
 def library_folders(nvcc):
-    """Where nvcc would have the linker look for the CUDA runtime."""
+    """The folders in which nvcc has the linker look for the CUDA runtime."""
     plan = run([nvcc, "-dryrun", "-shared", "x.o", "-o", "x.so"], capture_output=True, text=True)
     return re.findall(r'"-L([^"]+)"', plan.stderr)
 
@@ -127,7 +128,7 @@ def contraction(source):
 
 
 def hand_to_nvcc(compiler, command):
-    """Let a C++ compiler of distutils pass .cu files on."""
+    """Make a C++ compiler of distutils compile .cu files with the nvcc command."""
     compile_cpp = compiler._compile
 
     def compile_any(obj, src, ext, *options):
@@ -141,7 +142,7 @@ def hand_to_nvcc(compiler, command):
 
 
 def tell_progress(compiler, count, announce):
-    """Let a compiler of distutils tell each of ``count`` files that it is done with."""
+    """Make a compiler of distutils announce each of ``count`` files after compiling it."""
     compile_file, done = compiler._compile, itertools.count(1)
 
     def compile_and_tell(obj, src, *options):
@@ -155,20 +156,22 @@ def tell_progress(compiler, count, announce):
 
 def say(line):
     """Print a line, also to the terminal itself: pip shows a build's output only with -v."""
-    sys.stderr.write(f"{line}\n")  # print writes the end apart, and compilers' threads come between
+    # One write: print writes the line's end separately, and other threads may print in between.
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
     if not sys.stderr.isatty():
         try:
             with open("/dev/tty", "w") as terminal:
                 print(line, file=terminal)
         except OSError:
-            pass  # no terminal, nobody to tell
+            pass  # no terminal
 
 
 def description(address):
-    """README.md for a package index, where nothing lies beside it.
+    """The text of README.md for a package index, which has no other files of the repository.
 
-    Relative links are led to ``address``; without one their text stays and pictures are left out.
+    Relative links become links below ``address``. Without an address only the text of a link stays,
+    and pictures are left out.
     """
 
     def moved(match):
@@ -200,14 +203,14 @@ def fingerprint(ext, command):
 
 
 class OptionalBuild(build_ext):
-    """build_ext that survives a missing or broken compiler and leaves a note in its stead.
+    """build_ext that succeeds without a working compiler and writes the reason to a file.
 
-    What was built is kept in build/ under the hash of what it was made from: a second install of
-    the same sources copies it.
+    A built extension is kept in build/kept under the hash of its sources, flags and tools; a second
+    install of the same sources copies it.
     """
 
     def build_extension(self, ext):
-        """Build one extension, or remember why not."""
+        """Build one extension, or record why it was not built."""
         switch = SWITCHES[ext.name]
         wanted = os.environ.get(switch, "auto")
         if wanted not in ("auto", "0", "1"):
@@ -226,7 +229,7 @@ class OptionalBuild(build_ext):
                 command = nvcc_command(nvcc, capabilities)
                 hand_to_nvcc(self.compiler, command)
                 version = run([nvcc, "--version"], capture_output=True, text=True).stdout
-                command = [*command, version]  # its path stays when CUDA is upgraded
+                command = [*command, version]  # an upgrade of CUDA may keep nvcc's path
             self.build_or_copy(ext, fingerprint(ext, command))
         except Exception as error:
             if wanted == "1":
@@ -236,7 +239,7 @@ class OptionalBuild(build_ext):
         self.leave_note(ext)
 
     def build_or_copy(self, ext, mark):
-        """Build an extension, or take the one that was built from the same."""
+        """Build an extension, or copy the kept one whose fingerprint is ``mark``."""
         binary = Path(self.get_ext_fullpath(ext.name))
         kept = KEPT / f"{mark[:16]}-{binary.name}"
         if kept.is_file() and not self.force:
@@ -246,7 +249,7 @@ class OptionalBuild(build_ext):
             return
         announce = partial(self.announce, level=logging.INFO)
         untold = tell_progress(self.compiler, len(ext.sources), announce)
-        asked, self.force = self.force, True  # a binary that is there is of other sources or flags
+        asked, self.force = self.force, True  # an existing binary is from other sources
         try:
             super().build_extension(ext)
         finally:
@@ -257,20 +260,23 @@ class OptionalBuild(build_ext):
         self.copy_file(str(binary), str(kept))
 
     def copy_file(self, infile, outfile, *args, **kwargs):
-        """Copy under another name and rename: who has the old file mapped keeps it, whole."""
+        """Copy under another name, then rename: a process keeps an old file that it has mapped."""
         new = f"{outfile}.new"
         copied = super().copy_file(infile, new, *args, **kwargs)[1]
         os.replace(new, outfile)
         return outfile, copied
 
     def copy_extensions_to_source(self):
-        """Copy what was built into the source tree, as an editable install wants."""
+        """Copy the built extensions into the source tree, as an editable install needs."""
         super().copy_extensions_to_source()
         for ext in self.extensions:
             self.leave_note(ext)
 
     def leave_note(self, ext):
-        """Put the reason where the extension would be, and remove what an earlier build left."""
+        """Write the reason beside where the extension would be, and remove an older extension.
+
+        After a build, remove an older reason.
+        """
         binary = Path(self.get_ext_fullpath(ext.name))
         note = binary.with_name(ext.name.rpartition(".")[2] + "_not_built.txt")
         if ext.reason is None:

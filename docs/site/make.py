@@ -1,9 +1,10 @@
-"""Make a site of the pages that GitHub shows: README.md, docs/*.md and the docstrings.
+"""Build the documentation site with Sphinx: README.md, docs/*.md and an API reference.
 
 python docs/site/make.py FOLDER
 
-Nothing is written twice: the pages are copied, and a relative link to a file of the source leads to
-a page that shows it. Needs git and .ci/requirements-site.txt; a warning of Sphinx is an error.
+The pages are copied as they are, and the reference is made from docstrings. A relative link to a
+source file becomes a link to a page of the site that shows the file. Needs git and
+.ci/requirements-site.txt; a warning of Sphinx is an error.
 """
 
 import os
@@ -41,7 +42,7 @@ def tracked():
 
 
 class Site:
-    """A folder that Sphinx reads: pages as they are, and the pages they lead to."""
+    """The folder that Sphinx reads: the project's pages, and a page for each file they link to."""
 
     def __init__(self, folder):
         self.folder, self.files = folder, tracked()
@@ -51,13 +52,13 @@ class Site:
         self.shown = set()
 
     def write(self, name, text):
-        """One page."""
+        """Write one page."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
     def copy(self, name, more=""):
-        """A page of the project, its links led to pages of the site."""
+        """Copy a page of the project, with its links changed to pages of the site."""
         here = os.path.dirname(name)
 
         def led(match):
@@ -98,7 +99,7 @@ class Site:
         return page
 
     def build(self, out):
-        """Everything; Sphinx's exit status."""
+        """Write all pages and run Sphinx; returns its exit status."""
         table = re.findall(r"^\| \[.*?\]\((.+?)\.md\)", (ROOT / "docs/README.md").read_text(), re.M)
         docs = [name[5:-3] for name in self.pages if name.startswith("docs/")]
         docs = [*table, *(page for page in docs if page not in (*table, "README"))]

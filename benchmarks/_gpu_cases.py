@@ -1,9 +1,9 @@
-"""Small cases of every CUDA kernel on the GPU, for compute-sanitizer.
+"""Run small cases of every CUDA kernel on the GPU, for compute-sanitizer.
 
     compute-sanitizer --tool memcheck python benchmarks/_gpu_cases.py [SECONDS]
 
 The cases are those that the tests run on the CPU under the address and thread sanitizers
-(tests/cuda/cuda_sanitized.py). Stops, and says where, when the seconds are over.
+(tests/cuda/cuda_sanitized.py). After SECONDS it stops and names the first case that it left out.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(seconds=1e9):
     begin = time.monotonic()
     cuda_machine.GUARD = 0  # so that the sanitizer sees the first element beyond an array
     gpu = cuda_machine._Gpu()
-    gpu.cupy.cuda.set_allocator(None)  # nor one beyond it in CuPy's pool, which rounds sizes up
+    gpu.cupy.cuda.set_allocator(None)  # no pool, which would round sizes up
     for name, case in cuda_sanitized._cases().items():
         if time.monotonic() - begin > float(seconds):
             print(f"no time left before {name}")

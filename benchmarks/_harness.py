@@ -1,7 +1,7 @@
 """What every benchmark shares: the environment, percentiles, child processes, records.
 
 Each contender runs in a process of its own, so that thread pools and allocator settings of one
-never slow another; the processes are run in turn, so that drift of the machine hits all alike.
+never slow another; the processes are run in turn, so that drift of the machine affects all alike.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def write_json(path, record):
 
 
 def append_row(path, **row):
-    """Add a row to a file of JSON objects, one a line, so that it is there whatever comes next."""
+    """Append a row to a file of JSON objects, one per line; it stays if the run fails later."""
     if path:
         with open(path, "a") as file:
             file.write(json.dumps(row) + "\n")

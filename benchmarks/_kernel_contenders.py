@@ -1,10 +1,14 @@
-"""Who runs the workloads of benchmarks/kernels.py: this project's variants, and what else is there.
+"""Contenders of benchmarks/kernels.py: minivae's variants, PyTorch, and numba on a GPU.
 
-A contender has ``name``, ``place(array)`` (a NumPy array to where it works; on a GPU also a CuPy
-array, whose memory it then uses), ``fetch(array)`` back, ``run(calls)`` (the results of a workload,
-a list of tuples of its own arrays), ``missing(calls)`` (why it cannot, or None), ``draws``: whether
-its noise is this project's stream, so that drawn results can be compared, and where its calls can
-be captured on a GPU ``capture(runs)``.
+A contender has
+
+    name
+    place(array)      its own array of a NumPy array; on a GPU also of a CuPy array, in its memory
+    fetch(array)      its array as a NumPy array
+    run(calls)        the results of a workload, a list of tuples of its own arrays
+    missing(calls)    why it cannot run these calls, or None
+    draws             whether its noise is minivae's stream, so that drawn results can be compared
+    capture(runs)     only if its calls can be captured on a GPU: see ``Variant.capture``
 """
 
 import functools
@@ -39,9 +43,9 @@ class Variant:
         """
         cuda = device_module().cuda
         stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
-        cuda.get_current_stream().synchronize()  # what the runs read is there
+        cuda.get_current_stream().synchronize()  # the runs' inputs are complete
         with stream, cuda.using_allocator(pool.malloc):
-            self.run(runs[0])  # what is made at a first call is made
+            self.run(runs[0])  # first-call set-up, which cannot be captured
             stream.begin_capture()
             try:
                 for calls in runs:
@@ -74,12 +78,12 @@ class Variant:
 
 
 def _launch(graph, stream, pool):
-    """Launch a graph; ``pool`` keeps the memory that it works on."""
+    """Launch a graph; ``pool`` is an argument so that the graph's memory stays allocated."""
     graph.launch(stream)
 
 
 class _Forced:
-    """Kernels as attributes, chosen once and not at each call."""
+    """The kernels of one contender as attributes, each looked up once and not at each call."""
 
     def __init__(self, name):
         self.name = name
@@ -135,7 +139,7 @@ class NumbaCuda:
 class Torch:
     """PyTorch as its users write it; gradients by its autograd. ``compiled``: torch.compile."""
 
-    draws = False  # it has a stream of its own
+    draws = False  # its noise is PyTorch's
 
     def __init__(self, device, compiled=False):
         import torch
@@ -319,7 +323,7 @@ def _stem(calls):
 
 
 def highest_version():
-    """The number of versions of the CUDA kernel that has most; 0 where none can run."""
+    """The largest number of versions of any CUDA kernel; 0 if CUDA kernels cannot run."""
     if "cuda" not in kernels.available():
         return 0
     return max(kernels._load("cuda")[0].VERSIONS.values())

@@ -1,7 +1,8 @@
-"""What benchmarks/kernels.py times: for each kernel its arguments, its bytes and its arithmetic.
+"""Workloads of benchmarks/kernels.py: for each kernel its arguments, bytes and operations.
 
-A workload is a list of calls ``(kernel, arguments)``, kernels named as in ``kernels.reference``. It
-is run by contenders, each a module (or object) that has functions of those names.
+A workload is a list of calls ``(kernel, arguments)``, with the kernel names of
+``kernels.reference``. Contenders run it with a module (or object) that has functions of these
+names.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from minivae.kernels import reference
 
 IN_PLACE = {"adam": (0, 2, 3)}  # positions of the arguments that a kernel reads and writes
 
-# Additions, products, comparisons and calls of exp, log and their like, one each, of an element.
+# Operations per element. An addition, product, comparison or call such as exp or log counts as one.
 OPERATIONS = {
     "reparam_kl_forward": 10,
     "reparam_kl_backward": 11,
@@ -44,7 +45,7 @@ class Workload:
     shape: tuple
     make: Callable
     rows: bool = True
-    small: tuple = (67, 33)  # a shape with tails, which is checked whole
+    small: tuple = (67, 33)  # odd sizes; all results of this shape are checked
 
     @property
     def label(self):
@@ -55,8 +56,8 @@ class Workload:
 def traffic(calls, results):
     """The bytes that calls must move: every array read once, every result written once.
 
-    The one place that counts. What a kernel moves beyond this (intermediate arrays, an input read
-    twice) is its own loss and shows as a lower share of the bandwidth; noise that a kernel draws
+    Bytes are counted only here. Other traffic of a kernel (intermediate arrays, an input read
+    twice) is not counted, so it shows as a lower share of the bandwidth. Noise that a kernel draws
     itself is not read.
 
     Args:
@@ -64,7 +65,7 @@ def traffic(calls, results):
     """
     arrays = []
     for (kernel, arguments), outputs in zip(calls, results, strict=True):
-        if kernel == "gather_pixels":  # of the images only those that were picked
+        if kernel == "gather_pixels":  # only the selected images are read
             images, index = arguments[:2]
             arrays += [images[: len(index)], index]
         else:
@@ -92,7 +93,7 @@ def operations(calls):
 
 
 def convolution_operations(kernel, arguments):
-    """2 for every product of a tap with what it looks at."""
+    """2 for every product of a kernel tap and a value of the input."""
     if kernel == "conv2d":
         x, w, _, stride, padding, dilation = arguments
         out = [
@@ -113,7 +114,7 @@ def run(module, calls):
     """The results of all calls, each a tuple of arrays; in-place arguments count as results."""
     results = []
     for kernel, arguments in calls:
-        if kernel == "adam":  # of one parameter here
+        if kernel == "adam":  # here with one parameter
             arguments = (*([a] for a in arguments[:4]), *arguments[4:])
         result = getattr(module, kernel)(*arguments)
         result = result if isinstance(result, tuple) else (result,)
@@ -130,7 +131,7 @@ def all_results(calls, results):
 
 
 def mapped(calls, function):
-    """The calls with ``function`` applied to their arrays, of whatever library."""
+    """The calls with ``function`` applied to their arrays, of any library."""
 
     def moved(a):
         return function(a) if hasattr(a, "nbytes") and not isinstance(a, type) else a
@@ -154,13 +155,13 @@ def exact(calls):
 
 
 def normals(rng, shape, dtype):
-    """Standard normal numbers, quickly: a million at most, again and again."""
+    """Standard normal numbers; at most a million are drawn, then repeated, to save time."""
     size = int(np.prod(shape))
     return np.resize(rng.standard_normal(min(size, 1 << 20), dtype=dtype), shape)
 
 
 def uniforms(rng, shape, dtype):
-    """Numbers in [0, 1), made likewise."""
+    """Uniform numbers in [0, 1), repeated like those of ``normals``."""
     size = int(np.prod(shape))
     return np.resize(rng.random(min(size, 1 << 20), dtype=dtype), shape)
 
@@ -256,7 +257,7 @@ CPU = [  # arrays of 24 MB
     Workload("adam", (6_000_000,), _adam, small=(1001,)),
 ]
 # Arrays several times the second-level cache; the small ones are those of the models at batch 128.
-# What is to be known first comes first.
+# In order of importance, because a run within a time budget may not reach the last ones.
 GPU = [
     Workload("reparam_kl", (65536, 512), _reparam_kl),
     Workload("reparam_kl, noise drawn", (65536, 512), _reparam_kl_drawn, rows=False),

@@ -1,4 +1,4 @@
-"""Counts of a kernel's machine code, by CUDA's cuobjdump or that of nvidia-cuda-cuobjdump."""
+"""Count a kernel's machine instructions with cuobjdump, of CUDA or of nvidia-cuda-cuobjdump."""
 
 import importlib.util
 import re
@@ -37,13 +37,13 @@ def functions(tool, cubin):
 
 
 def counts(code):
-    """What a kernel's instructions are.
+    """Numbers of a kernel's instructions by kind.
 
     Returns:
         ``instructions``; ``wide_accesses``, of 128 bits to global memory; ``local_accesses``, to
-        memory that takes the place of registers; ``multiply_adds``; and of the loop with most of
-        these ``loop_instructions`` and ``loop_share``, what part of them they are, in percent
-        (0 without such a loop).
+        local memory (for example spilled registers); ``multiply_adds``; and for the loop with most
+        multiply-adds ``loop_instructions`` and ``loop_share``, the percentage of multiply-adds
+        among them (0 without such a loop).
     """
     kinds = Counter(opcode.partition(".")[0] for _, opcode, _ in code)
     loop = busiest_loop(code)
@@ -68,7 +68,7 @@ def busiest_loop(code):
     for address, opcode, operands in code:
         target = re.search(r"0x([0-9a-f]+)", operands)
         if not opcode.startswith("BRA") or not target or int(target[1], 16) >= address:
-            continue  # no way back
+            continue  # not a backward jump
         first = int(target[1], 16)
         body = [op.partition(".")[0] for at, op, _ in code if first <= at <= address]
         best = max(best, body, key=lambda kinds: (_multiply_adds(kinds), -len(kinds)))

@@ -1,13 +1,13 @@
 """reparam_kl for a GPU by numba: a baseline for the versions of csrc/cuda/reparam_kl.cu.
 
 A block takes a row, its threads the elements, and the row's KL is summed in shared memory: the
-second of those versions, written in Python. Noise is an array. The caller gives the outputs, so
-that whatever array library is at hand allocates them; the kernels run on numba's current stream.
+second of those versions, written in Python. Noise is an array. The caller allocates the outputs,
+with any array library; the kernels run on numba's current stream.
 
     reparam_kl_forward(mu, logvar, eps, z, kl)
     reparam_kl_backward(mu, logvar, eps, dz, dkl, dmu, dlogvar)
 
-No variant of the registry: benchmarks/kernels.py times it, and the tests run it under numba's
+It is not a variant of the registry: benchmarks/kernels.py times it, and tests run it under numba's
 simulator (NUMBA_ENABLE_CUDASIM=1), where threads and barriers are Python's.
 """
 

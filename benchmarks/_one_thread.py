@@ -1,4 +1,4 @@
-"""Processor time of one thread, contender by contender, and the command line that measures it."""
+"""Measure processor time of one thread for each contender; the command line for such a script."""
 
 import argparse
 import json
@@ -9,15 +9,15 @@ import numpy as np
 from _harness import environment, run_child, write_json
 from _step_contenders import AVX2_ONLY, TUNED_MALLOC
 
-SECONDS = 0.05  # of calls that are timed, at the least three
+SECONDS = 0.05  # of timed calls; there are at least three calls
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def microseconds(work):
-    """What a tenth of many calls of ``work`` stay below, in processor time of this thread.
+    """The 10th percentile of this thread's processor time over many calls of ``work``.
 
-    A busy machine disturbs it little where the caches hold the operands; the least of all would be
-    what the clock got wrong once.
+    Other programs affect it little if the operands are in cache. It is not the minimum, because one
+    wrong reading of the clock would decide that.
     """
     times, end = [], time.perf_counter() + SECONDS
     while len(times) < 3 or time.perf_counter() < end:
@@ -28,8 +28,10 @@ def microseconds(work):
 
 
 def compare(script, summary, contenders, measure, table, argv=None):
-    """The command line of a script: ``measure(contender)`` gives microseconds, ``table(record)``
-    text. The contenders' processes run in turns, and the least of each figure counts.
+    """Run a benchmark script: parse its options, measure, print a table and write the record.
+
+    ``measure(contender)`` returns microseconds, ``table(record)`` text. The contenders' processes
+    run in turn, and the least of each time is recorded.
     """
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("--avx2", action="store_true", help="let no library use AVX-512")
@@ -56,7 +58,7 @@ def compare(script, summary, contenders, measure, table, argv=None):
 
 
 def measured_on(record):
-    """Machine and load as the last words of a table's caption."""
+    """Machine, commit and load, to end the caption of a table."""
     env = record["environment"]
     commit = f"commit {env['commit']}, " if env.get("commit") else ""  # older records have none
     return f"{env['cpu']}, {env['instruction_set']}, {commit}load {env['load']}."

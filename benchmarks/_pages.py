@@ -1,4 +1,4 @@
-"""Tables of the pages and where the pages are; imports nothing but Python's own modules."""
+"""Write Markdown tables into the pages; imports only the standard library."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Where the time of a training step goes: every operation's forward and backward, Adam, the rest.
+"""Profile a training step: time of every operation's forward and backward, of Adam and the rest.
 
-Each method is replaced by one that keeps the time, so the engine itself knows nothing of it; what
-no row accounts for is the engine's own bookkeeping, batch selection and the clock.
+Each method is replaced by one that measures its time, so the engine has no code for profiling. The
+row "all else" is the engine's bookkeeping, batch selection and the time of the clock.
 """
 
 import functools
@@ -21,14 +21,14 @@ def subclasses(cls):
 
 
 class Clock:
-    """Seconds and calls by row name; a call inside another is the outer one's."""
+    """Seconds and calls by row name; the time of a nested call belongs to the outer call's row."""
 
     def __init__(self):
         self.seconds, self.calls = defaultdict(float), defaultdict(int)
         self.inside = False
 
     def timed(self, name, function):
-        """``function``, its time kept under ``name(arguments)``."""
+        """``function``, with its time added to the row ``name(arguments)``."""
 
         @functools.wraps(function)
         def wrapper(*args, **kwargs):
@@ -64,7 +64,7 @@ def profile(work, steps=None):
     patches = []
 
     def forward_row(op, *arrays):
-        op.row = f"{type(op).__name__} {shapes(arrays)}"  # backward's arguments say less
+        op.row = f"{type(op).__name__} {shapes(arrays)}"  # forward's arguments tell the shapes
         return op.row, "forward"
 
     for cls in subclasses(Function):

@@ -1,4 +1,4 @@
-"""One training step of each model, by minivae and by its peers, each as its users would write it.
+"""One training step of each model in minivae, PyTorch, JAX, Keras and numba, as users write it.
 
 A step is all of: choose the images of a batch from a resident uint8 set, scale them, draw noise,
 forward, backward, Adam. All start from minivae's weights; step 0 uses minivae's first noise, so
@@ -12,9 +12,9 @@ import numpy as np
 
 
 class Workload(NamedTuple):
-    """A model and what one step of it works on."""
+    """A model, its batch and the settings of its training step."""
 
-    model: str  # a class of minivae.models, and its namesake in the peers' files
+    model: str  # a class of minivae.models; torch_models.py and the like have one of this name
     image_shape: tuple
     batch: int
     steps: int  # timed in one process
@@ -58,9 +58,9 @@ def first_noise(work, latent_dim):
 
 
 def minivae_step(work, *, replayed=True):
-    """``step(i)`` trains on batch i and returns the loss; so do those below.
+    """``step(i)`` trains on batch i and returns the loss, as in the functions below.
 
-    ``replayed``: recorded where that is possible, as ``Trainer`` has it.
+    With ``replayed`` the step is recorded and replayed where that is possible, as in ``Trainer``.
     """
     import minivae as mv
     from minivae.training import objectives
@@ -175,7 +175,7 @@ def keras_step(work, *, compiled=False):
 
 
 class Contender(NamedTuple):
-    """How to make the step, what its process needs in its environment, which models it has."""
+    """A function that makes the step, environment variables of its process, and its models."""
 
     make: object
     environment: dict = MappingProxyType({})
@@ -186,11 +186,11 @@ TUNED_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
-# What keeps every library from instructions that a machine with AVX2 and no AVX-512 lacks.
+# Environment variables that keep every library from instructions beyond AVX2.
 AVX2_ONLY = {
     "MINIVAE_ISA": "avx2",
     "ATEN_CPU_CAPABILITY": "avx2",
-    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # its cache does not ask which are meant
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # it would reuse AVX-512 code
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",

@@ -1,12 +1,12 @@
-"""What a captured step is made of, counted without a GPU, and what starting it costs the host.
+"""Count the kernel launches of a captured step, without a GPU, and time the host's share of it.
 
     python benchmarks/captured_step.py [--json benchmarks/results/captured_step.json]
 
-The step of each model is captured on the stand-in for a GPU (tests/cuda), of tiny arrays: launches
-depend on the model and not on its sizes. Copies count, and so does the second kernel of an array
-function for which CuPy has two. The host's time is that of ``CapturedStep`` alone: the graph is
-empty, and arrays are the stand-in's, so what CuPy's own calls take is not in it. It is the least of
-many repeats, because nothing but the code itself can make it shorter.
+The step of each model is captured on the stand-in for a GPU (tests/cuda), with tiny arrays:
+launches depend on the model and not on its sizes. Copies count, and so does the second kernel of an
+array function for which CuPy has two. The host's time is that of ``CapturedStep`` alone: the graph
+is empty and the arrays are the stand-in's, so the time of CuPy's own calls is not included. It is
+the least of many repeats, because other programs can only make a repeat longer.
 """
 
 import argparse
@@ -30,10 +30,10 @@ MODELS = {
     "ConvVAE": (lambda: models.ConvVAE(2, seed=1), (1, 28, 28)),
     "FaceVAE": (lambda: models.FaceVAE(3, image_size=16, channels=1, seed=1), (1, 16, 16)),
 }
-# Launches, and how many follow each other, before layers took one launch for each product: counted
-# by this script at 71311cb, where all were on one stream.
+# (launches, longest chain of dependent launches) before layers took one launch for each product:
+# counted by this script at 71311cb, where all launches were on one stream.
 BEFORE = {"MLPVAE": (49, 49), "ConvVAE": (73, 73), "FaceVAE": (131, 131)}
-HOST_BEFORE = 44  # microseconds, there as well, where steps could only be started one by one
+HOST_BEFORE = 44  # microseconds at 71311cb, where steps could only be started one by one
 
 
 def captured(make, shape, batches=40):
@@ -50,7 +50,7 @@ def captured(make, shape, batches=40):
 
 
 def refuse(text):
-    """Of a step that runs eagerly there is nothing to count."""
+    """Raise RuntimeError: a step that runs eagerly has no captured launches to count."""
     raise RuntimeError(text)
 
 
@@ -75,7 +75,7 @@ def host_microseconds(step, resident, repeats=60):
 def measure():
     """The record."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cuda")]
-    import cuda_build  # here, because a table of the pages is made without the tests
+    import cuda_build  # here, because tables.py runs without tests/
     from cuda_emulation import emulated_device
 
     steps = {}

@@ -1,9 +1,9 @@
-"""Measure the checkerboard of the face decoders, before and after training; docs/checkerboard.md.
+"""Measure checkerboard artefacts of the face decoders before and after training.
 
     python benchmarks/checkerboard.py
 
 trains FaceVAE at 64 on drawn faces with each upsampling and writes results/checkerboard.json and
-docs/images/checkerboard.png; ``tables.py --write`` puts the table on the page.
+docs/images/checkerboard.png; ``tables.py --write`` puts the table on docs/checkerboard.md.
 """
 
 import sys

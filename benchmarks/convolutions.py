@@ -1,10 +1,10 @@
-"""Time the convolutions of ConvVAE and FaceVAE on one thread, beside PyTorch and the own product.
+"""Time the convolutions of ConvVAE and FaceVAE on one thread, beside PyTorch.
 
     python benchmarks/convolutions.py [--avx2] --json FILE
 
-Forward and both gradients, as ``products.py`` times products: compared with float64 first, then in
-processor time, in turns. The share is that of the rate at which the compiled kernels multiply two
-matrices of 784 x 784 on the same machine in the same process.
+Forward and both gradients are compared with float64 and then timed as in ``products.py``: in
+processor time, the contenders' processes in turn. The table also gives minivae's rate as a share of
+its rate in the product of two matrices of 784 x 784, measured in the same process.
 """
 
 import sys
@@ -16,7 +16,7 @@ from _pages import markdown_table
 
 
 class Convolution(NamedTuple):
-    """A layer with 3 x 3 taps; a transposed one is the adjoint of what is described."""
+    """A layer with a 3 x 3 kernel; a transposed layer is the adjoint of the one described."""
 
     model: str
     layer: str
@@ -29,7 +29,7 @@ class Convolution(NamedTuple):
 
     @property
     def flops(self):
-        """Two for each multiplication of one pass, the same number in all three."""
+        """Operations of one pass: two for each multiplication, the same in all three passes."""
         return 2 * 9 * self.batch * self.channels[0] * self.channels[1] * self.sizes[1] ** 2
 
 

@@ -1,12 +1,12 @@
-"""What the compiler says of every CUDA kernel: registers, shared memory, spills, wide accesses.
+"""Report registers, shared memory, spills and wide accesses of every CUDA kernel.
 
     python benchmarks/cuda_resources.py [--arch 90] [--json benchmarks/results/cuda_resources.json]
         [--only adam.cu,linear.cu]
 
 Needs nvcc and no GPU: each csrc/cuda/*.cu becomes PTX, whose memory instructions are counted, and
-ptxas reports on what it makes of it; with cuobjdump the machine code is counted too
-(_machine_code.py). test_cuda_compile.py holds the numbers under bounds; those of ``BOUNDS`` are a
-table of docs/gpu-kernels.md.
+ptxas reports the resources of the machine code; with cuobjdump its instructions are counted too
+(_machine_code.py). test_cuda_compile.py checks the numbers against bounds; those of ``BOUNDS`` are
+a table of docs/gpu-kernels.md.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def demangled(symbols):
 
 
 def _short(name):
-    """Off with the return type, the namespaces and the parameters."""
+    """The name without return type, namespaces and parameters."""
     name = re.sub(r"minivae::|\(anonymous namespace\)::", "", name).removeprefix("void ")
     depth = 0
     for i, letter in enumerate(name):
@@ -83,7 +83,7 @@ def _short(name):
 def kernels_of(ptx):
     """(symbol, body) of each kernel in a PTX file."""
     parts = re.split(r"^\s*(?:\.weak\s+|\.visible\s+)?\.entry\s+(\w+)\(", ptx, flags=re.MULTILINE)
-    bodies = [part.partition("\n}\n")[0] for part in parts[2::2]]  # without functions that follow
+    bodies = [part.partition("\n}\n")[0] for part in parts[2::2]]  # without functions after it
     return list(zip(parts[1::2], bodies, strict=True))
 
 
@@ -142,8 +142,8 @@ def resources(arch=90, sources=None):
         return {source.name: kernels for source, kernels in zip(sources, found, strict=True)}
 
 
-# What is promised of single kernels: (file, beginning of the kernel's name, what, how, bound), for
-# every instantiation that begins so.
+# Bounds of single kernels: (file, beginning of the kernel's name, what, how, bound), for every
+# instantiation whose name begins so.
 LOSS = "long_row_loss<CrossEntropy, true, float>"
 QUADS = "quads<true, WholeRows, float>"  # a pass of its loop is a quad, four elements
 BOUNDS = [
@@ -173,7 +173,7 @@ BOUNDS = [
     ("reparam_kl.cu", f"backward_{QUADS}", "registers", "at most", 48),
     ("reparam_kl.cu", f"backward_{QUADS}", "wide_accesses", "at least", 5),
 ]  # fmt: skip
-# What stood there at 846126d, of those that were written anew since.
+# Values at 846126d of the kernels that have been rewritten since.
 BEFORE = {
     ("convolve_tiles<FmaTile<float, 32, 128", "loop_share"): 25,
     ("convolve_tiles<FmaTile<float, 64, 64", "loop_share"): 34,
@@ -197,12 +197,12 @@ WORDS = {
 
 
 def found_of(files, file, kernel, what):
-    """The values of all kernels of a file whose names begin so."""
+    """The values of ``what`` of all kernels of a file whose names begin with ``kernel``."""
     return [needs[what] for name, needs in files[file].items() if name.startswith(kernel)]
 
 
 def bounds_table(record):
-    """``BOUNDS`` beside what the compiler made."""
+    """``BOUNDS`` beside the values of the compiled kernels."""
     rows = []
     for file, kernel, what, how, bound in BOUNDS:
         values = found_of(record["files"], file, kernel, what)
@@ -218,7 +218,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--arch", type=int, default=90, help="compute capability, as 90")
     parser.add_argument("--json", type=Path, help="write the report to this file")
-    parser.add_argument("--only", help="comma-separated files; of others the report stays as it is")
+    parser.add_argument("--only", help="comma-separated files; values of others are kept")
     options = parser.parse_args(argv)
     sources = options.only and [CSRC / "cuda" / name for name in options.only.split(",")]
     found = resources(options.arch, sources)

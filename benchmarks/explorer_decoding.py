@@ -2,9 +2,9 @@
 
     python benchmarks/explorer_decoding.py
 
-Needs Debian's chromium, found on the PATH, and playwright. Each model is trained for a moment,
-which leaves its page; the page decodes one code again and again. Processor time of the page's
-thread is taken, as Chromium counts it. ``tables.py --write`` puts the table on docs/explorer.md.
+Needs Debian's chromium, found on the PATH, and playwright. Each model is trained briefly, which
+writes its page; the page decodes one code again and again. The time is processor time of the page's
+thread, as Chromium counts it. ``tables.py --write`` puts the table on docs/explorer.md.
 """
 
 import argparse
@@ -29,7 +29,7 @@ DECODE = """async (n) => {
 
 
 def page_of(options, folder):
-    """The explorer's page that a short training leaves."""
+    """The explorer's page that a short training writes."""
     command = [sys.executable, "-m", "minivae", "train", *options, "--epochs", "1", "--out", folder]
     subprocess.run(command, check=True, capture_output=True)
     return Path(folder) / "explorer.html"
@@ -68,7 +68,7 @@ def table(record):
 def main(argv=None):
     """Time the models, write the record."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    from playwright import sync_api  # not where tables.py reads the record
+    from playwright import sync_api  # here, because tables.py runs without playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:

@@ -1,10 +1,10 @@
-"""The parts of gpu_check.sh: run one after another, each within its time, and reported as they end.
+"""Run the parts of gpu_check.sh one after another, each within its time, and report each result.
 
     python benchmarks/gpu_check.py OUTDIR [first|second] [--dry-run SCALE] [--only PART,...]
 
 Only the standard library is needed to start; a part whose packages are missing fails by itself.
-Leaves in OUTDIR ``FILES``, each true at any moment: commands append to the log and to the rows, a
-line at a time, and the summary is replaced whenever a part begins or ends.
+Writes ``FILES`` into OUTDIR, each up to date at any moment: commands append to the log and to the
+rows, a line at a time, and the summary is replaced whenever a part begins or ends.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 265  # of a call, which is to end before 270
+SECONDS = 265  # of a call, which must end before 270
 FILES = ("summary.txt", "log.txt", "rows.jsonl", "roofline.png")
 CALLS = ("first", "second")
-# What may hold a GPU's test: the others would run, or build, the stand-in.
+# Only tests marked gpu: the others would run, or build, the stand-in for a GPU.
 TESTS = "{python} -m pytest -q -p no:cacheprovider -m gpu {parallel}"
 
 
@@ -43,7 +43,7 @@ def sanitizer(tool):
 
 
 def parts(call):
-    """What a call does, in the order of what must be known first."""
+    """The parts of a call, in order of importance."""
     build = [
         Part("machine", 15, "nvidia-smi; nvcc --version; {python} -m minivae info", False, None),
         Part("build", 150,
@@ -53,7 +53,7 @@ def parts(call):
     if call == "first":
         return [
             *build,
-            # Without CUB a reduction of CuPy's is compiled in a quarter of a second, not in three.
+            # Without CUB, CuPy compiles a reduction in a quarter of a second instead of three.
             Part("device-tests", 60, f"CUPY_ACCELERATORS= {TESTS} tests/cuda/test_device.py "
                  "tests/cuda/test_cuda_graph.py tests/cuda/test_cuda_graph_objectives.py "
                  "tests/cuda/test_device_training.py"),
@@ -106,20 +106,20 @@ class Summary:
         self.bad = []
 
     def tell(self, name, seconds, text):
-        """A part has ended, or was not begun."""
+        """Record that a part has ended or was skipped."""
         self.lines.append(f"{name:<26} {seconds:6.1f} s  {text}")
         if text != "passed":
             self.bad.append(name)
         self.write(f"after {name}")
 
     def write(self, state):
-        """Replace the file, whole."""
+        """Replace the file atomically."""
         new = self.path.with_suffix(".new")
         new.write_text("\n".join([*self.lines, state, ""]))
         os.replace(new, self.path)
 
     def finish(self, stopped=None):
-        """The last line."""
+        """Write the last line."""
         verdict = "all parts passed" if not self.bad else f"not passed: {', '.join(self.bad)}"
         self.lines.append(f"{time.monotonic() - self.begin:.0f} s in all; {stopped or verdict}")
         self.write("")
@@ -132,12 +132,12 @@ def run_parts(todo, summary, deadline, fill, has_gpu, execute, scale=1.0):
         todo: ``Part``s. summary: a ``Summary``. fill: the values of {python} and the like.
         has_gpu: whether parts that need a GPU can run.
         execute: ``execute(part, command, seconds)`` -> exit status, or None when time was over.
-        scale: of the seconds of each part.
+        scale: factor of the seconds of each part.
     """
     outcomes = {}
     for part in todo:
         left, start = deadline - time.monotonic(), time.monotonic()
-        needed = part.needs and outcomes.get(part.needs, "passed")  # one that was not asked for
+        needed = part.needs and outcomes.get(part.needs, "passed")  # passed, if not among todo
         if part.gpu and not has_gpu:
             text = "skipped: no device"
         elif needed not in (None, "passed"):
@@ -197,7 +197,7 @@ def pretend(name, scale, rows):
 
 
 def environment():
-    """For all parts: the checkout is what is imported, and the extension is built for this GPU."""
+    """Environment of all parts: imports come from the checkout, the build is for this GPU."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     found = {
         **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1",
@@ -212,7 +212,7 @@ def environment():
 
 
 def compute_capability():
-    """Of the first GPU, such as "90"; None when there is none."""
+    """Compute capability of the first GPU, such as "90"; None when there is none."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"],
@@ -237,7 +237,7 @@ def check(call, out, names, scale):
     """Run the parts of one call; whether all passed.
 
     Args:
-        scale: None, or the factor of all times in a dry run, which pretends and needs no GPU.
+        scale: None, or the factor of all times in a dry run, which runs no commands of the parts.
     """
     factor, log, rows = scale or 1.0, out / "log.txt", out / "rows.jsonl"
     summary = Summary(out / "summary.txt", call)

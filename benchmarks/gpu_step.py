@@ -1,4 +1,4 @@
-"""Training on a GPU: a step of each model, and ten epochs of MNIST, beside PyTorch.
+"""Time training on a GPU: a step of each model, and ten epochs of MNIST, beside PyTorch.
 
     python benchmarks/gpu_step.py --models mlp,conv,face --json FILE
     python benchmarks/gpu_step.py --epochs 10 --json FILE
@@ -41,7 +41,7 @@ from minivae.noise import EVALUATION
 from minivae.training.cuda_graph import TOGETHER, CapturedStep
 from minivae.training.step import EagerStep
 
-CONTENDERS = (  # what must be known first comes first
+CONTENDERS = (  # in order of importance
     "minivae-graph", "torch-graph", "minivae", "torch", "torch.compile", "torch-compile-graph",
 )  # fmt: skip
 BATCHES = 64  # in the resident set
@@ -63,8 +63,8 @@ def set_tf32(on):
 
 
 def minivae_step(work, graph, tf32):
-    """(step, wait, group): ``step()`` trains on the next batch and gives its loss; ``group`` is how
-    training goes on, a function and the number of steps that one call of it makes.
+    """(step, wait, group): ``step()`` trains on the next batch and returns its loss; ``group`` is a
+    function that makes several steps at once, as training does, and the number of these steps.
     """
     set_tf32(tf32)
     model = initial_model(work).to("cuda")
@@ -167,7 +167,7 @@ def measure(contender, name, tf32):
     for _ in range(3 * TOGETHER - 1):
         step()
     run, steps = group
-    run()  # what is captured at its first call is there
+    run()  # the first call captures
     wait()
     started = time.perf_counter() - start
     times = []
@@ -184,7 +184,7 @@ def measure(contender, name, tf32):
 def compare(name, contenders, tf32, repeats, tell=lambda **row: None):
     """Interleaved runs of every contender on one model; a failed one is kept with its error.
 
-    ``tell`` is called with each run, or why there is none, as soon as it is over.
+    ``tell`` is called with each run, or with the reason for its failure, as soon as it ends.
     """
     runs, failed = {}, {}
     for _ in range(repeats):
@@ -290,7 +290,7 @@ def main(argv=None):
     parser.add_argument("--contenders", default=",".join(CONTENDERS), help="comma-separated")
     parser.add_argument("--repeats", type=int, default=2, help="processes of each contender")
     parser.add_argument("--tf32", action="store_true", help="allow TF32 in all contenders")
-    parser.add_argument("--epochs", type=int, help="time so many epochs of MNIST instead")
+    parser.add_argument("--epochs", type=int, help="time this many epochs of MNIST instead")
     parser.add_argument("--data", help="folder with mnist/; default as the library's")
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--rows", help="append each result to this file as soon as it is known")

@@ -88,9 +88,9 @@ def conv_vae(p):
 
 
 def make_step(model, state, images, *, lr, compiled):
-    """``step(index, eps)`` trains on those of the images (N, H, W, C), uint8; returns the loss.
+    """``step(index, eps)`` trains on ``images[index]`` (N, H, W, C), uint8; returns the loss.
 
-    compiled: by XLA.
+    compiled: whether XLA compiles the step.
     """
     vae = {"MLPVAE": mlp, "ConvVAE": conv_vae}[model](state)
     adam = keras.optimizers.Adam(lr, epsilon=1e-8)

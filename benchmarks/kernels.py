@@ -3,21 +3,21 @@
     python benchmarks/kernels.py --device cpu --peak GB/S --json benchmarks/results/kernels_cpu.json
     python benchmarks/kernels.py --device cuda --json FILE --csv FILE --plot FILE
 
-Nothing is timed before it was checked: at a small shape with odd sizes whole, and the first rows of
-the timed shape, against the reference in float64. Then each contender runs
+A contender is checked before it is timed, against the reference in float64: all results at a small
+shape with odd sizes, and the first rows at the timed shape. Then it runs
 
-    cold    on arrays that rotate, several times the last-level cache together,
+    cold    on several copies of the arrays in turn, larger together than the last-level cache,
     warm    on the same arrays again and again;
 
-the figure is the median of single calls with the 20th and 80th percentile. On a GPU, where Python
-takes longer to start a call than the call itself, many are captured as one graph, and a sample is
-the time of a launch between two events of its stream, divided by their number; what cannot be
-captured is timed call by call, and its row says so. The share is that of the bytes which the
-arguments and results have (``_workloads.traffic``), over the time, in the bandwidth of a plain copy
-measured in the same run.
+the time is the median of single calls, with the 20th and 80th percentile. On a GPU, where Python
+takes longer to start a call than the call itself, many calls are captured as one graph, and a
+sample is the time of a launch between two events of its stream, divided by the number of calls;
+calls that cannot be captured are timed one by one, and the row says so. The share is the bytes of
+arguments and results (``_kernel_workloads.traffic``) divided by the time and by the bandwidth of a
+plain copy, which is measured in the same run.
 
 On the CPU every contender has a process of its own, so that no thread pool waits for another's, and
-malloc is told to keep what is freed, for all alike.
+malloc is set to keep freed memory in all of them.
 """
 
 import argparse
@@ -42,10 +42,10 @@ DTYPE = np.float32
 ROWS = 64  # of the timed shape, checked
 # Largest error allowed, relative to the largest value of an array: float32 sums in any order.
 TOLERANCE = 2e-4
-TF32 = 4e-3  # the same of factors rounded to 10 bits, as version 5 of these rounds them
+TF32 = 4e-3  # the same where factors are rounded to 10 bits, as in version 5 of the following
 ROUNDED = "matmul", "conv2d and adjoints"
 CACHE = {"cpu": 64 << 20, "cuda": 64 << 20}  # an upper bound of the last-level cache, in bytes
-# Fresh results of tens of megabytes would time the kernel's page faults: malloc is to keep memory.
+# malloc keeps freed memory: otherwise each call with large results would include page faults.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 COLUMNS = (
     "kernel", "shape", "contender", "state", "timed", "median_us", "p20_us", "p80_us", "calls",
@@ -57,13 +57,13 @@ COLUMNS = (
 
 
 class WrongResultError(Exception):
-    """A contender is not timed; the run goes on and fails at its end."""
+    """A contender's results are wrong: it is not timed, and the run fails after the others."""
 
 
 def check(contender, workload, calls):
     """Largest relative error at the small shape and in the first rows, else WrongResultError.
 
-    None when the contender's own noise makes its results its own.
+    None when the results cannot be compared, because the contender draws its own noise.
     """
     rng = np.random.default_rng(1)
     small = workload.make(rng, workload.small, DTYPE)
@@ -81,7 +81,7 @@ def check(contender, workload, calls):
         results = contender.run(placed)
         got = [contender.fetch(a) for a in all_results(placed, results)]
         got = [a.astype(np.float64) for a in got]
-        if len(got) < len(expected):  # PyTorch's batch norm keeps mean and variance to itself
+        if len(got) < len(expected):  # PyTorch's batch norm returns no mean and variance
             expected = [e for e in expected if any(e.shape == g.shape for g in got)][-len(got) :]
         for g, e in zip(got, expected, strict=True):
             scale = max(1.0, float(np.abs(e).max(initial=0)))
@@ -224,7 +224,7 @@ def mapped_results(contender, results):
 
 
 def run_all(device, workloads, found, quick=False, budget=None, tell=lambda row: None):
-    """(rows, skipped) of all contenders at all workloads; what is past the budget is named too.
+    """(rows, skipped) of all contenders at all workloads; those past the budget are skipped.
 
     ``tell`` is called with each row as soon as it is known.
     """
@@ -343,7 +343,7 @@ def plot(record, path):
 
 
 def measured(args):
-    """The record of what the arguments ask for; rows are shown as soon as they are known."""
+    """Measure what the arguments select; returns the record. Each row is printed at once."""
     found, reasons, workloads = chosen(args)
     bandwidth = copy_bandwidth(args.device, 1 << 22 if args.quick else 1 << 28)
     environment_row = {**about(args.device), "copy_gb_s": 1e-9 * bandwidth}
@@ -390,14 +390,14 @@ def main(argv=None):
     )
     parser.add_argument("--contenders", help="comma-separated; default all that can run")
     parser.add_argument("--peak", type=float, help="GB/s of the memory, by its data sheet")
-    parser.add_argument("--budget", type=float, help="seconds after which no more is begun")
-    parser.add_argument("--quick", action="store_true", help="small arrays: to see that it works")
+    parser.add_argument("--budget", type=float, help="seconds after which no measurement begins")
+    parser.add_argument("--quick", action="store_true", help="small arrays, to test the script")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--rows", help="append each row to this file as soon as it is known")
     parser.add_argument("--csv", help="write the rows here")
     parser.add_argument("--plot", help="draw the roofline here")
-    parser.add_argument("--from-json", help="measure nothing, take this record")
+    parser.add_argument("--from-json", help="measure nothing, use this record")
     args = parser.parse_args(argv)
     if args.child:
         found, _, workloads = chosen(args)

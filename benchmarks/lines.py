@@ -4,7 +4,8 @@
     python benchmarks/lines.py --write    put it into CONTRIBUTING.md, as for a release
 
 A part is a folder or a module directly under minivae/ or csrc/, or another folder of sources. Blank
-lines and comments count: they are read too. Generated files and those that git ignores do not.
+lines and comments count, because readers read them too. Generated files and files that git ignores
+do not.
 """
 
 import argparse

@@ -1,5 +1,7 @@
-"""The MLP step as a NumPy user with numba writes it: BLAS products, backward by hand, and every
-elementwise stretch fused in one compiled loop on one thread (a second pool would fight BLAS's).
+"""The training step of MLPVAE as a user of NumPy and numba writes it.
+
+Products are BLAS's, backward is written by hand, and consecutive elementwise operations are fused
+into one compiled loop on one thread (a second thread pool would compete with that of BLAS).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Add a line to docs/performance-log.md: what a step of each model costs as the tree is now.
+"""Add a line to docs/performance-log.md: the cost of a training step of each model.
 
     python benchmarks/performance_log.py "what was changed"
 
@@ -44,7 +44,7 @@ def measure(name):
 
 
 def table(log):
-    """The page's table: a row a change, processor time and page faults of each model."""
+    """The page's table: one row per change, processor time and page faults of each model."""
     rows = []
     for entry in log:
         row = [entry["date"], entry["change"]]

@@ -37,7 +37,7 @@ def operands(form, M, K, N):
 
 
 def call(contender, a, b):
-    """A function that multiplies."""
+    """A function that multiplies a by b with the contender's library."""
     if contender == "torch":
         import torch
 
@@ -53,7 +53,7 @@ def call(contender, a, b):
 
 
 def measure(contender):
-    """Child process: the microseconds of each product, which must be right."""
+    """Child process: the microseconds of each product, after a check of its result."""
     times = []
     for _, *product in PRODUCTS:
         a, b = operands(*product)

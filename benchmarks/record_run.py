@@ -1,8 +1,8 @@
-"""Put runs of the examples on record: their summary.json, with date, commit and machine.
+"""Record runs of the examples: their summary.json, with date, commit and machine.
 
     python benchmarks/record_run.py NAME=RUN_FOLDER ...
 
-writes benchmarks/results/runs/NAME.json; tables.py makes the tables of all runs anew.
+writes benchmarks/results/runs/NAME.json; ``tables.py --write`` puts them into the tables.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def record(name, folder):
 
 
 def main(argv=None):
-    """Record the runs named."""
+    """Record the named runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER")
     args = parser.parse_args(argv)

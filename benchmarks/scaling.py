@@ -1,4 +1,4 @@
-"""How the cost of a training step grows: with batch, image side, latents and threads.
+"""Measure how the cost of a training step grows with batch, image side, latents and threads.
 
     python benchmarks/scaling.py --json FILE --plot FILE
     python benchmarks/scaling.py --record FILE --plot FILE     draws without running
@@ -89,7 +89,7 @@ def plot(record, path):
         model, axis_label, sizes = SWEEPS[sweep]
         column[0].set_title(WORKLOADS[model].model, fontsize=11)
         column[1].set_xlabel(axis_label)
-        # The sizes that were run; every other one where they would run into one another.
+        # Label the measured sizes, or every other one where the labels would overlap.
         column[1].set_xticks(sizes[:: 2 if len(sizes) > 5 else 1])
         for axis in column:
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -137,7 +137,7 @@ def main(argv=None):
     parser.add_argument("--contenders", default="minivae,torch", help="comma-separated")
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--plot", help="draw the record here")
-    parser.add_argument("--record", help="run nothing: take this record of an earlier run")
+    parser.add_argument("--record", help="run nothing, use this record of an earlier run")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:

@@ -1,12 +1,12 @@
-"""What parts and processes cost in a training step, and from which batch a network pays.
+"""Measure the cost of parts and processes in a training step; model when a second rank pays.
 
     python benchmarks/scaling_processes.py --json FILE
 
 Measured: processor time of steps on the whole batch and on its parts in turn, in one process of one
 thread; and, under the ``mpiexec`` beside mpi4py where there is one, the exchange of a step between
-processes. Each figure is the least of many: other programs slow steps and hasten none. Modelled:
-the exchange over three networks, from the bytes that every rank sends and the speed and latency of
-the network, which are assumed.
+processes. Each time is the least of many, because other programs only make steps slower. Modelled:
+the exchange over three networks, from the bytes that every rank sends and an assumed speed and
+latency, and the batch from which two ranks are faster than one.
 """
 
 import argparse
@@ -38,7 +38,7 @@ MODELS = {  # name -> (a function that gives the model, shape of an image, image
     "conv": (models.ConvVAE, (28, 28), 128),
     "face": (lambda: models.FaceVAE(image_size=64), (3, 64, 64), 16),
 }
-MODELLED = {  # those that train_step.py timed
+MODELLED = {  # models that train_step.py timed
     "mlp": (models.MLPVAE, (1, 28, 28), 128),
     "conv": (models.ConvVAE, (1, 28, 28), 128),
     "face": (models.FaceVAE, (3, 256, 256), 16),
@@ -51,7 +51,7 @@ NETWORKS = {  # name -> (bytes per second out of a rank, seconds of latency of a
     "100 Gb/s": (12.5e9, 3e-6),
     "NVLink": (450e9, 5e-6),
 }
-GPU_FLOPS = 67e12  # float32 of an H200 by datasheet: what no step on one can be faster than
+GPU_FLOPS = 67e12  # float32 of an H200 by datasheet, which no step can exceed
 
 
 def stepper(name, parts, ranks):
@@ -74,7 +74,7 @@ def stepper(name, parts, ranks):
 
 
 def least(steps, count, clock=time.process_time):
-    """Milliseconds of the quickest of so many calls of each of some functions, in turn."""
+    """Milliseconds of the fastest of ``count`` calls of each function; they are called in turn."""
     times = {name: math.inf for name in steps}
     for _ in range(count):
         for name, step in steps.items():
@@ -95,7 +95,7 @@ def worker(name):
 
 
 def in_processes(name, ranks):
-    """Milliseconds of the exchange of a step between so many processes."""
+    """Milliseconds of the exchange of a step between ``ranks`` processes."""
     mpiexec = shutil.which("mpiexec", path=Path(sys.executable).parent)
     command = [mpiexec, "-n", str(ranks), sys.executable, __file__, "--worker", name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -124,8 +124,8 @@ def multiplications(model, shape):
 def modelled(name, ranks=2):
     """{network: (ms of an exchange, the batch from which two ranks are quicker than one)}.
 
-    An image takes what train_step.py recorded on a CPU; on a GPU no less than its multiplications
-    and additions, forward and twice that backward.
+    The time of an image on a CPU is the record of train_step.py; on a GPU it is a lower bound, the
+    multiplications and additions of forward and twice as many of backward.
     """
     build, shape, size = MODELLED[name]
     model, found = build(), {}
@@ -184,7 +184,7 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the record here")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    os.environ["MINIVAE_NUM_THREADS"] = "1"  # of processes that are started
+    os.environ["MINIVAE_NUM_THREADS"] = "1"  # inherited by the processes
     kernels.set_threads(1)
     if args.worker:
         worker(args.worker)

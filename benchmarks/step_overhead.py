@@ -1,9 +1,9 @@
-"""What a training step costs beside its kernels: MLPVAE with 8 hidden units on one image.
+"""Measure the cost of a training step outside its kernels: MLPVAE, 8 hidden units, one image.
 
     python benchmarks/step_overhead.py --json FILE
 
-Microseconds of a step made operation by operation and of the same step recorded and replayed, the
-batch being there already. The kernels of so small a step take next to nothing.
+Microseconds of a step made operation by operation and of the same step recorded and replayed; the
+batch is selected before. The kernels of so small a step take almost no time.
 """
 
 import argparse
@@ -41,7 +41,10 @@ def sample(step):
 
 
 def measure(kinds):
-    """{kind: microseconds per step}, the kinds in turns. The least holds on a busy machine too."""
+    """Percentiles and least of microseconds per step of each kind, measured in turns.
+
+    The first turn is warm-up. Other programs can only add time, so the least is recorded too.
+    """
     steps, times = {kind: made(kind) for kind in kinds}, {kind: [] for kind in kinds}
     for _ in range(TURNS):
         for kind, step in steps.items():

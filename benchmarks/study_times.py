@@ -57,11 +57,9 @@ def table(record):
 
 
 def main(argv=None):
-    """Time all, or those named; write the record."""
+    """Time all examples, or the named ones; write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "names", nargs="*", default=EXAMPLES, help="of the examples; all by default"
-    )
+    parser.add_argument("names", nargs="*", default=EXAMPLES, help="examples to time; default all")
     names = parser.parse_args(argv).names
     if unknown := set(names) - set(EXAMPLES):
         parser.error(f"expected some of {', '.join(EXAMPLES)}, got {sorted(unknown)}")

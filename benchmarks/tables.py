@@ -1,6 +1,6 @@
 """Make the tables of README.md and docs/ from the records in benchmarks/results.
 
-    python benchmarks/tables.py            say which tables are not what the records give; exit 1
+    python benchmarks/tables.py            name the tables that differ from the records; exit 1
     python benchmarks/tables.py --write    write them into the pages
 
 A table stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``; ``TABLES`` has the names.
@@ -45,13 +45,13 @@ def by_processor(benchmark):
 
 
 def tables_by_processor(benchmark):
-    """A table of the module's for each processor and instruction set, under their names."""
+    """The benchmark's table for each instruction set and processor, each under a heading."""
     records = by_processor(benchmark.__name__)
     return "\n\n".join(f"**{name}**\n\n{benchmark.table(r)}" for name, r in records.items())
 
 
 def runs():
-    """{name: record} of the runs that record_run.py has put on record."""
+    """{name: record} of the runs that record_run.py has recorded."""
     return {p.stem: json.loads(p.read_text()) for p in sorted((RESULTS / "runs").glob("*.json"))}
 
 
@@ -121,7 +121,7 @@ def reproductions_table(lines):
 
 
 def run_name(line):
-    """The variant, marked where it is not the published schedule."""
+    """The variant, with its form where that is not the full schedule."""
     return line["variant"] + ("" if line["form"] == "full" else f" ({line['form']})")
 
 
@@ -134,7 +134,7 @@ def accepted(line):
 
 
 def verdict(line):
-    """Words for a value outside its band."""
+    """The mark "(outside)" for a value outside its band, else nothing."""
     if not line["low"] or float(line["low"]) <= float(line["value"]) <= float(line["high"]):
         return ""
     return " (outside)"
@@ -153,7 +153,7 @@ def headlines():
     example, example_published = found("pytorch-example")
     (nll,), nll_published = found("static-400-40", "two layers")
     epochs, steps = recorded("mnist_epochs"), by_processor("train_step")
-    faces = {  # on the processor of the epochs
+    faces = {  # only on the processor that ran mnist_epochs.py
         r["environment"]["instruction_set"]: r["models"]["face"] for r in steps.values()
         if r["environment"]["cpu"] == epochs["environment"]["cpu"] and "face" in r["models"]
     }  # fmt: skip
@@ -211,7 +211,7 @@ TABLES = {
 
 
 def stale():
-    """The names of tables that are not what the records give."""
+    """The names of the tables that differ from the records."""
     return [
         name
         for name, (page, make) in TABLES.items()
@@ -228,7 +228,7 @@ def main(argv=None):
         for name, (page, make) in TABLES.items():
             replace_between_markers(page, name, make())
     elif names := stale():
-        raise SystemExit(f"not what the records give, python benchmarks/tables.py --write: {names}")
+        raise SystemExit(f"differ from the records, python benchmarks/tables.py --write: {names}")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def table(record):
 
 
 def plot(record, path):
-    """Bars of milliseconds per step; one beyond four times minivae's is cut and says its length."""
+    """Bars of milliseconds per step; a bar over four times minivae's is cut and shows its value."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -116,7 +116,10 @@ def plot(record, path):
 
 
 def versions_of(peers):
-    """Asked of packages, not modules: a child's peak memory starts at its parent's."""
+    """The versions of the peers' packages; exits where one is not installed.
+
+    Packages are looked up and not imported, because a child's peak memory starts at its parent's.
+    """
     found = {}
     for peer in peers:
         try:
@@ -130,7 +133,7 @@ def main(argv=None):
     """Run the comparison, print the table, write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="mlp,conv,face", help="comma-separated")
-    parser.add_argument("--peers", default="torch", help="of torch,jax,keras,numba; may be empty")
+    parser.add_argument("--peers", default="torch", help="some of torch,jax,keras,numba, or empty")
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contender")
     parser.add_argument("--avx2", action="store_true", help="let no library use AVX-512")
     parser.add_argument("--json", help="write the record here")

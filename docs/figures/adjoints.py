@@ -1,4 +1,4 @@
-"""Convolution as a matrix, its transpose, and what the sizes come to."""
+"""Convolution as a matrix and its transpose; adjoint test, overlap counts and multiplications."""
 
 import numpy as np
 from common import below

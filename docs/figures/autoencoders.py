@@ -1,4 +1,4 @@
-"""Three ways to train the same small network on pictures of the moon: plain, noisy, variational."""
+"""One small network trained on pictures of the moon as autoencoder, with noise, and as VAE."""
 
 import functools
 
@@ -53,7 +53,7 @@ class SmallVAE(models.VAE):
 
 
 @functools.cache
-@threadpool_limits.wrap(limits=1)  # the products are too small to share
+@threadpool_limits.wrap(limits=1)  # the products are too small for several threads
 def trained(way, seed=0):
     """(codes mu (COUNT, 2), sigmas (COUNT, 2), model) after STEPS steps of Adam, in float64."""
     sampled, beta = WAYS[way]

@@ -1,4 +1,4 @@
-"""What batch norm's backward does to a gradient, and what a ones cotangent cannot see."""
+"""Properties of batch norm's gradient, and a wrong backward that a cotangent of ones misses."""
 
 import numpy as np
 from common import below
@@ -26,7 +26,7 @@ def gradient(dy, eps=0.0):
 
 
 def without_variance_term(dy):
-    """dx by a wrong backward: the statistics' share through the variance is forgotten."""
+    """dx by a wrong backward, which omits the gradient through the batch variance."""
     x, w, _, _ = problem()
     return w / x.std(axis=0) * (dy - dy.mean(axis=0))
 

@@ -1,4 +1,4 @@
-"""Why the mean wins, and what grey pixels cost under a Bernoulli term."""
+"""Why decoders output blurred means, and the least cross-entropy of grey pixels."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from minivae.errors import DataError
 
 
 def pictures(size=24):
-    """Two pictures that one code must stand for: a bright bar left, and the same bar right."""
+    """Two pictures that share one code: a bright bar on the left, and the same on the right."""
     left, right = np.zeros((2, size, size))
     left[4:-4, 7:10] = 1
     right[4:-4, 14:17] = 1
@@ -62,14 +62,14 @@ def measure():
     try:
         digits = mnist.read_folder(os.environ.get("MINIVAE_DATA") or mnist.cache_folder())
     except DataError:
-        return numbers  # the pages keep the number of whoever had MNIST
+        return numbers  # without MNIST the pages keep their number
     if digits.name == "mnist":
         numbers["floor_mnist"] = entropy_floor(digits.test.images / 255)
     return numbers
 
 
 def draw(figure):
-    """The two pictures and the one that costs least."""
+    """The two pictures, and the output with the least expected cost."""
     left, right = pictures()
     titles = ("half the time", "half the time", "costs least")
     for axes, image, title in zip(

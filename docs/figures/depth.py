@@ -1,4 +1,7 @@
-"""What depth buys an autoencoder: pictures with two causes, put into two numbers in four ways."""
+"""Depth of an autoencoder: error of PCA and of linear, shallow and deep codes of two numbers.
+
+The pictures have two causes, the phase of a moon and its angle.
+"""
 
 import functools
 import itertools
@@ -38,7 +41,7 @@ def pca(x, dims=2):
 
 
 @functools.cache
-@threadpool_limits.wrap(limits=1)  # the products are too small to share
+@threadpool_limits.wrap(limits=1)  # the products are too small for several threads
 def trained(way, seed=0):
     """A network of that depth with a code of 2, after STEPS steps of Adam on squared error."""
     rng = init_stream(seed)
@@ -74,7 +77,7 @@ def measure():
     numbers = {"pca": error(x.mean(axis=0) + (x - x.mean(axis=0)) @ axes.T @ axes, x)}
     for way in HIDDEN:
         numbers[way] = error(trained(way)(mv.Tensor(x)).data, x)
-    weight = trained("linear").parameters()[2].data  # (pixels, 2): what each code number adds
+    weight = trained("linear").parameters()[2].data  # (pixels, 2): a picture for each code number
     found, _ = np.linalg.qr(weight)
     cosines = np.linalg.svd(axes @ found, compute_uv=False)
     numbers["angle"] = float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))

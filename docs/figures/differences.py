@@ -44,7 +44,7 @@ def errors(rule, dtype=np.float64, f=f, slope=slope):
 
 
 def best(error):
-    """(step, error) where the error is least."""
+    """(step, error) at the least error."""
     return float(STEPS[error.argmin()]), float(error.min())
 
 

@@ -1,4 +1,4 @@
-"""A model whose every integral is known: z ~ N(0, 1), x | z ~ N(w z, s^2), both numbers.
+"""The ELBO of a scalar model with known integrals: z ~ N(0, 1), x | z ~ N(w z, s^2).
 
 p(x) = N(0, w^2 + s^2) and p(z|x) = N(w x / (w^2 + s^2), s^2 / (w^2 + s^2)).
 """

@@ -20,7 +20,7 @@ def samples(d):
     z = MU + SIGMA * eps
     f = (z * z).sum(axis=1)
     score = eps[:, 0] / SIGMA
-    baseline = d * (MU**2 + SIGMA**2)  # E[f], the best constant one could hope to know
+    baseline = d * (MU**2 + SIGMA**2)  # E[f]
     return {
         "path": 2 * z[:, 0],
         "score": f * score,

@@ -1,7 +1,7 @@
-"""The Gaussian KL, the wrong formulas found in public code, and what expm1 saves.
+"""The Gaussian KL, wrong formulas found in public code, and the rounding error without expm1.
 
-Every formula is a function of mu and of sigma, the standard deviation that is really sampled with.
-Noise is that of examples/gaussian_kl.py, so that both print the same figures.
+Every formula is a function of mu and of sigma, the standard deviation of the samples. Noise is that
+of examples/gaussian_kl.py, so that both give the same numbers.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ def minimum(formula):
 def float32_errors():
     """For log variances of scale 1e-3 in float32, by name: median relative error, negative share.
 
-    Once with correctly rounded functions and once with NumPy's ("_numpy"), which are other ones
-    for each instruction set.
+    Computed with correctly rounded functions, and with NumPy's ("_numpy"), whose rounding differs
+    between instruction sets.
     """
     logvar = 1e-3 * mv.Noise(0, 6).normal((100_000,), np.float32)
     wide = logvar.astype(np.float64)

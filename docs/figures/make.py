@@ -1,10 +1,10 @@
-"""Measure every number and draw every figure of these pages, and write the numbers into them.
+"""Compute the numbers of the pages in docs/, draw their figures and write the numbers into them.
 
-    python docs/figures/make.py                 all of it
+    python docs/figures/make.py                 all topics
     python docs/figures/make.py elbo mixture    only these topics
     python docs/figures/make.py --fill          only write numbers.json into the pages
     python docs/figures/make.py elbo --set W=4 --out runs/figures
-                                                try another number: the pages stay as they are
+                                                try another number; no page is changed
 
 A page marks a number as  <!--=topic.name:FORMAT-->text<!--/-->  with a Python format; this script
 replaces the text. Topics are the modules beside this file; each has ``measure() -> dict`` and
@@ -47,7 +47,7 @@ def measure(topic):
 
 
 def fill(text, numbers):
-    """``text`` with every marked number replaced; KeyError for one that nobody measured."""
+    """``text`` with every marked number replaced; KeyError for a number that is not measured."""
 
     def replaced(match):
         key, spec, _ = match.groups()
@@ -85,7 +85,7 @@ def changed(topic, settings):
         ValueError: the module sets no number of that name at its top level.
     """
     tree = ast.parse((HERE / f"{topic}.py").read_text(encoding="utf-8"))
-    numbers = {}  # name -> (where its value stands, the place in there)
+    numbers = {}  # name -> (the assignment, None), or (values of a tuple, index)
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             numbers[node.targets[0].id] = node, None
@@ -137,7 +137,7 @@ def main(argv=None):
     if unknown := set(args.topics) - set(TOPICS):
         parser.error(f"unknown topics {sorted(unknown)}; there are {', '.join(TOPICS)}")
     if args.set and not args.out:
-        parser.error("--set: expected --out DIR too; the pages tell of the numbers in the file")
+        parser.error("--set: expected --out DIR too, because the pages state the file's numbers")
     if args.out:
         if len(args.topics) != 1 or any("=" not in setting for setting in args.set):
             parser.error("--out: expected one topic, and NAME=VALUE for each --set")

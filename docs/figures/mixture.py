@@ -32,7 +32,7 @@ def mixture(k, offset=0):
 
 
 def best_single():
-    """The Gaussian of p's own mean and variance."""
+    """The Gaussian with the mean and variance of p."""
     p = density() * (X[1] - X[0])
     mean = (X * p).sum()
     return normal(X, mean, np.sqrt(((X - mean) ** 2 * p).sum()))

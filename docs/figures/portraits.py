@@ -1,4 +1,4 @@
-"""A smile as a distribution, and whether new faces are copies: two small VAEs of drawn faces."""
+"""Two small VAEs of drawn faces: the smile as a distribution, and new faces beside known ones."""
 
 import functools
 
@@ -38,7 +38,7 @@ class SmallVAE(models.VAE):
         return self.decoder(z)
 
 
-@threadpool_limits.wrap(limits=1)  # the products are too small to share
+@threadpool_limits.wrap(limits=1)  # the products are too small for several threads
 def trained(model, x, epochs, batch=64):
     """The model after some epochs of Adam, in float64."""
     model = model.to(dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The first numbers of the noise stream, and what its formula implies."""
+"""The first numbers of the noise stream, its mean, variance and largest possible value."""
 
 import math
 

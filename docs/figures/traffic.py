@@ -1,4 +1,4 @@
-"""Bytes: what reparam_kl has to move, what its composition from basic operations moves."""
+"""Memory traffic of reparam_kl as one operation and as a composition of basic operations."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def moved(result):
 
 
 def composed_bytes(n, d):
-    """The same for z and kl built from basic operations."""
+    """Bytes that z and kl from basic operations read and write."""
     leaves = [mv.Tensor(np.ones((n, d), np.float32), requires_grad=True) for _ in range(2)]
     with mv.kernels.use("composed"):
         return moved(F.reparameterize_kl(*leaves, np.ones((n, d), np.float32)))

@@ -42,7 +42,7 @@ def monte_carlo(loss, draws=20_000):
     log_ratio = 0.5 * (z**2 - (z - mu) ** 2 / np.exp(logvar) - logvar).sum(axis=1)
     mean, error = log_ratio.mean(), log_ratio.std() / draws**0.5
     if abs(charged - mean) > 5 * error:
-        return f"charges {charged:.3f} nats where samples say {mean:.3f} ± {error:.3f}"
+        return f"KL term {charged:.3f} nats, mean over samples {mean:.3f} ± {error:.3f}"
 
 
 def minimum(loss):
@@ -54,7 +54,7 @@ def minimum(loss):
     mu, sigma = points[np.argmin(charged)]
     if mu != 0 or abs(sigma - 1) > 1e-12 or abs(min(charged)) > 1e-12:
         edge = ", the edge of the search" if sigma in (points[0][1], points[-1][1]) else ""
-        return f"least at mu {mu:.0f}, sigma {sigma:.2f}{edge}: {min(charged):.3f} nats"
+        return f"KL term least at mu {mu:.0f}, sigma {sigma:.2f}{edge}: {min(charged):.3f} nats"
 
 
 def bound(loss, draws=20_000):
@@ -79,7 +79,7 @@ def certain(loss):
     x = np.array([[0.0, 1.0, 0.0, 1.0]])
     cost = F.sum(loss.rec(mv.Tensor(100 * (2 * x - 1)), x)).item()
     if abs(cost) > 1e-12:
-        return f"4 pixels, sure and right, cost {cost:.3f} nats"
+        return f"4 correct pixels with logits of ±100 cost {cost:.3f} nats"
 
 
 def beta(loss):

@@ -76,12 +76,12 @@ def save(args, numbers, **figures):
 
 
 def draw_graph(tensor, path, *args, **options):
-    """Draw a graph as SVG: by Graphviz, or else by our own layout, with one line that says so."""
+    """Draw a graph as SVG: with Graphviz, or else, and with a printed line, by minivae's layout."""
     try:
         mv.graph.draw(tensor, path, *args, **options)
     except mv.MinivaeError:
         path.write_text(mv.graph.to_svg(tensor, *args, **options), encoding="utf-8")
-        print("Graphviz is not installed: the graph is laid out by minivae itself, more plainly")
+        print("Graphviz is not installed: minivae draws the graph with a simpler layout of its own")
 
 
 def save_graph(args, graph):

@@ -58,7 +58,7 @@ def main(argv=None):
     digits = data.mnist.load(args.data)
     test = data.PixelBatches(digits.test.images[:1000], 1000, binarize="static", train=False)
     x, steps, numbers, curves = next(test.epoch(0)), args.choose(60, 600, 1500), {}, {}
-    print(f"{digits.name}; nats per image, on test images; -ELBO = rec + KL whatever beta was\n")
+    print(f"{digits.name}; nats per image, on test images; -ELBO = rec + KL for every beta\n")
     print(f"{'':<24}{'rec':>8}{'KL':>8}{'-ELBO':>8}{'active':>8}   KL of each latent, sorted")
     for name, setting in SETTINGS.items():
         model, curves[name] = train(setting, digits.train.images, steps, args.seed)

@@ -29,12 +29,12 @@ def parser():
     p = Parser(prog="pretrained.py", description=__doc__)
     add = p.add_argument
     add("--out", default="runs/pretrained", metavar="DIR",
-        help="folder for a folder of each model, and pretrained.json with hashes")  # fmt: skip
+        help="output folder: a folder for each model, and pretrained.json")  # fmt: skip
     add("--only", choices=list(RUNS), help="one model; if not given, all")
     add("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz; else as mnist_vae.py")
     add("--address", metavar="TEXT",
         help="URL of the files, with {name} and {file} in it")  # fmt: skip
-    add("--trial", action="store_true", help="a few steps, on any data set of digits")
+    add("--trial", action="store_true", help="one epoch of 64 images, of any data set")
     return p
 
 

@@ -256,7 +256,7 @@ CPU = [  # arrays of 24 MB
     Workload("bce_with_logits", (8000, 784), _bce),
     Workload("adam", (6_000_000,), _adam, small=(1001,)),
 ]
-# Arrays several times the second-level cache; the small ones are those of the models at batch 128.
+# Arrays several times the second-level cache; small arrays have the models' sizes at batch 128.
 # In order of importance, because a run within a time budget may not reach the last ones.
 GPU = [
     Workload("reparam_kl", (65536, 512), _reparam_kl),

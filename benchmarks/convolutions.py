@@ -163,7 +163,7 @@ def table(record):
 
 
 def main(argv=None):
-    """Measure, print, and write what was asked for."""
+    """Measure, print, and write the requested files."""
     compare(__file__, __doc__.splitlines()[0], CONTENDERS, measure, table, argv)
 
 

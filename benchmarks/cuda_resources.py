@@ -216,7 +216,7 @@ def bounds_table(record):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--arch", type=int, default=90, help="compute capability, as 90")
+    parser.add_argument("--arch", type=int, default=90, help="compute capability, such as 90")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     parser.add_argument("--only", help="comma-separated files; values of others are kept")
     options = parser.parse_args(argv)

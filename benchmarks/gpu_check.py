@@ -278,10 +278,10 @@ def main(argv=None):
     """Run the parts; 0 when all passed, 1 when not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", help="folder for the results")
-    parser.add_argument("call", nargs="?", choices=CALLS, help="default both, in turn")
+    parser.add_argument("call", nargs="?", choices=CALLS, help="which call; default both, in turn")
     parser.add_argument(
         "--dry-run", type=float, metavar="SCALE",
-        help="run no command, but pretend to, with all times multiplied by SCALE",
+        help="simulate the parts without running them, with all times multiplied by SCALE",
     )  # fmt: skip
     parser.add_argument("--only", help="comma-separated parts")
     args = parser.parse_args(argv)

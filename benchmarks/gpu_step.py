@@ -284,9 +284,9 @@ def table(record):
 
 
 def main(argv=None):
-    """Run what was asked for, print it, and write the record."""
+    """Time steps or, with --epochs, epochs of MNIST; print the result and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default="mlp,conv,face", help="comma-separated")
+    parser.add_argument("--models", default="mlp,conv,face", help="models, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS), help="comma-separated")
     parser.add_argument("--repeats", type=int, default=2, help="processes of each contender")
     parser.add_argument("--tf32", action="store_true", help="allow TF32 in all contenders")

@@ -120,7 +120,7 @@ def time_on_gpu(run, sets, count, stream=None):
 
 
 def time_captured(contender, sets, once, launches=15):
-    """Microseconds of single calls, each sample the mean of those that one graph makes.
+    """Microseconds of a call; each sample is the mean over the calls of one graph.
 
     Args:
         once: microseconds of one call, started from Python. launches: of the graph.
@@ -180,7 +180,7 @@ def measure(contender, workload, arguments, quick):
     calls, device = arguments.calls, arguments.device
     error = check(contender, workload, calls)
     (placed,) = arguments.sets(contender, 1)
-    results = contender.run(placed)  # also warms up, and compiles what is compiled late
+    results = contender.run(placed)  # also warm-up, which may compile
     moved = traffic(calls, mapped_results(contender, results))
     clock = time_on_gpu if device == "cuda" else time_on_cpu
     copies = 1 + min(31, (0 if quick else 4 * CACHE[device]) // max(1, moved))
@@ -382,7 +382,7 @@ def chosen(args):
 
 
 def main(argv=None):
-    """Measure, print, and write what was asked for."""
+    """Measure, print, and write the requested files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(

@@ -65,7 +65,7 @@ def main(argv=None):
     """Measure, append, and write the page's table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("change", help="what was changed, in a few words")
-    parser.add_argument("--models", default=",".join(WORKLOADS), help="comma-separated")
+    parser.add_argument("--models", default=",".join(WORKLOADS), help="models, comma-separated")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.child:

@@ -131,9 +131,9 @@ def run(sweeps, contenders):
 
 
 def main(argv=None):
-    """Run the sweeps and write what was asked for."""
+    """Run the sweeps and write the requested files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sweeps", default=",".join(SWEEPS), help="comma-separated")
+    parser.add_argument("--sweeps", default=",".join(SWEEPS), help="sweeps, comma-separated")
     parser.add_argument("--contenders", default="minivae,torch", help="comma-separated")
     parser.add_argument("--json", help="write the record here")
     parser.add_argument("--plot", help="draw the record here")

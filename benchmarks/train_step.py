@@ -130,9 +130,9 @@ def versions_of(peers):
 
 
 def main(argv=None):
-    """Run the comparison, print the table, write what was asked for."""
+    """Run the comparison, print the table, and write the requested files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default="mlp,conv,face", help="comma-separated")
+    parser.add_argument("--models", default="mlp,conv,face", help="models, comma-separated")
     parser.add_argument("--peers", default="torch", help="some of torch,jax,keras,numba, or empty")
     parser.add_argument("--repeats", type=int, default=3, help="processes of each contender")
     parser.add_argument("--avx2", action="store_true", help="let no library use AVX-512")

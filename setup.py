@@ -243,7 +243,7 @@ class OptionalBuild(build_ext):
         binary = Path(self.get_ext_fullpath(ext.name))
         kept = KEPT / f"{mark[:16]}-{binary.name}"
         if kept.is_file() and not self.force:
-            self.announce(f"minivae: {ext.name} is as it was built before", logging.INFO)
+            self.announce(f"minivae: {ext.name} copied from an earlier build", logging.INFO)
             binary.parent.mkdir(parents=True, exist_ok=True)
             self.copy_file(str(kept), str(binary))
             return

@@ -146,6 +146,13 @@ inline Shape shape_with(const char* name, const py::object& value, std::size_t d
   return with_dimensions(name, shape_of(any_array(name, value)), dimensions);
 }
 
+// negative_elbo takes the means of rec (R,) and kl (K,).
+inline void require_means(const Shape& rec, const Shape& kl) {
+  if (rec[0] > 0 && kl[0] > 0) return;
+  throw py::value_error(expected("negative_elbo", "at least one element in rec and in kl",
+                                 "rec " + to_text(rec) + " and kl " + to_text(kl)));
+}
+
 // The data of an array that the kernel changes in place.
 template <class T>
 T* in_place(const char* name, const py::object& value, const Shape& shape) {

@@ -85,6 +85,14 @@ def test_terms_of_the_loss(gpu, R, K, dtype):
     np.testing.assert_allclose(share, np.full(K, float(beta[0]) / K), rtol=np.finfo(dtype).eps)
 
 
+def test_terms_of_nothing_are_refused(gpu):
+    none, some = np.zeros(0, np.float32), np.zeros(3, np.float32)
+    beta, terms = np.ones(1, np.float32), gpu.out((3,), np.float32)
+    for rec, kl in ((none, some), (some, none)):
+        with pytest.raises(ValueError, match="negative_elbo: expected at least one element"):
+            gpu.run("negative_elbo", rec, kl, beta, terms, gpu.out(kl.shape, np.float32))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("M", [20, 300, 9000])
 def test_loss_alone_has_the_same_bits(gpu, name, M):

@@ -299,6 +299,8 @@ def test_bad_arguments_are_named(gpu):
     refuses(
         TypeError, "noise: expected an array .*, got tuple of length 5", 5, noise=(1, 2, 3, 4, 5)
     )
+    for wrong in (("a", 1, 2), (-1, 0, 0), (0, 1.5, 0), (0, 0, 2**64)):
+        refuses(TypeError, r"noise: expected .* in \[0, 2\^64\), got \(", 5, noise=wrong)
     transposed = cuda_machine.strided(np.zeros((4, 3), np.float32).T)
     refuses(
         ValueError,

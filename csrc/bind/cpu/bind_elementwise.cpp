@@ -242,7 +242,9 @@ py::object negative_elbo(const py::object& rec, const py::object& kl, const py::
     const T* r = input<T>("rec", rec, {kAny});
     const T* k = input<T>("kl", kl, {kAny});
     const T* weight = input<T>("beta", beta, {});
-    const Index R = any_array("rec", rec).size(), K = any_array("kl", kl).size();
+    const Shape images = shape_with("rec", rec, 1), rows = shape_with("kl", kl, 1);
+    require_means(images, rows);
+    const Index R = images[0], K = rows[0];
     py::array_t<T> terms = result<T>({3}), share = result<T>({K});
     T *out = terms.mutable_data(), *shares = share.mutable_data();
     launch({rec, kl, beta}, [=] { kernels<T>().negative_elbo(r, R, k, K, *weight, out, shares); });

@@ -43,10 +43,7 @@ void elbo_terms(const py::object& rec, const py::object& kl, const py::object& b
   by_device_dtype("rec", rec, [&](auto zero) {
     using T = decltype(zero);
     const Shape images = device_shape("rec", rec, 1), rows = device_shape("kl", kl, 1);
-    if (images[0] < 1 || rows[0] < 1) {
-      throw py::value_error(expected("negative_elbo", "at least one element in rec and in kl",
-                                     "rec " + to_text(images) + " and kl " + to_text(rows)));
-    }
+    require_means(images, rows);
     DeviceArgs args;
     const T* r = args.input<T>("rec", rec, images);
     const T* k = args.input<T>("kl", kl, rows);

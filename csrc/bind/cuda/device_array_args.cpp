@@ -22,6 +22,10 @@ DeviceArray device_array(const char* name, const py::object& value) {
   if (!strides.is_none()) {
     // The stride of an axis of extent 0 or 1 is never used, and an empty array has no elements.
     a.strides = strides.cast<Shape>();
+    if (a.strides.size() != a.shape.size()) {
+      throw py::value_error(
+          expected(name, "a stride for each axis of " + to_text(a.shape), to_text(a.strides)));
+    }
     py::ssize_t step = std::stoll(a.type.substr(2));
     for (std::size_t i = a.shape.size(); i-- > 0; step *= a.shape[i]) {
       if (a.shape[i] > 1 && a.strides[i] != step) a.contiguous = false;
@@ -58,15 +62,24 @@ void* DeviceArgs::take(const char* name, const py::object& value, const Shape& s
 }
 
 Noise DeviceArgs::noise(const py::object& value) {
+  const auto refusal = [](const std::string& got) {
+    return py::type_error(expected("noise",
+                                   "an array on a GPU or a tuple (seed, offset, first) or (seed, offset, "
+                                   "first, counter) of integers in [0, 2^64)",
+                                   got));
+  };
   const bool is_tuple = py::isinstance<py::tuple>(value);
   const auto length = is_tuple ? py::len(value) : 0;
   if (length != 3 && length != 4) {
-    throw py::type_error(expected(
-        "noise", "an array on a GPU or a tuple (seed, offset, first) or (seed, offset, first, counter)",
-        type_name(value) + (is_tuple ? " of length " + std::to_string(length) : "")));
+    throw refusal(type_name(value) + (is_tuple ? " of length " + std::to_string(length) : ""));
   }
   const auto parts = py::reinterpret_borrow<py::tuple>(value);
-  Noise noise{parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), parts[2].cast<std::uint64_t>()};
+  Noise noise{};
+  try {
+    noise = {parts[0].cast<std::uint64_t>(), parts[1].cast<std::uint64_t>(), parts[2].cast<std::uint64_t>()};
+  } catch (const py::cast_error&) {
+    throw refusal(py::repr(value));
+  }
   if (length == 4) {
     const py::object counter = parts[3];
     if (!counter.is_none()) {

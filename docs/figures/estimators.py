@@ -52,7 +52,7 @@ def draw(figure):
     rows = [variances(d) for d in DIMENSIONS]
     for name, label in (
         ("score", "score function"),
-        ("baseline", "score function, best constant baseline"),
+        ("baseline", "score function, baseline E[f]"),
         ("path", "reparameterised"),
     ):
         axes.plot(DIMENSIONS, [row[name] for row in rows], marker="o", ms=4, label=label)

@@ -43,7 +43,7 @@ class Halves(Function):
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_gradient_may_be_a_number_that_stands_for_an_array(more):
-    """1.0 for the loss itself and 0.0 for what nobody used; added up and kept, it is an array."""
+    """backward gets 1.0 for the loss and 0.0 for an unused output; stored gradients are arrays."""
     x, other = leaf(3.0), leaf([1.0, 2.0])
     first, _ = Halves.apply(x)
     first.backward()
@@ -60,7 +60,7 @@ def test_a_gradient_may_be_a_number_that_stands_for_an_array(more):
 @pytest.mark.parametrize("weight", [1.0, 2.5])
 @pytest.mark.parametrize("name", ["bce_with_logits", "squared_error_with_logits"])
 def test_a_loss_over_rows_that_is_not_the_mean(name, weight):
-    """The kernel multiplies the gradient by 1/N beforehand; of another loss it is put right."""
+    """The kernel scales the gradient by 1/N for the mean; other losses of rows get theirs too."""
     rng = np.random.default_rng(0)
     logits, target = leaf(rng.normal(size=(3, 4))), rng.random((3, 4))
     factors = weight * np.arange(1.0, 4.0)
@@ -77,7 +77,7 @@ def test_a_loss_over_rows_that_is_not_the_mean(name, weight):
 
 
 def test_shared_subexpressions_are_walked_once():
-    """y_{k+1} = y_k + y_k has 2^60 paths and 60 nodes."""
+    """y_{k+1} = y_k + y_k has 2^60 paths and 60 nodes; backward visits each node once."""
     x = leaf(1.0)
     y = x
     for _ in range(60):
@@ -161,7 +161,7 @@ def test_gradients_accumulate():
 
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
 def test_gradients_are_plain_arrays(shape):
-    """Also of a tensor without axes; of the leaf's shape and dtype."""
+    """Gradients are NumPy arrays of the leaf's shape and dtype, also for shape ()."""
     for f in (lambda x: x * x, lambda x: x + x, lambda x: -x, lambda x: F.exp(x) * 2):
         x = mv.Tensor(np.ones(shape, np.float32), requires_grad=True)
         F.sum(f(x)).backward()
@@ -170,7 +170,7 @@ def test_gradients_are_plain_arrays(shape):
 
 
 def test_leaf_gradients_never_share_memory():
-    """d(a + b) hands one array to two leaves; each keeps its own, and so does the cotangent."""
+    """backward of a + b gives one array to two leaves; neither shares it, nor the cotangent's."""
     a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     cotangent = np.ones(2)
     (a + b).backward(cotangent)
@@ -182,7 +182,7 @@ def test_leaf_gradients_never_share_memory():
 
 
 def test_gradient_of_a_broadcast_view_can_be_written():
-    """Sum's gradient is a broadcast view; what a leaf keeps is an array of its own."""
+    """sum's backward returns a broadcast view; the leaf's gradient is an array of its own."""
     x = leaf(np.zeros((2, 3)))
     F.sum(x).backward()
     x.grad[0, 0] = 5
@@ -230,7 +230,7 @@ def test_intermediate_results_are_freed_during_backward():
 
 
 def test_saved_arrays_are_freed_after_backward():
-    """The root still lives, its history does not: no cycle keeps it until a collection."""
+    """backward frees the graph behind the root at once: no reference cycle keeps it alive."""
     x = leaf([1.0, 2.0])
     hidden = F.exp(x)
     function = weakref.ref(hidden.creator)
@@ -248,7 +248,7 @@ def test_saved_arrays_are_freed_after_backward():
 
 
 def test_unused_graph_is_freed_without_a_collection():
-    """A result that goes out of scope takes its graph along."""
+    """Deleting a result frees its graph at once."""
     x = leaf([1.0, 2.0])
     y = F.exp(x)
     array = weakref.ref(y.data)
@@ -263,7 +263,7 @@ def test_unused_graph_is_freed_without_a_collection():
 
 
 def test_backward_needs_a_cotangent_for_several_elements():
-    """Only a single element has the default 1."""
+    """The default cotangent 1 exists only for a tensor of one element."""
     x = leaf([1.0, 2.0])
     with pytest.raises(mv.GradientError, match=r"shape \(2,\)"):
         (x * 2).backward()
@@ -273,7 +273,7 @@ def test_backward_needs_a_cotangent_for_several_elements():
 
 @pytest.mark.parametrize("keep", ["everything", "a part"])
 def test_backward_twice(keep):
-    """A freed graph says so, also when only a part of it was used before."""
+    """A second backward through a freed graph, or through a part of it, raises an error."""
     x = leaf([1.0, 2.0])
     hidden = x * 2
     y = F.sum(hidden * hidden)
@@ -299,7 +299,7 @@ def test_backward_without_anything_to_differentiate():
     ],
 )
 def test_wrong_cotangent(grad, error):
-    """Its shape and dtype are those of the tensor."""
+    """A cotangent whose shape or dtype is not the tensor's is refused."""
     x = leaf([1.0, 2.0])
     with pytest.raises(error, match="grad"):
         (x * 2).backward(grad)
@@ -314,7 +314,7 @@ def test_wrong_cotangent(grad, error):
     ],
 )
 def test_change_of_a_saved_array_is_seen(f, change):
-    """An array written to between forward and backward would give wrong gradients: an error."""
+    """backward raises if a saved array was modified in place: gradients would be wrong."""
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     y = f(x)
     change(x, y).data[1, 0] += 1
@@ -323,7 +323,7 @@ def test_change_of_a_saved_array_is_seen(f, change):
 
 
 def test_change_of_noise_or_running_statistics_is_seen():
-    """Arrays that are no tensors are saved too."""
+    """The check covers saved arrays that belong to no tensor: noise and running statistics."""
     x, noise = leaf(np.ones((2, 3))), np.ones((2, 3))
     z, _ = F.reparameterize_kl(x, x, noise)
     noise[0, 0] = 5
@@ -338,7 +338,7 @@ def test_change_of_noise_or_running_statistics_is_seen():
 
 
 def test_function_that_forgets_a_gradient():
-    """None for an input that needs one is an error, not a zero."""
+    """A backward that returns None for an input that needs a gradient raises an error."""
 
     class Forgetful(Function):
         def forward(self, x):
@@ -353,7 +353,7 @@ def test_function_that_forgets_a_gradient():
 
 @pytest.mark.parametrize("shape", [(3, 2), (3,), (4, 2, 2), (2, 1)])
 def test_gradient_of_another_shape(shape):
-    """A gradient that no broadcasting explains, although some have the right number of elements."""
+    """A gradient whose shape no broadcasting explains is refused, whatever its size."""
 
     class Misshapen(Function):
         def forward(self, x):
@@ -369,7 +369,7 @@ def test_gradient_of_another_shape(shape):
 
 @pytest.mark.parametrize("size", [1, 1000, 1024, 1025, 4097, 100_003])
 def test_a_change_in_place_of_a_64th_of_an_array_is_seen(size):
-    """Of every element, where there are at most 1024 of them."""
+    """The fingerprint detects a changed 64th of an array; any one element if there are <= 1024."""
     rng = np.random.default_rng(size)
     before = rng.standard_normal(size)
     width = 1 if size <= 1024 else size // 64

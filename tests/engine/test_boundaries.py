@@ -1,7 +1,7 @@
-"""Default values, and values at the very edge of what is allowed, against figures written out here.
+"""Default values and smallest or largest allowed values of arguments, with written-out results.
 
-Many of these were found by planting small errors in the source (tests/reliability/mutation.py):
-each test here turns red for at least one that no other test noticed.
+Many of these tests fail for an error planted in the source (tests/reliability/mutation.py) that no
+other test caught.
 """
 
 import math
@@ -168,7 +168,7 @@ def test_reductions_of_the_losses():
 
 
 def operations(tensor):
-    """The names of all operations behind a tensor."""
+    """The names of all operations in the graph of a tensor."""
     if tensor is None or tensor.creator is None:
         return set()
     behind = (operations(t) for t in tensor.creator.inputs)

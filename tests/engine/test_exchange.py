@@ -59,7 +59,7 @@ def test_memory_is_shared_both_ways():
 
 
 def test_a_torch_tensor_comes_back():
-    """PyTorch -> NumPy -> minivae needs nothing of ours, and shares memory."""
+    """PyTorch -> NumPy -> minivae needs no function of minivae, and shares memory."""
     torch = pytest.importorskip("torch")
     there = torch.arange(3.0)
     x = mv.Tensor(np.from_dlpack(there))

@@ -14,7 +14,7 @@ from op_specs import SPECS
 from strategies import LAYOUTS, layouts, seeds
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # arrays are small: more would wait for each other
+torch.set_num_threads(1)  # the arrays are small: several threads would only wait for one another
 TF = torch.nn.functional
 
 
@@ -37,7 +37,7 @@ def total(f, x, axis, keepdims):
 
 
 def index(x, key):
-    """PyTorch takes no negative steps."""
+    """x[key]; PyTorch takes no negative steps, so a step of -2 becomes a flip."""
     if isinstance(key, slice) and key.step == -2:
         return x.flip(0)[::2]
     return x[torch.from_numpy(key) if isinstance(key, np.ndarray) else key]
@@ -107,12 +107,12 @@ TORCH = {  # where PyTorch has no function of the operation's name, or one of an
 
 
 def counterpart(name):
-    """What PyTorch calls the operation ``name``."""
+    """The PyTorch function for the operation ``name``."""
     return TORCH.get(name) or getattr(TF, name, None) or getattr(torch, name)
 
 
 def test_every_operation_is_compared():
-    """An operation without a counterpart would go unnoticed, and so would a row of one gone."""
+    """Every operation has a counterpart in PyTorch, and TORCH has no row for a removed one."""
     for name in SPECS:
         assert callable(counterpart(name))
     assert TORCH.keys() <= SPECS.keys()
@@ -167,7 +167,7 @@ def test_same_as_torch_in_float32(name):
 
 @pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 2)])
 def test_running_statistics_as_torch(shape):
-    """Momentum, unbiased variance: three steps of training, then evaluation."""
+    """Running mean and variance match PyTorch's over three training steps and an evaluation."""
     rng = np.random.default_rng(0)
     mean, var, w, b = rng.normal(size=3), rng.uniform(1, 2, 3), np.ones(3), np.zeros(3)
     their_mean, their_var = torch.tensor(mean), torch.tensor(var)

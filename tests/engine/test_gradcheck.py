@@ -1,4 +1,4 @@
-"""The gradient checker by itself: what passes, what fails, and what it says."""
+"""``mv.gradcheck`` itself: right gradients pass, wrong ones fail with a message that names them."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def custom(forward, backward, name="Custom"):
 
 
 def message(fn, inputs, **options):
-    """What gradcheck complains about."""
+    """The text of the error that gradcheck raises."""
     with pytest.raises(mv.GradientError) as error:
         mv.gradcheck(fn, inputs, **options)
     return str(error.value)
@@ -68,7 +68,7 @@ def test_other_arguments_are_handed_on():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_views_and_read_only_arrays(layout):
-    """Checked where they lie, and not written to."""
+    """Arrays of every memory layout are checked and are not written to."""
     a = np.random.default_rng(0).normal(size=(3, 4))
     view = LAYOUTS[layout](a)
     assert mv.gradcheck(square, [view])
@@ -116,7 +116,7 @@ def test_slope_next_to_a_kink():
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 @pytest.mark.parametrize("factor", [1.001, -1, 0, np.nan, np.inf])
 def test_one_wrong_element_is_named(shape, factor):
-    """A single wrong gradient element, in any place: the message has input, index, both values."""
+    """One wrong element of a gradient fails; the message has input, index and both values."""
     rng = np.random.default_rng(0)
     a, b = rng.uniform(1, 2, shape), rng.uniform(1, 2, shape)
     at = (1, 1)
@@ -135,7 +135,7 @@ def test_one_wrong_element_is_named(shape, factor):
 
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 def test_gradient_that_never_came(shape):
-    """Cut by detach although the output depends on the input."""
+    """An input cut off by detach, although the output depends on it, has no gradient: an error."""
     said = message(lambda x, y: x * y.detach(), [np.ones(shape), np.ones(shape)])
     assert "input 1" in said and "no gradient" in said
 
@@ -152,7 +152,7 @@ def test_backward_that_is_right_for_a_cotangent_of_ones_only():
 
 
 def test_swapped_inputs_and_outputs():
-    """Gradients in the wrong order, cotangents in the wrong order."""
+    """Exchanged gradients of two inputs fail, and so do exchanged cotangents of two outputs."""
     a, b = np.random.default_rng(0).normal(size=(2, 3))
     swapped = custom(lambda a, b: a * b, lambda saved, dy: (dy * saved[0], dy * saved[1]))
     assert "input 0" in message(swapped, [a, b])
@@ -162,7 +162,7 @@ def test_swapped_inputs_and_outputs():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_output_that_is_not_finite(bad):
-    """NaN compares as nothing; it must not pass for agreement."""
+    """NaN and infinity in an output fail, although NaN > tolerance is false."""
     broken = custom(lambda x: x * bad, lambda saved, dy: dy * bad)
     assert f"output 0, index (0,) is {bad} at these inputs" in message(broken, [np.ones(2)])
 
@@ -179,7 +179,7 @@ absolute = custom(abs, lambda saved, dy: dy * np.sign(saved[0]))
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 @pytest.mark.parametrize("offset", [0.0, 3e-6, -3e-6])
 def test_kink_is_named_and_not_passed(shape, offset):
-    """The central difference of |x| at 0 is 0, as is its sign: only the two sides differ."""
+    """At 0 the central difference of |x| and sign(x) are both 0; only one-sided slopes differ."""
     x = np.random.default_rng(0).uniform(1, 2, shape)
     x[1, 1] = offset
     said = message(absolute, [x])
@@ -187,14 +187,14 @@ def test_kink_is_named_and_not_passed(shape, offset):
 
 
 def test_jump_is_named():
-    """A step function has derivative 0 everywhere but there."""
+    """A step function has derivative 0 everywhere except at its jump, where gradcheck fails."""
     step = custom(lambda x: (x > 0.5).astype(float), lambda saved, dy: 0 * dy)
     assert mv.gradcheck(step, [np.array([0.2, 0.8])])
     assert "index (1,)" in message(step, [np.array([0.2, 0.5])])
 
 
 def test_noise_drawn_inside():
-    """Two calls that differ are called that, whether in forward or in backward only."""
+    """Noise drawn inside fn is reported as such, in forward and in backward alone."""
     stream = mv.NoiseStream(0)
 
     def noisy(x):
@@ -229,7 +229,7 @@ def test_input_changed_in_place():
 
 
 def test_only_double_precision():
-    """Differences in float32 prove nothing."""
+    """Inputs and outputs in float32 are refused: finite differences of them are too inaccurate."""
     with pytest.raises(TypeError, match="input 1: expected float64, got float32"):
         mv.gradcheck(F.mul, [np.ones(3), np.ones(3, np.float32)])
     with pytest.raises(TypeError, match="output 0"):
@@ -239,7 +239,7 @@ def test_only_double_precision():
 
 
 def test_wrong_arguments():
-    """Nothing to check, or no way to."""
+    """Without a float input, without a direction, or with an invalid step gradcheck refuses."""
     with pytest.raises(ValueError, match="inputs"):
         mv.gradcheck(square, [np.arange(3)])
     with pytest.raises(ValueError, match="directions"):
@@ -250,7 +250,7 @@ def test_wrong_arguments():
 
 
 def test_step_can_be_given():
-    """A strongly curved function needs a smaller step than the default, and says so."""
+    """Where curvature spoils the default step, the message advises a smaller one, which passes."""
     x = np.array([1e-3])
     assert "smaller step" in message(F.log, [x])
     assert mv.gradcheck(F.log, [x], step=1e-7)

@@ -1,4 +1,4 @@
-"""Whose memory a gradient lies in: nobody else's, whatever the operation and the kernels."""
+"""Gradients share no memory with other arrays, for every operation and kernel variant."""
 
 import itertools
 
@@ -29,14 +29,14 @@ def assert_apart(own, others):
 @every_op
 @given(data=st.data())
 def test_a_gradient_shares_memory_with_nothing(spec, data):
-    """Not with another leaf's, a leaf's values, the cotangents or what was saved for backward;
-    also where one leaf fills several slots of an operation."""
+    """A gradient shares no memory with other gradients, values, cotangents or saved arrays, also
+    where one leaf is several inputs of an operation."""
     case = data.draw(spec.cases())
     layout, variant = data.draw(layouts), data.draw(st.sampled_from(HOST))
     arrays = [None if a is None else LAYOUTS[layout](a) for a in case.inputs]
     leaves = [None if a is None else mv.Tensor(a, requires_grad=True) for a in arrays]
     present = [t for t in leaves if t is not None]
-    for k, t in enumerate(present):  # some slots take the leaf of another one of that shape
+    for k, t in enumerate(present):  # some inputs become the same leaf as an earlier, equal shape
         alike = [s for s in present[:k] if s.shape == t.shape]
         if alike and data.draw(st.booleans()):
             same = data.draw(st.sampled_from(alike))
@@ -45,7 +45,7 @@ def test_a_gradient_shares_memory_with_nothing(spec, data):
         ys = spec.fn(*leaves, **case.params)
         ys = ys if isinstance(ys, tuple) else (ys,)
         held = [a for y in ys for op in behind(y) for a, _ in op._saved]
-        for y in ys[:1]:  # backward frees what they have in common
+        for y in ys[:1]:  # of the first alone: backward frees the graph that the outputs share
             cotangent = np.array(np.random.default_rng(0).normal(size=y.shape))
             held.append(cotangent)
             y.backward(cotangent)
@@ -58,7 +58,7 @@ def test_a_gradient_shares_memory_with_nothing(spec, data):
 
 
 def behind(y):
-    """The operations behind a tensor."""
+    """All operations in the graph of a tensor."""
     found, stack = {}, [y.creator]
     while stack:
         op = stack.pop()
@@ -81,8 +81,8 @@ def behind(y):
     ],
 )
 def test_one_leaf_in_several_slots_of_an_operation(make, variant):
-    """With an optimiser around it and without, twice in a row: the gradient of finite
-    differences."""
+    """The gradient matches finite differences, and stays the same under an optimiser, twice in
+    a row."""
     values = np.array([[1.0, 2.0], [3.0, 4.0]])
     with kernels.use(variant):
         assert mv.gradcheck(make, [values])
@@ -106,7 +106,7 @@ def test_linear_of_itself():
 
 @pytest.mark.parametrize("spec", FRESH.values(), ids=FRESH)
 def test_what_is_declared_fresh_is_fresh(spec):
-    """Such an operation's own backward: its gradients, told apart before the engine copies any."""
+    """What an operation with ``fresh_gradients`` returns shares no memory, even before any copy."""
     case = spec.build(*spec.example, np.random.default_rng(0))
     seen = []
     plain = spec.op.backward
@@ -132,7 +132,7 @@ def test_what_is_declared_fresh_is_fresh(spec):
 
 
 def test_the_engine_takes_over_what_is_fresh(monkeypatch):
-    """No copy of a large gradient: the array that the product wrote is the leaf's."""
+    """A fresh gradient is not copied: the leaf keeps the array that the product returned."""
     made = []
     product = reference_layers.matmul
 

@@ -1,4 +1,4 @@
-"""Options of layers: what cannot be meant is refused, and NumPy's integers are sizes."""
+"""Options of layers: invalid values are refused, and NumPy integers are accepted as sizes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Modules: names, state, modes, moving; what is refused leaves everything as it was."""
+"""Modules: names, state_dict, train and eval, dtype and device; a refused call changes nothing."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """The noise stream: known answers, one stream for every variant, shape and dtype; statistics.
 
-Every draw has a fixed seed, so a statistical test passes always or never; its bounds say how
-unlikely a right generator would be to fall outside.
+Every draw has a fixed seed, so a statistical test passes always or never; the bounds are such that
+a correct generator would rarely exceed them.
 """
 
 import inspect
@@ -86,7 +86,7 @@ def direct(seed, offset, i):
 
 @given(seed=words64, offset=words64, i=st.integers(0, 300_000))
 def test_reference_follows_the_definition(seed, offset, i):
-    """Also beyond one chunk of the array code (65,536 elements)."""
+    """Any element matches the definition, also beyond one chunk of the array code (65,536)."""
     word, number = direct(seed, offset, i)
     noise = Noise(seed, offset)
     assert int(philox.words(noise, i + 1)[i]) == word

@@ -1,4 +1,4 @@
-"""Every operation of the table: values, gradients, dtypes, layouts, empty arrays."""
+"""Every operation in op_specs: values, gradients, dtypes, layouts, empty arrays, errors."""
 
 import functools
 import operator
@@ -29,7 +29,7 @@ def tensors(arrays):
 
 
 def weighted_sum(ys, seed=0):
-    """One number: every output element times a random weight."""
+    """The sum of all output elements, each times a random weight: a scalar to differentiate."""
     rng = np.random.default_rng(seed)
     weights = [np.asarray(rng.uniform(-1, 1, y.shape)).astype(y.dtype) for y in ys]
     return functools.reduce(operator.add, [F.sum(y * u) for y, u in zip(ys, weights, strict=True)])
@@ -49,14 +49,14 @@ def example(spec, seed=1):
 
 
 def test_every_function_is_in_the_table():
-    """A function without a row is a function without a test."""
+    """Every public function has a row in op_specs; without one it would not be tested."""
     assert set(F.__all__) == {name.split()[0] for name in SPECS}
 
 
 @every_op
 @given(data=st.data())
 def test_values(spec, data):
-    """Values are the oracle's, for any shape and layout; inputs stay as they were."""
+    """Values match the oracle's for any shape and layout, and inputs are not changed."""
     case = data.draw(spec.cases())
     layout = data.draw(layouts)
     inputs = [None if a is None else LAYOUTS[layout](a) for a in case.inputs]
@@ -73,7 +73,7 @@ def test_values(spec, data):
 @every_op
 @given(data=st.data())
 def test_gradients(spec, data):
-    """Gradients are those of finite differences, for any shape and layout."""
+    """Gradients match finite differences for any shape and layout."""
     case = data.draw(spec.cases())
     layout = data.draw(layouts)
     inputs = [None if a is None else LAYOUTS[layout](a) for a in case.inputs]
@@ -103,7 +103,7 @@ def test_layout_does_not_matter(spec, layout):
 @every_op
 @pytest.mark.parametrize("layout", [*LAYOUTS, "broadcast"])
 def test_cotangent_layout_does_not_matter(spec, layout):
-    """The same for what backward is given: after a sum it is one number, repeated by stride 0."""
+    """Gradients do not depend on the cotangent's layout; sum's backward gives one of stride 0."""
     case = example(spec)
     grads = []
     for f in (np.array, LAYOUTS.get(layout, lambda a: np.broadcast_to(a.flat[0], a.shape))):
@@ -119,7 +119,7 @@ def test_cotangent_layout_does_not_matter(spec, layout):
 @every_op
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_dtype_is_kept(spec, dtype):
-    """Low precision in, the same precision out, close to what float64 gives."""
+    """Outputs and gradients have the inputs' dtype and are close to those in float64."""
     if dtype == np.float16 and not spec.half:
         pytest.skip("not offered in float16")
     case = example(spec)
@@ -134,7 +134,7 @@ def test_dtype_is_kept(spec, dtype):
 
 @every_op
 def test_empty_arrays(spec):
-    """No elements in, the oracle's shape out, gradients of the inputs' shapes."""
+    """Empty inputs give the oracle's output, and gradients of the inputs' shapes."""
     for shapes, params in spec.empty:
         case = spec.build(shapes, params, np.random.default_rng(0))
         ys, grads = run(spec, case.inputs, case.params)
@@ -146,7 +146,7 @@ def test_empty_arrays(spec):
 
 @every_op
 def test_only_what_is_asked_for(spec):
-    """An input that requires no gradient gets none, and the others' do not change for it."""
+    """An input without requires_grad gets no gradient; the gradient of the one with it is right."""
     case = example(spec)
     _, full = run(spec, case.inputs, case.params)
     for chosen in range(len(case.inputs)):
@@ -159,7 +159,7 @@ def test_only_what_is_asked_for(spec):
 @every_op
 @pytest.mark.parametrize("variant", mv.kernels.available())
 def test_every_variant(spec, variant):
-    """Whichever code runs the kernels, values are the oracle's and gradients are right."""
+    """With every kernel variant, values match the oracle's and gradients pass gradcheck."""
     case = example(spec)
     with mv.kernels.use(variant):
         ys, _ = run(spec, case.inputs, case.params)
@@ -170,7 +170,7 @@ def test_every_variant(spec, variant):
 
 @every_op
 def test_nan_is_kept(spec):
-    """A NaN that goes in is seen coming out: no clamp, maximum or mask hides it."""
+    """An input of NaN gives an output with NaN: no clamp, maximum or mask hides it."""
     case = example(spec)
     for i in range(len(case.inputs)):
         nan = [np.full_like(a, np.nan) if k == i else a for k, a in enumerate(case.inputs)]
@@ -183,7 +183,7 @@ KINKS = [pytest.param(spec, *kink, id=name) for name, spec in SPECS.items() for 
 
 @pytest.mark.parametrize(("spec", "inputs", "params", "i", "index"), KINKS)
 def test_gradcheck_names_the_kink(spec, inputs, params, i, index):
-    """Where there is no derivative the checker says so instead of passing or blaming backward."""
+    """At a kink gradcheck reports the kink, instead of passing or reporting a wrong gradient."""
     with pytest.raises(mv.GradientError) as error:
         mv.gradcheck(lambda *xs: spec.fn(*xs, **params), inputs)
     assert f"input {i}, index {index}" in str(error.value)
@@ -280,7 +280,7 @@ def test_batch_norm_statistics(shape):
 
 @given(seeds)
 def test_kl_is_never_negative(seed):
-    """Also in float32 and for log variances near 0, where exp(l) - l - 1 would cancel."""
+    """The KL is >= 0 and accurate in float32 near l = 0, where exp(l) - l - 1 would cancel."""
     rng = np.random.default_rng(seed)
     logvar = (rng.normal(size=(64, 1)) * 10.0 ** rng.integers(-6, 1, (64, 1))).astype(np.float32)
     _, kl = F.reparameterize_kl(
@@ -354,7 +354,7 @@ def test_convolution_errors_give_the_arithmetic(f, x, w, b, geometry, says):
 
 
 def test_lists_and_numpy_integers_are_welcome():
-    """What NumPy would make an array of is an array; an int is any integer."""
+    """Functions take nested lists as arrays, and NumPy integers as ints."""
     x, w, b = [[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [7.0, 8.0]
     assert F.linear(x, w, b).data.tolist() == [[18, 25]]
     assert F.conv2d([[x]], [[[[2.0]]]], stride=np.int64(1)).data.tolist() == [[[[2, 4]]]]

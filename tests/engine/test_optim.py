@@ -1,6 +1,6 @@
-"""Optimisers: whose memory is whose, what is refused, and steps against formulas written out here.
+"""Optimisers: memory of values and gradients, refusals, steps against formulas written out here.
 
-Beside PyTorch they are driven in test_programs_torch.py.
+test_programs_torch.py compares the optimisers with PyTorch's.
 """
 
 import copy
@@ -41,7 +41,7 @@ every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS)
 
 @every_optimizer
 def test_arrays_stay_where_they_are(make):
-    """Not the optimiser's constructor, nor its step, exchanges a parameter's array or gradient."""
+    """Neither the optimiser's constructor nor its step replaces a parameter's array or gradient."""
     params = parameters()
     arrays = [p.data for p in params]
     optimizer = make(params)
@@ -55,7 +55,7 @@ def test_arrays_stay_where_they_are(make):
 
 @every_optimizer
 def test_a_gradient_kept_over_a_step_keeps_its_values(make):
-    """The next backward writes to other memory as long as somebody holds the last one's."""
+    """A later backward does not write to a gradient that the user still holds."""
     layer = nn.Linear(3, 2)
     optimizer, x = make(layer.parameters()), np.ones((4, 3), np.float32)
     F.sum(layer(x)).backward()
@@ -122,7 +122,7 @@ def test_parameters_tied_through_their_arrays_stay_tied():
 @every_optimizer
 @pytest.mark.parametrize("layout", ["transposed", "strided", "big-endian", "unaligned"])
 def test_parameters_of_any_layout(make, layout):
-    """They move as packed ones do, where they are."""
+    """Parameters of any layout are updated in place, with the same values as contiguous ones."""
     whole = np.arange(1.0, 7.0).reshape(2, 3)
     array = {
         "transposed": lambda: np.array(whole.T, order="C").T,
@@ -148,7 +148,7 @@ def test_parameters_of_any_layout(make, layout):
 
 
 def test_what_has_no_gradient_is_left_alone():
-    """Frozen parameters, and those that the loss does not reach: value, moments and count."""
+    """A frozen parameter without a gradient keeps its value, moments and step count."""
     params = parameters()
     adam = optim.Adam(params, lr=0.1, weight_decay=0.5)
     gradients(params)
@@ -301,7 +301,7 @@ def test_arrays_that_no_longer_fit_are_refused_before_anything_moves(make, excha
 
 
 def test_a_model_that_is_moved_after_its_optimizer():
-    """Before the first step nothing is lost by it; later the moments no longer fit."""
+    """Changing a model's dtype is allowed before the first step; later the moments do not fit."""
     layer = nn.Linear(2, 1)
     adam = optim.Adam(layer.parameters())
     for dtype in (np.float64, np.float32):
@@ -343,7 +343,7 @@ def test_a_state_comes_back_and_a_wrong_one_changes_nothing():
         assert after.keys() == before.keys()
         assert all((after[name] == before[name]).all() for name in before)
     other.load_state_dict(state)
-    state["0.m"][...] = np.nan  # what was loaded is a copy
+    state["0.m"][...] = np.nan  # load_state_dict must have copied it
     for p, q in zip(params, others, strict=True):
         q.data[...] = p.data
     for each, its in ((adam, params), (other, others)):
@@ -371,7 +371,7 @@ def test_the_state_of_momentum_comes_back():
 
 
 def test_the_flat_state_of_version_0_1_is_taken():
-    """Moments end to end in the order of the parameters, and no options."""
+    """Version 0.1 saved all moments as one flat array in the parameters' order, and no options."""
     params = parameters()
     adam = optim.Adam(params, lr=0.125)
     m, v, step = np.arange(6.0), np.arange(6.0) + 10, np.array([3, 4, 5])

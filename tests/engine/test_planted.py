@@ -1,4 +1,4 @@
-"""Test the tests: plant an error in the gradient of every operation, and see it caught."""
+"""Planted errors: gradcheck catches a wrong gradient of every input of every operation."""
 
 import numpy as np
 import pytest
@@ -52,41 +52,41 @@ def negated(grad):
 
 
 def dropped(grad):
-    """The whole term is missing."""
+    """Zero everywhere."""
     return np.zeros_like(grad)
 
 
 def half_dropped(grad):
-    """The term is missing for the second half of the elements."""
+    """Zero in the second half of the elements."""
     grad = np.array(grad, order="C")
     grad.reshape(-1)[grad.size // 2 :] = 0
     return grad
 
 
 def transposed(grad):
-    """The last two axes exchanged; looks right only where they are equally long."""
+    """The last two axes exchanged; the shape is still right where they are equally long."""
     return grad.swapaxes(-1, -2)
 
 
 def rolled(grad):
-    """Every element in its neighbour's place."""
+    """Every element moved by one position."""
     return np.roll(grad, 1)
 
 
 def shifted(grad):
-    """An extra term."""
+    """0.01 too large everywhere."""
     return grad + 0.01
 
 
 def nan(grad):
-    """Not a number, in one element."""
+    """NaN in the last element."""
     grad = np.array(grad)
     grad.flat[-1] = np.nan
     return grad
 
 
 def infinite(grad):
-    """Infinite in one element."""
+    """Infinity in the first element."""
     grad = np.array(grad)
     grad.flat[0] = np.inf
     return grad
@@ -120,13 +120,13 @@ PLANTS = [
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_nothing_planted_nothing_found(spec):
-    """The very points at which the planted errors are looked for pass without them."""
+    """gradcheck passes without a planted error at the points that the other tests use."""
     assert check(spec, example(spec))
 
 
 @pytest.mark.parametrize(("spec", "i", "wrong"), PLANTS)
 def test_wrong_gradient_is_caught(spec, i, wrong, monkeypatch):
-    """A wrong gradient of any input of any operation, and the input is named."""
+    """A wrong gradient of any input of any operation fails, and the message names the input."""
 
     def change(grads):
         grads[i] = wrong(grads[i])
@@ -141,7 +141,7 @@ def test_wrong_gradient_is_caught(spec, i, wrong, monkeypatch):
     ("spec", "i"), [pytest.param(spec, i, id=f"{name}-input{i}") for name, spec, i, _ in PLACES]
 )
 def test_forgotten_gradient_is_caught(spec, i, monkeypatch):
-    """None for an input that influences the output."""
+    """A backward that returns None for an input that influences the output fails."""
     plant(monkeypatch, spec.op, lambda grads: [None if k == i else g for k, g in enumerate(grads)])
     with pytest.raises(mv.GradientError, match="no gradient"):
         check(spec, example(spec))
@@ -157,7 +157,7 @@ def test_forgotten_gradient_is_caught(spec, i, monkeypatch):
     ],
 )
 def test_wrong_use_of_the_cotangent_is_caught(spec, what, monkeypatch):
-    """dy taken for ones, used twice, or read in the wrong order: right for dy = 1."""
+    """dy replaced by ones, squared or reversed fails, although all three are right for dy = 1."""
     right = spec.op.backward
     wrong = {
         "ignored": np.ones_like,
@@ -171,7 +171,7 @@ def test_wrong_use_of_the_cotangent_is_caught(spec, what, monkeypatch):
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_backward_that_writes_to_its_cotangent_is_caught(spec, monkeypatch):
-    """Another function may still need that array; after a sum it is read-only in any case."""
+    """A backward that writes to dy fails: another function may need dy, or it is read-only."""
     right = spec.op.backward
 
     def wrong(self, *dys):
@@ -186,7 +186,7 @@ def test_backward_that_writes_to_its_cotangent_is_caught(spec, monkeypatch):
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_backward_that_draws_noise_is_caught(spec, monkeypatch):
-    """Noise in the last bits of a gradient: two backward passes are not the same bytes."""
+    """Noise in the last bits of a gradient fails: two backward passes give different bytes."""
     rng = np.random.default_rng(0)
     plant(
         monkeypatch,
@@ -199,7 +199,7 @@ def test_backward_that_draws_noise_is_caught(spec, monkeypatch):
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_forward_that_draws_noise_is_caught(spec, monkeypatch):
-    """Noise in the last bits of a result."""
+    """Noise in the last bits of an output fails: two forward passes give different bytes."""
     rng, right = np.random.default_rng(0), spec.op.forward
 
     def wrong(self, *arrays, **params):
@@ -218,7 +218,7 @@ BROADCAST = {name: spec for name, spec in SPECS.items() if spec.broadcasts}
 @pytest.mark.parametrize("spec", BROADCAST.values(), ids=BROADCAST)
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1), ()])
 def test_forgotten_broadcasting_sum_is_caught(spec, shape, monkeypatch):
-    """One of the repeated elements' gradients is taken instead of their sum."""
+    """Taking the gradient of one repeated element instead of the sum over all of them fails."""
     (first, *rest), params = spec.example
     case = spec.build((first, shape, *rest[1:]), params, np.random.default_rng(3))
     assert check(spec, case)
@@ -245,7 +245,7 @@ def noise_array(noise, like):
 
 @every_latent
 def test_variance_for_std_in_forward_is_caught(spec, monkeypatch):
-    """z = mu + sigma^2 eps."""
+    """A forward that computes z = mu + sigma^2 eps fails."""
     right = ReparameterizeKL.forward
 
     def wrong(self, mu, logvar, noise):
@@ -282,7 +282,7 @@ def test_wrong_derivative_of_the_latent_is_caught(spec, mistake, monkeypatch):
 
 @every_latent
 def test_second_noise_in_backward_is_caught(spec, monkeypatch):
-    """Backward draws again, with the next counter, instead of replaying forward's noise."""
+    """A backward that uses other noise than forward, such as that of the next offset, fails."""
     right = ReparameterizeKL.backward
 
     def wrong(self, dz, dkl):
@@ -297,7 +297,7 @@ def test_second_noise_in_backward_is_caught(spec, monkeypatch):
 
 
 def test_second_noise_in_forward_is_caught():
-    """A stream advanced inside fn: each call has other noise."""
+    """A stream that fn advances gives each call other noise, and gradcheck fails."""
     stream = mv.NoiseStream(0)
     mu, logvar = np.random.default_rng(0).normal(size=(2, 3, 4))
     with pytest.raises(mv.GradientError, match="not deterministic"):

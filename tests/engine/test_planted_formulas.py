@@ -1,4 +1,4 @@
-"""Test the tests: wrong formulas whose gradients may well be right, the KL's and Adam's."""
+"""Planted errors that gradcheck cannot see: wrong formulas for the KL divergence and for Adam."""
 
 import functools
 
@@ -25,7 +25,7 @@ def agrees_with_monte_carlo(kl_of):
 
 
 def test_kl_agrees_with_monte_carlo():
-    """The op's closed form, against nothing but samples and the two densities."""
+    """The operation's closed form agrees with an estimate from samples and the two densities."""
 
     def kl_of(mu, logvar):
         noise = np.zeros((1, len(mu)))
@@ -48,7 +48,7 @@ def test_kl_agrees_with_monte_carlo():
     ],
 )
 def test_wrong_kl_disagrees_with_monte_carlo(wrong):
-    """The estimate is sharp enough to tell the usual mistakes."""
+    """The estimate is precise enough to reject each usual mistake in the closed form."""
     assert not agrees_with_monte_carlo(wrong)
 
 
@@ -77,7 +77,7 @@ def follows_the_oracle(**changes):
 @pytest.mark.parametrize("variant", kernels.available())
 @pytest.mark.parametrize("changes", [{}, {"eps": 1e-8}, {"weight_decay": 0}, {"lr": 1e-3}])
 def test_adam_follows_the_oracle(variant, changes):
-    """The moments as weighted sums, not as recursions."""
+    """Ten steps of every variant end at the oracle's values."""
     with kernels.use(variant):
         assert follows_the_oracle(**changes)
 
@@ -118,7 +118,7 @@ MISTAKES = (
 
 @pytest.mark.parametrize("mistake", [None, *MISTAKES])
 def test_wrong_adam_is_caught(mistake, monkeypatch):
-    """The oracle tells each usual mistake; without one, the planted kernel follows it."""
+    """Each usual mistake departs from the oracle; the same kernel without one agrees with it."""
     planted = functools.partial(wrong_adam, mistake=mistake)
     monkeypatch.setattr(kernels, "get", lambda *_: planted)
     assert follows_the_oracle() == (mistake is None)

@@ -61,8 +61,8 @@ MOVES = st.one_of(
 
 
 class Side:
-    """The leaves, two optimisers over parts of them, and what somebody kept: gradients from before
-    ``zero_grad``, and the leaves that were copied."""
+    """The leaves, two optimisers over parts of them, and references that a user may keep: gradients
+    from before ``zero_grad``, and the leaves that were copied."""
 
     def __init__(self, values, kinds, tied):
         self.leaves = [self.parameter(v) for v in values]
@@ -86,7 +86,7 @@ class Side:
             (0.01 * (y * y).sum()).backward()  # small, so that nothing diverges
 
     def cotangent(self, k, i, j):
-        """backward from what may be a sum or a view of leaves: nobody makes an array on the way."""
+        """backward without a loss: a sum or view of leaves may hand the cotangent on uncopied."""
         y = EXPRESSIONS[k](self.functions, self.leaves[i], self.leaves[j])
         if y.requires_grad:
             y.backward(self.ones(y))
@@ -125,7 +125,7 @@ class Side:
         self.clip_grad_norm(self.leaves[2:], 0.5)
 
     def copy(self, how):
-        if self.shares:  # copied by PyTorch they would come apart, and here they do not
+        if self.shares:  # a copy by PyTorch no longer shares the memory; one by minivae does
             return
         self.originals += self.leaves
         pair = self.leaves, self.optimizers
@@ -187,7 +187,7 @@ def test_a_program_does_what_it_does_in_pytorch(moves, kinds, tied, seed):
 )
 @settings(max_examples=20, deadline=None)
 def test_layers_that_share_a_weight_step_once(optimizer, inputs):
-    """Their weight is listed once and moves once a step, by both of its gradients together."""
+    """A shared weight is listed once, and a step moves it once, by the sum of both gradients."""
     name, options = optimizer
     results = []
     for layers, library, make in ((nn, optim, mv.Tensor), (torch.nn, torch.optim, torch.tensor)):

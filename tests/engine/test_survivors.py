@@ -1,5 +1,5 @@
-"""Planted errors that once got past all other tests (tests/reliability/mutation.py), by area: ends
-of ranges, other scales, larger sets, models that are told more.
+"""Tests for planted errors that all other tests once missed (tests/reliability/mutation.py), by
+area: ends of ranges, other scales, larger sets, conditional models.
 """
 
 import functools
@@ -37,7 +37,7 @@ def test_an_axis_past_the_last_is_told_by_name(reduce, axis):
 def test_a_kernel_that_reaches_past_the_padded_image_is_refused(
     n, padding, kernel, dilation, stride
 ):
-    """Counted: the places where the first tap can stand."""
+    """The output size is the number of places where the kernel fits, counted; 0 is refused."""
     taps = [dilation * tap for tap in range(kernel)]
     places = [p for p in range(0, n + 2 * padding, stride) if p + taps[-1] < n + 2 * padding]
     arguments = (n, kernel, stride, padding, dilation)
@@ -104,7 +104,7 @@ def test_the_set_without_a_covariance_is_named():
 
 
 def test_a_probe_sees_codes_of_mean_0_and_deviation_1(monkeypatch):
-    """Those of training, by their own moments; a latent that never varies is 0."""
+    """Training codes are standardised by their own moments; a constant latent becomes 0."""
     rng = np.random.default_rng(0)
     scale, shift = np.array([1e-3, 1, 1e3, 0]), np.array([5, -3, 1e5, 7.0])
     seen = []
@@ -156,7 +156,7 @@ def test_one_code_is_enough_and_none_is_not():
 
 
 def test_free_bits_tell_the_decoder_what_the_model_knows():
-    """A model that is told the class: with no bits free it is the ELBO, as for any other."""
+    """For a model that is given the class, free bits of 0 nats give the ELBO, as for any model."""
     model = models.ConditionalVAE(latent_dim=2, hidden=8)
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.random((3, 784)), np.eye(10)[[1, 4, 4]]], axis=1).astype(np.float32)

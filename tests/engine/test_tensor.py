@@ -1,4 +1,4 @@
-"""What a tensor holds: modes, dtypes, devices, other arrays."""
+"""Tensors: no_grad, dtypes, devices, operators, and arithmetic with NumPy arrays."""
 
 import threading
 
@@ -48,7 +48,7 @@ def test_no_grad_is_per_thread():
 
 
 def test_backward_works_inside_no_grad():
-    """The mode is about recording, not about using a record."""
+    """no_grad stops recording; backward through a graph that was recorded before works."""
     x = leaf([2.0])
     y = F.sum(x * x)
     with mv.no_grad():
@@ -70,7 +70,7 @@ def test_numbers_take_the_dtype_of_the_array(dtype):
 
 
 def test_float_dtypes_do_not_mix():
-    """A silent up-cast would hide a mistake and slow everything down."""
+    """Mixed float dtypes raise: a silent up-cast would hide a mistake and slow everything down."""
     x = leaf([1.0, 2.0], np.float32)
     for other in (np.ones(2), leaf([1.0, 2.0]), np.ones(2, np.float16)):
         with pytest.raises(TypeError, match="dtype"):
@@ -92,7 +92,7 @@ def test_integers_have_no_gradient():
 
 
 def test_what_is_no_number_is_refused():
-    """Complex numbers, strings, objects and tensors of tensors."""
+    """Complex numbers, strings, objects and tensors of tensors raise an error."""
     for array in (np.ones(2, complex), ["a"], [object()]):
         with pytest.raises(TypeError, match="array"):
             mv.Tensor(array)
@@ -159,14 +159,14 @@ def test_operators_agree_with_numpy():
 
 
 def test_repr_shows_values_and_origin():
-    """What a student prints is readable."""
+    """A printed tensor shows its values, and requires_grad or the operation that made it."""
     x = leaf([1.0, 2.5])
     assert "1. , 2.5" in repr(x) and "requires_grad" in repr(x)
     assert "Mul" in repr(x * 2)
 
 
 def test_tensor_shares_its_array():
-    """No copy on the way in or out."""
+    """Tensor(array), numpy() and detach() do not copy."""
     a = np.ones(3)
     x = mv.Tensor(a)
     assert x.data is a

@@ -1,5 +1,5 @@
-"""Tensors under Python's and NumPy's protocols: what works, and what is refused instead of
-meaning something else."""
+"""Tensors under Python's and NumPy's protocols: which operations work, and which are refused
+because they would silently do something else."""
 
 import copy
 import pickle
@@ -107,7 +107,7 @@ SCALARS = [np.float64(0.5), np.float32(0.5), np.float16(0.5), np.int64(2), np.bo
 @pytest.mark.parametrize("shape", [(), (3,)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_scalars_never_change_a_dtype(scalar, shape, dtype):
-    """Nor does the want of axes, forward or backward."""
+    """Scalars keep a tensor's dtype, forward and backward, also for a tensor of shape ()."""
     x = mv.Tensor(np.full(shape, 2, dtype), requires_grad=True)
     channels = mv.Tensor(np.ones((4, 3), dtype), requires_grad=True)
     ones = np.ones(3, dtype)
@@ -299,7 +299,7 @@ def test_a_tensor_with_a_graph_is_not_copied(duplicate):
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 @given(data=st.data())
 def test_parameters_over_one_memory_stay_together_in_a_copy(duplicate, data):
-    """A transposed, reshaped or reversed tie, once and twice copied."""
+    """Parameters tied by a transposed, reshaped or reversed view stay tied in a copy of a copy."""
     rng = np.random.default_rng(0)
     a = nn.Parameter(np.array(rng.normal(size=(3, 4)), order=data.draw(st.sampled_from("CF"))))
     b = nn.Parameter(np.zeros(1))

@@ -1,4 +1,4 @@
-"""PyTorch's names that are called something else: refused, with what to write instead."""
+"""PyTorch names that minivae does not have: the error says what to write instead."""
 
 import inspect
 import re
@@ -32,7 +32,7 @@ def test_a_name_of_the_table_is_missing_and_told(place, name):
 
 @pytest.mark.parametrize(("place", "name"), ROWS)
 def test_what_is_to_be_written_is_there(place, name):
-    """Every dotted name in the advice leads to something."""
+    """Every dotted name in the advice exists."""
     spaces = {"mv": mv, "F": F, "nn": nn, "optim": optim, "np": np, "minivae": mv}
     spaces |= {"x": PLACES["Tensor"], "layer": PLACES["Module"], "model": PLACES["Module"]}
     text = re.sub(r"'[^']*'", "''", INSTEAD[place][name])
@@ -124,7 +124,7 @@ def test_batch_norm_takes_no_running_arrays_in_training():
 
 
 def test_the_functions_arguments_stand_where_pytorchs_do():
-    """Those that a student passes by position."""
+    """Arguments that are often passed by position have PyTorch's order."""
     places = {
         F.conv2d: "x w b stride padding dilation groups",
         F.conv_transpose2d: "x w b stride padding output_padding",

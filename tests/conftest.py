@@ -1,8 +1,8 @@
-"""Which tests run, and how hard hypothesis tries.
+"""pytest configuration: which tests run, Hypothesis profiles, and short failure reports.
 
-``pytest -m "not slow"`` runs the quick ones, ``pytest`` also those that take some seconds each, and
-``pytest --everything`` also what takes minutes: the CUDA kernels compiled for the CPU in place of a
-GPU, sanitizers, nvcc, long trainings, additions to scratch copies.
+``pytest -m "not slow"`` runs the quick tests, ``pytest`` also those that take some seconds each,
+and ``pytest --everything`` also those that take minutes: the CUDA kernels compiled for the CPU in
+place of a GPU, sanitizers, nvcc, long trainings, additions to scratch copies.
 
 HYPOTHESIS_PROFILE is dev (default), ci or deep. dev and ci draw the same examples on every run;
 deep draws new ones each time.
@@ -16,10 +16,10 @@ import cuda_build
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is not a property of the code: no deadline, and slow drawing is no failure.
+# No deadline and no failure for slow data generation: time depends on the machine's load.
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
 
-GPU = {"gpu", "cuda", "cupy"}  # parameters that stand for a real one
+GPU = {"gpu", "cuda", "cupy"}  # values of test parameters that need a real GPU
 
 settings.register_profile("dev", max_examples=25, derandomize=True, **PATIENT)
 settings.register_profile("ci", max_examples=60, derandomize=True, **PATIENT)
@@ -35,7 +35,7 @@ def pytest_addoption(parser):
 
 
 def threads_asked_for():
-    """What the environment says of threads, to the processes that tests start too."""
+    """The ``*_NUM_THREADS`` variables, which processes started by tests inherit."""
     return {name: count for name, count in os.environ.items() if name.endswith("_NUM_THREADS")}
 
 
@@ -47,8 +47,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """A test that takes minutes is slow too, and skipped unless asked for. A test with a GPU among
-    its parameters is marked ``gpu``, so that ``-m gpu`` runs what needs one and nothing else.
+    """Mark a test of ``minutes`` as ``slow`` too, and skip it without ``--everything``. Mark a test
+    whose parameters name a GPU as ``gpu``, so that ``-m gpu`` runs the tests that need one.
     """
     for item in items:
         given = getattr(item, "callspec", None)
@@ -61,13 +61,13 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    gc.freeze()  # the tests themselves are no garbage: collections of it need not look at them
-    if threads_asked_for() != THREADS:  # with which NumPy's BLAS gives other bits
-        raise pytest.UsageError(f"importing tests made {threads_asked_for()} of {THREADS}")
+    gc.freeze()  # the collected tests stay alive: later garbage collections need not visit them
+    if threads_asked_for() != THREADS:  # the number of threads changes the bits of BLAS results
+        raise pytest.UsageError(f"importing tests changed {THREADS} to {threads_asked_for()}")
 
 
 def pytest_assertrepr_compare(op, left, right):
-    """Where long bytes differ, on their own or in a dict: pytest's diff of them takes minutes."""
+    """Where long bytes differ, alone or in a dict, in a few lines: pytest's diff takes minutes."""
     if op == "==" and isinstance(left, bytes) and isinstance(right, bytes):
         return [told_apart("bytes", left, right)] if len(left) + len(right) > 1000 else None
     if op == "==" and isinstance(left, dict) and isinstance(right, dict):
@@ -82,7 +82,7 @@ def pytest_assertrepr_compare(op, left, right):
 
 
 def told_apart(name, left, right):
-    """A line that says where two values differ; of bytes, the place and the lengths."""
+    """A line that shows two different values; for bytes, the first difference and the lengths."""
     if not (isinstance(left, bytes) and isinstance(right, bytes)):
         return f"{name}: {str(left)[:100]} != {str(right)[:100]}"
     at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), None)
@@ -91,7 +91,7 @@ def told_apart(name, left, right):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """One line for each reason that tests were skipped for."""
+    """Print one line per skip reason, with the number of tests skipped for it."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = collections.Counter(r.longrepr[2].removeprefix("Skipped: ") for r in skipped)
     if reasons:

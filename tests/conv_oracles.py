@@ -1,4 +1,4 @@
-"""What products, convolutions and batch normalisation should give: loops over the definition.
+"""Test oracles for the kernels of products, convolutions and batch norm: loops over definitions.
 
 Nothing of minivae is imported. Products and convolutions take arrays of whole numbers, work in
 int64 and are exact.
@@ -19,7 +19,7 @@ def matmul(a, b):
 
 
 def output_size(size, kernel, stride, padding, dilation):
-    """How often the kernel, spread out by dilation, fits when it moves by stride: counted."""
+    """Output size of a convolution along one axis: the kernel positions that fit, counted."""
     return sum(
         start + dilation * (kernel - 1) < size + 2 * padding
         for start in range(0, size + 2 * padding, stride)
@@ -27,7 +27,7 @@ def output_size(size, kernel, stride, padding, dilation):
 
 
 def _meetings(size, kernel, out, stride, padding, dilation):
-    """Every (output, tap, input) that meet along one axis, inputs in the padding left out."""
+    """Every (output, kernel, input) index along one axis that belong together, without padding."""
     for o in range(out):
         for k in range(kernel):
             i = o * stride + k * dilation - padding
@@ -66,7 +66,7 @@ def conv2d_grad_weight(x, dy, kernel, stride, padding, dilation):
 
 
 def batch_norm_forward(x, w, b, mean, var, eps):
-    """y and the statistics used, in double, from exactly rounded sums."""
+    """(y, mean, variance) in float64, with exactly rounded sums."""
     x = x.astype(np.float64)
     channels, count = x.shape[1], x.shape[0] * x.shape[2]
     if mean is None:
@@ -82,7 +82,7 @@ def batch_norm_forward(x, w, b, mean, var, eps):
 
 
 def batch_norm_backward(x, w, mean, var, eps, dy, training):
-    """Through the Jacobian of a channel's normalised values, which is written out as a matrix."""
+    """(dx, dw, db), with the Jacobian of a channel's normalised values written out as a matrix."""
     x, dy = x.astype(np.float64), dy.astype(np.float64)
     dx, dw, db = np.empty_like(x), np.empty(x.shape[1]), np.empty(x.shape[1])
     for c in range(x.shape[1]):

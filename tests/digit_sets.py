@@ -1,4 +1,4 @@
-"""Sets of digits as files in MNIST's form."""
+"""Digit data sets written as files in MNIST's format."""
 
 import gzip
 

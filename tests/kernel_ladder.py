@@ -11,14 +11,14 @@ COUNT = re.compile(r"constexpr int k\w+Versions = (\d+);")
 
 
 def ladders():
-    """{stem: [1, 2, ...]} of every kernel that has versions; empty beside an installed package."""
+    """{stem: [1, 2, ...]} of every kernel that has versions; empty where csrc is missing."""
     counts = {path.stem: COUNT.search(path.read_text()) for path in sorted(CUDA.glob("*.h"))}
     return {stem: [*range(1, int(found[1]) + 1)] for stem, found in counts.items() if found}
 
 
 def described(stem):
-    """{place: versions} of what ``STEM.cu`` says of each version, in three places or more: the list
-    in its header, the sections that hold the kernels, and every ``switch`` that launches them."""
+    """{place: versions} that ``STEM.cu`` names, in at least three places: the list in its header,
+    the headings of its sections, and every ``switch`` that launches a version."""
     source = (CUDA / f"{stem}.cu").read_text()
     sections = " ".join(re.findall(r"^// ---- (v.*)", source, re.MULTILINE))
     places = {

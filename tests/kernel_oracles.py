@@ -1,7 +1,8 @@
-"""What the fused kernels should give: loops over Python floats, and plain array code.
+"""Test oracles for the fused kernels: loops over Python floats, and plain array code.
 
-Nothing of minivae is imported. The loops take arrays of any float dtype and work in double; the
-plain code works in the dtype of its arrays and shows how far rounding alone leads.
+Nothing of minivae is imported. The loops take arrays of any float dtype and work in double. The
+``plain_`` functions work in the dtype of their arrays: their error is what rounding alone causes,
+and kernels are allowed a small multiple of it.
 """
 
 import math
@@ -34,7 +35,7 @@ def reparam_kl_backward(mu, logvar, eps, dz, dkl):
 
 
 def bce_with_logits(logits, target):
-    """From the probabilities' logarithms: ln sigmoid(l) = -ln(1 + e^-l), and likewise for 1 - p."""
+    """(loss, dlogits), from ln p = ln sigmoid(l) = -ln(1 + e^-l) and ln(1 - p) = ln sigmoid(-l)."""
     rows, columns = logits.shape
     loss, dlogits = np.empty(rows), np.empty((rows, columns))
     for n in range(rows):
@@ -50,7 +51,7 @@ def bce_with_logits(logits, target):
 
 
 def log_mean_exp(x):
-    """In units of the row's first element, whose own exponential is 1."""
+    """(y, softmax), with the row's first element subtracted before exp against overflow."""
     y, softmax = np.empty(len(x)), np.empty(x.shape)
     for n, row in enumerate(x.astype(float)):
         e = [math.exp(v - row[0]) for v in row]
@@ -60,7 +61,7 @@ def log_mean_exp(x):
 
 
 def squared_error_with_logits(logits, target):
-    """With the hyperbolic tangent: s = (1 + tanh(l/2))/2, ds/dl = 1/(4 cosh(l/2)^2)."""
+    """(loss, dlogits) in long double: s = (1 + tanh(l/2))/2, ds/dl = 1/(4 cosh(l/2)^2)."""
     s = (1 + np.tanh(logits.astype(np.longdouble) / 2)) / 2
     slope = 1 / (4 * np.cosh(logits.astype(np.longdouble) / 2) ** 2)
     error = s - target.astype(np.longdouble)
@@ -68,7 +69,7 @@ def squared_error_with_logits(logits, target):
 
 
 def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
-    """Kingma & Ba's algorithm with its two bias-corrected moments written out."""
+    """(param, m, v) after one step of Adam (Kingma & Ba 2015, algorithm 1), element by element."""
     new = np.empty((3, param.size))
     for i in range(param.size):
         g = float(grad[i]) + weight_decay * float(param[i])

@@ -1,8 +1,8 @@
-"""Every way the kernels can run here, as test parameters: one per variant and instruction set.
+"""Kernel variants as test parameters: one per variant and instruction set.
 
 ``cupy`` and ``cuda`` run on a GPU, and are skipped without one; ``cupy-emulated`` and
-``cuda-emulated`` run the same Python and the same kernels' bodies on the CPU. Both take and give
-NumPy arrays here, so that one suite serves all.
+``cuda-emulated`` run the same Python and the same kernels' bodies on the CPU. All four take and
+return NumPy arrays here, so that one suite serves every variant.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from minivae.kernels import reference
 
 
 def _cpu_sets():
-    """Names like cpu-avx2, one per instruction set; one to be skipped when nothing is built."""
+    """Names like cpu-avx2, one per instruction set; ``cpu``, which skips, if nothing is built."""
     if "cpu" not in kernels.available():
         return ["cpu"]
     from minivae import _cpu
@@ -28,8 +28,8 @@ def _cpu_sets():
 
 EMULATED = [] if cuda_build.missing() else ["cupy-emulated", "cuda-emulated"]
 NAMES = ["reference", *_cpu_sets(), "numba", "cupy", "cuda", *EMULATED]
-# Those that can run, for loops inside a test. As parameters NAMES is better: it shows a skip.
-# CuPy's lacks kernels, and a skip inside a loop would end it.
+# The variants that can run, for loops inside a test. As test parameters use NAMES, which reports
+# skips. The CuPy variants lack some kernels, and a skip inside a loop would end the test.
 USABLE = [
     name
     for name in NAMES
@@ -38,17 +38,19 @@ USABLE = [
 
 
 class OnDevice:
-    """The functions of a module of device kernels, for NumPy arrays.
+    """A module of device kernels that takes and returns NumPy arrays.
 
-    Arguments are copied to device memory, to aligned addresses or all of them one element past
-    one, as the sizes have it, with guard values around them, and back when they may be written.
+    Each contiguous float array is copied to device memory with guard values (NaN) on both sides,
+    which are checked after the call. If the sizes add up to an odd number, all these arrays begin
+    one element past an aligned address. Writeable ones are copied back; read-only ones must not
+    have changed.
     """
 
     GUARD = 8  # elements on either side
 
     def __init__(self, module, contracts=False):
         self.module, self.__name__ = module, module.__name__
-        self.contracts = contracts  # products and sums to one operation, where its compiler likes
+        self.contracts = contracts  # whether its compiler may contract a * b + c into one fma
 
     def __getattr__(self, name):
         if not hasattr(self.module, name):
@@ -80,7 +82,7 @@ class OnDevice:
         return on_host
 
     def _send(self, x, before, sent):
-        """An array on the device, ``before`` elements into a larger one; so are those of a list."""
+        """Copy an array, or each of a list, ``before`` elements into a larger one on the device."""
         if isinstance(x, list):
             return [self._send(each, before, sent) for each in x]
         if not isinstance(x, np.ndarray) or not x.flags.aligned:
@@ -104,7 +106,7 @@ class OnDevice:
 
 @contextlib.contextmanager
 def variant(name):
-    """The module of the variant ``name``, its instruction set in use; skips if missing."""
+    """The kernel module of variant ``name``, with its instruction set in use; skips if missing."""
     base, _, isa = name.partition("-")
     if isa == "emulated":
         with emulated_device(cuda_build.emulated()):

@@ -1,4 +1,4 @@
-"""Numbers for the tests of the layers' kernels, and the variants that have these kernels.
+"""Test arrays for the layer kernels, and the variants that have these kernels.
 
 Arrays of small whole numbers make every product and sum exact, so most comparisons are equalities.
 """
@@ -10,7 +10,7 @@ from kernel_variants import NAMES, USABLE
 
 DTYPES = [np.float32, np.float64]
 dtypes = st.sampled_from(DTYPES)
-ELEMENTWISE = ("numba", "cupy", "cupy-emulated")  # variants that have none of these
+ELEMENTWISE = ("numba", "cupy", "cupy-emulated")  # variants without layer kernels
 LAYER_NAMES = [name for name in NAMES if name not in ELEMENTWISE]
 LAYER_USABLE = [name for name in USABLE if name not in ELEMENTWISE]
 

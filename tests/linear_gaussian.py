@@ -1,4 +1,4 @@
-"""A VAE whose likelihood is known exactly, and what it is."""
+"""A linear Gaussian VAE with its exact likelihood, KL and ELBO in closed form."""
 
 import math
 
@@ -16,8 +16,8 @@ class LinearGaussian(models.VAE):
 
     Args:
         dim, latent_dim: sizes of x and z.
-        width: q's deviations are those of the posterior times this.
-        shift: q's means are off by this in every latent.
+        width: q's standard deviations, in units of those of the best factorised q.
+        shift: added to the posterior mean of every latent to give q's mean.
     """
 
     likelihood = "gaussian"
@@ -30,7 +30,7 @@ class LinearGaussian(models.VAE):
         self.A = np.linalg.solve(precision, self.W.T) / self.s**2
         self.c = shift - self.A @ self.b
         self.v = np.log(width**2 / np.diag(precision))
-        self.anchor = mv.nn.Parameter(np.zeros(1, dtype))  # says dtype and device
+        self.anchor = mv.nn.Parameter(np.zeros(1, dtype))  # gives the model a dtype and a device
         self.dtype = dtype
 
     def encode(self, x):

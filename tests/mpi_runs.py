@@ -1,4 +1,4 @@
-"""Starts ``parallel_program.py`` under the MPI that is installed, and judges how it ended."""
+"""Start ``parallel_program.py`` under the installed MPI, and check how the run ends."""
 
 import importlib.util
 import os
@@ -13,17 +13,17 @@ from typing import NamedTuple
 import parallel_program
 
 TESTS = Path(__file__).parent
-PROMISED = 15  # seconds in which a fault ends all processes
+PROMISED = 15  # seconds after a fault by which all processes must have ended
 ALONE = [name for name in os.environ if name.startswith(("PMI", "OMPI_", "MPI_", "SLURM_"))]
 
 
 def launcher():
-    """The path of the ``mpiexec`` beside mpi4py, or the first one there is; None without one."""
+    """The path of the ``mpiexec`` beside this Python, else the first on PATH, else None."""
     return shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
 def missing():
-    """Why nothing can be started here, or None."""
+    """Why no MPI program can be started here, or None."""
     if importlib.util.find_spec("mpi4py") is None:
         return "mpi4py is not installed"
     return None if launcher() else "there is no mpiexec"
@@ -34,17 +34,17 @@ class Outcome(NamedTuple):
 
     code: int
     text: str  # of stdout and stderr
-    end: float  # the time
+    end: float  # the time, as of time.time()
 
     def processes(self):
-        """The process of each rank, as the run has told."""
+        """{rank: process id}, from the line that the run prints at its start."""
         found = re.search(r"\d+ ranks: (.*)", self.text)
         assert found, self.text
         return {int(r): int(pid) for r, pid in re.findall(r"(\d+) is process (\d+)", found[1])}
 
 
 def begin(ranks, *args):
-    """Start the program in so many ranks; the ``Popen``."""
+    """Start the program with ``ranks`` processes; returns the ``Popen``."""
     program = [sys.executable, str(TESTS / "parallel_program.py"), *map(str, args)]
     environment = {name: value for name, value in os.environ.items() if name not in ALONE}
     environment |= {
@@ -60,18 +60,18 @@ def begin(ranks, *args):
 
 
 def ended(process):
-    """The ``Outcome`` of what was begun."""
+    """Wait for the end of a process that ``begin`` started; returns its ``Outcome``."""
     text, _ = process.communicate(timeout=300)
     return Outcome(process.returncode, text, time.time())
 
 
 def start(ranks, *args):
-    """Run the program in so many ranks, to its end."""
+    """Run the program with ``ranks`` processes to its end; returns its ``Outcome``."""
     return ended(begin(ranks, *args))
 
 
 def alive(pid):
-    """Whether a process runs, one that has ended and was not waited for apart."""
+    """Whether a process runs; a zombie (ended, but not waited for) does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -79,13 +79,13 @@ def alive(pid):
 
 
 def with_fault(folder, fault, rank, step, ranks=4):
-    """Plant a fault in a run of ``mlp`` and let one process go on with what is left of it.
+    """Plant a fault in a run of ``mlp`` on several processes, then resume the run in one process.
 
     Returns:
         (what was not as promised, a list of texts; the seconds from the fault to the end).
     """
     if fault == "full disk":
-        rank = 0  # which alone writes
+        rank = 0  # the only rank that writes files
     folder = Path(folder)
     planted = ["--fault", fault, "--rank", rank, "--step", step]
     outcome = start(ranks, folder, "--parts", 4, *planted)

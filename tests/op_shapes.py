@@ -1,4 +1,4 @@
-"""Strategies of the shapes and options that each operation takes; op_specs has the table."""
+"""Hypothesis strategies: input shapes and keyword arguments of each operation in op_specs."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -39,7 +39,7 @@ def reshape_shapes(draw):
 
 @st.composite
 def flatten_shapes(draw):
-    """Any two axes in order, counted from either end; the defaults."""
+    """A shape, with start_dim and end_dim counted from either end or left at their defaults."""
     shape = draw(any_shape())
     n = max(1, len(shape))
     first = draw(st.integers(0, n - 1))
@@ -116,7 +116,7 @@ def gaussian_shapes(draw):
 
 
 def pair(least, most):
-    """An int, or two of them."""
+    """An int, or a pair of ints."""
     return st.one_of(st.integers(least, most), st.tuples(*[st.integers(least, most)] * 2))
 
 
@@ -127,7 +127,7 @@ def as_pair(value):
 
 @st.composite
 def conv_shapes(draw):
-    """x, w, b of a convolution; sizes at, above and between the steps of the stride."""
+    """x, w, b of a convolution; some sizes leave a remainder when divided by the stride."""
     s = draw(sizes("CO", most=3))
     N = draw(st.integers(0, 2))
     geometry = {

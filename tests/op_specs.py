@@ -1,4 +1,4 @@
-"""One table of every differentiable operation; the tests of tests/engine run over it.
+"""Table of every differentiable operation and its oracle; tests/engine runs over its rows.
 
 To add an op: its class, function and name in a file of minivae/ops, a row here with an oracle, and
 a row in docs/ops.md.
@@ -61,13 +61,13 @@ class Spec:
     """One operation, or one way to call it.
 
     ``shapes`` draws (shape of each input, keyword arguments); ``example`` is one such pair, with
-    square matrices where it can have them; ``empty`` are such pairs with nothing in them. Inputs
-    of shape None are None. ``extra(rng, *shapes)`` makes array arguments without a gradient.
+    square matrices where possible; ``empty`` lists such pairs with zero elements. A shape of None
+    makes the input None. ``extra(rng, *shapes)`` makes array arguments without a gradient.
     """
 
     fn: Callable
     oracle: Callable
-    op: type  # the Function at work, which test_planted breaks
+    op: type  # the Function class, in which test_planted plants errors
     shapes: st.SearchStrategy
     example: tuple
     empty: tuple
@@ -125,7 +125,7 @@ def binary(f, oracle, op, *domains, **more):
 
 
 def reduction(f, oracle, op, least, empty, **more):
-    """A function that takes axes away."""
+    """A function that reduces over axes."""
 
     @st.composite
     def shapes(draw):
@@ -147,7 +147,7 @@ def reduction(f, oracle, op, least, empty, **more):
 
 
 def running_statistics(rng, x, *_):
-    """What evaluation normalises by."""
+    """The mean and variance that batch norm uses in evaluation mode."""
     return {"mean": rng.uniform(-1, 1, x[1]), "var": rng.uniform(0.5, 2, x[1])}
 
 
@@ -171,7 +171,7 @@ def reparameterize_kl(mu, logvar, noise):
 
 
 def latent(noise, half):
-    """The two ways to give noise to reparameterize_kl."""
+    """reparameterize_kl with one kind of noise: an array, or a ``Noise`` drawn by the kernel."""
     return Spec(
         fn=reparameterize_kl,
         oracle=lambda mu, logvar, noise: oracles.reparameterize_kl(
@@ -192,7 +192,7 @@ def concatenate(*xs, axis):
 
 
 def rectified(spec, op, ndim):
-    """A layer with its ReLU in one pass; x and w have ``ndim`` axes."""
+    """A layer fused with its ReLU; x and w have ``ndim`` axes."""
     relu = {"activation": "relu"}
     x, w, b = np.full((1,) * ndim, 1.0), np.full((1,) * ndim, 2.0), np.array([-2.0])
     return replace(
@@ -208,7 +208,7 @@ def rectified(spec, op, ndim):
 
 
 def paired_loss(f, oracle, op, *domains):
-    """A loss of two equal shapes."""
+    """A loss of two arrays of equal shape."""
     shape = (3, 3)
     empty = [((0, 3), r) for r in REDUCTIONS[:3]] + [((2, 0), r) for r in REDUCTIONS[:3]]
     return Spec(

@@ -1,6 +1,6 @@
-"""What every operation should give: naive loops and closed forms, slow and obvious.
+"""Test oracles for every operation: naive loops and closed forms, slow and obvious.
 
-Imports numpy and math only, so that nothing here can share a mistake with the package.
+Imports numpy and math only, so that an oracle cannot share a mistake with the package.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def elementwise(f):
-    """A function of numbers as a function of broadcast arrays, one number at a time."""
+    """Turn a function of numbers into one of broadcast arrays, computed element by element."""
     return np.vectorize(f, otypes=[np.float64])
 
 
@@ -44,12 +44,12 @@ def pow(x, exponent):
 
 
 def leaky_relu(x, negative_slope=0.01):
-    """x or negative_slope x."""
+    """x where x > 0, else negative_slope x."""
     return elementwise(lambda a: a if a > 0 else negative_slope * a)(x)
 
 
 def matmul(a, b):
-    """Sums of products, written out; leading axes broadcast."""
+    """Matrix product, one ``fsum`` per output element; leading axes broadcast."""
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a = np.broadcast_to(a, batch + a.shape[-2:])
     b = np.broadcast_to(b, batch + b.shape[-2:])
@@ -61,7 +61,7 @@ def matmul(a, b):
 
 
 def linear_heads(x, w1, b1, w2, b2):
-    """Two affine maps of one x."""
+    """(x W1^T + b1, x W2^T + b2): two linear layers of the same input."""
     return linear(x, w1, b1), linear(x, w2, b2)
 
 
@@ -76,7 +76,7 @@ def linear(x, w, b=None):
 
 
 def _reduce(x, axis, keepdims, f):
-    """f of the list of elements that share a place after the axes are taken away."""
+    """Apply f to each list of elements that a reduction over ``axis`` combines into one."""
     axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     axes = {i % x.ndim for i in axes}
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
@@ -88,28 +88,28 @@ def _reduce(x, axis, keepdims, f):
 
 
 def sum(x, axis=None, keepdims=False):
-    """Exact sums, rounded once."""
+    """Sum over ``axis``: exact, rounded once."""
     return _reduce(x, axis, keepdims, math.fsum)
 
 
 def mean(x, axis=None, keepdims=False):
-    """Sum over number."""
+    """Exact sum divided by the number of elements."""
     return _reduce(x, axis, keepdims, lambda group: math.fsum(group) / len(group))
 
 
 def max(x, axis=None, keepdims=False):
-    """The last of the sorted elements."""
+    """Maximum: the last of the sorted elements."""
     return _reduce(x, axis, keepdims, lambda group: sorted(group)[-1])
 
 
 def negative_elbo(rec, kl, beta=1.0):
-    """Means and their weighted sum."""
+    """(loss, rec, kl): the means of rec and kl, and loss = rec + beta kl."""
     rec, kl = np.float64(mean(rec)), np.float64(mean(kl))
     return rec + beta * kl, rec, kl
 
 
 def log_mean_exp(x, axis=-1):
-    """Exact sums of exponentials in units of their first element."""
+    """ln(mean(exp(x))), with the first element subtracted before exp against overflow."""
 
     def of_group(group):
         first = group[0]
@@ -119,13 +119,13 @@ def log_mean_exp(x, axis=-1):
 
 
 def reshape(x, shape):
-    """The elements in row-major order, dealt into the new shape."""
-    dealt = [x[at] for at in np.ndindex(*x.shape)]
-    return np.array(dealt, np.float64).reshape(shape)
+    """The elements in row-major order, arranged in the new shape."""
+    elements = [x[at] for at in np.ndindex(*x.shape)]
+    return np.array(elements, np.float64).reshape(shape)
 
 
 def flatten(x, start_dim=0, end_dim=-1):
-    """The axes from start_dim to end_dim as one."""
+    """Merge the axes from start_dim to end_dim (inclusive) into one."""
     sizes = list(x.shape) or [1]
     start, end = (range(len(sizes))[dim] for dim in (start_dim, end_dim))
     sizes[start : end + 1] = [math.prod(sizes[start : end + 1])]
@@ -133,7 +133,7 @@ def flatten(x, start_dim=0, end_dim=-1):
 
 
 def transpose(x, axes=None):
-    """y[at permuted] = x[at]."""
+    """y[at permuted by axes] = x[at] for every index ``at``; axes reversed by default."""
     axes = range(x.ndim)[::-1] if axes is None else [a % x.ndim for a in axes]
     y = np.zeros([x.shape[a] for a in axes])
     for at in np.ndindex(*x.shape):
@@ -142,12 +142,12 @@ def transpose(x, axes=None):
 
 
 def index(x, key):
-    """NumPy's own indexing is the definition; the gradient is what needs a check."""
+    """NumPy indexing, which defines the operation: only its gradient is checked independently."""
     return np.array(x)[key]
 
 
 def concatenate(*xs, axis=0):
-    """One block after another."""
+    """Copy the arrays, element by element, one after another along ``axis``."""
     axis %= xs[0].ndim
     shape = list(xs[0].shape)
     shape[axis] = math.fsum(x.shape[axis] for x in xs)
@@ -211,7 +211,7 @@ def reparameterize_kl(mu, logvar, noise):
 
 
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
-    """Seven loops."""
+    """Convolution by its definition: a loop over output elements and one over kernel elements."""
     (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
     (N, C, H, W), (M, _, KH, KW) = x.shape, w.shape
     OH = (H + 2 * ph - dh * (KH - 1) - 1) // sh + 1
@@ -227,7 +227,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
 
 
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1):
-    """Every input element stamps the kernel, times itself, on the output."""
+    """For each input element, add the kernel times that element to the output."""
     (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
     eh, ew = _pair(output_padding)
     (N, _, H, W), (_, M, KH, KW) = x.shape, w.shape
@@ -247,7 +247,8 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
 def conv2d_matrix(w, size, stride=1, padding=0, dilation=1):
     """The dense matrix A with vec(conv2d(x, w)) = A vec(x) for one image of height, width ``size``.
 
-    Row (o, i, j), column (c, r, s): w[o, c, k, m] where r = s_h i + d_h k - p_h, and so on.
+    Row (o, i, j), column (c, r, s): w[o, c, k, m] where r = s_h i + d_h k - p_h and
+    s = s_w j + d_w m - p_w; 0 where no such k, m exist.
     """
     (sh, sw), (ph, pw), (dh, dw) = map(_pair, (stride, padding, dilation))
     (H, W), (M, C, KH, KW) = size, w.shape
@@ -286,9 +287,10 @@ def batch_norm(x, w, b, mean, var, eps=1e-5):
 
 
 def adam(p, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-    """One number after a list of gradients: Kingma & Ba 2015, algorithm 1, plus the L2 term.
+    """A scalar parameter after one Adam step per gradient in ``grads``.
 
-    The moments are written as the weighted sums that the recursions stand for.
+    Kingma & Ba 2015, algorithm 1, plus the L2 term. The moments are weighted sums over all
+    gradients so far, in place of the recursions that the optimiser uses.
     """
     (b1, b2), seen = betas, []
     for t, g in enumerate(grads, start=1):
@@ -301,14 +303,15 @@ def adam(p, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
 
 
 def kl_by_monte_carlo(mu, logvar, samples, seed):
-    """E[ln q(z) - ln p(z)] over z ~ q = N(mu, exp(logvar)), p = N(0, 1): estimate, standard error.
+    """(estimate, standard error) of KL(q || p) = E_q[ln q(z) - ln p(z)].
 
-    mu, logvar (D,). Uses nothing but the two densities.
+    q = N(mu, exp(logvar)), p = N(0, 1); mu, logvar (D,). Uses the two densities, not the closed
+    form.
     """
     rng = np.random.default_rng(seed)
     sigma = np.exp(logvar / 2)
     z = rng.normal(mu, sigma, (samples, len(mu)))
     ln_q = -(((z - mu) / sigma) ** 2) / 2 - np.log(sigma)
     ln_p = -(z**2) / 2
-    ratio = (ln_q - ln_p).sum(axis=1)  # both lack the same constant
+    ratio = (ln_q - ln_p).sum(axis=1)  # the constant ln(2 pi) / 2 cancels, so neither has it
     return ratio.mean(), ratio.std(ddof=1) / math.sqrt(samples)

@@ -1,4 +1,4 @@
-"""What can be wrong with a page of docs/: the checks behind test_docs."""
+"""Checks of a page of docs/, for test_docs: links, formulas, lists, code and its output."""
 
 import ast
 import contextlib
@@ -23,7 +23,7 @@ REFUSED = frozenset(
     "renewenvironment require qty abs norm eval order comm dv dd pdv ket bra expval vb va vu "
     "setOptions unicode includegraphics label ref eqref".split()
 )
-# One letter for one thing (docs/notation.md): spellings that stood for a second one.
+# Spellings in formulas that docs/notation.md does not allow, and what to write instead.
 RETIRED = {
     r"\\epsilon": r"\varepsilon for noise, \kappa for eps",
     r"(?<!\\mathcal )L_[\d{K]": r"\mathcal L_K for a bound; L is the loss",
@@ -108,7 +108,7 @@ def link_faults(page, text=None):
 
 
 def formulas(text):
-    """Every formula of a page: blocks of maths, and what stands between dollars."""
+    """Every formula of a page: fenced ``math`` blocks, and text between dollar signs."""
     return MATHS.findall(text) + CODE.sub("x", prose(text)).split("$")[1::2]
 
 
@@ -119,13 +119,13 @@ def refused_macros(text):
 
 
 def retired_notation(text):
-    """Spellings in formulas that notation.md gives to something else."""
+    """What to write in place of each spelling in formulas that notation.md does not allow."""
     joined = "\n".join(formulas(text))
     return [meant for pattern, meant in RETIRED.items() if re.search(pattern, joined)]
 
 
 def list_faults(text):
-    """Lines indented as part of a list whose list a block or paragraph at the margin has ended."""
+    """Lines indented like a list item's text after an unindented paragraph has ended the list."""
     faults, inside = [], False
     for block in re.split(r"\n\s*\n", text):
         first = block.splitlines()[0] if block.splitlines() else ""
@@ -139,7 +139,7 @@ def list_faults(text):
 
 
 def maths_faults(text):
-    """Maths that GitHub would spoil: refused macros, and what Markdown does to ``$...$``."""
+    """Formulas that GitHub would not render: refused macros, and ``$...$`` that Markdown breaks."""
     faults = [f"GitHub refuses \\{name}" for name in refused_macros(text)]
     stripped = CODE.sub("x", prose(text))
     for paragraph in re.split(r"\n\s*\n|\|", stripped):
@@ -166,19 +166,19 @@ def maths_faults(text):
 
 
 def printed_wrongly(block):
-    """Run a block of Python: lines of output that are not what the comment beside print says."""
+    """Run a block of Python; (printed, expected) where a line differs from its print's comment."""
     said = [line.partition("  # ")[2] for line in block.splitlines() if line.startswith("print(")]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         exec(compile(block, "page", "exec"), {})
-    # A comment may go on, after two spaces, about what is printed.
+    # After two spaces a comment may go on with a remark that is not printed.
     wanted = [re.split(r"  +", comment)[0] for comment in said]
     got = output.getvalue().splitlines()
     return [pair for pair in zip(got, wanted, strict=True) if pair[1] and pair[0] != pair[1]]
 
 
 def kernels_of(path, class_name):
-    """The kernels that a class mentions by name, if it asks for any."""
+    """Names of the kernels that a class requests from ``kernels.get``; empty if none."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (cls,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name)
     if "kernels.get" not in ast.unparse(cls):

@@ -59,7 +59,7 @@ def train(folder, name, parts=4, resume=False, **options):
 
 
 def plant(fault, rank, step, mark):
-    """Let a fault come in a rank before its ``step``-th step; the time goes to ``mark``."""
+    """Plant a fault in ``rank`` before its ``step``-th step; its time is written to ``mark``."""
     if parallel.world().rank != rank:
         return
     call, count = PartsStep.__call__, [0]

@@ -1,4 +1,4 @@
-"""Pictures, and their bytes as files."""
+"""Test images, and their bytes as PNG and JPEG files."""
 
 import io
 

@@ -63,7 +63,7 @@ def _read_only(a):
     return a
 
 
-# Each gives an array of the same values that lies differently in memory.
+# Each maps an array to one with the same values and another memory layout.
 LAYOUTS = {
     "contiguous": np.array,
     "transposed": lambda a: np.array(a.T, order="C").T,

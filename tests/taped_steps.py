@@ -1,4 +1,4 @@
-"""Steps recorded on the CPU beside the same steps made operation by operation."""
+"""Training steps replayed from a CPU recording, compared with the same steps run eagerly."""
 
 from functools import partial
 
@@ -44,7 +44,7 @@ def train(
     kind, make, shape, *, steps=7, size=6, objective=objectives.elbo, meddle=None, learned=(),
     images=lambda i, x: x,
 ):  # fmt: skip
-    """(losses as bytes, state, step) after some steps of ``kind``, the fourth on a short batch.
+    """(losses as bytes, state, step) after ``steps`` steps of ``kind``, the fourth a short batch.
 
     ``learned`` are initial values of parameters outside the model, which the objective takes.
     """

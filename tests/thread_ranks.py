@@ -1,4 +1,4 @@
-"""``parallel.Ranks`` that are threads of one process: what several processes do, without MPI."""
+"""``parallel.Ranks`` as threads of one process: tests of parallel training without MPI."""
 
 import threading
 
@@ -6,7 +6,7 @@ from minivae.training import parallel
 
 
 class Meeting:
-    """What ranks that are threads of one process exchange."""
+    """The barrier and the list through which the ranks exchange items."""
 
     def __init__(self, size):
         self.size, self.barrier = size, threading.Barrier(size, timeout=60)
@@ -14,7 +14,7 @@ class Meeting:
 
 
 class ThreadComm:
-    """A communicator of ``mpi4py`` between threads: as much of it as ``Ranks`` uses."""
+    """The part of an ``mpi4py`` communicator that ``Ranks`` uses, between threads."""
 
     def __init__(self, meeting, rank):
         self.meeting, self.rank, self.size = meeting, rank, meeting.size
@@ -51,7 +51,7 @@ class ThreadRanks(parallel.Ranks):
 
 
 def in_ranks(size, work):
-    """``work(ranks)`` of each of so many threads; their results in the order of ranks."""
+    """Run ``work(ranks)`` in ``size`` threads; each rank's result or exception, by rank."""
     meeting, results = Meeting(size), [None] * size
 
     def run(rank):

@@ -1,4 +1,4 @@
-"""A training run small enough to be killed a hundred times, and the program that does so."""
+"""A tiny training run, and a program that kills it at each critical moment and resumes it."""
 
 import builtins
 import csv
@@ -54,7 +54,7 @@ def table(folder):
 
 class Killer:
     """Counts the moments at which a kill could do harm, and kills this process at one of them:
-    before a weight update, before, within and after each write, flush and rename of a file.
+    before and after each weight update, flush, link and rename of a file, and within each write.
     """
 
     def __init__(self, at):
@@ -158,7 +158,7 @@ def kill_everywhere(folder):
 
 
 def without_seconds(line):
-    """A line of metrics.csv but for its third field."""
+    """A line of metrics.csv without its third field, the seconds."""
     fields = line.split(",")
     return fields[:2] + fields[3:]
 

@@ -1,4 +1,4 @@
-"""Wrong solutions of the exercises, by exercise and mistake, and what finds and judges one."""
+"""Wrong solutions of the exercises, by exercise and mistake, and functions that check them."""
 
 import contextlib
 import importlib
@@ -17,7 +17,7 @@ FOLDER = ROOT / "examples" / "exercises"
 
 @contextlib.contextmanager
 def importing_exercises():
-    """The folder's own modules can be imported; afterwards nothing of that is left."""
+    """Put the exercises folder on ``sys.path``; restore ``sys.path`` afterwards."""
     before = list(sys.path)
     sys.path.insert(0, str(FOLDER))
     try:
@@ -33,12 +33,12 @@ checks, HINTS = exercises._checks, exercises.HINTS
 
 
 def judge(name, solution):
-    """Put a solution to its check."""
+    """Run the check of exercise ``name`` on a solution."""
     getattr(checks, f"check_{name}")(solution)
 
 
 def right(name):
-    """The solution in the folder."""
+    """The correct solution of exercise ``name``, from the folder."""
     return exercises.load(FOLDER / "solutions" / f"{name}.py", exercises.EXERCISES[name].piece)
 
 
@@ -63,12 +63,12 @@ def logistic(x):
 
 
 def swish(slope):
-    """A Swish whose derivative is this function of x and s."""
+    """A Swish whose derivative is slope(x, s) with s = sigmoid(x)."""
     return op(lambda x: x * logistic(x), lambda x, dy: dy * slope(x, logistic(x)))
 
 
 def sample(z, slopes):
-    """A Sample with these forward and backward."""
+    """A Sample with forward z(mu, logvar, eps) and gradients slopes(mu, logvar, eps, dz)."""
     return op(z, lambda mu, logvar, eps, dz: (*slopes(mu, logvar, eps, dz), None))
 
 
@@ -83,7 +83,7 @@ def kl_terms(logvar):
 
 
 def breadth_first(root):
-    """Each node once, nearest first: a short path hides a long one."""
+    """Each node once, by its shortest distance from the root: wrong if a longer path exists."""
     order, seen = [root], {root}
     for node in order:
         for n in node.inputs:
@@ -94,7 +94,7 @@ def breadth_first(root):
 
 
 def every_path(root):
-    """The nodes in the order of a walk along every path."""
+    """A walk along every path: exponential time on shared nodes."""
     order, stack = [], [root]
     while stack:
         order.append(stack.pop())
@@ -103,7 +103,7 @@ def every_path(root):
 
 
 def recursive(root):
-    """Right, but it recurses."""
+    """The right order, but by recursion, which fails on a deep graph."""
     done = {}
 
     def visit(node):
@@ -117,18 +117,18 @@ def recursive(root):
 
 
 def adjoint(change):
-    """The adjoint with other arguments."""
+    """The correct adjoint, called with changed arguments."""
     return lambda *arguments: right("adjoint")(*change(*arguments))
 
 
 def tapwise(y, w, size, stride, padding):
-    """The right answer cut at the wrong end: the padding of the far side."""
+    """The right answer, but with the padding of both ends cut at the beginning."""
     whole = right("adjoint")(y, w, size + 2 * padding, stride, 0)
     return whole[2 * padding :] if padding else whole
 
 
 def bound_minus(top):
-    """importance_bound with another number subtracted and added."""
+    """importance_bound with top(w) in place of each row's maximum."""
 
     def bound(w):
         m = top(w)
@@ -139,7 +139,7 @@ def bound_minus(top):
 
 
 def batch_norm(statistics, order=0):
-    """Its backward with other terms: ``statistics`` gives dx of w, std, hat, dy and N."""
+    """Backward of batch norm with dx = statistics(w, std, hat, dy, N); order=1 swaps dw and db."""
 
     def backward(x, w, eps, dy):
         std = np.sqrt(x.var(axis=0) + eps)
@@ -152,7 +152,7 @@ def batch_norm(statistics, order=0):
 
 
 def softmax(a):
-    """Of each row."""
+    """Softmax of each row."""
     e = np.exp(a - a.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
@@ -183,7 +183,7 @@ def naive_terms(logvar):
 
 
 def overwritten(y, w, size, stride, padding):
-    """The adjoint with = for +=: where kernels overlap the last one wins."""
+    """The adjoint with = for +=: overlapping kernels overwrite one another."""
     padded = np.zeros(size + 2 * padding)
     for i, value in enumerate(y):
         padded[stride * i : stride * i + len(w)] = value * w

@@ -1,4 +1,4 @@
-"""What is equal to the bit: the table of docs/reliability.md, a test for each of its cells.
+"""Bit equality of kernel variants: a test for each cell of the table in docs/reliability.md.
 
 A row is a family of kernels, a column another way to run it; both are compared with the compiled
 kernels of this machine's best instruction set on one thread. A cell says "same bits", "rounding",
@@ -94,7 +94,7 @@ def products(kernels, dtype):
 
 
 def multiply(kernels, dtype):
-    """mv.matmul, forward and backward, by whatever variant ``kernels`` is."""
+    """mv.matmul, forward and backward, with the variant of ``kernels``."""
     device, forced = place(kernels)
     a, b = (
         mv.Tensor(to_device(normal(k, (250, 250), dtype), device), requires_grad=True)
@@ -107,7 +107,8 @@ def multiply(kernels, dtype):
 
 
 def weights(kernels, dtype):
-    """The weights of a network after three steps. Adam's eps keeps roundings of zero small."""
+    """The weights of a network after three steps. Adam's large eps keeps it from amplifying
+    gradients that are 0 but for rounding."""
     device, forced = place(kernels)
     model = models.ConvVAE(latent_dim=2, seed=1).to(device, dtype)
     optimizer, stream = optim.Adam(model.parameters(), eps=1e-3), mv.NoiseStream(7)
@@ -121,7 +122,7 @@ def weights(kernels, dtype):
 
 
 def place(kernels):
-    """Where a variant's arrays live, and its name."""
+    """(device of its arrays, name for ``kernels.use``) of a variant."""
     if isinstance(kernels, OnDevice):
         return "cuda", "cuda"
     return "cpu", {"numba_cpu": "numba"}.get(name := kernels.__name__.rpartition(".")[2], name)
@@ -140,7 +141,7 @@ FAMILIES = {
 }
 
 
-# Columns: what is run beside one thread of the best instruction set
+# Columns: what is compared with one thread of the best instruction set
 
 
 @contextlib.contextmanager
@@ -159,7 +160,7 @@ BEST = _cpu.isas()[-1]
 
 @contextlib.contextmanager
 def other(name):
-    """Another variant; kernels that it lacks are run by the compiled ones as they are at best."""
+    """Another variant; kernels that it lacks run on one thread of the best instruction set."""
     with compiled(BEST, 1), variant(name) as kernels:
         yield kernels
 
@@ -173,7 +174,7 @@ COLUMNS = {
     "CUDA": [functools.partial(other, CUDA)],
 }
 ROUNDING = (
-    300  # times the dtype's epsilon and the largest number: sums of 9000 terms are among them
+    300  # in units of the dtype's epsilon times the largest number; some sums have 9000 terms
 )
 
 
@@ -204,7 +205,7 @@ def test_the_table_has_every_cell():
 
 @functools.cache
 def alone(row, dtype):
-    """The bytes that everything is compared with."""
+    """Results of one thread of the best instruction set, which every cell is compared with."""
     with compiled(BEST, 1) as kernels:
         return FAMILIES[row](kernels, dtype)
 

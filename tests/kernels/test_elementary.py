@@ -1,6 +1,6 @@
 """The elementary functions of csrc/math on every instruction set: ulp bounds and special values.
 
-The oracle for float32 is NumPy's float64 function, for float64 that of long double.
+The oracle for float32 is NumPy's function in float64, for float64 NumPy's in long double.
 """
 
 import functools
@@ -112,7 +112,7 @@ def test_within_its_bound_everywhere(name, dtype, variant_name):
 
 @pytest.mark.parametrize("name", FAST_BOUNDS)
 def test_fast_functions_are_within_their_bounds(elementary, name):
-    """Numbers below 2^-125.5 are 0, which of e^x - 1 says nothing."""
+    """fast_exp_half may also return 0 where its result is below 2^-125.5."""
     x = arguments(np.float32)
     got = getattr(elementary, name)(x)
     if name == "fast_exp_half":
@@ -160,7 +160,7 @@ def test_special_values(elementary, name, dtype):
 def test_same_bytes_on_every_instruction_set_and_length(name, dtype):
     """A vectorised loop and its scalar tail agree, and so do machines."""
     x = in_domain(name, arguments(dtype)[::37])[:3001].copy()
-    x = x[~np.isnan(x)]  # which NaN comes of NaN is nobody's business
+    x = x[~np.isnan(x)]  # the bits of a NaN result are not specified
     results = []
     for variant_name in CPU_NAMES:
         with variant(variant_name):

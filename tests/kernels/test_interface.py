@@ -1,4 +1,4 @@
-"""An extension of other sources is told from one that fits, and the number that tells is raised."""
+"""Interface number of the compiled extensions: raised with their bindings, checked at import."""
 
 import hashlib
 import os
@@ -15,8 +15,9 @@ import pytest
 from minivae import kernels
 from minivae.kernels import interface
 
-# Of each interface, what its functions and their arguments are called. Where a binding's arguments
-# change, raise the number in csrc/bind/interface.h and minivae/kernels/interface.py and add a line.
+# Digest of the names of functions and arguments, for each interface number. When a binding's
+# arguments change, raise the number in csrc/bind/interface.h and minivae/kernels/interface.py and
+# add a line.
 KNOWN = {
     1: {"_cpu": "41497a0fc743", "_cuda": "18510fdc36e6"},
     2: {"_cpu": "1c56f42fcb03", "_cuda": "18510fdc36e6"},
@@ -64,7 +65,7 @@ def test_both_places_have_the_same_number():
 @pytest.mark.skipif("cpu" not in kernels.available(), reason="the compiled kernels are not built")
 @pytest.mark.parametrize("number", [None, interface.INTERFACE + 1])
 def test_an_extension_that_does_not_fit_is_told_and_not_called(number):
-    """A warning of one line says what to do; ``info`` says it too, and the reference serves."""
+    """One warning and ``info`` say what to do, and the reference kernels are used instead."""
     code = f"""
     import warnings
     from minivae import _cpu, kernels

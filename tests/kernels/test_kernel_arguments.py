@@ -1,4 +1,4 @@
-"""Every variant takes the reference's arguments, and what is wrong with one is refused by name."""
+"""Every variant has the reference's signatures; a wrong argument is refused with its name."""
 
 import inspect
 
@@ -17,7 +17,7 @@ def kernels(request):
 
 
 def parameters(function):
-    """{name: (kind, default)} of each parameter; what types it has is its own affair."""
+    """{name: (kind, default)} of each parameter; annotations may differ."""
     found = inspect.signature(function).parameters
     return {name: (p.kind, p.default) for name, p in found.items()}
 
@@ -25,7 +25,7 @@ def parameters(function):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "reference"])
 def test_variants_keep_the_reference_signatures(name):
     with variant(name) as module:
-        module = getattr(module, "module", module)  # what OnDevice stands before
+        module = getattr(module, "module", module)  # the module that an OnDevice wraps
         shared = [kernel for kernel in reference.__all__ if hasattr(module, kernel)]
         assert len(shared) >= 7
         for kernel in shared:
@@ -56,7 +56,7 @@ ARRAYS = [
 
 
 def call(module, kernel, args):
-    """A kernel on these arguments; Adam's arrays are those of its one parameter."""
+    """Call a kernel; Adam takes lists, so each of its arrays becomes a list of one."""
     if kernel == "adam":
         args = [*([a] for a in args[:4]), *args[4:]]
     return getattr(module, kernel)(*args)
@@ -89,7 +89,8 @@ ABUSES = {
 }
 
 
-# Bytes have no order and no alignment, and any number of images or indices will do.
+# Changes that leave a right argument: bytes have no order and no alignment, and the number of
+# images, of their axes and of indices is free.
 RIGHT = {
     (np.dtype(np.uint8), "foreign byte order"),
     (np.dtype(np.uint8), "misaligned"),

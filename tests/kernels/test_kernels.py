@@ -73,9 +73,9 @@ def test_reparam_kl(kernels, shape, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_reparam_kl_makes_its_own_noise(kernels, shape, dtype):
-    """A key gives the bytes that the drawn array gives, in forward and backward.
+    """A noise key gives the same bytes as the noise array drawn from it, in forward and backward.
 
-    On a GPU the numbers: two instantiations of a kernel need not round alike.
+    On a GPU the results agree up to rounding: two instantiations of a kernel may round differently.
     """
     mu, logvar, dz = (numbers(k, shape, dtype) for k in range(3))
     dkl = numbers(9, shape[:1], dtype)
@@ -122,7 +122,7 @@ def test_log_mean_exp(kernels, shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_log_mean_exp_takes_weights_of_any_size(kernels, dtype):
-    """Log weights are minus hundreds; -inf is a weight of 0, of one sample or of all."""
+    """Log weights of large magnitude do not overflow; -inf is a weight of 0, also if all are."""
     require(kernels, "log_mean_exp")
     inf, ln2 = np.inf, math.log(2)
     x = np.array([[1e4, 1e4], [-1e4, -inf], [-inf, -inf], [0, inf], [np.nan, 0]], dtype)

@@ -45,7 +45,7 @@ def geometries(draw):
 
 @given(geometries(), st.tuples(*[st.integers(0, 3)] + [st.integers(1, 9)] * 2), dtypes, seeds)
 def test_convolutions(geometry, channels, dtype, seed):
-    """All three maps, and that they are adjoint: <y, conv(x)> = <dx, x> = <dw, w>."""
+    """Convolution and its two gradients are exact, and adjoint: <dy, y> = <dx, x> = <dw, w>."""
     (size, kernel, out, *rest), (N, C, filters) = geometry, channels
     x, w = whole(seed, (N, C, *size), dtype), whole(seed + 1, (filters, C, *kernel), dtype)
     dy = whole(seed + 2, (N, filters, *out), dtype)
@@ -84,7 +84,7 @@ LAYERS = [
 
 @functools.cache
 def exact_layer(layer):
-    """Whole numbers x, w and dy of a layer, and what the oracles make of them: y, dx, dw."""
+    """((x, w, dy), (y, dx, dw)) of a layer: inputs of whole numbers, and the oracles' results."""
     N, C, filters, size, kernel, rest = layer
     out = tuple(oracles.output_size(*axis) for axis in zip(size, kernel, *rest, strict=True))
     shapes = (N, C, *size), (filters, C, *kernel), (N, filters, *out)
@@ -106,7 +106,7 @@ def test_larger_convolutions(kernels, layer, dtype):
 
 
 def test_outputs_that_do_not_use_all_of_the_input(kernels):
-    """A transposed convolution may leave rows that no output of the convolution would need."""
+    """A transposed convolution may have output rows that no output of the convolution reads."""
     rest, size = ((1, 1), (0, 0), (3, 3)), (9, 10)
     w, dy, x = whole(1, (3, 2, 2, 2)), whole(2, (2, 3, 4, 5)), whole(3, (2, 2, *size))
     dx = kernels.conv2d_grad_input(dy, w, None, size, *rest)
@@ -116,7 +116,7 @@ def test_outputs_that_do_not_use_all_of_the_input(kernels):
 
 
 def test_a_stride_past_the_image_needs_no_work_space(kernels):
-    """One output, as with any smaller stride that gives one, and the three maps agree on it."""
+    """The largest stride gives the results of a smaller one that also has a single output."""
     x, w, far = whole(1, (2, 3, 5, 4)), whole(2, (4, 3, 2, 3)), (2**31 - 1, 2**31 - 1)
     dy = whole(3, (2, 4, 1, 1))
     near = kernels.conv2d(x, w, None, (7, 6), (1, 1), (1, 1))
@@ -170,7 +170,7 @@ def test_convolutions_are_as_accurate_as_plain_code(kernels):
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("special", [np.nan, np.inf])
 def test_convolution_keeps_what_is_not_finite(kernels, special):
-    """An image element reaches the outputs that see it and no others."""
+    """NaN or infinity reaches the elements that depend on it and no others."""
     rest = (2, 2), (1, 1), (1, 1)
     x, w = np.ones((3, 2, 7, 9), np.float32), np.ones((5, 2, 3, 3), np.float32)
     x[1, 1, 3, 4] = special
@@ -193,7 +193,7 @@ def test_convolution_keeps_what_is_not_finite(kernels, special):
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_nothing_of_an_earlier_call_shows(kernels, many_threads, layer):
-    """Work space is used again: what calls on NaN left there must not matter."""
+    """Kernels reuse work space; NaN that an earlier call left there must not reach a result."""
     if isinstance(kernels, OnDevice):
         pytest.skip("work space is asked for anew, and the stand-in's is NaN in every test")
     many_threads(1)

@@ -79,7 +79,7 @@ def test_channel_sum_is_rounded_once(kernels):
 
 @pytest.mark.skipif("cpu" not in registry.available(), reason="cpu kernels are not built")
 def test_nobody_waits_for_images_without_pixels():
-    """A loop over 2^40 of them would take an hour."""
+    """2^40 images of no pixels return at once; a loop over the images would take an hour."""
     x, one = np.empty((2**40, 3, 0), np.float32), np.ones(3, np.float32)
     with registry.use("cpu"):
         np.testing.assert_array_equal(registry.get("channel_sum", x)(x), np.zeros(3))
@@ -112,7 +112,7 @@ def test_relu(name, dtype):
     seeds,
 )
 def test_gradients_of_relu_and_the_bias_before_it(shape, places, dtype, seed):
-    """The same as two kernels give, to the bit; where y is NaN dy passes."""
+    """dx and db have the bits of the two separate computations; where y is NaN, dx is dy."""
     y, dy = np.maximum(normal(seed, shape, dtype), 0), normal(seed + 1, shape, dtype)
     y.flat[: y.size : 7] = np.nan
     expected = np.where(y <= 0, dtype(0), dy)

@@ -16,7 +16,7 @@ from strategies import LAYOUTS, layouts, seeds
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread_of_numpys():
-    """Its products are not on trial here, and its threads wait for one another at these sizes."""
+    """NumPy's products are not under test; at these sizes its threads only wait for one another."""
     with threadpool_limits(1, user_api="blas"):
         yield
 
@@ -52,7 +52,7 @@ SIZES = [
 
 @functools.cache
 def exact_product(size):
-    """What the oracle makes of the whole numbers of a size: the same for every kernel and dtype."""
+    """The oracle's product for a size, cached: every variant and dtype is compared with it."""
     M, K, N = size
     return oracles.matmul(whole(1, (M, K)), whole(2, (K, N)))
 
@@ -73,7 +73,7 @@ def test_matmul_sizes(kernels, size, dtype):
 
 
 def test_matmul_larger_than_the_caches(kernels):
-    """Such a result is written past the caches, where its rows are aligned."""
+    """A result this large is written with non-temporal stores where its rows are aligned."""
     a, b = whole(1, (2051, 3)), whole(2, (3, 4100))
     assert_exact(kernels.matmul(a, b), a @ b, np.float32)
 
@@ -99,7 +99,7 @@ def test_matmul_is_as_accurate_as_plain_code(kernels, size):
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("size", [(30, 20, 40), (5, 600, 40), (2, 9000, 2)])
 def test_matmul_keeps_what_is_not_finite(kernels, size, special):
-    """It reaches its row and nothing else, and 0 times infinity is NaN."""
+    """NaN or infinity in a row of a reaches that row of c alone, and 0 times infinity is NaN."""
     M, K, N = size
     a, b = np.ones((M, K), np.float32), np.ones((K, N), np.float32)
     a[1, K - 1] = special

@@ -1,7 +1,7 @@
 """csrc/cuda/launch_geometry.h: every layout gives each element to exactly one thread.
 
-The header's own functions are asked, so the kernels' index formulas are under test; what is left to
-the kernels (element = block * threads + thread) is written out here once more.
+The tests call the header's own functions, whose index formulas the kernels use; the formula that
+stays in the kernels (element = block * threads + thread) is repeated here.
 """
 
 import cuda_build
@@ -22,7 +22,7 @@ def geometry():
 @given(count=sizes, each=st.sampled_from([1, 2, 4]), threads=threads)
 @example(count=2**31 * 256 + 1, each=1, threads=1024)
 def test_elements(geometry, count, each, threads):
-    """Threads' runs of `each` elements reach the end, and the last block has something to do."""
+    """Runs of `each` elements per thread cover all elements, and the last block is not idle."""
     blocks, size = geometry.over_elements(count, each, threads)
     assert size == threads
     assert blocks * threads * each >= count

@@ -106,7 +106,7 @@ def test_set_threads_within_bounds():
 
 @pytest.mark.parametrize("work", ["get('relu', a)(a)", "get('matmul', a)(a[:, None], a[None, :2])"])
 def test_exit_while_a_daemon_thread_is_inside_a_kernel(work):
-    """The status is the one asked for; it was SIGABRT, from a destructor that may not throw."""
+    """The exit status is the one asked for, not that of SIGABRT from a destructor that throws."""
     code = f"""
     import threading, time, sys, numpy as np
     from minivae import kernels

@@ -1,4 +1,4 @@
-"""The registry of kernel variants: what serves, what is forced, and what is missing and why."""
+"""The kernel registry: the default variant, a forced one, and why a variant is unavailable."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ DEFAULT = "cpu" if "cpu" in kernels.available() else "reference"
 
 
 def serving(kernel="reparam_kl_forward", *arrays):
-    """The last part of the name of the module whose function serves."""
+    """The last part of the name of the module whose function the registry returns."""
     return kernels.get(kernel, *arrays).__module__.rpartition(".")[2]
 
 
@@ -89,7 +89,7 @@ def test_default_order_goes_by_the_arrays():
 
 
 def test_no_operation_asks_which_variant_is_forced():
-    """``composed`` is an answer of the registry, as every variant is."""
+    """An operation gets ``composed`` from the registry as it gets every variant."""
     for path in Path(kernels.__file__).parents[1].glob("ops/*.py"):
         assert not re.search(r"\b(active|_forced|_load)\b", path.read_text()), path.name
 
@@ -112,7 +112,7 @@ def test_arrays_that_compiled_kernels_do_not_take(unfit):
 
 
 def test_to_know_what_serves_no_other_variant_is_loaded():
-    """To import numba takes longer than to train a small model."""
+    """Asking for the default does not import numba, which takes longer than a small training."""
     code = "import sys; from minivae import kernels; kernels.default('cpu'); print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "numpy" in found.stdout.split() and "numba" not in found.stdout.split()
@@ -141,7 +141,7 @@ print([name for name in ("numba", "cupy", "matplotlib", "scipy") if name in sys.
 
 
 def test_training_imports_no_variant_but_its_own():
-    """Numba alone takes 110 MiB."""
+    """Training does not import the other variants: numba alone takes 110 MiB of memory."""
     done = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
     *_why_no_tape, found = done.stdout.splitlines() or [""]
     assert found == "[]", done.stderr

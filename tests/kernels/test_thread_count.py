@@ -1,4 +1,4 @@
-"""How many threads compiled kernels have at first: environment, CPUs, a container's quota."""
+"""The compiled kernels' initial number of threads: environment, CPUs, a container's quota."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Training in several Python threads at once, or in a forked child, gives what one alone gives."""
+"""Training in several Python threads at once, or in a forked child, gives the weights of one."""
 
 import hashlib
 import os
@@ -52,7 +52,7 @@ def test_python_threads_train_at_once(make):
 
 
 def test_python_threads_may_force_different_kernels():
-    """``kernels.use`` holds in its own thread."""
+    """``kernels.use`` has an effect in its own thread only."""
     names = [name for name in kernels.available() if name in ("reference", "composed", "cpu")]
     start = threading.Barrier(len(names) + 1)
 
@@ -75,7 +75,7 @@ def test_python_threads_may_force_different_kernels():
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_forked_while_another_thread_trains_can_train():
-    """The child has the forking thread alone; the compiled kernels' pool is made anew in it."""
+    """A forked child has one thread; the compiled kernels start a new thread pool in it."""
     if "cpu" not in kernels.available():
         pytest.skip("NumPy's BLAS does not promise to outlive a fork while it computes")
     alone, stop = train(mlp, 0), threading.Event()

@@ -1,4 +1,4 @@
-"""Atomic writes: the old file or the new one, whoever writes beside or dies in between."""
+"""Atomic writes: a file is the old or the new one, also with other writers, errors and kills."""
 
 import errno
 import fcntl
@@ -106,7 +106,7 @@ def test_a_link_in_place_of_a_leftover_is_neither_followed_nor_waited_for(tmp_pa
 
 
 def test_a_clean_up_between_creation_and_lock_costs_nothing(tmp_path, monkeypatch):
-    """Another writer takes the new temporary file for a dead one's, again and again."""
+    """Another process removes the new temporary file before it is locked, three times."""
     lock, removed = fcntl.flock, []
 
     def late(file, operation):
@@ -192,7 +192,7 @@ def test_what_is_no_file_of_its_own_is_not_opened(tmp_path):
 
 
 class WindowsLocks(types.ModuleType):
-    """msvcrt.locking over flock: a locked byte is known by its file and where it lies."""
+    """A stand-in for msvcrt on top of flock; it notes the position of each locked byte."""
 
     LK_LOCK, LK_NBLCK = 1, 2
 
@@ -205,7 +205,7 @@ class WindowsLocks(types.ModuleType):
 
 
 def test_locks_of_windows_lie_behind_the_end_and_leave_the_position(tmp_path, monkeypatch):
-    """The branch for Windows over a stand-in; no Windows has run it."""
+    """The Windows branch, run with a stand-in for msvcrt; it has not been run on Windows."""
     msvcrt = WindowsLocks("msvcrt")
     msvcrt.places = []
     monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)

@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved comes back to the bit, and nothing bad ever gets in."""
+"""Checkpoints: loading restores what was saved to the bit, and refuses every damaged file."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def made(seed=0, steps=2, latent_dim=2):
 
 
 def everything(model, adam):
-    """All that a checkpoint could change, as bytes."""
+    """Every array of the model and optimiser that loading could change, as bytes."""
     return {
         **{n: a.tobytes() for n, a in model.state_dict().items()},
         **{n: a.tobytes() for n, a in adam.state_dict().items()},
@@ -88,7 +88,7 @@ def test_a_model_alone_may_be_saved_and_loaded(tmp_path):
         mv.load(path, fresh, fresh_adam)
     assert everything(fresh, fresh_adam) == before
     mv.save(path, model, adam)
-    mv.load(path, fresh)  # an optimiser in the file that nobody asks for
+    mv.load(path, fresh)  # the optimiser's state in the file is ignored
 
 
 def test_buffers_of_batch_norm_are_kept(tmp_path):
@@ -145,7 +145,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(saved, scratch, data):
         state = mv.load(scratch, *target)
     except CheckpointError:
         assert everything(*target) == before
-    else:  # a blank of the header's padding
+    else:  # the bit was in the padding of the header
         assert everything(*target) == everything(*good)
         assert state["rows"] == STATE["rows"]
 
@@ -172,7 +172,7 @@ def test_what_is_not_a_file_is_refused(tmp_path):
 
 
 def forged(path, tensors, text="{}", **header):
-    """A file with a right checksum and whatever content."""
+    """Write a file with a right checksum and any content."""
     sha = checkpoint._digest(text, tensors)
     text = json.dumps({"sha256": sha, "state": text, **header})
     path.write_bytes(safetensors.numpy.save(tensors, {checkpoint.FORMAT: text}))
@@ -186,7 +186,7 @@ def contents(model, adam):
 
 
 def test_a_forged_good_file_loads(scratch):
-    """The other forgeries differ from this one in a single respect."""
+    """A forged file loads if its content is right; each test below changes one thing in it."""
     forged(scratch, contents(*made(seed=1)))
     assert mv.load(scratch, *made(seed=4)) == {}
 

@@ -1,4 +1,4 @@
-"""The film of a run: true to the model, no part of the training, the same after every crash."""
+"""The film of a run: frames match the model, training is unaffected, a resumed run has the same."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_a_film_changes_nothing_of_the_run(tmp_path):
 
 
 def test_frames_are_true(tmp_path):
-    """Against NumPy: before the first step and after the last."""
+    """The first and the last frame match the model's outputs as NumPy computes them."""
     filmed(tmp_path, epochs=2, beta=3.0, warmup=2.0)
     film, trained = checkpoint.load(tmp_path / FILM), mv.models.MLPVAE(latent_dim=2, hidden=4)
     assert film["step"].tolist() == [0, 1, 2, 3, 4, 5, 6]
@@ -69,7 +69,7 @@ def test_frames_are_true(tmp_path):
 
 @pytest.mark.parametrize("save_every", [0, 2])
 def test_a_run_that_crashes_anywhere_leaves_the_same_film(tmp_path, save_every):
-    """In a step, and between the film and the checkpoint that it was written for."""
+    """The crashes are in a step, and between writing the film and writing its checkpoint."""
     options = {"epochs": 2, "save_every": save_every}
     whole = filmed(tmp_path / "whole", **options)
 
@@ -105,7 +105,7 @@ def test_a_run_that_crashes_anywhere_leaves_the_same_film(tmp_path, save_every):
 
 
 def test_a_film_that_is_not_of_this_run_is_begun_anew(tmp_path):
-    """No film, a damaged one, one of other sizes: one line, and the run goes on."""
+    """A missing film, a damaged one, or one of other sizes costs one line; the run continues."""
     whole, _ = filmed(tmp_path / "other", epochs=2)
     tiny_run.run(tmp_path / "none", epochs=1)
     filmed(tmp_path / "damaged", epochs=1)

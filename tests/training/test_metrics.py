@@ -1,4 +1,4 @@
-"""metrics.csv as other parts read it."""
+"""Reading metrics.csv: the numbers of each epoch, and refusal of other files."""
 
 import pytest
 import runs

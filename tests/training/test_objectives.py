@@ -1,4 +1,4 @@
-"""Objectives: what ties each to the others, to closed forms, and to finite differences."""
+"""Objectives against one another, closed forms, finite differences and planted errors."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ IMPORTANCE_WEIGHTED = (objectives.iwae, objectives.dreg)
 
 
 class Learned(LinearGaussian):
-    """The linear-Gaussian model with weights that learn, so that gradients can be looked at."""
+    """The linear Gaussian model with its arrays as parameters, so that they have gradients."""
 
     NAMES = ("A", "c", "v", "W", "b")  # the encoder's three, the decoder's two
 
@@ -53,7 +53,7 @@ def gradients(objective, model, x, eps, names=Learned.NAMES):
 
 
 def wrong(rewrite):
-    """An importance-weighted objective with something else done to rec and kl (N, K)."""
+    """An importance-weighted objective whose loss is rewrite(rec, kl), both of shape (N, K)."""
 
     def objective(model, x, noise, beta=1.0, *, samples):
         rec, kl = model.sampled_terms(x, noise)
@@ -104,7 +104,7 @@ def test_one_sample_is_the_elbo_and_more_samples_are_tighter(objective, seed):
 
 
 def require_bound(objective):
-    """In expectation no more than ln p(x), and not far below with many samples."""
+    """The bound is at most ln p(x) in expectation, and close to it with many samples."""
     model = LinearGaussian()
     x = np.repeat(model.draw(4), 500, axis=0)
     rng = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def test_sampled_terms_have_the_closed_forms_as_means():
 
 @pytest.mark.parametrize("objective", IMPORTANCE_WEIGHTED)
 def test_rec_and_kl_are_those_of_the_elbo(objective):
-    """Reported apart and unweighted, whatever beta is."""
+    """rec and kl are reported apart and unweighted, whatever beta is."""
     model = LinearGaussian()
     x, eps = model.draw(3), np.random.default_rng(0).normal(size=(3, 4, 3))
     plain = objectives.sampled_elbo(model, x, eps, samples=4)
@@ -202,7 +202,7 @@ def test_dreg_has_iwaes_loss_and_decoder_gradient_draw_by_draw():
 
 
 def encoder_gradients_agree(dreg, draws=40):
-    """Whether the mean over much noise is IWAE's, within 5 standard errors of each entry."""
+    """Whether the mean gradient over many draws is IWAE's, within 5 standard errors per element."""
     model = Learned(dim=3, latent_dim=2, width=1.3, shift=0.3)
     x = np.repeat(model.draw(2), 2000, axis=0)
     rng = np.random.default_rng(0)
@@ -230,7 +230,7 @@ def test_one_factor_too_few_is_seen(monkeypatch):
 
 
 def test_dregs_encoder_gradient_has_no_noise_where_q_is_the_posterior():
-    """There d ln w / dz = 0 for every z, while IWAE's estimate still scatters."""
+    """If q is the posterior, d ln w / dz = 0 and DReG's gradient is 0; IWAE's still varies."""
     model = Learned(dim=4, latent_dim=1, width=1, shift=0)
     x, eps = model.draw(3), np.random.default_rng(0).normal(size=(3, 5, 1))
     quiet = gradients(objectives.dreg, model, x, eps, "Acv")

@@ -1,4 +1,4 @@
-"""Checkpoints of version 0.1 (written at f254573, before the engine lost its arena) still serve.
+"""Checkpoints of version 0.1 load and resume (written at f254573, when optimisers used an arena).
 
 ``tests/data/checkpoints`` holds a run of ``tiny_run`` stopped after the fourth of six steps, the
 same run finished, a face model with weight decay after two steps, and one SGD step.
@@ -32,9 +32,9 @@ def train(model, adam, steps):
 
 
 def assert_same_weights(state, other, start):
-    """The two differ by less than a hundredth of the way that training has gone from ``start``.
+    """The two states differ by less than 1 % of the distance between ``other`` and ``start``.
 
-    Not by nothing: instruction sets differ in the last bits, and Adam divides by gradients of
+    They are not equal: instruction sets differ in the last bits, and Adam divides by gradients of
     that size.
     """
     flat = [np.concatenate([a.ravel() for a in s.values()]) for s in (state, other, start)]

@@ -81,7 +81,7 @@ NAMES = [".lock", "metrics.csv", "checkpoint.safetensors", "backup.safetensors",
 @pytest.mark.parametrize("plant", ["symlink", "dangling", "hard link", "pipe", "folder"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_writes_nothing_outside_its_folder(tmp_path, name, plant):
-    """Whatever stands under the names that a run writes to: replaced, or the run refuses."""
+    """A link, pipe or folder under a name that a run writes is replaced, or the run refuses."""
     out, outside = tmp_path / "out", tmp_path / "outside"
     out.mkdir()
     outside.mkdir()

@@ -1,4 +1,4 @@
-"""Sums over parts and ranks, without MPI: ranks are threads, or one process has all parts."""
+"""Parallel training without MPI: sums over parts and ranks, where the ranks are threads."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (23, 28, 28), np.uint8)
 
 
 def pairwise(arrays):
-    """The tree sum as its definition has it."""
+    """The tree sum by its definition: each half is summed first."""
     if len(arrays) == 1:
         return arrays[0]
     half = len(arrays) // 2
@@ -83,7 +83,7 @@ def test_parts_are_the_rows_of_the_batch(batches, parts):
 
 
 def stepped(build, objective=objectives.elbo, parts=None, ranks=None, images=IMAGES, steps=2):
-    """The model after some steps on cut batches, or on whole ones, and its last terms."""
+    """(model, last terms) after some steps on batches cut into ``parts``, or on whole ones."""
     ranks = ranks or parallel.Ranks()
     model = build()
     step = EagerStep(model, optim.Adam(model.parameters(), lr=1e-3), objective)
@@ -135,7 +135,7 @@ def test_weights_do_not_depend_on_the_number_of_ranks(case):
 @pytest.mark.parametrize("parts", [2, 4, 8])
 @pytest.mark.parametrize("case", [case for case in CASES if case != "face"])
 def test_parts_together_are_the_batch(case, parts):
-    """Losses within the rounding of float32; without batch normalisation, which sees parts."""
+    """Losses agree to float32 rounding. Batch norm is left out: its statistics are per part."""
     build, objective, images = CASES[case]
     _, whole = stepped(build, objective, images=images)
     _, cut = stepped(build, objective, parts, images=images)
@@ -143,7 +143,7 @@ def test_parts_together_are_the_batch(case, parts):
 
 
 def test_running_statistics_are_the_weighted_mean_of_the_parts():
-    """Of 5 images in parts of 2 and 3: one update with the mean of what each part measures."""
+    """5 images in parts of 2 and 3: one update, with the mean of the parts' statistics."""
     model = CASES["face"][0]()
     adam = optim.Adam(model.parameters(), lr=0.0)
     cut = CutBatches(PixelBatches(FACES[:5], 5), 2, range(2))

@@ -1,4 +1,4 @@
-"""The bar belongs to one process: a killed fork leaves it free, and it starts no thread."""
+"""The progress bar: its lock survives a killed fork, it starts no thread, and when it is drawn."""
 
 import os
 import signal

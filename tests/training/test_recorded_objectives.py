@@ -1,4 +1,4 @@
-"""What a recording of a step can hold, and what it refuses: objectives of every kind."""
+"""Recorded steps: which objectives can be recorded, and which are refused and run eagerly."""
 
 from functools import partial
 
@@ -21,30 +21,30 @@ pytestmark = pytest.mark.skipif(
 
 
 def scaled(model, x, noise, beta):
-    """An objective that NumPy has a part in."""
+    """An objective that multiplies the loss by a NumPy scalar."""
     terms = objectives.elbo(model, x, noise, beta)
     return terms._replace(loss=terms.loss * np.float32(1.5))
 
 
 def prepared(model, x, noise, beta):
-    """An objective whose kernels work on what NumPy made of the images."""
+    """An objective that applies a NumPy function to the images before the kernels."""
     return objectives.elbo(model, np.sqrt(x), noise, beta)
 
 
 def penalised(model, x, noise, beta):
-    """An objective whose kernels work on what NumPy made of a weight."""
+    """An objective whose beta NumPy computes from a weight."""
     return objectives.elbo(model, x, noise, np.abs(model.fc1.weight.data).max())
 
 
 def quiet(model, x, noise, beta):
-    """An objective of which a part is made with other warnings than the rest."""
+    """An objective that computes a part under another ``np.errstate``."""
     terms = objectives.elbo(model, x, noise, beta)
     with np.errstate(divide="ignore"):
         return terms._replace(loss=terms.loss + F.exp(F.log(0 * terms.kl.detach())))
 
 
 def masked(model, x, noise, beta):
-    """An objective of a part of the pixels, the rest stays what it was filled with."""
+    """An objective with ufuncs under a ``where`` mask; masked elements keep their fill value."""
     dark = np.log(x, where=x > 0.5, out=np.zeros_like(x))
     bright = x.sum(where=x > 0.9)
     terms = objectives.elbo(model, x, noise, beta)
@@ -52,13 +52,13 @@ def masked(model, x, noise, beta):
 
 
 def ordered(model, x, noise, beta):
-    """An objective of a sum in another order than the elements are numbered in."""
+    """An objective that sums a transposed array, so not in row-major order."""
     terms = objectives.elbo(model, x, noise, beta)
     return terms._replace(rec=Tensor(np.tanh(x.transpose(3, 2, 1, 0)).sum()))
 
 
 def single(model, x, noise, beta):
-    """An objective of single elements."""
+    """An objective that indexes single elements of the images."""
     terms = objectives.elbo(model, x, noise, beta)
     first = x[0, 0, 0, 0] + max([x[1, 0], x[2, 0]], key=id).sum()
     return terms._replace(rec=Tensor(sum(row[2] for row in x[:, 0, 0]) + 0 * first))
@@ -103,55 +103,55 @@ def test_models_that_numpy_has_a_part_in_are_recorded(name, objective):
 
 
 def asking(model, x, noise, beta):
-    """An objective that goes one of two ways."""
+    """An objective that branches on the value of a tensor."""
     terms = objectives.elbo(model, x, noise, beta)
     return terms if terms.kl.item() > 1e9 else objectives.elbo(model, x, noise, beta)
 
 
 def comparing(model, x, noise, beta):
-    """The same of an array."""
+    """An objective that branches on the value of an array."""
     terms = objectives.elbo(model, x, noise, beta)
     return terms if terms.kl.data > 1e9 else objectives.elbo(model, x, noise, beta)
 
 
 def sorting(model, x, noise, beta):
-    """An objective of a function that is no ufunc."""
+    """An objective that uses a NumPy function that is no ufunc."""
     return objectives.elbo(model, np.sort(x, axis=0), noise, beta)
 
 
 def filling(model, x, noise, beta):
-    """An objective of an array that is filled element by element."""
+    """An objective that assigns to a part of an array."""
     twin = np.zeros_like(x)
     twin[:, :, ::2] = x[:, :, ::2]
     return objectives.elbo(model, twin, noise, beta)
 
 
 def adding_up(model, x, noise, beta):
-    """An objective that adds to an array of its own."""
+    """An objective that adds in place to an array of its own."""
     total = np.zeros((6, 1, 28, 28), np.float32)[: len(x)]
     total += x
     return objectives.elbo(model, total, noise, beta)
 
 
 def picking(model, x, noise, beta):
-    """An objective of some elements, whose gradients are added one by one."""
+    """An objective that indexes by an array with repeats, so that gradients add up."""
     terms = objectives.elbo(model, x, noise, beta)
     some = model.encode(x)[0][np.array([0, 0])]
     return terms._replace(loss=terms.loss + F.mean(some * some))
 
 
 def leaking(model, x, noise, beta):
-    """The same of an array that no longer tells what becomes of it."""
+    """An objective that sorts a plain array made of the images, which the recording cannot see."""
     return objectives.elbo(model, np.sort(np.asarray(x), axis=0), noise, beta)
 
 
 def unlike(model, x, noise, beta):
-    """An objective of which a term is a number."""
+    """An objective with a Python number as one of its terms."""
     return objectives.elbo(model, x, noise, beta)._replace(rec=0.0)
 
 
 def weighing(model, x, noise, beta):
-    """An objective of a weight that Python computes with all digits."""
+    """An objective with a weight that Python computes from beta, in double precision."""
     return objectives.elbo(model, x, noise, (1 - beta) ** 2)
 
 
@@ -162,7 +162,7 @@ def drawing(model, x, noise, beta):
 
 
 def seeding(model, x, noise, beta):
-    """An objective that draws other numbers with the noise's name."""
+    """An objective that seeds a NumPy generator with the noise's offset."""
     rng = np.random.default_rng(noise[1] % 1000)
     return objectives.elbo(model, x * np.float32(rng.random()), noise, beta)
 
@@ -190,14 +190,14 @@ def test_what_cannot_be_recorded_runs_eagerly_and_says_why(objective, reason):
 
 
 def test_without_the_trial_such_a_tape_would_be_wrong(monkeypatch):
-    """So the test above tests the trial."""
+    """Without the trial replay, a wrong tape is used: the trial is what the test above tests."""
     monkeypatch.setattr(TapedStep, "_digests", lambda *_: {})
     with pytest.raises((AssertionError, NonFiniteError)):
         assert_same(*MODELS["mlp"], objective=leaking)
 
 
 def in_vain(x):
-    """A question that goes without an answer where there is none."""
+    """An objective's question about a value that catches the error of a recording."""
     try:
         return bool(x.max() > 0.5)
     except RuntimeError:
@@ -228,7 +228,7 @@ QUESTIONS = {  # of images that are bright later and dark while the step is reco
 @pytest.mark.parametrize("name", QUESTIONS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_an_answer_is_not_recorded(name):
-    """No more than an answer that is the same in the trial."""
+    """A branch on a value is not recorded, even if the trial replay takes the same branch."""
     answers = []
 
     def objective(model, x, noise, beta):

@@ -1,4 +1,4 @@
-"""A step recorded on the CPU: the bytes of the same step made operation by operation."""
+"""A training step recorded on the CPU and replayed gives the same bytes as the eager step."""
 
 import threading
 from functools import partial
@@ -50,7 +50,7 @@ def normalised(**options):
 
 
 class CountingVAE(NormalisedVAE):
-    """The mean is scaled by an array of the model, another after some steps."""
+    """mu is scaled by an array and a power of the model, which change after some steps."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +65,7 @@ class CountingVAE(NormalisedVAE):
 
 
 def test_what_a_part_of_the_model_holds_is_read_anew_or_noticed():
-    """Its training mode, arrays, buffers and numbers."""
+    """A replay follows changes of the model's training mode, arrays, buffers and numbers."""
 
     def freeze(i, model):
         if i == 4:
@@ -80,7 +80,7 @@ def test_what_a_part_of_the_model_holds_is_read_anew_or_noticed():
 
 
 def test_an_average_over_all_batches_is_not_recorded():
-    """Its weight is computed by Python."""
+    """With momentum=None Python computes the weight of each batch, which no replay repeats."""
     step = assert_same(normalised(momentum=None), (1, 4, 4))
     assert step.recording is None and "asks for a value" in step.refused
 
@@ -94,7 +94,7 @@ def test_a_model_that_is_another_at_each_step_is_given_up():
 
 
 class LateObjective:
-    """An objective that is another after some calls."""
+    """An objective whose loss doubles after five calls."""
 
     def __init__(self):
         self.calls = 0
@@ -132,7 +132,7 @@ def test_a_parameter_outside_the_model_is_recorded():
 
 
 def test_a_parameter_that_the_optimiser_does_not_have_is_not_recorded():
-    """Its gradients add up from step to step."""
+    """Gradients of parameters outside the optimiser accumulate from step to step."""
     grads = {}
     for kind in (EagerStep, TapedStep):
         model = MODELS["mlp"][0]()
@@ -215,7 +215,7 @@ def test_nan_is_refused_before_a_weight_changes():
 
 
 def test_the_memory_of_a_tape_is_used_again_within_and_never_outside():
-    """Results of other kernels stay as they are through replays, and the tape through theirs."""
+    """A replay does not write to results of other kernels, nor do they use the tape's memory."""
     make, shape = MODELS["conv"]
     _, _, step = train("taped", make, shape)
     a = np.random.default_rng(1).random((50, 50), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Runs stopped, killed or damaged: they go on to the same bytes, or say why they cannot."""
+"""Stopped, killed or damaged runs resume to the same bytes, or are refused with the reason."""
 
 import json
 import os
@@ -125,7 +125,7 @@ def test_resume_keeps_the_times_of_its_own_table_and_no_other(tmp_path):
 
 @pytest.mark.parametrize("at", [1, 3, 5, 8, 9, 10])
 def test_a_run_with_a_schedule_resumes_exactly(tmp_path, at):
-    """Wherever it is cut: in an epoch, or just before or after the rate changes."""
+    """The run is cut within an epoch, and just before or after the learning rate changes."""
     options = {"epochs": 4, "schedule": ((0, 1e-3), (1, 1e-2), (3, 0.0)), "keep_best": True}
     whole = tiny_run.run(tmp_path / "whole", **options)
     with pytest.raises(Interrupted):
@@ -186,7 +186,7 @@ def test_two_damaged_checkpoints_are_an_error_and_stay(tmp_path):
 
 
 def test_a_new_run_never_goes_on_from_an_earlier_run(tmp_path):
-    """Its backup is gone before its checkpoint is moved aside."""
+    """A new run removes the earlier run's backup before it moves that run's checkpoint aside."""
     tiny_run.run(tmp_path, epochs=3)
     tiny_run.run(tmp_path, epochs=1)
     assert not (tmp_path / "backup.safetensors").exists()
@@ -215,7 +215,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
 
 
 def test_options_are_numpys_scalars_or_pythons(tmp_path):
-    """A run that was given NumPy's numbers resumes with Python's, to the same bytes."""
+    """A run whose options are NumPy scalars resumes with Python numbers, to the same bytes."""
     numpys = {
         "seed": np.int64(1),
         "lr": np.float64(2e-3),

@@ -1,6 +1,6 @@
-"""Runs of several processes, under the MPI that is installed beside mpi4py.
+"""Training runs of several processes under the MPI installed beside mpi4py.
 
-``.ci/run`` runs them under MPICH and under Open MPI.
+``.ci/run`` runs these tests under MPICH and under Open MPI.
 """
 
 import os
@@ -25,7 +25,7 @@ MODELS = list(parallel_program.MODELS)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """{model: the bytes of its checkpoint} of one process and four parts."""
+    """{model: the bytes of its checkpoint} after a run of one process with four parts."""
     folder = tmp_path_factory.mktemp("whole")
     return {name: parallel_program.train(folder / name, name) for name in MODELS}
 
@@ -56,7 +56,7 @@ def test_stopped_by_one_rank_of_four_and_resumed_by_two(tmp_path, whole):
 
 
 def test_ctrl_c_at_the_launcher(tmp_path):
-    """MPICH hands it on to all ranks, Open MPI ends them."""
+    """All ranks end after Ctrl-C: MPICH passes SIGINT on to them, Open MPI ends them."""
     process = mpi_runs.begin(4, tmp_path, "--epochs", 100_000)
     while not (tmp_path / "mlp" / "backup.safetensors").exists():
         assert process.poll() is None
@@ -105,7 +105,7 @@ def test_refused_in_one_line_of_one_rank(tmp_path, ranks, arguments, expected):
 
 
 def test_the_launcher_of_another_mpi_is_refused_by_one_rank(tmp_path):
-    """Each process would find itself alone, and train for itself."""
+    """Otherwise each process would find itself alone and train on its own."""
     told = []
     for rank in range(2):
         environment = {

@@ -1,4 +1,4 @@
-"""The same weights and noise give the same training run as PyTorch's, step for step."""
+"""From the same weights and noise, training follows PyTorch's losses step by step."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ MODELS = {
     "ConvVAE": ({}, (1, 28, 28)),
     "FaceVAE": ({"image_size": 64}, (3, 64, 64)),
 }
-OURS = {"FaceVAE": {"paddings": (1, 1, 0)}}  # the published network's, at 64 too
+OURS = {"FaceVAE": {"paddings": (1, 1, 0)}}  # the published network's paddings, also at size 64
 
 
 def pair(name, dtype, seed=0):

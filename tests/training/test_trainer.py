@@ -1,4 +1,4 @@
-"""Training: repeatable, measured right, and stopped by name when numbers break."""
+"""Trainer: repeatable runs, correct metrics, schedules, and stops that name a NaN or infinity."""
 
 import functools
 import os
@@ -79,7 +79,7 @@ def test_the_learning_rate_follows_the_schedule(tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_lowest_test_loss(tmp_path):
-    """Here the first epoch learns and the second spoils what it learned."""
+    """The first epoch lowers the test loss, and the large rate of the second raises it again."""
     tiny_run.run(tmp_path / "one", epochs=1)
     tiny_run.run(tmp_path, epochs=3, schedule=((0, 1e-3), (1, 1.0)), keep_best=True)
     losses = [float(row["test_loss"]) for row in tiny_run.table(tmp_path)]
@@ -146,7 +146,7 @@ def test_active_units_are_those_whose_mean_code_varies():
 
 
 def plant(where):
-    """A step function that spoils one number in step 5, the second of the second epoch."""
+    """A step function that makes a number NaN or too large in step 5, the second of epoch 2."""
 
     def make(trainer):
         model, step = trainer.model, EagerStep(trainer.model, trainer.optimizer)
@@ -215,7 +215,7 @@ def test_a_last_step_that_spoils_the_weights_is_noticed_before_saving(tmp_path):
 
 
 def test_a_moment_that_overflows_is_noticed_before_saving(tmp_path):
-    """The weight whose second moment is infinite never moves again: nothing else tells."""
+    """A weight whose second moment is infinite stops moving, and no other check notices that."""
 
     def spoiling(trainer):
         step = EagerStep(trainer.model, trainer.optimizer)

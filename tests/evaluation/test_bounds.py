@@ -1,4 +1,4 @@
-"""Bounds on the likelihood, on a model whose likelihood is known exactly."""
+"""Importance-weighted bounds, on a linear Gaussian model whose likelihood is known exactly."""
 
 import math
 
@@ -21,7 +21,7 @@ def nll(samples, model=MODEL, x=X, seed=0):
 
 
 def is_exact(found, exact):
-    """Whether an estimate lies where the exact value allows, by its own standard error."""
+    """Whether an estimate is within 4 of its standard errors of the exact value."""
     return abs(found.nll - exact.mean()) < 4 * found.standard_error
 
 
@@ -92,7 +92,7 @@ def test_with_the_true_posterior_one_sample_is_enough():
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_sums_that_grow_block_by_block_are_those_of_all_weights_at_once(offset):
-    """Also of weights whose exponentials are 0 in float64."""
+    """Blockwise sums equal one sum over all weights, also where exp of a weight is 0 in float64."""
 
     class Far(LinearGaussian):
         def reconstruction_loss(self, logits, x):
@@ -116,20 +116,20 @@ def test_sums_that_grow_block_by_block_are_those_of_all_weights_at_once(offset):
 
 
 def test_averaging_outside_the_logarithm_is_seen(monkeypatch):
-    """The mean of ln w is the ELBO, whatever K."""
+    """A planted average outside the logarithm gives the ELBO for every K."""
     monkeypatch.setattr(bounds, "_log_sum_exp", lambda x: x.mean(axis=1) + math.log(x.shape[1]))
     assert not is_exact(nll(3000), MODEL.exact_nll(X))
 
 
 class MeanInPlaceOfSample(LinearGaussian):
-    """Decodes mu and not z."""
+    """Planted error: decodes mu instead of z."""
 
     def log_weight(self, x, posterior, eps):
         return super().log_weight(x, posterior, 0 * eps)
 
 
 class NoPosteriorDensity(LinearGaussian):
-    """Forgets ln q: weights p(x, z)."""
+    """Planted error: weights p(x, z), without the density of q."""
 
     def log_weight(self, x, posterior, eps):
         entropy = 0.5 * (eps * eps + posterior[1].data).sum(axis=1)
@@ -137,7 +137,7 @@ class NoPosteriorDensity(LinearGaussian):
 
 
 class HalfThePrior(LinearGaussian):
-    """Weighs ln p(z) - ln q(z|x) by a beta of 0.5, as a training loss may."""
+    """Planted error: multiplies ln p(z) - ln q(z|x) by a beta of 0.5, as a training loss may."""
 
     def log_weight(self, x, posterior, eps):
         w = super().log_weight(x, posterior, eps)
@@ -198,7 +198,7 @@ def test_kernels_agree_to_rounding(name):
 
 
 def test_a_gpu_gives_the_same_to_rounding():
-    """On the stand-in for a GPU: every array where it belongs, and no silent transfer."""
+    """On the stand-in for a GPU, which refuses arrays on the wrong device and hidden transfers."""
     model = models.MLPVAE(latent_dim=3, hidden=16)
     x = (np.random.default_rng(0).random((6, 784)) < 0.3).astype(np.float32)
 
@@ -214,7 +214,7 @@ def test_a_gpu_gives_the_same_to_rounding():
 
 
 def test_images_of_any_size_are_decoded_in_bounded_blocks():
-    """Pairs at a time: 512 digits, 21 large faces; K images' samples never all at once."""
+    """A block decodes at most 512 digits or 21 large faces, counted as (image, sample) pairs."""
     for shape, k in [((784,), 1), ((784,), 50), ((1, 28, 28), 5000), ((3, 256, 256), 5000)]:
         images, block = bounds._tile(shape, k, "cpu")
         rows = 21 if len(shape) == 3 and shape[1] == 256 else 512

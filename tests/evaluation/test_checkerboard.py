@@ -13,7 +13,7 @@ SIGN = {"rows": (-1.0) ** ROWS, "columns": (-1.0) ** COLUMNS, "board": (-1.0) **
 
 
 def wave(cycles):
-    """A cosine along the rows with so many cycles in the picture."""
+    """A cosine along the rows with ``cycles`` periods in the picture."""
     return np.cos(2 * np.pi * cycles * COLUMNS / 32)
 
 
@@ -24,7 +24,7 @@ def test_a_pattern_of_two_pixels_has_all_its_energy_there(pattern):
 
 @given(st.sampled_from(sorted(SIGN)), st.floats(0.05, 2.0), st.integers(3, 12))
 def test_a_pattern_on_a_picture_counts_by_its_energy(pattern, amplitude, cycles):
-    """Waves far from each other in frequency share nothing: energies are squares of amplitudes."""
+    """Waves of different frequencies are orthogonal, so their energies (amplitude^2) add up."""
     picture = wave(cycles) + amplitude * SIGN[pattern]
     wanted = amplitude**2 / (amplitude**2 + 0.5)
     assert checkerboard_energy(picture[None, None]) == pytest.approx(wanted, rel=1e-6)
@@ -48,7 +48,7 @@ def test_other_shapes_are_refused(shape):
 
 
 def test_resizing_decoders_start_without_the_pattern():
-    """Untrained, where the uneven overlap shows by itself: halved, and far more."""
+    """Untrained decoders: resizing has less than a twentieth of the energy of transposed ones."""
     z = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
     found = {
         upsampling: checkerboard_energy(

@@ -1,4 +1,5 @@
-"""The ELBO of a set of images against closed forms and sums written out here; the table of it."""
+"""The ELBO of a set of images against closed forms and written-out sums; its columns in
+metrics.csv."""
 
 import math
 

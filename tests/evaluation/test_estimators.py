@@ -1,4 +1,5 @@
-"""What codes and pictures are worth: against closed forms, sums written out here, and SciPy."""
+"""Evaluation of codes and images (ELBO, KL, mutual information, probes, Fréchet distance, bits per
+dimension) against closed forms, written-out sums and SciPy."""
 
 import math
 
@@ -71,21 +72,21 @@ def test_standard_error_of_the_elbo_by_hand():
 
 
 def test_more_samples_do_not_tighten_the_elbo():
-    """Other than averaging inside the logarithm."""
+    """More samples leave the ELBO's mean as it is, unlike an average inside the logarithm."""
     one = evaluation.elbo(MODEL, [np.tile(X, (50, 1))], NoiseStream(2), samples=1)
     error = one.per_image.std() / math.sqrt(len(one.per_image))
     assert abs(one.terms.loss - elbo(samples=2000).terms.loss) < 4 * error
 
 
 class MeanInPlaceOfSample(LinearGaussian):
-    """Decodes mu: the reconstruction looks better than it is."""
+    """Planted error: decodes mu instead of z, which makes rec too small."""
 
     def forward(self, x, noise):
         return super().forward(x, np.zeros((len(x), self.noise_dim)))
 
 
 class NoBeta(LinearGaussian):
-    """A beta that a model keeps to itself."""
+    """Planted error: the model multiplies its KL by 0.25."""
 
     def forward(self, x, noise):
         out = super().forward(x, noise)
@@ -128,7 +129,7 @@ def test_kl_per_latent_is_the_closed_form_and_adds_up_to_the_kl_term():
 
 
 def test_kl_per_latent_by_sampling():
-    """An oracle that knows no closed form: the mean of ln q - ln p."""
+    """The KL matches a Monte Carlo oracle without a closed form: the mean of ln q - ln p."""
     mu, logvar = gaussians(2)
     rng, s = np.random.default_rng(0), np.exp(logvar / 2)
     eps = rng.normal(size=(200_000, *mu.shape))
@@ -184,8 +185,8 @@ def test_posteriors_far_apart_tell_every_image():
 
 
 def mixes_to(mean, spread, variance, n=4000):
-    """Posteriors N(m, variance), m from N(mean, spread), which mix to N(mean, spread + variance):
-    whether the estimates are those in closed form, up to the draws.
+    """Whether the estimates agree with their closed forms, within 4 standard errors, for posteriors
+    N(m, variance) with m ~ N(mean, spread), whose mixture is N(mean, spread + variance).
     """
     mu = mean + math.sqrt(spread) * np.random.default_rng(0).normal(size=(n, 1))
     found = evaluation.aggregate_posterior(mu, np.full((n, 1), math.log(variance)), NOISE)
@@ -239,7 +240,7 @@ def test_probes_find_classes_that_are_apart_and_none_in_noise():
 
 
 def test_classes_of_one_mean_are_found_by_neighbours_alone():
-    """Rings around one another: no plane parts them."""
+    """Two concentric rings: no plane separates them."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 800)
     angle = rng.uniform(0, 2 * math.pi, 800)
@@ -260,7 +261,8 @@ def test_the_scale_of_a_latent_does_not_matter_to_the_probe():
 
 
 def test_a_test_code_is_judged_by_itself():
-    """Its class does not depend on which others come with it: their moments are not used."""
+    """The class of a test code does not depend on the other test codes: only training codes set
+    the standardisation."""
     (codes, labels), (test, expected) = clouds(spread=2.5), clouds(seed=1, spread=2.5)
     near = abs(test[:, 0]) < 0.5
     for probe in (evaluation.linear_probe, evaluation.nearest_neighbour_accuracy):
@@ -272,7 +274,7 @@ def test_a_test_code_is_judged_by_itself():
 
 
 def test_the_probe_ends_where_the_gradient_vanishes():
-    """Computed here, by hand: X^T (softmax - one-hot) / N + 2 L2 W."""
+    """The gradient, X^T (softmax - one-hot) / N + 2 L2 W, is computed here without the package."""
     codes, labels = clouds(spread=2.5)
     weight, bias = probes.fit_softmax(codes, labels.astype(int))
     e = np.exp(codes @ weight + bias)

@@ -1,4 +1,4 @@
-"""Edit scores, on models so simple that the right score is known."""
+"""Scores of face edits, on models so simple that the right scores are known."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ class PixelModel(models.VAE):
     shape = (3, 4, 4)
 
     def __init__(self):
-        self.anchor = mv.nn.Parameter(np.zeros(1, np.float32))  # says dtype and device
+        self.anchor = mv.nn.Parameter(np.zeros(1, np.float32))  # gives a dtype and a device
 
     def encode(self, x):
         mu = mv.functional.flatten(x, 1)
@@ -26,7 +26,7 @@ class PixelModel(models.VAE):
 
 
 class BrightCorner:
-    """Sees the attribute "mark" where the first pixel is bright; logits (N, 1)."""
+    """A classifier of the attribute "mark": the first pixel is bright; logits (N, 1)."""
 
     labels = ("mark",)
 

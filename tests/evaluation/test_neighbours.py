@@ -1,4 +1,4 @@
-"""The nearest image, against every distance written out."""
+"""``nearest_images`` against all distances computed here."""
 
 import numpy as np
 import pytest

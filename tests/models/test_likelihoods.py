@@ -1,4 +1,4 @@
-"""p(x|z) as it is chosen: against densities written out here, and what makes each a likelihood."""
+"""The choices of p(x|z) against densities written out here, and that each is a likelihood."""
 
 import functools
 import json
@@ -117,7 +117,7 @@ def test_gaussian_with_a_given_sigma_learns_none():
 
 
 def test_the_learned_sigma_is_the_root_mean_squared_error():
-    """Where its gradient vanishes: Rybkin et al. 2021."""
+    """At that sigma the gradient vanishes (Rybkin et al. 2021)."""
     model = models.MLPVAE(likelihood="gaussian")
     logits, x = pair()
     error = np.mean((SIGMOID(logits) - x) ** 2)
@@ -142,7 +142,7 @@ def test_a_checkpoint_brings_its_likelihood_back(build, config):
 
 
 def test_the_default_is_not_mentioned_in_a_configuration():
-    """So that checkpoints from before there was a choice can be resumed."""
+    """Checkpoints from before the choice of a likelihood have no such entry and still resume."""
     assert models.MLPVAE().config().keys() == {"latent_dim", "hidden"}
 
 

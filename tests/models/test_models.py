@@ -1,4 +1,4 @@
-"""The models: sizes, shapes, what each method gives, and what is refused by name."""
+"""Models: sizes, shapes, results of each method, and wrong arguments refused by name."""
 
 import importlib
 import pkgutil
@@ -167,7 +167,7 @@ def test_sizes_that_make_no_model(make, says):
 
 @pytest.mark.parametrize("mean", [0.0, 0.13, 0.5, 1.0])
 def test_a_new_convolutional_model_starts_at_the_mean_pixel(mean):
-    """Its other weights stay; ends are kept where a logit is finite."""
+    """start_at changes the last bias alone, and clips the mean to where its logit is finite."""
     plain, model = models.ConvVAE(seed=3), models.ConvVAE(seed=3).start_at(mean)
     z = RNG.normal(size=(50, 2)).astype(np.float32)
     assert model.pixels(z).data.mean() == pytest.approx(np.clip(mean, 0.001, 0.999), abs=0.05)
@@ -177,7 +177,7 @@ def test_a_new_convolutional_model_starts_at_the_mean_pixel(mean):
 
 
 def constant_pixels(model):
-    """Boolean (S, S): pixels that are the same for all of several codes."""
+    """Boolean (S, S): pixels that have the same value for six different codes."""
     z = np.random.default_rng(1).normal(size=(6, model.latent_dim)).astype(np.float32)
     with model.evaluating():
         pictures = model.decode(z).data
@@ -192,7 +192,7 @@ def test_every_pixel_of_a_face_moves_with_some_latent(size, upsampling):
 
 @pytest.mark.slow
 def test_at_256_only_the_published_network_has_constant_pixels():
-    """Its last four rows and columns; 63,332,411 parameters with 100 latents."""
+    """The constant pixels are the last four rows and columns; there are 63,332,411 parameters."""
     published = models.FaceVAE()
     assert count(published) == 63_332_411 and published.paddings == (1, 1, 0)
     expected = np.zeros((256, 256), bool)
@@ -203,7 +203,8 @@ def test_at_256_only_the_published_network_has_constant_pixels():
 
 
 def test_the_band_of_the_older_paddings_is_seen():
-    """The test above can fail: at 64 a padding of 0 left four rows and columns."""
+    """The test of constant pixels can fail: at size 64, paddings (1, 1, 0) leave four rows and
+    columns constant."""
     assert constant_pixels(models.FaceVAE(4, 64, paddings=(1, 1, 0))).sum() == 64**2 - 60**2
 
 

@@ -1,4 +1,4 @@
-"""Attribute tables: both formats, and every mistake named by line and column."""
+"""Attribute tables: CelebA's format and CSV, and errors that name the line and the column."""
 
 import os
 
@@ -161,7 +161,7 @@ def test_a_table_cut_anywhere_is_whole_or_a_data_error(scratch, length, text):
 
 
 def test_a_hundred_thousand_columns_take_no_time(tmp_path):
-    """Looking for each name among those before it, one by one, would take minutes."""
+    """Reading is linear in the columns; comparing each name with all others would take minutes."""
     names = [f"a{i}" for i in range(100_000)]
     path = tmp_path / "wide.csv"
     path.write_text(f"image,{','.join(names)}\n1.jpg{',1' * len(names)}\n")

@@ -1,4 +1,4 @@
-"""Batches: every image once an epoch, the order and the draws a function of (seed, epoch)."""
+"""Batches: every image once per epoch; order and binarised pixels depend on (seed, epoch)."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_every_kind_of_batches_is_tried_below():
 @pytest.mark.parametrize("kind", KINDS)
 @given(count=counts, seed=seeds, epoch=epochs, data=st.data())
 def test_what_all_batches_promise(kind, count, seed, epoch, data):
-    """So many batches of so many images, in one order, the same again and from any of them on."""
+    """Every kind has the right number and sizes of batches, repeats, and can start at any batch."""
     batches, again = (KINDS[kind](images(count), seed) for _ in range(2))
     start = data.draw(st.integers(0, len(batches)))
     drawn, rest = list(batches.epoch(epoch)), list(again.epoch(epoch, start))

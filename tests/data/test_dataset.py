@@ -1,4 +1,4 @@
-"""A data set: checked, read-only, and told apart by its pixels and never by its name."""
+"""Data sets: arrays are checked and read-only, and a hash of the pixels identifies the set."""
 
 import hashlib
 from dataclasses import replace
@@ -70,7 +70,7 @@ def reordered(found):
 
 
 def moved(found):
-    """The last training image is the first test image: the same bytes one after the other."""
+    """The last training image moved to the front of the test part: the same bytes in sequence."""
     images = np.concatenate([found.train.images, found.test.images])
     n = len(found.train.images) - 1
     return replace(found, train=Part(images[:n]), test=Part(images[n:]))

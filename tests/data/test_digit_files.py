@@ -1,4 +1,4 @@
-"""Sets of digits as others publish them: every naming, layout and type of labels is read."""
+"""Published digit sets: file names, layouts and label types that ``read_digits`` accepts."""
 
 import gzip
 
@@ -87,7 +87,7 @@ def test_the_file_of_keras(tmp_path, save):
 
 
 def test_the_same_pixels_have_the_same_name_in_every_form(tmp_path, monkeypatch):
-    """ "mnist" is a matter of the bytes, not of the file they come in."""
+    """A set with MNIST's bytes is named "mnist", whatever kind of file they come in."""
     arrays = small_set()
     monkeypatch.setattr(mnist, "FILES", {
         stem: mnist._md5(array) for stem, array in zip(STEMS, arrays, strict=True)

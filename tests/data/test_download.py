@@ -1,4 +1,4 @@
-"""Downloads, from a server of our own: a bad mirror is passed over, a bad file is never kept."""
+"""Downloads from a local server: a bad mirror is skipped, and a bad file is never kept."""
 
 import gzip
 import hashlib
@@ -109,7 +109,7 @@ def server():
 
 @pytest.fixture
 def get(server):
-    """Fetch one file from these pages of the server; plain http, no proxy."""
+    """Download one file, with these pages of the server as mirrors; plain http, no proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     server.asked.clear()
 

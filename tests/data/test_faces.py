@@ -1,4 +1,4 @@
-"""Face sets: sources and their order, splits; real sets where they are at hand."""
+"""Face sets: sources and their order, splits, and real sets if they are installed."""
 
 import os
 from pathlib import Path

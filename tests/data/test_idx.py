@@ -1,4 +1,4 @@
-"""IDX files: what was written is read, and whatever is not one whole file is refused by name."""
+"""IDX files: written arrays read back, and incomplete or invalid files are refused by name."""
 
 import gzip
 import io
@@ -77,7 +77,7 @@ def test_trailing_bytes(path, array, zipped, extra):
 
 @given(array=uint8_arrays, data=st.data())
 def test_changed_header(path, array, data):
-    """A changed byte is noticed, unless the header still announces as many elements."""
+    """A changed header is refused, or the array read has the shape that the header now states."""
     body = bytearray(encode(array))
     at = data.draw(st.integers(0, 3 + 4 * array.ndim))
     body[at] ^= data.draw(st.integers(1, 255))
@@ -151,7 +151,8 @@ def test_gzip_faults_keep_their_cause(path):
 
 @pytest.mark.parametrize("announced", [10, MAX_BYTES + 1])
 def test_bomb_is_not_expanded(path, announced):
-    """200 MB of zeros behind a header that announces 10 bytes, or more than the limit."""
+    """200 MB of zeros are refused without expanding them: the header states 10 bytes, or more than
+    the limit."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as stream:
         stream.write(struct.pack(">BBBBI", 0, 0, 8, 1, announced))

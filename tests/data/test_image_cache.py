@@ -1,4 +1,4 @@
-"""The cache of decoded image folders: it saves time and decides nothing."""
+"""The cache of decoded image folders: it saves time and never changes what is read."""
 
 import errno
 import os
@@ -126,7 +126,7 @@ def test_a_damaged_cache_is_made_anew(folder, tmp_path, suffix, damage):
 
 
 def assert_read_all_the_same(root, options, reason, capsys):
-    """Readable pictures are read, and one line says why they will have to be decoded again."""
+    """Assert that the pictures are read, and that one line says why they were not cached."""
     images, _, report = read_folder(root, 8, **options)
     for row, name in enumerate(report.names):
         np.testing.assert_array_equal(images[row], decode_image((root / name).read_bytes(), 8))
@@ -200,7 +200,8 @@ def test_a_name_too_long_for_a_file(tmp_path, capsys):
 
 
 def test_images_outlive_their_cache(folder, tmp_path):
-    """A file that is cut short while it is mapped would kill the process."""
+    """Truncating the cache does not change images already read; with a mapped file it would kill
+    the process."""
     root, options = folder
     read_folder(root, 8, **options)
     images, _, _ = read_folder(root, 8, **options)

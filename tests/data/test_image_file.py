@@ -1,4 +1,4 @@
-"""One image file: decoded to look as it should, or refused with its reason."""
+"""Decode one image file: modes, depth, transparency, rotation and size, or refuse it."""
 
 import zlib
 
@@ -21,7 +21,7 @@ def pixel(data, size=4):
 
 
 def png_chunks(*chunks):
-    """A PNG of our own making, for what Pillow does not write."""
+    """The bytes of a PNG built from chunks, for kinds that Pillow does not write."""
 
     def chunk(kind, body):
         return (
@@ -102,7 +102,7 @@ WIDE = GREY.astype(np.uint16) * 257
     ids=["P5", "spaces", "comment", "crlf", "16 bits", "maxval 51", "P2", "P6", "P4"],
 )
 def test_pnm(data, expected):
-    """The family of formats that many old sets of faces come in."""
+    """PNM files, the format of many older face data sets, are decoded."""
     rgb = expected if expected.ndim == 3 else np.stack([expected] * 3, axis=2)
     square = rgb[:, 1:4].transpose(2, 0, 1)  # the middle
     np.testing.assert_array_equal(decode_image(data, 3), square)

@@ -1,4 +1,4 @@
-"""The image folder: which files are taken, bad ones named, attributes, and the cache."""
+"""Image folders: which files are read, bad files named, attributes, links and pipes."""
 
 import os
 
@@ -100,7 +100,7 @@ def test_the_folders_of_the_att_faces(tmp_path):
 
 
 def test_listing_looks_at_each_file_once(folder, monkeypatch):
-    """The time is linear: no file is looked for among the others."""
+    """Listing takes linear time: no file is searched for in the list of the others."""
     root, options = folder
 
     class Listed(list):

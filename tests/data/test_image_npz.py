@@ -1,4 +1,4 @@
-"""Sets of images in .npz files: layouts, attributes, and whatever is wrong with one."""
+"""Image sets in .npz files: layouts, attributes, and errors for invalid files."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""Readers that promise DataError keep the promise when memory runs out."""
+"""Readers raise DataError, as documented, also when memory runs out."""
 
 import gzip
 import subprocess

@@ -1,4 +1,5 @@
-"""Where the digits come from: every place in its turn, and never a quiet fall-back."""
+"""Sources of MNIST in their order (folder, environment, cache, download, drawn digits); a
+fall-back is always announced."""
 
 import gzip
 import hashlib
@@ -57,7 +58,7 @@ def places(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A mirror that is a folder, and the pretence that its files are MNIST's."""
+    """A mirror that is a folder; the expected hashes are patched to those of its files."""
     arrays = small_set(seed=9)
     folder = write(tmp_path / "mirror", arrays)
     for stem, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Every kind of data set: named in one place, and loaded again to the very images of a run."""
+"""Every kind of data set is registered in SETS and reloads the exact images and split of a run."""
 
 import importlib
 import pkgutil
@@ -27,7 +27,7 @@ def modules_of_sets():
 
 
 def test_every_kind_of_set_is_named():
-    """A module that is not in SETS is never found; a name without a module is no set."""
+    """SETS lists exactly the modules of minivae.data that can reload a set."""
     assert {m.__name__ for m in sets.SETS.values()} == {m.__name__ for m in modules_of_sets()}
     for kind in sets.SETS.values():
         assert callable(kind.serves) and callable(kind.load_again)
@@ -109,7 +109,7 @@ def test_the_very_images_and_split_come_again(tmp_path, capsys, case):
 
 
 def test_a_set_that_was_drawn_is_drawn_again_wherever_data_are(tmp_path, monkeypatch):
-    """The environment may name real data by now."""
+    """A run on drawn data reloads drawn data, even if $MINIVAE_DATA now names real data."""
     drawn = CASES["drawn faces"][1](None), mnist.load()
     (tmp_path / "data" / "faces").mkdir(parents=True)
     npz_with_people(tmp_path / "data" / "faces" / "celeba64.npz")
@@ -145,7 +145,7 @@ def test_the_same_pictures_under_another_name_are_the_same(tmp_path):
 
 
 def test_one_picture_more_is_another_set(tmp_path):
-    """The split would be another one, and test on pictures that were trained on."""
+    """With one more picture the split would change, and training pictures would be tested on."""
     source = picture_folder(tmp_path / "faces")
     run = split_faces(load_faces(source, 16, progress=False))
     shutil.copy(source / "00.png", source / "99.png")
@@ -155,7 +155,7 @@ def test_one_picture_more_is_another_set(tmp_path):
 
 @pytest.mark.parametrize("count", [40, 100, 400])
 def test_no_held_out_face_was_trained_on(count):
-    """However many faces a run drew, those held out for it are held out again."""
+    """The held-out faces of a run are held out again, for any number of drawn faces."""
     run = split_faces(draw_faces(count, 16, progress=False))
     found = reload(run.record(), shapes=[(3, 16, 16)])
     trained = {image.tobytes() for image in run.train.images}
@@ -172,7 +172,7 @@ def test_a_checkpoint_that_no_run_wrote_takes_what_serves_its_model(tmp_path):
 
 
 def test_names_alone_are_trusted_only_where_they_stand_for_the_bytes(tmp_path):
-    """As in checkpoints of version 0.1."""
+    """Checkpoints of version 0.1 record a name without a hash of the pixels."""
     source = npz_with_people(tmp_path / "f.npz")
     with pytest.raises(DataError, match="a set called f, without a hash of its pixels"):
         reload({"data": "f", "seed": 0}, source, shapes=[(3, 16, 16)])
@@ -238,7 +238,7 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_drawn():
 
 
 def test_replaced_names_do_not_make_a_set_public(tmp_path):
-    """Pictures of people are not shown because their folder is called as a public set is."""
+    """A folder with the name of a public set is not public, so its pictures are not shown."""
     source = picture_folder(tmp_path / "synthetic-faces")
     found = split_faces(load_faces(source, 16, progress=False))
     assert found.name == "synthetic-faces" and not found.public

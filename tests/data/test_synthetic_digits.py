@@ -1,4 +1,4 @@
-"""The drawn digits: a function of (seed, number), in MNIST's form, ten classes that can be told."""
+"""Synthetic digits: a function of (seed, number), in MNIST's format, in ten separable classes."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_classes_can_be_told_and_vary(digits):
 
 @pytest.mark.slow
 def test_every_variant_is_drawn(digits, monkeypatch):
-    """Each entry of the table leaves its mark on the images."""
+    """Replacing one entry of the table changes a share of its class's images, and no others."""
     before = digits[0][:BLOCK]
     for c, variants in enumerate(synthetic_digits.DIGITS):
         for v in range(len(variants)):

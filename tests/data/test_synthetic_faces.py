@@ -1,4 +1,4 @@
-"""Synthetic faces: purity, what a switched attribute may and must change, one face at all sizes."""
+"""Synthetic faces: a function of the seed, effects of each attribute, one face at all sizes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Data to evaluate on, and the command that evaluates."""
+"""Fixtures: data to evaluate on, and ``evaluate``, which runs the command."""
 
 import json
 
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def short_probe(monkeypatch):
-    """What the probe finds is the affair of test_estimators, in all of its steps."""
+    """Fewer steps of the linear probe: test_estimators tests it with all of them."""
     monkeypatch.setattr(probes, "STEPS", 20)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints to evaluate: of an example's short run, and untrained ones."""
+"""Checkpoints for tests of evaluation: from short runs of the examples, and untrained ones."""
 
 import importlib.util
 from pathlib import Path

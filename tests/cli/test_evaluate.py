@@ -1,4 +1,4 @@
-"""``python -m minivae evaluate``: checkpoints of the examples in, a table and JSON out."""
+"""``python -m minivae evaluate``: the table and the JSON for checkpoints of the examples."""
 
 import gzip
 import json
@@ -111,7 +111,7 @@ def test_the_same_command_writes_the_same_bytes(tmp_path, data, evaluate):
 
 @pytest.mark.slow
 def test_on_a_gpu(tmp_path, data, evaluate):
-    """On the stand-in for one: the same numbers to rounding."""
+    """On the stand-in for a GPU the numbers are those of the CPU, up to rounding."""
     path = saved(tmp_path / "c", models.ConvVAE(latent_dim=2))
     options = "--data", data, "--limit", 6, "--binarize", "static", "--frechet"
     _, _, expected = evaluate(path, *options)
@@ -160,13 +160,13 @@ def test_other_models_of_digits(tmp_path, data, evaluate, model):
     path = saved(tmp_path / "c", model, binarize="static")
     code, text, result = evaluate(path, "--data", data)
     assert code == 0 and math.isfinite(result["importance_weighted"]["nats"]), text
-    # What compares with N(0, I) is left out where the prior of the codes is another.
+    # Measures that compare codes with N(0, I) are omitted for a model with another prior.
     assert ("marginal_kl" in result) == (not isinstance(model, models.TwoLayerVAE))
 
 
 @pytest.mark.slow
 def test_a_set_of_47_classes(tmp_path, evaluate):
-    """EMNIST Balanced, by the names of its files: pictures, probes and --frechet."""
+    """A set with the file names of EMNIST Balanced: pictures, probes and --frechet work."""
     rng = np.random.default_rng(0)
     for part, count in (("train", 94), ("test", 60)):
         for kind, array in (

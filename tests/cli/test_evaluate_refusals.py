@@ -1,4 +1,5 @@
-"""``python -m minivae evaluate``: what cannot be evaluated, and images that are not the run's."""
+"""``python -m minivae evaluate`` refuses bad checkpoints and options, and other images than the
+run's."""
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_data_of_another_kind(tmp_path, data, evaluate):
 
 
 def test_other_digits_of_the_same_name_are_refused(tmp_path, data, evaluate):
-    """Any set in MNIST's form is called idx."""
+    """Every unknown set in MNIST's format is called idx, so the pixels decide."""
     path = trained(tmp_path / "run", "mnist_vae", "--data", data)
     code, text, result = evaluate(path, "--data", data)
     assert code == 0 and result["images_of_the_run"] is True and "run" not in text.split("\n")[1]

@@ -1,4 +1,4 @@
-"""``minivae export``: files of a run for other programs, and back."""
+"""``minivae export``: a run as PyTorch weights or ONNX, and a checkpoint from such weights."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_a_missing_run_is_named(tmp_path, capsys):
 
 
 def test_a_checkpoint_from_weights_cannot_be_resumed(tmp_path):
-    """Adam's moments and the place in the data are not in it: an error says so."""
+    """Weights lack Adam's moments and the position in the data: --resume raises an error."""
     import tiny_run
 
     tiny_run.run(tmp_path / "run")

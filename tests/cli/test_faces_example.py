@@ -84,7 +84,7 @@ def test_a_run_leaves_everything(train, tmp_path):
 
 
 def test_the_page_is_the_one_that_the_command_writes(train, tmp_path):
-    """From the run's files, byte for byte; no picture of the set is in it."""
+    """explorer.html has the bytes that ``minivae explore`` writes, and no picture of the set."""
     data, out = labelled(tmp_path / "few.npz"), tmp_path / "out"
     assert train(data) == 0
     written = (out / "explorer.html").read_bytes()
@@ -192,7 +192,7 @@ def one_more(folder):
 
 @pytest.mark.parametrize("change", [replaced, one_pixel, swapped, one_more])
 def test_a_run_on_other_pictures_is_not_resumed(train, tmp_path, capsys, change):
-    """Names of files and of their folder say nothing of the pictures."""
+    """The pixels are compared; names of files and folders are the same here."""
     faces = folder_of(tmp_path / "faces", 12)
     assert train(faces, "--no-plots") == 0
     assert train(faces, "--no-plots", "--resume", "--epochs", 2) == 0
@@ -258,7 +258,7 @@ def test_a_teacher_that_sees_brightness_guesses_it():
 
 @pytest.fixture
 def older_version():
-    """As version 0.1 had it: one way down and up for all sizes, and nothing of it on record."""
+    """A model as of version 0.1: the same paddings for all sizes, not recorded in its config."""
 
     def config(model, config=models.FaceVAE.config):
         new = ("paddings", "upsampling")

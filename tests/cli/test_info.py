@@ -1,4 +1,4 @@
-"""``python -m minivae info`` tells what is there and why anything is not."""
+"""``python -m minivae info``: versions, kernel variants and devices, and why one is missing."""
 
 import subprocess
 import sys
@@ -63,13 +63,13 @@ def test_the_cache_is_told_with_its_size(tmp_path, monkeypatch):
 
 
 def line_of(name):
-    """What ``info`` says of ``name``, without it."""
+    """The text of the line for ``name`` in the output of ``info``."""
     (line,) = (line for line in info().splitlines() if line.split()[:1] == [name])
     return line.split(maxsplit=1)[1]
 
 
 def import_anew(monkeypatch, folder, *names):
-    """Have these modules imported from the folder; what was imported before comes back after."""
+    """Import these modules anew, from the folder; restore ``sys.modules`` after the test."""
     monkeypatch.syspath_prepend(folder)
     for name in names:
         monkeypatch.setitem(sys.modules, name, None)  # restored also where there was none
@@ -77,7 +77,7 @@ def import_anew(monkeypatch, folder, *names):
 
 
 def test_a_library_is_there_when_it_can_be_imported(tmp_path, monkeypatch):
-    """Its metadata would be found, broken or not."""
+    """``info`` imports a library: metadata would be found even for a broken one."""
     import_anew(monkeypatch, tmp_path, "tqdm", "graphviz", "scipy")
     (tmp_path / "tqdm.py").write_text("raise OSError('libfoo.so:\\n cannot open')")
     (tmp_path / "scipy.py").write_text("import warnings; warnings.warn('x'); __version__ = '9.8'")

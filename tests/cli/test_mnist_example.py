@@ -85,7 +85,7 @@ def test_a_run_leaves_everything(train, tmp_path, capsys):
 
 @pytest.mark.parametrize("objective", ["free-bits", "iwae", "dreg"])
 def test_every_objective_trains_and_differs(train, tmp_path, objective):
-    # Several steps: Adam's first goes by signs alone, which two objectives may share.
+    # Several steps: Adam's first depends on signs alone, which two objectives may share.
     options = ("--no-plots", "--limit", 40, "--batch-size", 8, "--epochs", 1, "--samples", 3)
     assert train(tmp_path / "elbo", *options) == 0
     assert train(tmp_path / "other", *options, "--objective", objective) == 0
@@ -157,7 +157,7 @@ def test_resume_with_other_images_is_refused(train, tmp_path, capsys, example, m
 
 
 def test_resume_knows_its_images_under_any_name(train, tmp_path, example, monkeypatch):
-    """A folder may be renamed; what counts is in it."""
+    """A renamed folder is accepted: the pixels identify the images."""
     whole = train(tmp_path / "whole", "--no-plots")
     assert train(tmp_path / "parts", "--no-plots", "--epochs", 1) == whole == 0
     load = mnist.load
@@ -311,7 +311,7 @@ def test_pixels_are_shown_as_the_model_saw_them(example, train, tmp_path, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--limit", 30, "--binarize", "dynamic"]])
 def test_the_page_is_the_one_that_the_command_writes(train, data, tmp_path, options):
-    """The example's explorer.html, byte for byte, from the files of the run."""
+    """explorer.html has the bytes that ``minivae explore`` makes from the files of the run."""
     assert train(tmp_path, *options) == 0
     written = (tmp_path / "explorer.html").read_bytes()
     words = ["explore", tmp_path, "--data", data, "--no-browser"]
@@ -322,7 +322,8 @@ def test_the_page_is_the_one_that_the_command_writes(train, data, tmp_path, opti
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "conv"])
 def test_a_film_of_a_run(train, tmp_path, capsys, model):
-    """The plane of two latents or samples; resumed as never stopped; gone with the next run."""
+    """The GIF shows the plane of two latents, or samples; a resumed run ends with the same film,
+    and the next run without a film removes it."""
     options = ["--film", "--model", model, "--limit", 40, "--batch-size", 10]
     assert train(tmp_path / "whole", *options) == 0
     with Image.open(tmp_path / "whole" / "film.gif") as image:

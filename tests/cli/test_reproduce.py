@@ -1,4 +1,4 @@
-"""examples/reproduce.py: recipes in tiny form, what is recorded, and how it is told."""
+"""examples/reproduce.py: recipes in a tiny form, what they record and what they print."""
 
 import csv
 import dataclasses
@@ -49,7 +49,7 @@ def run(reproduce, tmp_path, monkeypatch):
 
 @pytest.fixture
 def short(reproduce, monkeypatch):
-    """Every recipe with one or two epochs and few samples, as if that were the full form."""
+    """Replace every recipe's full form by one of one or two epochs and few samples."""
     for name, recipe in reproduce.RECIPES.items():
         measure = recipe.measure
         if hasattr(measure, "keywords"):
@@ -111,7 +111,8 @@ def test_a_recipe_states_itself_runs_and_is_recorded_once(
 def test_a_stopped_recipe_goes_on_where_it_was(
     run, short, reproduce, tmp_path, monkeypatch, capsys
 ):
-    """The same command again, and the checkpoint is that of a run never stopped."""
+    """The same command again continues the run, and its checkpoint is that of a run never
+    stopped."""
     one = ("static-400-40", "--variant", "two layers")
     assert run(*one) == 0
     path = tmp_path / "runs/static-400-40/full/two-layers/checkpoint.safetensors"
@@ -157,7 +158,7 @@ def test_a_trial_is_not_recorded(run, reproduce, tmp_path, capsys):
 
 
 def test_a_part_of_the_full_form_is_recorded_unjudged_and_goes_on(run, short, tmp_path, capsys):
-    """To the same weights as the whole in one go."""
+    """A part of the epochs, then the rest, give the same weights as all epochs at once."""
     options = ("iwae-table1", "--full", "--variant", "VAE 1")
     assert run(*options, "--epochs", 1) == 0
     assert "NLL" in (said := capsys.readouterr().out) and "not judged" in said

@@ -1,4 +1,4 @@
-"""``minivae sample``, ``reconstruct`` and ``encode``: what a trained model makes, as files."""
+"""``minivae sample``, ``reconstruct`` and ``encode``: their output files and refusals."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_the_same_command_writes_the_same_bytes(made, tmp_path):
 
 
 def test_samples_of_faces_are_a_set_of_faces(made, tmp_path):
-    """What is drawn can be trained on."""
+    """Samples of faces are written as a face data set that training can read."""
     _, run, _ = made("face")
     assert call("sample", run, "--out", tmp_path / "a.npz", "--count", 5) == 0
     with np.load(tmp_path / "a.npz") as file:

@@ -1,4 +1,4 @@
-"""What is printed costs no result: terminals that lack characters, full disks, closed pipes."""
+"""Output streams that fail (missing characters, full disks, closed pipes) cost no result."""
 
 import io
 import json
@@ -23,7 +23,7 @@ ODD = "n\udcff é $x$ $"  # a folder's name: a byte that is no UTF-8, accents, d
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Digits in MNIST's form and a file of faces, both of a name that no terminal likes."""
+    """Digits in MNIST's format and a file of faces, with names that few terminals can print."""
     folder = tmp_path_factory.mktemp("data") / ODD
     digit_sets.write(folder / "mnist", synthetic_digits.load(40, 20))
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
@@ -127,7 +127,7 @@ def test_no_stderr_costs_a_result(data, run, tmp_path, monkeypatch, stream):
 
 @pytest.mark.parametrize(("full_disk", "code"), [(True, 2), (False, 0)])
 def test_a_process_ends_without_a_traceback(run, data, full_disk, code):
-    """Python flushes stdout once more when it ends."""
+    """No traceback at exit, when Python flushes stdout once more."""
     command = [sys.executable, "-m", "minivae", "evaluate", run / "checkpoint.safetensors",
                "--data", data, "--samples", "2"]  # fmt: skip
     pipes = {"stderr": subprocess.PIPE}

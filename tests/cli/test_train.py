@@ -72,7 +72,7 @@ def test_the_command_and_the_examples_are_one_program(data, tmp_path):
 
 @pytest.mark.slow
 def test_pictures_of_any_folder(data, tmp_path, capsys):
-    """Whatever their sizes, with or without classes; and what is trained can be evaluated."""
+    """Pictures of any size, with or without classes, train a model that can be evaluated."""
     source, out = data / "pictures", tmp_path / "out"
     assert minivae(["train", "images", str(source), "--out", str(out), *FACES]) == 0
     names = {path.name for path in out.iterdir()}
@@ -212,7 +212,7 @@ def test_a_name_that_toml_cannot_hold_is_left_out(tmp_path):
 
 
 def test_files_beside_a_checkpoint_come_and_go_with_it(tmp_path):
-    """Without a checkpoint of its own a run leaves those of the run before it."""
+    """A run that has not saved a checkpoint yet leaves the files of the run before it."""
     tiny_run.run(tmp_path, epochs=1, beside={"config.toml": "first"})
 
     def failing(trainer):

@@ -1,4 +1,4 @@
-"""Trained models for download, from a server of our own."""
+"""Downloads of trained models, from a local server."""
 
 import hashlib
 import http.server

@@ -1,4 +1,4 @@
-"""Weights in files: to PyTorch and back, and files that are wrong."""
+"""Weight files: export to PyTorch, import from PyTorch, and refusal of wrong files."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def written(folder, model, **config):
 
 
 def agree(ours, theirs):
-    """Encoder and decoder of both give the same in evaluation mode."""
+    """Check that encoder and decoder of both models agree in evaluation mode."""
     import torch
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The film's GIF: the same bytes every time, small, and what it shows moves."""
+"""The film's GIF: deterministic bytes, small size, and pictures that match the frames."""
 
 import io
 import itertools
@@ -70,7 +70,8 @@ def test_a_long_film_is_thinned_to_its_first_and_last_frames_and_some_between(mo
 
 
 def test_classes_keep_their_colours():
-    """Also where all codes of the last frame are one point, and for more classes than a cycle."""
+    """Colours stay the same if all codes of the last frame are one point, and if there are more
+    classes than colours in the cycle."""
     made = frames(3, 2)
     made["mu"][-1] = 0
     for classes in (10, 47):

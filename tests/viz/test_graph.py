@@ -1,4 +1,4 @@
-"""graph: what the DOT text says, read back by a small parser of its own, and the drawings."""
+"""``mv.graph``: the DOT text, read back by a small parser, and the drawings."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Latent tools: their algebra on random codes, and what they refuse."""
+"""``viz.latent``: arithmetic, interpolation and grids of codes, and refused arguments."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Pictures: right sizes and labels, the same bytes every time, nothing global touched."""
+"""Plots: sizes, labels and colours, deterministic bytes, and no change of Matplotlib's state."""
 
 import io
 import os
@@ -21,7 +21,7 @@ ROWS = [
 
 
 def shown(figure):
-    """The page that a picture shows, and all of its texts."""
+    """(pixels, texts) of a plotted page."""
     page = figure.axes[0].images[0].get_array()
     return np.asarray(page), texts(figure)
 
@@ -187,7 +187,7 @@ def test_every_picture_takes_any_name():
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["module://not_installed.backend", "nonsense", "agg", ""])
 def test_no_choice_of_a_backend_matters(backend):
-    """Jupyter's own, which its children inherit, may be missing where they run."""
+    """$MPLBACKEND has no effect: a child process may inherit Jupyter's backend but lack it."""
     code = (
         "import os; from minivae.viz import plots; import numpy as np; "
         "plots.png(plots.samples(np.zeros((1, 784)), 't')); print(os.environ['MPLBACKEND'])"

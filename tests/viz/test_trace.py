@@ -1,4 +1,4 @@
-"""The page that goes through a computation step by step: what it holds, and that it works alone."""
+"""``mv.graph.trace``: a page that shows a computation step by step, as a self-contained file."""
 
 import json
 import re
@@ -80,7 +80,7 @@ def test_an_operation_whose_source_is_gone_is_shown_without(tmp_path):
 
 
 def test_operations_are_as_they_were_afterwards(tmp_path):
-    """Also when backward fails in the middle."""
+    """Tracing leaves the operations unchanged, also if backward raises an error."""
 
     class Broken(Function):
         def forward(self, x):

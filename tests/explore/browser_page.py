@@ -25,7 +25,7 @@ def drawn_faces(path):
 
 
 class Opened:
-    """A page in the browser, with everything it asked for and complained of."""
+    """A page in the browser, with the list of its requests and of its errors and warnings."""
 
     def __init__(self, browser, address, view="latents", **options):
         self.context = browser.new_context(
@@ -43,7 +43,7 @@ class Opened:
         self.settle()
 
     def settle(self):
-        """Wait until what was asked for is drawn."""
+        """Wait until the page has drawn the current state."""
         self.page.evaluate("explorer.settled().then(() => explorer.settled())")
 
     def run(self, script, value=None):
@@ -56,12 +56,12 @@ class Opened:
         return float(re.match(r"-?[\d.]+", self.text(name))[0])
 
     def wait_for(self, condition):
-        """Until it is true (playwright's own wait needs eval, which the policy forbids)."""
+        """Wait until a condition holds (playwright's wait needs eval, which the policy forbids)."""
         while not self.run(condition):
             self.page.wait_for_timeout(50)
 
     def set_slider(self, selector, value):
-        """As a drag would end."""
+        """Set a slider's value and dispatch its input event."""
         self.run("""([selector, value]) => {
             const input = document.querySelector(selector);
             input.value = value;
@@ -78,7 +78,7 @@ def canvas(one, name):
 
 
 def draw_strokes(one, strokes):
-    """With the mouse, on the drawing area; points are shares of its side."""
+    """Draw with the mouse on the drawing area; coordinates are fractions of its side."""
     one.page.click("#clear")
     box = one.page.locator("#drawing").bounding_box()
     for stroke in strokes:

@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def subject(trained):
-    """``subject(name)``: model and images of a run, as Python has them."""
+    """``subject(name)``: model and images of a run, loaded in Python."""
 
     def load(name):
         folder = trained(name)
@@ -80,7 +80,7 @@ def page_file(subject, tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, page_file):
-    """``opened(name, ...)``: an ``Opened`` page from its file; it must not have complained."""
+    """``opened(name, ...)``: an ``Opened`` page from its file; a logged error fails the test."""
     pages = []
 
     def open_page(name, **options):

@@ -1,4 +1,4 @@
-"""Run the page's model.js under Node, apart from any page."""
+"""Run the page's model.js under Node, without a browser."""
 
 import atexit
 import functools
@@ -61,7 +61,7 @@ def array(values):
 
 
 def rounded(module):
-    """The module in float64, its arrays as float16 has them: what the page computes with."""
+    """The module in float64 with arrays rounded to float16, as the page uses them."""
     state = module.state_dict()
     module.load_state_dict(
         {

@@ -11,12 +11,12 @@ METRICS = ",".join(COLUMNS) + "\n1,3,0.5,200.5,190.25,10.25,199,189.5,9.5,2\n"
 
 
 def digits(folder, train=120, test=40):
-    """A folder in MNIST's form of drawn digits: to the loader a user's own set, "idx"."""
+    """A folder of drawn digits in MNIST's format: to the loader a user's set, "idx"."""
     return digit_sets.write(folder, synthetic_digits.load(train, test))
 
 
 def faces(folder, size=16, count=60):
-    """An .npz of noise with attributes: a user's own set."""
+    """An .npz of noise with attributes: to the loader a user's set."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     labels = {name: rng.random(count) < 0.5 for name in ("male", "glasses", "smile")}

@@ -1,7 +1,7 @@
-"""The whole page in a real browser: Debian's chromium, driven by playwright.
+"""The explorer's page in a real browser: Debian's chromium, driven by playwright.
 
-They are skipped where either is missing; ``.ci/run`` installs both, and axe-core, whose file
-$MINIVAE_AXE names. Runs are short trainings of the examples, on MNIST where it is at hand.
+The tests are skipped where either is missing; ``.ci/run`` installs both, and axe-core, whose file
+$MINIVAE_AXE names. Runs are short trainings of the examples, on MNIST if it is installed.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ pytestmark = [
 # ---------------------------------------------------------------- the page is alone
 @pytest.mark.parametrize("name", NAMES)
 def test_from_a_file_nothing_is_asked_for(opened, page_file, name):
-    """No request but the page itself, no complaint, whatever is used."""
+    """Using every view makes no request but for the page itself, and logs no error."""
     one = opened(name)
     for view in VIEWS:
         one.show(view)
@@ -53,7 +53,7 @@ def test_from_a_file_nothing_is_asked_for(opened, page_file, name):
     "added('form', { action: address }).submit()", "added('base', { href: address })",
 ])  # fmt: skip
 def test_the_policy_forbids_all_others(browser, page_file, attempt):
-    """Whatever else came to be in the page could run no script and ask nobody for anything."""
+    """The content security policy blocks injected scripts, styles, frames and requests."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         one = Opened(browser, page_file("mlp").as_uri())
@@ -81,11 +81,11 @@ def test_the_policy_forbids_all_others(browser, page_file, attempt):
 
 
 def test_the_page_of_the_default_model_is_small(page_file):
-    """MLPVAE with encoder and 200 pictures."""
+    """The page of MLPVAE, with encoder and 200 pictures, is below 2.5 MB."""
     assert page_file("mlp").stat().st_size < 2_500_000
 
 
-# ---------------------------------------------------------------- hands, eyes, ears
+# ---------------------------------------------------------------- keyboard, mouse, accessibility
 CONTROLS = "button, input, select, summary, [tabindex='0']"
 
 
@@ -100,7 +100,8 @@ CONTROLS = "button, input, select, summary, [tabindex='0']"
     ],
 )
 def test_tab_reaches_every_control(opened, name, view):
-    """In one round, but for tabs and radio buttons, of which arrows choose within the group."""
+    """Tab reaches every control once around the page; in groups of radio buttons and tabs it
+    reaches the selected one, and arrows choose the others."""
     one = opened(name, view=view)
     wanted = one.run("""(controls) => [...document.querySelectorAll(controls)].filter((c) =>
         c.checkVisibility() && c.tabIndex >= 0 && !(c.type === "radio" && !c.checked)
@@ -114,7 +115,7 @@ def test_tab_reaches_every_control(opened, name, view):
 
 @pytest.mark.parametrize("name", ["conv", "mlp"])
 def test_the_keyboard_moves_every_control(opened, name):
-    """Sliders and lists by arrows, boxes by space, buttons by Enter, tabs by arrows."""
+    """Arrows move sliders, lists and tabs, space toggles boxes, and Enter presses buttons."""
     one = opened(name)
     for view in VIEWS:
         one.show(view)
@@ -146,7 +147,7 @@ def test_the_keyboard_moves_every_control(opened, name):
 
 
 def test_sliders_move_the_code(opened):
-    """One press is one step of that latent and of no other."""
+    """One key press moves one latent by one step, and no other latent."""
     one = opened("mlp")
     z = np.array(one.run("Array.from(explorer.state.z)"))
     slider = one.page.locator("#sliders input").first
@@ -163,7 +164,7 @@ def test_sliders_move_the_code(opened):
 
 
 def test_radio_buttons_by_arrows(opened):
-    """The gallery and the formulas."""
+    """Arrows choose in the gallery and among the formulas."""
     one = opened("mlp", view="pictures")
     one.page.focus("#gallery input:checked")
     one.page.keyboard.press("ArrowRight")
@@ -177,7 +178,7 @@ def test_radio_buttons_by_arrows(opened):
 
 
 def test_a_digit_drawn_with_keys(opened):
-    """Space sets the pen down, arrows move it, Delete clears."""
+    """Space starts a stroke, arrows move the pen, Delete clears the drawing."""
     one = opened("mlp", view="pictures")
     one.page.focus("#drawing")
     one.page.keyboard.press("Space")
@@ -191,7 +192,7 @@ def test_a_digit_drawn_with_keys(opened):
 
 
 def test_the_plane_by_mouse_and_keys(opened, subject):
-    """A drag sets both latents; the codes of the test digits lie where Python has them."""
+    """A drag sets both latents; the test digits' codes are drawn at the positions Python gives."""
     found = subject("conv")[0]
     one = opened("conv")
     box = one.page.locator("#plane").bounding_box()
@@ -269,7 +270,7 @@ def test_nothing_sticks_out_of_a_narrow_screen(opened, name, width):
 
 
 def test_schemes(opened):
-    """As the system has it, unless another is chosen."""
+    """The colour scheme is the system's, unless another is chosen."""
     ground = "getComputedStyle(document.body).backgroundColor"
     light, dark = (opened("mlp", color_scheme=scheme) for scheme in ("light", "dark"))
     white, black = light.run(ground), dark.run(ground)
@@ -281,7 +282,7 @@ def test_schemes(opened):
 
 # ---------------------------------------------------------------- pages with less in them
 def test_a_page_without_pictures_metrics_and_weights(opened, subject, tmp_path):
-    """It says what is missing and how to have it, and complains of nothing."""
+    """Such a page says what is missing and how to get it, and logs no error."""
     found, config, _ = subject("mlp")
     private = found._replace(data=replace(found.data, public=False))
     bare = explore.contents(private, config, [], images=0)
@@ -317,7 +318,7 @@ def served(browser, tmp_path):
 
 
 def test_training_is_watched(served):
-    """New metrics, new weights, other samples, without a touch; the code stays."""
+    """The page updates metrics, weights and samples by itself; the chosen code stays."""
     server, folder, one = served
     sample = "document.querySelector('#samples canvas').toDataURL()"
     before, z = one.run(sample), one.run("Array.from(explorer.state.z)")
@@ -336,7 +337,7 @@ def test_training_is_watched(served):
 
 
 def test_a_large_model_is_decoded_by_the_server(browser, tmp_path, monkeypatch):
-    """Pixels are Python's, without weights in the page."""
+    """The page has no weights, and its pixels are those that Python computes."""
     monkeypatch.setattr(explore.export, "MOST_PARAMETERS", 10)
     source = runs.faces(tmp_path, size=16)
     model = models.FaceVAE(latent_dim=3, image_size=16, seed=1)

@@ -1,4 +1,4 @@
-"""The numbers that the page shows in a real browser are Python's."""
+"""The numbers that the page shows in a real browser match those that Python computes."""
 
 import re
 
@@ -21,7 +21,8 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pixels_are_pythons(opened, subject, name):
-    """Within 2e-3 of model.pixels, and within 1e-5 of float16 weights; on the canvas too."""
+    """Pixels are within 2e-3 of model.pixels, within 1e-5 of it with float16 weights, and are
+    drawn on the canvas."""
     model = subject(name)[0].model
     z = np.concatenate(
         [np.zeros((1, model.latent_dim)), Noise(4, 0).normal((19, model.latent_dim))]
@@ -55,7 +56,7 @@ def test_pixels_are_pythons(opened, subject, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sliders_come_in_the_order_of_kl(opened, subject, name):
-    """Every latent once, the most informative first, nats beside it."""
+    """The sliders list each latent once, the one of the largest KL first, with its nats."""
     found = subject(name)[0]
     kl = evaluation.kl_per_latent(
         *evaluation.posteriors(found.model, found.batches(found.data.test))
@@ -69,13 +70,13 @@ def test_sliders_come_in_the_order_of_kl(opened, subject, name):
 
 
 def elbo_terms(model, x, eps):
-    """rec and KL as Python has them, one image and one sample."""
+    """(rec, KL) from Python for one image and one sample."""
     with model.evaluating():
         return [term.item() for term in model.elbo(x, eps)[1:]]
 
 
 def test_terms_of_a_drawn_digit_are_pythons(opened, subject):
-    """rec, KL and ELBO within 1 % for the same pixels and the same noise, draw after draw."""
+    """rec, KL and ELBO are within 1 % for the same pixels and noise, for several draws."""
     found, config, _ = subject("mlp")
     one = opened("mlp", view="pictures")
     draw_strokes(one, SEVEN)
@@ -98,7 +99,7 @@ def test_terms_of_a_drawn_digit_are_pythons(opened, subject):
 
 @pytest.mark.parametrize("name", ["conv", "face"])
 def test_terms_of_a_chosen_picture_are_pythons(opened, subject, name):
-    """The same for the other models and for a picture of the set."""
+    """rec, KL and ELBO match for a picture of the set, and for the other models."""
     found, config, _ = subject(name)
     one = opened(name, view="pictures")
     one.page.locator("#gallery input").nth(2).click()
@@ -120,7 +121,7 @@ def strip_codes(one, name):
 
 @pytest.mark.parametrize("name", ["mlp", "face"])
 def test_arithmetic_interpolation_and_attributes_are_those_of_minivae_latent(opened, subject, name):
-    """Codes within 1e-3, from mean codes and vectors that Python computes anew."""
+    """Codes are within 1e-3 of those from mean codes and vectors that Python computes."""
     found = subject(name)[0]
     part = found.data.train.take(slice(explore.export.CODES))
     codes, _ = evaluation.posteriors(found.model, found.batches(part))
@@ -167,7 +168,8 @@ def test_pictures_as_choices(opened, subject):
 
 
 def sevens():
-    """Ten ways to write it: leaning, wide, small, with a hook, with a bar, in a corner."""
+    """Strokes of ten differently written sevens: leaning, wide, small, with a hook, a bar, in a
+    corner."""
     return [
         [[(0.25, 0.25), (0.72, 0.24), (0.45, 0.85)]],
         [[(0.30, 0.20), (0.75, 0.20), (0.55, 0.80)]],
@@ -183,7 +185,7 @@ def sevens():
 
 
 def test_ten_sevens_are_decoded_as_sevens(opened):
-    """Drawn with the mouse; the project's classifier calls at least nine of them a seven."""
+    """Of ten sevens drawn with the mouse, the classifier labels at least nine reconstructions 7."""
     digits = mnist.load(download=False)
     if digits.name != "mnist":
         pytest.skip("MNIST is not at hand")
@@ -202,7 +204,7 @@ def test_ten_sevens_are_decoded_as_sevens(opened):
 
 
 def test_evidence_is_elbo_and_gap(opened):
-    """The bar's ends stay while q moves; at the posterior the gap is gone."""
+    """ELBO and gap add up to the evidence for every q; at the posterior the gap is 0."""
     one = opened("mlp", view="loss")
     for mu, sigma in ((0, 1), (-1.5, 0.3), (2, 2.5)):
         one.set_slider("#q-sliders .slider:nth-child(2) input", mu)
@@ -222,7 +224,7 @@ def test_evidence_is_elbo_and_gap(opened):
 
 
 def test_a_wrong_formula_moves_the_optimum(opened):
-    """The forgotten square: too wide; its q has a worse ELBO than the right one's."""
+    """Each wrong formula has another optimal q, whose ELBO is below that of the right one."""
     one = opened("mlp", view="loss")
     assert one.text("optimal-q") == "N(0.600, 0.447²)" and one.number("optimal-elbo") == -1.9487
     for name, least in (("tutorial", "0.707"), ("unsquared", "2.000"), ("sign", "minus infinity")):
@@ -237,7 +239,7 @@ def test_a_wrong_formula_moves_the_optimum(opened):
 
 
 def test_curves_and_options(opened, subject):
-    """The last numbers of metrics.csv, and what the run was started with."""
+    """The page shows the last row of metrics.csv and the options of the run."""
     _, config, rows = subject("mlp")
     one = opened("mlp", view="loss")
     label = one.page.get_attribute("#curve-loss", "aria-label")

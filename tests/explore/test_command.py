@@ -1,4 +1,4 @@
-"""``python -m minivae explore``: what it writes, opens and serves, and how it refuses."""
+"""``python -m minivae explore``: the page it writes, opens or serves, and its refusals."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def explore(folder, capsys, monkeypatch):
 
 
 def test_a_run_becomes_a_page_and_is_opened(explore, folder):
-    """Beside the pictures, by default; the checkpoint itself may be named too."""
+    """By default the page is written into the run's folder; a checkpoint may be named instead."""
     code, out, err, opened = explore(folder)
     page = folder / "explorer.html"
     assert (code, out, err) == (0, f"wrote {page}\n", "")
@@ -51,7 +51,7 @@ def test_a_run_becomes_a_page_and_is_opened(explore, folder):
 
 
 def test_a_link_in_the_run_s_folder_is_replaced_and_one_that_is_named_followed(explore, folder):
-    """Nothing outside the folder is written that the user did not name."""
+    """Outside the run's folder only a file that the user named is written."""
     precious, page = folder.parent / "precious.html", folder / "explorer.html"
     precious.write_bytes(b"precious")
     page.symlink_to(precious)
@@ -63,7 +63,7 @@ def test_a_link_in_the_run_s_folder_is_replaced_and_one_that_is_named_followed(e
 
 
 def test_out_and_images(explore, folder):
-    """Another place, and pictures of a set of one's own on request."""
+    """--out names another file, and --images includes pictures of a user's set."""
     out = folder / "elsewhere.html"
     assert explore(folder, "--out", out, "--no-browser")[0] == 0
     assert b'"pictures":null' in out.read_bytes() and not (folder / "explorer.html").exists()
@@ -74,7 +74,7 @@ def test_out_and_images(explore, folder):
 
 
 def test_limit_of_the_run_is_kept(explore, folder):
-    """A run on the first images is explored on those."""
+    """A run with --limit is explored on the same first images."""
     runs.saved(folder, models.MLPVAE(latent_dim=3, hidden=8), limit=11)
     explore(folder, "--no-browser")
     assert b'"test_images":11' in (folder / "explorer.html").read_bytes()
@@ -94,7 +94,7 @@ def one_line(text):
     (lambda path: runs.saved(path.parent, models.TwoLayerVAE()), "the explorer runs MLPVAE"),
 ])  # fmt: skip
 def test_checkpoints_that_cannot_be_explored(explore, folder, harm, message):
-    """One line each, and no page."""
+    """Each is refused in one line, and no page is written."""
     harm(folder / "checkpoint.safetensors")
     code, _, err, opened = explore(folder)
     assert code == 2 and message in one_line(err)
@@ -106,7 +106,7 @@ def test_checkpoints_that_cannot_be_explored(explore, folder, harm, message):
     ("epoch\nx\n", "not the metrics of a run"),
 ])  # fmt: skip
 def test_a_run_without_metrics(explore, folder, metrics, message):
-    """One line says so, and the page has the rest."""
+    """One line says that the metrics are missing, and the page has everything else."""
     (folder / "metrics.csv").unlink()
     if metrics:
         (folder / "metrics.csv").write_text(metrics)
@@ -121,7 +121,7 @@ def test_a_run_without_metrics(explore, folder, metrics, message):
     (["--data", "/nowhere"], "no such folder"),
 ])  # fmt: skip
 def test_wrong_options(explore, folder, capsys, options, message):
-    """One line each."""
+    """Each wrong option is refused in one line."""
     try:
         code, _, err, _ = explore(folder, *options)
     except SystemExit as stop:
@@ -130,7 +130,7 @@ def test_wrong_options(explore, folder, capsys, options, message):
 
 
 def test_a_run_that_is_not_there(explore, folder):
-    """Its name is in the line."""
+    """The error is one line with the run's name."""
     code, _, err, _ = explore(folder / "nothing")
     assert code == 2 and "nothing: no such folder or file" in one_line(err)
 
@@ -138,7 +138,8 @@ def test_a_run_that_is_not_there(explore, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("serve", [True, False])
 def test_serving(folder, tmp_path, serve):
-    """The address printed answers; a large model is served unasked, and the page written first."""
+    """The printed address answers; a large model is served without --serve, after its page is
+    written."""
     words = ["--serve"] if serve else []
     small = f"export.MOST_PARAMETERS = {10**9 if serve else 10}"
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background too

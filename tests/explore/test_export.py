@@ -1,4 +1,4 @@
-"""What is in the page, what is not, and that the same run gives the same bytes."""
+"""The exported page: its contents, what is left out, and the same bytes for the same run."""
 
 import base64
 import dataclasses
@@ -52,7 +52,7 @@ CONFIG = {
 
 
 def unpacked(packed):
-    """An array of the page."""
+    """The NumPy array of an array in the page's JSON."""
     values = np.frombuffer(base64.b64decode(packed["data"]), packed["dtype"])
     return values.reshape(packed["shape"])
 
@@ -65,7 +65,7 @@ def data_of(page):
 
 # ---------------------------------------------------------------- contents
 def test_weights_are_those_of_the_model_in_float16(subject):
-    """Under the names that the modules have."""
+    """Weights are in float16, under the names of the modules."""
     tree = explore.contents(subject, CONFIG, [])["model"]
     assert tree["class"] == "MLPVAE"
     state = subject.model.state_dict()
@@ -77,7 +77,7 @@ def test_weights_are_those_of_the_model_in_float16(subject):
 
 
 def test_kl_codes_and_pictures_are_those_of_the_test_images(subject):
-    """KL of each latent, the plane's points and the pictures themselves."""
+    """KL per latent, the codes in the plane and the pictures match those of the test images."""
     found = explore.contents(subject, CONFIG, [], images=7)
     mu, logvar = evaluation.posteriors(subject.model, subject.batches(subject.data.test))
     assert found["kl_per_latent"] == evaluation.kl_per_latent(mu, logvar).tolist()
@@ -91,7 +91,7 @@ def test_kl_codes_and_pictures_are_those_of_the_test_images(subject):
 
 
 def test_vectors_and_mean_codes_are_those_of_minivae_latent(subject):
-    """Of training images, by class."""
+    """The vectors and mean codes of each class are those of the training images."""
     found = explore.contents(subject, CONFIG, [])
     codes, _ = evaluation.posteriors(subject.model, subject.batches(subject.data.train))
     for digit, one in enumerate(found["vectors"]):
@@ -105,14 +105,14 @@ def test_vectors_and_mean_codes_are_those_of_minivae_latent(subject):
 
 
 def test_binary_pixels_are_binary_in_the_page(subject):
-    """A binarised run shows what its encoder sees."""
+    """The page of a binarised run has binary pixels, as the encoder gets them."""
     binary = subject._replace(binarize="static")
     pixels = unpacked(explore.contents(binary, CONFIG, [])["pictures"]["pixels"])
     assert set(np.unique(pixels)) == {0, 255}
 
 
 def test_attributes_of_faces(tmp_path):
-    """Names beside each picture; the four groups of the arithmetic."""
+    """The page has attribute names for each picture and the four groups of the arithmetic."""
     source = runs.faces(tmp_path)
     folder = runs.saved(tmp_path / "run", models.FaceVAE(latent_dim=3, image_size=16))
     found = as_public(loaded_run.load(folder / "checkpoint.safetensors", source))
@@ -126,13 +126,13 @@ def test_attributes_of_faces(tmp_path):
 
 
 def test_models_that_the_page_cannot_run(subject):
-    """One sentence that names those it can."""
+    """The error is one sentence that names the models that the page can run."""
     with pytest.raises(DataError, match="runs MLPVAE, ConvVAE, DeepVAE, FaceVAE, got TwoLayerVAE"):
         explore.contents(subject._replace(model=models.TwoLayerVAE()), CONFIG, [])
 
 
 def test_a_large_model_leaves_its_weights_out(subject, monkeypatch):
-    """Then the page says so, and the command serves it."""
+    """The page of a model with too many parameters has no weights."""
     monkeypatch.setattr(export, "MOST_PARAMETERS", 10)
     assert explore.contents(subject, CONFIG, [])["model"] is None
     assert len(explore.explorer_page(subject, CONFIG, [])) < 400_000
@@ -140,7 +140,7 @@ def test_a_large_model_leaves_its_weights_out(subject, monkeypatch):
 
 # ---------------------------------------------------------------- a user's own pictures
 def test_no_picture_of_a_users_own_set_unless_asked_for(tmp_path):
-    """Neither pixels nor codes of single images; means of few are left out too."""
+    """The page has no pixels and no codes of single images, and no means over few of them."""
     source = runs.faces(tmp_path)
     folder = runs.saved(tmp_path / "run", models.FaceVAE(latent_dim=2, image_size=16))
     own = loaded_run.load(folder / "checkpoint.safetensors", source)
@@ -153,7 +153,7 @@ def test_no_picture_of_a_users_own_set_unless_asked_for(tmp_path):
 
 
 def test_what_counts_as_a_users_own(data, tmp_path, monkeypatch):
-    """Files in MNIST's form with other digits are; MNIST, drawn digits and faces are not."""
+    """Other digits in MNIST's format are a user's set; MNIST, drawn digits and faces are not."""
     folder = runs.saved(tmp_path / "mlp", models.MLPVAE(latent_dim=2, hidden=4))
     checkpoint = folder / "checkpoint.safetensors"
     assert not loaded_run.load(checkpoint, data).data.public
@@ -166,7 +166,7 @@ def test_what_counts_as_a_users_own(data, tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- the file
 def test_the_policy_allows_this_script_and_style_alone(subject):
-    """Hashes computed here from what stands between the tags."""
+    """The policy has the hashes, computed here, of the page's script and style."""
     text = explore.explorer_page(subject, CONFIG, []).decode()
     (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', text)
     for tag, rule in (("script", "script-src"), ("style", "style-src")):
@@ -180,7 +180,7 @@ def test_the_policy_allows_this_script_and_style_alone(subject):
 
 
 def test_the_page_refers_to_nothing_outside(subject):
-    """No address but the name of SVG, no import, no style of an element."""
+    """The page has no address but SVG's namespace, no import and no inline style."""
     text = explore.explorer_page(subject, CONFIG, []).decode()
     assert set(re.findall(r"https?://[^\s\"'`]+", text)) == {"http://www.w3.org/2000/svg"}
     for word in ("@import", "url(", " src=", " href=", " style=", " onclick=", "eval("):
@@ -188,7 +188,7 @@ def test_the_page_refers_to_nothing_outside(subject):
 
 
 def test_names_from_the_data_cannot_leave_their_place(subject):
-    """A set may be called anything."""
+    """The name of a set cannot end the tag or the JSON it is written in."""
     name = '</script><script>alert(1)</script>"&'
     named = subject._replace(data=dataclasses.replace(subject.data, name=name))
     text = explore.explorer_page(named, CONFIG, []).decode()
@@ -197,7 +197,7 @@ def test_names_from_the_data_cannot_leave_their_place(subject):
 
 
 def test_the_same_run_gives_the_same_bytes(data, tmp_path):
-    """In another process, another folder and at another time; a copy of the run too."""
+    """Another process, folder, time zone and hash seed give the same bytes for a copy of a run."""
     folder = runs.saved(tmp_path / "a", models.ConvVAE(), seed=5, binarize="dynamic", beta=1.5)
     copy = runs.saved(tmp_path / "b", models.ConvVAE(), seed=5, binarize="dynamic", beta=1.5,
                       metrics=runs.METRICS.replace(",0.5,", ",7.25,"))  # fmt: skip
@@ -209,7 +209,7 @@ def test_the_same_run_gives_the_same_bytes(data, tmp_path):
              "PYTHONHASHSEED": "5", "COLUMNS": "40"},
     )  # fmt: skip
     assert other.returncode == 0
-    # Not of their bytes: pytest would look for what differs for minutes.
+    # Files are compared, not bytes: pytest's diff of long bytes takes minutes.
     assert filecmp.cmp(folder / "explorer.html", tmp_path / "b.html", shallow=False)
 
 

@@ -1,4 +1,4 @@
-"""The model in the page beside the Python it repeats, layer by layer, without a browser."""
+"""model.js against the Python code that it reimplements, layer by layer, without a browser."""
 
 import json
 import math
@@ -80,7 +80,7 @@ def conv_cases(count=40):
 
 
 def test_convolutions():
-    """Strides, paddings, dilations and odd sizes, both ways."""
+    """Convolutions and transposed ones match, for strides, paddings, dilations and odd sizes."""
     cases = list(conv_cases())
     assert {cls for cls, *_ in cases} == {nn.Conv2d, nn.ConvTranspose2d}
     modules = [
@@ -93,7 +93,7 @@ def test_convolutions():
 
 
 def _plain(value):
-    """NumPy's integers as Python's."""
+    """Convert NumPy integers to Python ints, for JSON."""
     if isinstance(value, dict):
         return {name: _plain(v) for name, v in value.items()}
     if isinstance(value, tuple):
@@ -102,7 +102,7 @@ def _plain(value):
 
 
 def normalised(channels):
-    """A batch norm that has seen something."""
+    """A batch norm with running statistics other than the initial ones."""
     module = nn.BatchNorm2d(channels)
     state = module.state_dict()
     for name in ("weight", "bias", "running_mean"):
@@ -140,7 +140,7 @@ def test_every_layer_and_model_has_its_class():
 
 # ---------------------------------------------------------------- models
 def trained(model):
-    """The model with batch norms that have seen something and weights away from their start."""
+    """The model with running statistics and weights other than the initial ones."""
     state = model.state_dict()
     for name, a in state.items():
         if name.endswith("running_var"):
@@ -180,7 +180,7 @@ def run_model(model, x, z):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name):
-    """Encoder and decoder as Python's, given the same float16 weights."""
+    """Encoder and decoder match Python's with the same float16 weights."""
     model = trained(MODELS[name]())
     plain = MODELS[name]()
     plain.load_state_dict(model.state_dict())
@@ -200,7 +200,7 @@ def test_models(name):
     "likelihood", ["bernoulli", "gaussian", "gaussian-per-pixel", "squared-error"]
 )
 def test_reconstruction_loss_and_kl(likelihood):
-    """In nats, as VAE.reconstruction_loss and F.reparameterize_kl."""
+    """Both match VAE.reconstruction_loss and F.reparameterize_kl, in nats."""
     model = models.MLPVAE(latent_dim=3, hidden=4, likelihood=likelihood)
     if hasattr(model, "pixel_logvar"):
         model.pixel_logvar.data[...] += RNG.normal(size=model.pixel_logvar.shape).astype(np.float32)
@@ -237,7 +237,7 @@ def test_philox_known_answers():
     "seed, offset", [(0, 0), (7, 1), (2**32 + 5, 2**33), (2**64 - 1, 2**63 + 9)]
 )
 def test_noise(seed, offset):
-    """Element i of (seed, offset) as Python has it, for any length."""
+    """Element i of the noise (seed, offset) matches Python's, for any length."""
     found = evaluated("[1, 4, 6, 103].map((n) => new Noise(seed, offset).normal(n))",
                       seed=str(seed), offset=str(offset))  # fmt: skip
     for values in found:
@@ -253,7 +253,7 @@ def test_the_stream_for_pictures_begins_where_python_has_it():
 
 # ---------------------------------------------------------------- codes
 def test_codes():
-    """lerp, slerp, arithmetic and traverse as minivae.viz.latent."""
+    """lerp, slerp, arithmetic and traverse match minivae.viz.latent."""
     a, b, c = RNG.normal(size=(3, 9))
     found = evaluated(
         "[lerp(a, b, 6), slerp(a, b, 6), arithmetic(a, b, c), traverse(a, 4, [-3, 0, 3])]",
@@ -269,14 +269,14 @@ def test_codes():
 
 @pytest.mark.parametrize("b", [[0, 0], [2, -4], [-1, 2]], ids=["zero", "parallel", "opposite"])
 def test_no_great_circle(b):
-    """Where latent.slerp refuses, the page has none."""
+    """Where latent.slerp raises an error, the page offers no great circle."""
     with pytest.raises(ValueError):
         latent.slerp([1.0, -2.0], np.array(b, float), 6)
     assert evaluated("slerp([1, -2], b, 6)", b=b) is None
 
 
 def test_normal_distribution():
-    """Φ within what places a point, and its inverse."""
+    """Φ and its inverse are accurate enough to place a point in the plane."""
     z = np.linspace(-4, 4, 41)
     found = evaluated("[z.map(normalCdf), z.map((v) => normalQuantile(normalCdf(v)))]", z=z)
     np.testing.assert_allclose(found[0], [NormalDist().cdf(v) for v in z], atol=2e-7)
@@ -292,7 +292,7 @@ def raster(strokes):
 
 
 def test_a_drawing_is_centred_and_fills_what_digits_fill():
-    """As MNIST: 20 x 20, centre of mass in the middle, grey values of a byte."""
+    """A drawing is scaled as in MNIST: 20 x 20, centre of mass in the middle, 256 grey values."""
     x = raster(SEVEN)
     rows = np.nonzero(x)[0]
     assert 18 <= rows.max() - rows.min() + 1 <= 22
@@ -303,7 +303,7 @@ def test_a_drawing_is_centred_and_fills_what_digits_fill():
 
 
 def test_size_and_place_of_a_drawing_do_not_matter():
-    """Half as large and elsewhere is the same digit."""
+    """A drawing of half the size at another position gives the same digit."""
     moved = [[[0.5 * x + 0.4, 0.5 * y + 0.1] for x, y in stroke] for stroke in SEVEN]
     np.testing.assert_allclose(raster(moved), raster(SEVEN), atol=2 / 255)
 
@@ -334,7 +334,7 @@ def test_evidence_elbo_and_gap():
 
 
 def test_importance_weighted_bounds():
-    """L_K of docs/elbo.md within five standard errors of both estimates, and rising."""
+    """L_K is within five standard errors of that in docs/elbo.md, and increases with K."""
     found = evaluated("[1, 10, 100, 1000].map((K) => importanceWeighted(K, 0, 1))")
     for k, one in zip((1, 10, 100, 1000), found, strict=True):
         error = math.hypot(one["error"], NUMBERS[f"elbo.error_{k}"])
@@ -344,7 +344,7 @@ def test_importance_weighted_bounds():
 
 
 def test_the_true_posterior_needs_one_sample():
-    """Every weight is then p(x), so the bound is the evidence for any K, without error."""
+    """If q is the posterior every weight is p(x), so the bound is the evidence for any K."""
     best = "POSTERIOR.mean, Math.sqrt(POSTERIOR.variance)"
     found = evaluated(f"[1, 20].map((K) => importanceWeighted(K, {best}))")
     for one in found:
@@ -354,7 +354,7 @@ def test_the_true_posterior_needs_one_sample():
 
 @pytest.mark.parametrize("name", ["right", "tutorial", "half_head", "unsquared", "log_squared"])
 def test_wrong_formulas(name):
-    """Where each is least, and its value, are those of docs/gaussian-kl.md."""
+    """The minimum of each wrong formula and its position are those of docs/gaussian-kl.md."""
     values = evaluated(
         "sigmas.map(FORMULAS[name].of)", name=name, sigmas=np.geomspace(0.01, 10, 4001)
     )
@@ -370,7 +370,8 @@ def test_wrong_formulas(name):
 )
 @pytest.mark.parametrize("beta", [0.5, 1, 4])
 def test_optimum(name, beta):
-    """No q nearby has a lower rec + beta KL; the right one's, at beta 1, is the true posterior."""
+    """No q near the optimum has a lower rec + beta KL; with the right formula and beta 1 the
+    optimum is the posterior."""
     found = evaluated("""(() => {
         const formula = FORMULAS[name], { mu, sigma } = optimum(formula, beta);
         const loss = (m, s) => rec1(m, s) + beta * (formula.pull * m * m + formula.of(s));
@@ -384,5 +385,5 @@ def test_optimum(name, beta):
 
 
 def test_the_wrong_sign_has_no_optimum():
-    """It rewards sigma to 0: the search ends at its lower end."""
+    """With the wrong sign sigma goes to 0: the search ends at its lower limit."""
     assert evaluated("optimum(FORMULAS.sign, 1).sigma") == pytest.approx(1e-4)

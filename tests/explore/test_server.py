@@ -1,4 +1,5 @@
-"""The server: who is answered, with what, and who is not. Requests are raw bytes on a socket."""
+"""The explorer's server: accepted and refused requests, and its answers. Requests are raw bytes on
+a socket."""
 
 import contextlib
 import json
@@ -52,7 +53,7 @@ def server(folder):
 
 
 def talk(server, raw):
-    """What comes back on a new connection until it is closed: with a reset where the server has
+    """The answer on a new connection until it is closed: with a reset where the server has
     not read all that was sent.
     """
     answer = b""
@@ -78,7 +79,8 @@ def request(server, target, method="GET", body=b"", host=None, token=True):
 
 # ---------------------------------------------------------------- who is answered
 def test_the_page(server):
-    """The page with the run in it, which may ask this server alone."""
+    """The server sends the page with the run in it; its policy allows requests to this server
+    alone."""
     status, head, body = request(server, "/")
     assert status == 200 and "text/html" in head and "Connection: close" not in head
     assert "connect-src 'self'" in body.decode() and "MLPVAE" in body.decode()
@@ -92,14 +94,14 @@ def test_the_page(server):
 ])  # fmt: skip
 @pytest.mark.parametrize("target", ["/", "/run", "/etc/passwd"])
 def test_a_foreign_host_is_refused(server, host, target):
-    """So that a name that an attacker points at 127.0.0.1 gets nothing, with the token even."""
+    """A name that an attacker points at 127.0.0.1 is refused, even with the token."""
     host = host.format(port=server.server_address[1])
     status, head, body = request(server, target, host=host)
     assert status == 403 and "Connection: close" in head and b"MLPVAE" not in body
 
 
 def test_no_host_and_two_hosts_are_refused(server):
-    """HTTP allows neither."""
+    """HTTP allows neither a request without a Host header nor one with two."""
     port, token = server.server_address[1], server.token
     own = f"Host: 127.0.0.1:{port}\r\n"
     for hosts in ("", own + own, own + "Host: example.org\r\n"):
@@ -121,7 +123,7 @@ def test_no_host_and_two_hosts_are_refused(server):
 )
 @pytest.mark.parametrize("target", ["/", "/run"])
 def test_no_or_a_wrong_token_is_refused(server, target, query):
-    """All routes; only the very token counts."""
+    """Every route requires the exact token."""
     status, head, _ = request(server, target + query.format(token=server.token), token=False)
     wanted = 200 if query.startswith("?token={token}&") else 403
     assert status == wanted and ("Connection: close" in head) == (wanted == 403)
@@ -130,7 +132,7 @@ def test_no_or_a_wrong_token_is_refused(server, target, query):
 @pytest.mark.parametrize("method", ["POST"])
 @pytest.mark.parametrize("target", ["/encode", "/decode"])
 def test_posts_need_the_token(server, method, target):
-    """What is sent is not even read."""
+    """A POST without the token is refused."""
     assert request(server, target, method, b"\0" * 12, token=False)[0] == 403
 
 
@@ -141,14 +143,14 @@ def test_posts_need_the_token(server, method, target):
 ])  # fmt: skip
 @pytest.mark.parametrize("token", [True, False])
 def test_paths_are_never_read(server, target, token):
-    """Four fixed routes; everything else is not found, and the connection closed."""
+    """Paths other than the four fixed routes get status 404, and the connection is closed."""
     status, head, body = request(server, target, token=token)
     assert status == 404 and "Connection: close" in head and body == b"there is nothing here\n"
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "HEAD", "CONNECT", "get", "POST"])
 def test_other_methods_are_refused(server, method):
-    """The page is read, not written."""
+    """Methods other than those of the routes are refused."""
     status, head, _ = request(server, "/", method)
     assert status in (404, 501) and "Connection: close" in head
 
@@ -160,7 +162,7 @@ def test_other_methods_are_refused(server, method):
     b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000 + b"\r\n\r\n",
 ])  # fmt: skip
 def test_what_is_no_request(server, raw):
-    """One answer of 400 and above or none, and the connection is closed."""
+    """Malformed requests get one status of 400 or above, or no answer, and are disconnected."""
     with socket.create_connection(server.server_address, timeout=10) as connection:
         connection.sendall(raw)
         answer = b""
@@ -173,7 +175,7 @@ def test_what_is_no_request(server, raw):
 
 
 def test_a_refused_request_closes_its_connection(server):
-    """What follows on it is not answered, so that no request hides in another's body."""
+    """Bytes after a refused request are not answered: no request can hide in another's body."""
     port = server.server_address[1]
     good = f"GET /run?token={server.token} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
     refused = f"POST /nothing HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 5\r\n\r\n"
@@ -184,7 +186,7 @@ def test_a_refused_request_closes_its_connection(server):
 
 
 def test_header_and_body_are_one_write(server, monkeypatch):
-    """So nobody sees half an answer's head."""
+    """A client never sees a part of an answer's header."""
     writes = []
     from minivae.explore.server import Handler
 
@@ -217,13 +219,13 @@ def listening_addresses(port):
 
 
 def test_nothing_listens_beyond_loopback(server):
-    """One listening socket, at 127.0.0.1."""
+    """The server has one listening socket, at 127.0.0.1."""
     wanted = f"{struct.unpack('<I', socket.inet_aton('127.0.0.1'))[0]:08X}"
     assert listening_addresses(server.server_address[1]) == [wanted]
 
 
 def test_tokens_differ(folder):
-    """Every start has its own, long and random."""
+    """Every start makes a new, long, random token."""
     tokens = set()
     for _ in range(3):
         with serving(folder) as one:
@@ -233,7 +235,7 @@ def test_tokens_differ(folder):
 
 
 def test_the_token_leaks_through_no_header(server):
-    """No referrer, no cache, no frame, no other origin."""
+    """Headers forbid the referrer, caching, frames and other origins."""
     head = request(server, "/")[1]
     for line in ("Referrer-Policy: no-referrer", "Cache-Control: no-store",
                  "Content-Security-Policy: frame-ancestors 'none'", "nosniff",
@@ -244,7 +246,7 @@ def test_the_token_leaks_through_no_header(server):
 
 # ---------------------------------------------------------------- what it computes
 def test_decode_and_encode_in_python(server):
-    """The very numbers of the model."""
+    """Answers hold exactly the numbers that the model computes in Python."""
     model = server.run.subject.model
     z = np.array([0.5, -1, 2], np.float32)
     status, _, body = request(server, "/decode", "POST", z.tobytes())
@@ -265,13 +267,13 @@ def test_decode_and_encode_in_python(server):
     [b"", b"\0" * 11, b"\0" * 13, b"\0" * (1 << 16), np.array([1, np.nan, 0], "<f4").tobytes()],
 )
 def test_other_bodies_are_refused(server, body):
-    """Of another length than a code's, or not finite."""
+    """A body of another length than a code, or with NaN or infinity, is refused."""
     status, head, _ = request(server, "/decode", "POST", body)
     assert status == 400 and "Connection: close" in head
 
 
 def test_a_body_that_does_not_come(server):
-    """It is announced and cut short."""
+    """A body that is shorter than announced is refused."""
     port = server.server_address[1]
     head = f"POST /decode?token={server.token} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
     assert talk(server, f"{head}Content-Length: 12\r\n\r\nabc".encode())[0] == 400
@@ -302,7 +304,7 @@ def test_training_is_seen(tmp_path):
 
 
 def test_a_checkpoint_damaged_meanwhile_changes_nothing(tmp_path):
-    """The page keeps what it has."""
+    """The server goes on with the last good checkpoint."""
     runs.digits(tmp_path)
     folder = runs.saved(tmp_path, models.MLPVAE(latent_dim=3, hidden=8, seed=1))
     with serving(folder) as server:
@@ -316,7 +318,7 @@ def test_a_checkpoint_damaged_meanwhile_changes_nothing(tmp_path):
 
 
 def test_a_port_that_is_taken(server, tmp_path, capsys):
-    """One line."""
+    """A port in use is refused in one line."""
     from minivae.__main__ import main
 
     runs.digits(tmp_path)

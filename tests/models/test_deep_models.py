@@ -1,4 +1,4 @@
-"""The deeper networks, two stochastic layers, and the model that is told the class."""
+"""DeepVAE, TwoLayerVAE (two stochastic layers) and ConditionalVAE (given the class)."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def heads(body, mu, logvar, x, activation=np.tanh):
 
 
 def layers(state, prefix):
-    """(weight, bias) of the linear layers whose names begin so, in order."""
+    """(weight, bias) of the linear layers whose names begin with a prefix, in order."""
     names = sorted(n for n in state if n.startswith(prefix) and n.endswith("weight"))
     return [(state[n], state[n.removesuffix("weight") + "bias"]) for n in names]
 
@@ -119,7 +119,7 @@ def test_two_layers_have_the_likelihood_of_the_integral(tiny):
 
 
 def test_a_prior_that_forgets_the_second_layer_is_seen(tiny, monkeypatch):
-    """p(z1|z2) in place of which N(0, 1) stands."""
+    """A planted N(0, 1) in place of p(z1|z2) changes the likelihood."""
     monkeypatch.setattr(
         models.TwoLayerVAE, "_kl1",
         lambda self, z1, mu, logvar, z2: F.gaussian_nll(z1, 0 * mu, 0 * mu, "rows")
@@ -130,7 +130,7 @@ def test_a_prior_that_forgets_the_second_layer_is_seen(tiny, monkeypatch):
 
 
 def test_two_layers_without_a_second_are_the_one_layer_model():
-    """With p(z1|z2) = N(0, I) and q(z2|z1) = N(0, I) only q(z1|x) and p(x|z1) are left."""
+    """If p(z1|z2) and q(z2|z1) are N(0, I), the model is the one-layer VAE of q(z1|x), p(x|z1)."""
     two, one = models.TwoLayerVAE((3, 2), ((5, 4), (3,))), models.DeepVAE(3, (5, 4))
     for part in (two.encoder2, two.prior1):
         for head in (part.mu, part.logvar):

@@ -1,4 +1,4 @@
-"""Builds and installs in scratch folders, for their tests."""
+"""Helpers for tests of building and installing in scratch folders."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def build(tmp_path, **environment):
 
 
 def fake_command(folder, name, script):
-    """A shell script of that name in the folder."""
+    """Write an executable shell script with this name into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     command = folder / name
     command.write_text(f"#!/bin/sh\n{script}\n")

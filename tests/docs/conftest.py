@@ -1,4 +1,4 @@
-"""setup.py as a module, for the tests of building and of what it shows a package index."""
+"""Fixture: setup.py as a module, for tests of building and of the package's description."""
 
 import importlib.util
 

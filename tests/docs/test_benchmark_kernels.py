@@ -1,4 +1,4 @@
-"""benchmarks/kernels.py: its bytes, its checks and its tables, on small arrays."""
+"""benchmarks/kernels.py on small arrays: counted bytes, checks of results, and tables."""
 
 import csv
 import importlib
@@ -54,7 +54,7 @@ def test_bytes_are_those_of_arguments_and_results(bench, name, shape, expected):
 
 
 class Wrong:
-    """The reference, but for one result."""
+    """The reference kernels with one wrong result."""
 
     draws = True
     place = staticmethod(np.array)
@@ -112,7 +112,7 @@ def test_a_run_leaves_its_files(bench, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_every_workload_is_checked_on_every_variant_of_the_stand_in(bench):
-    """All that a GPU would time, but for the time."""
+    """Every workload that a GPU would time passes its check on the stand-in; nothing is timed."""
     versions = ladders()
     with emulated_device(cuda_build.emulated()):
         found, reasons = bench["_kernel_contenders"].contenders("cuda")
@@ -136,7 +136,7 @@ def test_every_workload_is_checked_on_every_variant_of_the_stand_in(bench):
 
 @pytest.mark.slow
 def test_epochs_and_steps_on_the_stand_in(bench, monkeypatch):
-    """gpu_step's own side of the comparison, on a few images."""
+    """gpu_step's minivae part runs epochs and steps on the stand-in, on a few images."""
     import minivae as mv
 
     step = bench["gpu_step"]

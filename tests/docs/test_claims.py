@@ -1,4 +1,4 @@
-"""What the pages claim and no test of the code holds."""
+"""Claims of the pages of docs/ that no test of the code checks."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def loaded(path):
-    """A script as a module, under no name: docs/figures and examples share some."""
+    """Load a script as a module outside ``sys.modules``: docs/figures and examples share names."""
     spec = importlib.util.spec_from_file_location("loaded", ROOT / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -60,7 +60,8 @@ class OneWrongEntry(mv.tensor.Function):
 
 
 def test_a_wrong_entry_below_the_tolerance_passes_in_a_large_jacobian():
-    """gradient-checking.md: about 1e-5 of the length of dx, and every entry of a small one."""
+    """gradient-checking.md: in a large Jacobian an error below about 1e-5 of |dx| passes; in a
+    small one every entry is checked."""
 
     def check(n, factor):
         return mv.gradcheck(lambda x: OneWrongEntry.apply(x, factor=factor), np.ones(n))
@@ -73,7 +74,8 @@ def test_a_wrong_entry_below_the_tolerance_passes_in_a_large_jacobian():
 
 
 def test_output_padding_from_the_stride_on():
-    """linear-and-convolution.md: conv2d of that size has more rows, of which x is the first."""
+    """linear-and-convolution.md: with output_padding >= stride, conv2d of the result has more rows
+    than x, and the transposed convolution is the adjoint of the first ones."""
     geometry = {"stride": 1, "dilation": 3}
     x, w = (np.random.default_rng(0).normal(size=(1, 1, n, n)) for n in (4, 2))
     out = F.conv_transpose2d(x, w, output_padding=2, **geometry).data
@@ -84,7 +86,8 @@ def test_output_padding_from_the_stride_on():
 
 
 def test_overlap_at_the_borders():
-    """linear-and-convolution.md: fewer inputs reach an output pixel there, with either kernel."""
+    """linear-and-convolution.md: for kernels of 3 and 4, fewer inputs reach a border pixel of the
+    output."""
     for kernel in (3, 4):
         ones = np.ones((1, 1, 6, 6)), np.ones((1, 1, kernel, kernel))
         reached = F.conv_transpose2d(*ones, stride=2).data[0, 0]
@@ -101,7 +104,7 @@ def test_the_page_on_the_kl_and_its_example_say_the_same(tmp_path, capsys):
         (naive, "gaussian_kl.naive{}_percent"),
         (negative, "gaussian_kl.naive{}_negative_percent"),
         (stable, "gaussian_kl.expm1{}_percent"),
-    ):  # by NumPy's functions, of which the page has the least and the most error
+    ):  # NumPy's functions differ between machines; the page has the least and the largest error
         least, most = (page[name.format(which)] / 100 for which in ("", "_numpy"))
         assert 0.999 * least <= found <= 1.001 * most, name
     assert f"{page['gaussian_kl.example_sampled']:.5f}" in capsys.readouterr().out

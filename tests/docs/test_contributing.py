@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and CHANGELOG.md say what is there."""
+"""CONTRIBUTING.md and CHANGELOG.md name files, tests and modules that exist."""
 
 import collections
 import importlib.util
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not CHANGES.exists(), reason="the pages are not 
 
 
 def test_the_table_of_lines_names_parts_that_exist():
-    """It is counted anew for a release, not for every commit; a part that is gone is noticed."""
+    """The counts are updated for a release, not for every commit; a removed part fails here."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (table,) = re.findall(r"<!-- lines:begin -->\n(.*)<!-- lines:end -->", text, re.DOTALL)
     parts = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
@@ -25,14 +25,14 @@ def test_the_table_of_lines_names_parts_that_exist():
 
 
 def test_no_two_modules_of_tests_have_one_name():
-    """They lie in no packages: of two with one name pytest imports the first and stops."""
+    """Test modules lie in no packages: with two of one name, pytest stops with an error."""
     names = collections.Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("script", [".ci/run", ".ci/arm", ".github/workflows/tests.yml"])
 def test_files_that_a_check_runs_exist(script):
-    """A renamed test would end the check at its last step."""
+    """Files named in the steps of the check exist; a renamed test would fail its last step."""
     text = (ROOT / script).read_text()
     paths = re.findall(r"(?<![\w/$}])(?:tests|benchmarks|examples|docs)/[\w/.*-]+", text)
     assert paths
@@ -56,7 +56,7 @@ def test_the_lines_are_counted():
 
 
 def planted(folder, source, *options):
-    """What pytest says of a test file, with this project's settings."""
+    """The output of pytest for a file with this source, under the project's settings."""
     test = folder / "test_planted.py"
     test.write_text(source)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
@@ -81,7 +81,7 @@ def test_tests_of_minutes_run_when_everything_is_asked_for(tmp_path, options, ex
 
 @pytest.mark.slow
 def test_long_bytes_are_told_apart_by_their_first_difference(tmp_path):
-    """pytest's own account of such a failure takes minutes."""
+    """The report of unequal long bytes names the first difference; pytest's diff takes minutes."""
     said = planted(
         tmp_path,
         "A, B = b'a' * 400_000, b'a' * 300_000 + b'b' * 100_000\n\n\n"
@@ -100,7 +100,7 @@ def moved():
 
 
 def found(module):
-    """Whether there is such a module."""
+    """Whether a module of this name exists."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""The pages of docs/ hold: links, names, numbers, maths that GitHub renders, a row for every op."""
+"""The pages of docs/: links, names, numbers, formulas that GitHub renders, a row for every op."""
 
 import ast
 import importlib.util
@@ -61,7 +61,7 @@ def test_planted_link_faults_are_seen(text, fault):
 
 
 def test_good_links_pass():
-    """The other side of the planted faults."""
+    """The link checker accepts good links of each kind."""
     good = (
         "[a](elbo.md#in-code) [`Mul.backward`](../minivae/ops/arithmetic.py) "
         '[`SPECS["mul"]`](../tests/op_specs.py) [`adam_element`](../csrc/math/adam.h) '
@@ -79,13 +79,13 @@ def test_good_links_pass():
     ],
 )  # fmt: skip
 def test_planted_maths_faults_are_seen(text):
-    """Each of these is rendered wrongly, or might be."""
+    """The formula checker sees each kind of formula that GitHub renders wrongly."""
     assert maths_faults(text)
 
 
 @every_page
 def test_a_letter_has_one_meaning(page):
-    """Spellings that notation.md retired stay away."""
+    """No formula has a spelling that notation.md has replaced."""
     assert retired_notation(page.read_text(encoding="utf-8")) == []
 
 
@@ -93,7 +93,7 @@ def test_a_letter_has_one_meaning(page):
     "text", ["$\\epsilon$", "$L_K$", "```math\nL_{1} \\le L\n```\n", "$\\mathrm{KL}(q, p)$"]
 )
 def test_planted_second_spellings_are_seen(text):
-    """And the right ones pass."""
+    """The check sees each replaced spelling and accepts the right ones."""
     assert len(retired_notation(text)) == 1
     assert retired_notation("$\\varepsilon$ $\\mathcal L_K$ $L$ $\\mathrm{KL}(q \\Vert p)$") == []
 
@@ -128,7 +128,7 @@ def test_code_on_pages_runs(page):
 
 
 def test_planted_wrong_output_is_seen():
-    """The test above compares."""
+    """The check of printed output sees a wrong comment."""
     assert printed_wrongly("print(1 + 1)  # 3") == [("2", "3")]
     assert printed_wrongly("print(1 + 1)  # 2   as everybody knows") == []
 
@@ -142,13 +142,13 @@ def test_pages_are_short(page):
 
 @every_page_of_docs
 def test_a_formula_leads_to_its_test(page):
-    """What docs/README.md promises: a page with a formula of its own links a test."""
+    """Every page with a formula of its own links a test, as docs/README.md says."""
     text = page.read_text(encoding="utf-8")
     assert "```math" not in text or re.search(r"\]\((\.\./)+tests/(\w+/test_|op_specs\.py)", text)
 
 
 def test_the_readme_is_short_and_has_the_two_commands():
-    """About 120 lines, and each command alone on its line, as .ci/run finds it."""
+    """The README has about 120 lines, and the two commands on lines of their own, for .ci/run."""
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(lines) < 145
     assert "python -m pip install -e . && python examples/mnist_vae.py" in lines
@@ -156,7 +156,7 @@ def test_the_readme_is_short_and_has_the_two_commands():
 
 
 def test_the_tree_of_the_readme_is_there():
-    """Every folder that the README's six lines name."""
+    """Every folder that the README's tree names exists."""
     (block,) = re.findall(
         r"^```\n(minivae/ .*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
     )
@@ -172,14 +172,14 @@ def test_the_tree_of_the_readme_is_there():
 
 
 def test_status_names_every_cuda_source():
-    """The list of what has not run on a GPU is complete."""
+    """status.md lists every source in csrc/cuda under what has not run on a GPU."""
     text = (DOCS / "status.md").read_text("utf-8").partition("## Not run on a GPU")[2]
     sources = {path.stem for path in (ROOT / "csrc" / "cuda").glob("*.cu")}
     assert sources and sources <= set(re.findall(r"`(\w+)`", text))
 
 
 def test_every_paper_is_on_the_reading_list():
-    """Each arXiv number that code or a page cites."""
+    """Each arXiv number that code or a page cites is on the reading list."""
     number = re.compile(r"(?:arXiv:|arxiv\.org/abs/)(\d{4}\.\d{4,5})")
     sources = [p for f in ("minivae", "examples", "tests", "csrc") for p in (ROOT / f).rglob("*.*")]
     cited = set()
@@ -288,7 +288,7 @@ def test_figures_can_be_drawn(tmp_path):
 
 
 def test_a_number_can_be_tried_without_a_change_of_the_tree(tmp_path, capsys):
-    """What docs/path.md proposes: a student moves a number, and no page or figure is rewritten."""
+    """A changed number (docs/path.md) prints other results, and rewrites no page or figure."""
     before = {p: p.read_bytes() for p in DOCS.rglob("*") if p.is_file() and p.suffix != ".pyc"}
     make.main(["elbo", "--set", "W=4.0", "--set", "X=0.5", "--out", str(tmp_path)])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "log_evidence" in line]
@@ -303,7 +303,7 @@ def test_a_number_can_be_tried_without_a_change_of_the_tree(tmp_path, capsys):
     "arguments", [["elbo", "--set", "W=4"], ["elbo", "--set", "w=4", "--out", "x"], ["--out", "x"]]
 )
 def test_what_cannot_be_tried_is_refused(arguments, capsys):
-    """A change for the pages, an unknown name, no topic."""
+    """--set is refused when pages are written, for an unknown name, and without a topic."""
     with pytest.raises(SystemExit):
         make.main(arguments)
     assert "expected" in capsys.readouterr().err
@@ -332,7 +332,7 @@ def test_every_operation_has_a_row():
 
 @pytest.mark.parametrize("op", sorted(F.__all__))
 def test_a_row_leads_from_derivation_to_kernel(op):
-    """Derivation with a heading, class with forward and backward, gradient test, its kernels."""
+    """A row links a derivation, a class with forward and backward, a gradient test and kernels."""
     _, derivation, cls, spec, kernel = ROWS[op]
     ((_, target),) = LINK.findall(derivation)
     page, _, anchor = target.partition("#")

@@ -1,4 +1,4 @@
-"""Public names explain themselves: docstrings, argument names, errors, shapes; doctests run."""
+"""Docstrings of public names: arguments, errors and shapes are documented, and doctests pass."""
 
 import ast
 import doctest
@@ -34,7 +34,7 @@ def modules():
 
 
 def load(name):
-    """The module; a skip where what it compiles with is missing."""
+    """Import a module; skip the test if its kernel variant is unavailable here."""
     if why := kernels.reasons().get(NEEDS.get(name)):
         pytest.skip(why)
     return importlib.import_module(name)
@@ -49,7 +49,7 @@ def test_module_and_examples(name):
 
 
 def test_there_are_doctests():
-    """The test above has something to run, in the modules that a reader meets first."""
+    """The modules that a reader meets first have doctests, so the test above runs some."""
     finder = doctest.DocTestFinder()
     counts = {
         m.__name__: sum(len(t.examples) for t in finder.find(m))
@@ -102,7 +102,7 @@ def owner(name):
 
 
 def faults(name, thing):
-    """What the docstring of a public function, method or class does not say."""
+    """What is missing in the docstring of a public function, method or class."""
     text = inspect.getdoc(thing) or ""
     if not text:
         inherited = owner(name) and inspect.getdoc(getattr(owner(name), thing.__name__))
@@ -133,12 +133,12 @@ def faults(name, thing):
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_docstring_is_complete(name):
-    """It exists, names the arguments and the errors raised there."""
+    """Every public docstring exists, and names the arguments and the errors raised."""
     assert faults(name, PUBLIC[name]) == []
 
 
 def test_planted_docstring_faults_are_seen():
-    """Each kind of gap is seen."""
+    """The check sees each kind of incomplete docstring."""
 
     def bare(x): ...
 

@@ -40,13 +40,13 @@ def study(tmp_path_factory):
 
 
 def forget_examples():
-    """Make the short names of the examples free for others."""
+    """Remove the examples' modules from ``sys.modules``, so that others can use their names."""
     for path in EXAMPLES.glob("*.py"):
         sys.modules.pop(path.stem, None)
 
 
 def check_pictures(out):
-    """Names of the PNG pictures; each must show something."""
+    """Names of the PNG pictures in a folder; none may be blank."""
     names = {path.stem for path in out.glob("*.png")}
     for name in names:
         pixels = np.asarray(Image.open(out / f"{name}.png").convert("L"))

@@ -1,4 +1,4 @@
-"""The exercises: red on the empty piece and on wrong solutions, green on a right one."""
+"""Checks of the exercises fail on the empty piece and wrong solutions, and pass on right ones."""
 
 import subprocess
 
@@ -21,19 +21,19 @@ from wrong_solutions import (
 
 @pytest.mark.parametrize("name", exercises.EXERCISES)
 def test_the_empty_piece_is_red(name):
-    """A newcomer starts from red, with a message that says what to write."""
+    """The check fails on the unedited piece, with a message that says what to write."""
     with pytest.raises(NotImplementedError, match=r"array|number|list"):
         judge(name, exercises.load(FOLDER / f"{name}.py", exercises.EXERCISES[name].piece))
 
 
 @pytest.mark.parametrize("name", exercises.EXERCISES)
 def test_a_right_solution_is_green(name):
-    """The exercise can be done."""
+    """The check passes on the solution in the folder."""
     judge(name, right(name))
 
 
 def test_other_right_solutions_are_green():
-    """The checks want a result, not a spelling."""
+    """The check passes on solutions written in another way."""
     judge("kl", lambda m, l: (m**2 / 2 + kl_terms(l) / 2).sum(axis=-1))
     judge("bound", lambda w: np.logaddexp.reduce(w, axis=1) - np.log(w.shape[1]))
     judge("swish", swish(lambda x, s: s + x * s * (1 - s)))
@@ -63,7 +63,7 @@ def test_other_right_solutions_are_green():
     ("name", "mistake"), [(name, mistake) for name in WRONG for mistake in WRONG[name]]
 )
 def test_a_wrong_solution_is_red(name, mistake):
-    """The check sees it, and says more than nothing."""
+    """The check fails on each wrong solution, with a message that is not empty."""
     with np.errstate(all="ignore"), pytest.raises(REFUSALS, match=r"\S"):
         judge(name, WRONG[name][mistake])
 
@@ -81,7 +81,7 @@ def test_there_are_wrong_solutions_for_every_exercise():
 
 @pytest.mark.slow
 def test_a_day_with_the_command(tmp_path, capsys):
-    """Begin, fail, ask, write, pass; what was written is never overwritten, the tree stays."""
+    """Begin, fail, show hints, pass; no solution and no tracked file is ever overwritten."""
     tracked = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
 
     def run(*arguments):
@@ -119,7 +119,7 @@ def test_what_the_command_refuses(arguments, capsys):
 
 
 def test_the_folder_of_solutions_is_ignored():
-    """By git, where this is a checkout; so a solution never shows as a change, nor in a commit."""
+    """Git ignores the folder of solutions, so that none gets into a commit."""
     assert exercises.FOLDER == ROOT / "runs" / "exercises"
     assert "/runs/" in (ROOT / ".gitignore").read_text().split()
     if (ROOT / ".git").exists():

@@ -1,4 +1,4 @@
-"""Adding to the project takes the places that CONTRIBUTING.md names: no fewer, and no more.
+"""An addition to the project takes exactly the edits that CONTRIBUTING.md names.
 
 One operation, kernel version, model and data set are added to a scratch copy; the tests that guard
 their tables accept the copy, and refuse it when any one place is left out.
@@ -33,7 +33,7 @@ def replacing(*pairs):
 
 
 def after(line, new):
-    """An edit that puts ``new`` behind the only such line."""
+    """An edit that inserts ``new`` after the only occurrence of ``line``."""
     return replacing((line, line + new))
 
 

@@ -1,4 +1,4 @@
-"""Building and installing: with no compiler the package still installs, says so and works."""
+"""Building and installing: rebuilds, packages, and an install that works without a compiler."""
 
 import os
 import re
@@ -84,7 +84,7 @@ def test_a_second_build_of_the_same_sources_compiles_nothing(counted):
 
 @pytest.mark.parametrize("changed", ["csrc/cpu/heap.cpp", "csrc/math/relu.h", "csrc/cpu/dot.inl"])
 def test_any_changed_source_is_compiled_again(counted, changed):
-    """Also where its time is older than the extension's."""
+    """A changed source is compiled again, also if its modification time is older."""
     source, build_again = counted
     build_again("first")
     with (source / changed).open("a") as file:
@@ -111,7 +111,7 @@ def test_each_file_has_a_line_of_progress(counted):
 
 
 def test_a_rebuild_leaves_the_old_file_to_who_has_it_open(setup_py, tmp_path):
-    """Written under another name and renamed: an extension that is mapped does not change."""
+    """A rebuild writes a new file and renames it, so that an extension in use does not change."""
     from setuptools import Distribution
 
     old, new = tmp_path / "_cpu.so", tmp_path / "built.so"
@@ -125,7 +125,7 @@ def test_a_rebuild_leaves_the_old_file_to_who_has_it_open(setup_py, tmp_path):
 
 
 def test_pip_install_without_a_compiler(tmp_path):
-    """From a copy of the source: it installs, computes and names the reason."""
+    """Without a compiler a copy of the source installs, computes, and names what is missing."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     unwanted = shutil.ignore_patterns("__pycache__", "*.so", "*_not_built.txt")
@@ -171,7 +171,7 @@ def test_the_source_distribution_holds_what_building_and_testing_take(tmp_path):
 
 
 def test_tests_of_an_installed_package_do_without_the_source(tmp_path, monkeypatch):
-    """Beside tests alone, as for a wheel, nothing is there to compile the stand-in for a GPU."""
+    """Tests without csrc beside them, as for a wheel, do not compile the stand-in for a GPU."""
     if why := cuda_build.missing():
         pytest.skip(why)
     monkeypatch.setattr(cuda_build, "CSRC", tmp_path / "csrc")
@@ -184,7 +184,7 @@ def test_the_stand_in_is_compiled_where_the_package_would_be(monkeypatch):
 
 
 def relative_links(text):
-    """The targets of Markdown links and pictures that are no address."""
+    """The targets of Markdown links and pictures that are relative paths."""
     return re.findall(r"\]\((?!https?:)([^)]*)\)", re.sub(r"(?ms)^```.*?^```$", "", text))
 
 

@@ -1,4 +1,4 @@
-"""Building with CUDA: nvcc and the GPU are found, or their absence is told; none is needed here."""
+"""Building with CUDA: nvcc and the GPU (both faked here) are found, or reported as missing."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ def fake_nvcc(root, script):
 
 
 def fake_gpus(folder, *answer):
-    """A PATH whose nvidia-smi prints these lines; without any it fails, as without a driver."""
+    """A PATH whose nvidia-smi prints these lines; without lines it fails, as without a driver."""
     script = "\n".join(f"echo '{line}'" for line in answer) or "echo no devices; exit 9"
     fake_command(folder, "nvidia-smi", script)
     return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
@@ -116,7 +116,7 @@ def test_cuda_is_for_the_gpu_that_answers(setup_py, no_wishes, tmp_path, answer,
 
 @pytest.mark.parametrize("answer", [[], ["No devices were found"], ["[N/A]"]])
 def test_where_no_gpu_answers_nothing_is_compiled_for_one(tmp_path, answer):
-    """In one line, and before nvcc is called."""
+    """The build reports it in one line, before nvcc is called."""
     nvcc = fake_nvcc(tmp_path / "cuda", f"touch {tmp_path}/called")
     process = build(
         tmp_path, MINIVAE_CUDA="auto", MINIVAE_CUDA_ARCH="", **nvcc,
@@ -129,7 +129,7 @@ def test_where_no_gpu_answers_nothing_is_compiled_for_one(tmp_path, answer):
 
 
 def test_the_build_hands_the_gpu_of_this_machine_to_nvcc(tmp_path):
-    """The whole way from nvidia-smi to the compiler's arguments."""
+    """The architecture that nvidia-smi reports is in the arguments of nvcc."""
     nvcc = fake_nvcc(tmp_path / "cuda", f'echo "$@" >> {tmp_path}/arguments; exit 3')
     process = build(
         tmp_path, MINIVAE_CUDA="auto", MINIVAE_CUDA_ARCH="", CC="true", CXX="true", **nvcc,
@@ -145,7 +145,7 @@ def test_the_build_hands_the_gpu_of_this_machine_to_nvcc(tmp_path):
 
 
 def test_a_built_extension_imports_without_a_device():
-    """And says what is missing when it is asked."""
+    """The extension imports without a device, and its error says what is missing."""
     if importlib.util.find_spec("minivae._cuda") is None:
         pytest.skip("minivae._cuda is not built")
     program = (

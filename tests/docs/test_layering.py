@@ -1,4 +1,4 @@
-"""Who may import whom: a lower layer never knows a higher one.
+"""Allowed imports between the parts of the package: no lower layer imports a higher one.
 
 cli, examples, benchmarks -> explore, training -> evaluation, interop -> models, data -> nn, optim,
 functional -> ops -> tensor, kernels, viz -> backend -> numpy or cupy; in csrc: bind -> cpu, cuda ->
@@ -196,7 +196,7 @@ def longest_chain(sources):
 
 
 def test_levels():
-    """A reader can hold eight in mind."""
+    """The longest chain of parts that import one another has at most eight parts."""
     sources = modules()
     chain = longest_chain(sources)
     assert len(chain) <= LEVELS, chain
@@ -223,7 +223,7 @@ def cycle(sources):
 
 
 def test_no_cycles():
-    """Also where no rule is written down, imports go one way."""
+    """Modules do not import one another in a cycle, also within a part, where no rule applies."""
     sources = modules()
     assert cycle(sources) is None
     sources["minivae.errors"] = "def f():\n    from .training import trainer"
@@ -254,7 +254,7 @@ def test_no_cycles():
     ],
 )
 def test_a_planted_back_edge_is_seen(module, line):
-    """The rules above are not vacuous."""
+    """The import check sees each planted import of a higher layer."""
     assert back_edges(line, module)
 
 
@@ -271,7 +271,7 @@ def test_a_planted_back_edge_is_seen(module, line):
     ],
 )
 def test_a_right_edge_is_not_reported(module, line):
-    """Nor do they refuse what is allowed."""
+    """The import check accepts allowed imports."""
     assert not back_edges(line, module)
 
 
@@ -290,5 +290,5 @@ def test_a_right_edge_is_not_reported(module, line):
     ],
 )
 def test_a_planted_include_is_seen(folder, line, wrong):
-    """The same for headers."""
+    """The include check sees each planted include."""
     assert bool(bad_includes(line, folder)) == wrong

@@ -1,4 +1,4 @@
-"""docs/notebooks: made from pages and examples, current, and their code runs."""
+"""docs/notebooks match what the script makes from pages and examples, and their code runs."""
 
 import ast
 import importlib.util
@@ -29,7 +29,7 @@ def test_there_are_six():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_notebook_is_what_the_script_makes(name):
-    """A page or an example that changed shows here; python docs/notebooks/make.py mends it."""
+    """After a change of a page or an example, run python docs/notebooks/make.py."""
     text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
     assert text == make.notebook(FOLDER / f"{name}.py")
     cells = json.loads(text)["cells"]
@@ -39,7 +39,7 @@ def test_the_notebook_is_what_the_script_makes(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_question_comes_before_what_answers_it(name):
-    """Predict, then run: most code cells follow a question, and the last cell sends on."""
+    """At least three cells ask the reader to predict a result, and the last one is "Your turn"."""
     kinds = list(make.cells((FOLDER / f"{name}.py").read_text(encoding="utf-8")))
     asked = sum("**Predict" in text for kind, text in kinds if kind == "markdown")
     assert asked >= 3 and "Your turn" in kinds[-1][1]
@@ -53,7 +53,7 @@ MARKS = {"edit": pytest.mark.minutes, "train": pytest.mark.slow}  # both train
     [pytest.param(n, marks=MARKS[n]) if n in MARKS else n for n in NAMES],
 )
 def test_the_code_runs(name, capsys, monkeypatch):
-    """As a notebook would, cell after cell in one namespace; .ci/run executes them for real."""
+    """The cells run one after another in one namespace; .ci/run executes them in Jupyter."""
     matplotlib.use("Agg")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     space = {}

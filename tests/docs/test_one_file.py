@@ -1,4 +1,4 @@
-"""examples/one_file_vae.py: the library's losses and weights to rounding, alone on NumPy."""
+"""examples/one_file_vae.py: the library's losses and weights up to rounding, with NumPy alone."""
 
 import ast
 import gzip
@@ -31,7 +31,7 @@ def one_file():
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 2e-5)])
 def test_losses_and_weights_are_the_librarys(one_file, dtype, rtol):
-    """Thirty steps of both from the same weights, on the same images with the same noise."""
+    """Thirty steps from the same weights, images and noise give the same losses and weights."""
     model = models.MLPVAE().to(dtype=dtype)
     adam = optim.Adam(model.parameters())
     p = {name: one_file.Tensor(array) for name, array in model.state_dict().items()}
@@ -59,7 +59,7 @@ def test_losses_and_weights_are_the_librarys(one_file, dtype, rtol):
 
 
 def test_a_diamond_gets_both_paths(one_file):
-    """c = b + b, b = a + a: dc/da = 4, as the order of backward sees to."""
+    """c = b + b, b = a + a: dc/da = 4, if backward handles b after both of its uses."""
 
     def double(x):
         return one_file.Node([x, x], lambda dy: (dy, dy), x.data + x.data).outputs[0]
@@ -102,7 +102,7 @@ def test_it_trains_and_leaves_a_picture(one_file, tmp_path, capsys):
 
 
 def test_it_stands_alone_and_names_twins_that_exist():
-    """NumPy and the standard library only; every path it names is a file of the library."""
+    """The file imports NumPy and the standard library only; the paths it names exist."""
     source = FILE.read_text()
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else alias.name).partition(".")[0]

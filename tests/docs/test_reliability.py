@@ -62,7 +62,7 @@ def test_records_are_of_full_runs_without_faults(section):
 
 
 def test_the_files_that_sections_name_are_there():
-    """A test or a source that was renamed would be left out without a word."""
+    """Otherwise a section would silently leave out a test or source that was renamed."""
     tests = [*install.TESTS, *install.KERNEL_TESTS, *install.EMULATED, *supply_chain.TESTS]
     tests += what_users_do.TESTS
     for _, _, _, selection in native_code.SANITIZERS.values():
@@ -149,7 +149,7 @@ CRASHES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", CRASHES)
 def test_crash_safety_sees(plant, tmp_path):
-    """In a process of its own, which forks with one thread only."""
+    """The section runs in its own process: it forks, which needs a process of one thread."""
     planted, part = (textwrap.dedent(text) for text in CRASHES[plant])
     code = f"""
 import contextlib, io, sys
@@ -195,7 +195,7 @@ def test_fuzzing_sees_an_error_that_is_not_ours(monkeypatch):
 
 @pytest.mark.parametrize("target", fuzz_targets.TARGETS)
 def test_fuzzing_starts_from_what_is_accepted(target, monkeypatch):
-    # One target does without the checksum, for the life of its process; here it is put back.
+    # One target disables the checksum for the life of its process; this test restores it.
     monkeypatch.setattr(fuzz_targets.checkpoint, "_digest", fuzz_targets.checkpoint._digest)
     made = fuzz_targets.TARGETS[target]()
     assert any([made(seed) for seed in made.seeds()])
@@ -203,7 +203,7 @@ def test_fuzzing_starts_from_what_is_accepted(target, monkeypatch):
 
 
 def test_long_runs_see_a_leak_and_a_slowdown():
-    """What 40 epochs of 500 steps would give."""
+    """Planted samples of 40 epochs of 500 steps, with a leak or a slowdown, are faults."""
     rng = np.random.default_rng(0)
 
     def faults(a_step, files=7.0, slower=0.0, differences=0):

@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/ are those that the records in benchmarks/results give."""
+"""The tables of README.md and docs/ match the recorded results in benchmarks/results."""
 
 import importlib
 import sys

@@ -1,7 +1,7 @@
-"""The Chinese pages keep up with the English ones: formulas, numbers, code, links, headings.
+"""The Chinese pages match the English ones in formulas, numbers, code, links and headings.
 
-Each begins with a line that names the state of its English page. Where that page has changed since,
-the test says which, and the line to write once the translation has been brought up to date.
+Each begins with a line that identifies the version of its English page. If that page has changed
+since, the test names it and gives the line to write once the translation is up to date.
 """
 
 import hashlib
@@ -58,17 +58,17 @@ def targets(text, folder):
 
 
 def levels(text):
-    """Of the headings, in their order."""
+    """The levels of the headings, in their order."""
     return [len(marks) for marks in re.findall(r"^(#+) ", prose(text), re.MULTILINE)]
 
 
 def rows(text):
-    """How many rows tables have."""
+    """The number of rows of tables."""
     return len(re.findall(r"^\|", text, re.MULTILINE))
 
 
 def differences(name, english=None, chinese=None):
-    """What the translation of a page lacks or has too much, a line each."""
+    """What the translation of a page lacks or has in addition, one line each."""
     english, chinese = pair(name, english, chinese)
     line, found = first_line(name, english), []
     if chinese.partition("\n")[0] != line:
@@ -125,7 +125,7 @@ def test_a_translation_keeps_up(name):
     ],
 )  # fmt: skip
 def test_a_page_out_of_step_is_named(page, old, new, fault):
-    """Each difference is seen as what it is."""
+    """Each kind of difference is reported with its own message."""
     texts = dict(zip(("english", "chinese"), pair("elbo.md"), strict=True))
     assert old in texts[page]
     texts[page] = texts[page].replace(old, new)

@@ -1,4 +1,4 @@
-"""The public names have types, and a type checker makes use of them."""
+"""Type annotations of public names: complete, and accepted by a type checker."""
 
 import importlib
 import inspect
@@ -43,7 +43,8 @@ CLIENTS = {
 
 @pytest.mark.slow
 def test_a_type_checker_knows_the_names_and_operators(tmp_path):
-    """Those that ops attaches to Tensor too; strict, from a program outside the project."""
+    """mypy --strict finds exactly the marked errors in programs that use the package, among them
+    errors with the operators that ops adds to Tensor."""
     pytest.importorskip("mypy")
     for name, (lines, _) in CLIENTS.items():
         (tmp_path / f"{name}.py").write_text("\n".join(["import minivae as mv", *lines, ""]))

@@ -1,12 +1,12 @@
-"""Builds the CUDA extension with g++ and the CPU in place of a GPU (tests/cuda/stand_in).
+"""Build the CUDA extension with g++ for the CPU in place of a GPU (tests/cuda/stand_in).
 
-Headers and sources of the stand-in take the place of those that csrc has by the same name, so that
-nothing in csrc knows of it.
+Headers and sources of the stand-in replace those of the same name in csrc, so that nothing in csrc
+refers to the stand-in.
 
-``emulated()`` is the module for functional tests. ``build`` also makes it under a sanitizer, and
-from a changed copy of csrc, so that a planted bug can be shown to turn a test red. Objects are kept
-under build/, named by the contents of everything they were made from, and so shared between runs
-and between copies that differ in one file.
+``emulated()`` is the module for functional tests. ``build`` also builds it with a sanitizer, and
+from a changed copy of csrc, to show that a test fails for a planted bug. Object files are kept
+under build/, named by a hash of everything they were compiled from, and so shared between runs and
+between copies that differ in one file.
 """
 
 import functools
@@ -27,7 +27,7 @@ CSRC = ROOT / "csrc"
 STAND_IN = Path(__file__).with_name("stand_in")
 CACHE = ROOT / "build" / "cuda_emulated"
 NAME = "_cuda_emulated"
-asked_for = True  # conftest.py says whether; a program that imports this module has asked
+asked_for = True  # set by conftest.py under pytest; other programs want the module built
 FLAGS = (
     "-std=c++17 -g1 -fPIC -fvisibility=hidden -Wall -Wextra -Werror -Wno-unknown-pragmas "
     "-ffp-contract=off -fno-math-errno -fno-trapping-math -pthread"
@@ -71,7 +71,7 @@ def _digest(csrc, flags, dependencies):
 
 
 def _object(csrc, source, flags):
-    """The object file of one source, compiled unless one of the same contents is there."""
+    """The object file of one source, compiled unless one with the same hash exists."""
     name = (source.relative_to(csrc) if source.is_relative_to(csrc) else source).as_posix()
     folder = CACHE / hashlib.sha256(repr(flags).encode()).hexdigest()[:8]
     known = folder / (name.strip("/").replace("/", ".") + ".dependencies")

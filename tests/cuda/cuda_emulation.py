@@ -1,9 +1,9 @@
-"""A GPU that is not there: CuPy's place is taken by arrays in host memory that behave like its own.
+"""A stand-in for CuPy: arrays in host memory that behave like arrays on a GPU.
 
-``DeviceArray`` is no ``numpy.ndarray`` and refuses to become one unasked, as CuPy's arrays do, so
-code that would need a silent transfer fails here as it would on a GPU. What a stream captures is
-not run but recorded, kernels of the extension and array code in one order, and run when the graph
-is launched. Waiting for the device, or copying to or from it, while a stream captures is an error.
+``DeviceArray`` is no ``numpy.ndarray`` and refuses implicit conversion to one, as CuPy's arrays do,
+so code that would need an implicit transfer fails here as it would on a GPU. Work on a capturing
+stream is recorded, kernels of the extension and array code in one order, and run when the graph is
+launched. Waiting for the device, or copying to or from it, while a stream captures is an error.
 
     with emulated_device(extension) as cupy: ...
 
@@ -68,7 +68,7 @@ def _array(x, dtype=None, order="K", copy=True):
 
 
 class ElementwiseKernel:
-    """CuPy's: outputs are fresh, or given after the inputs."""
+    """CuPy's ElementwiseKernel: outputs are new arrays, or given after the inputs."""
 
     def __init__(self, in_params, out_params, operation, name="kernel", options=()):
         self.kernel = cupy_kernels.Elementwise(in_params, out_params, operation)
@@ -85,7 +85,7 @@ class ElementwiseKernel:
 
 
 class ReductionKernel:
-    """CuPy's, over the last axis of matrices."""
+    """CuPy's ReductionKernel, over the last axis of matrices."""
 
     def __init__(
         self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name="kernel",
@@ -105,7 +105,7 @@ class ReductionKernel:
 
 
 def _stand_in():
-    """A module object that answers for ``cupy``."""
+    """A module object that replaces ``cupy``."""
     module = types.ModuleType("cupy")
     module.ndarray, module.asarray, module.array = DeviceArray, _asarray, _array
     module.asnumpy = lambda x: x.get()
@@ -147,7 +147,7 @@ ABSENT = object()
 
 @contextlib.contextmanager
 def emulated_device(extension=None):
-    """Make minivae believe in a GPU inside a ``with`` block; yields the stand-in for cupy.
+    """Give minivae an emulated GPU inside a ``with`` block; yields the stand-in for cupy.
 
     ``extension`` is the module that serves as ``minivae._cuda``; None when that was not built.
     """
@@ -202,7 +202,7 @@ def _forget(name):
 
 
 def _remember(name, module, attribute):
-    """Let imports find a module, or not, as given."""
+    """Restore what ``_forget`` returned: whether and where imports find a module."""
     package, _, name_there = name.rpartition(".")
     if module is not ABSENT:
         sys.modules[name] = module

@@ -4,9 +4,9 @@
     def gpu(request): return cuda_machine.machine(request.param)
 
 ``gpu.run("relu", x, gpu.out(shape, dtype))`` calls a function of the extension on NumPy arrays,
-copied to the device and back. Arrays stand between guards and begin ``shift`` elements past an
-aligned address, and outputs are NaN before the call, so a kernel that writes outside, reads
-outside, needs an alignment it did not ask for, or leaves elements out turns the test red.
+copied to the device and back. Arrays stand between guard values and begin ``shift`` elements past
+an aligned address, and outputs are NaN before the call. So a test fails if a kernel writes or reads
+outside its arrays, needs an alignment that it does not require, or leaves elements out.
 """
 
 import functools
@@ -25,14 +25,14 @@ def _poison(dtype):
 
 
 class Out:
-    """An output: what it is before the call, and what came when the call is over."""
+    """An output: its value before the call, replaced by the result after it."""
 
     def __init__(self, value):
         self.value = value
 
 
 class _Memory:
-    """An array between guards; ``base`` is all of it on the device."""
+    """An array between guard values; ``base`` is the whole allocation on the device."""
 
     def __init__(self, machine, value, shift):
         self.value, self.dtype = value, value.dtype
@@ -55,14 +55,14 @@ class _Memory:
 
 
 class Interface:
-    """What a kernel is given: the CUDA array interface and nothing else."""
+    """The argument that a kernel gets: the CUDA array interface and nothing else."""
 
     def __init__(self, interface, keep):
         self.__cuda_array_interface__, self.keep = interface, keep
 
 
 def strided(view):
-    """A NumPy view of any strides as an argument: its base travels whole."""
+    """A NumPy view of any strides as an argument; its whole base array is copied."""
     return Strided(view)
 
 
@@ -74,20 +74,20 @@ class Strided:
 
 
 class _Machine:
+    """Calls functions of ``module``, the extension; subclasses say how memory gets there."""
+
     emulated = False
 
     def assert_same(self, a, b):
-        """Two arrays are equal: to the bit on the stand-in.
+        """Assert that two arrays are equal to the bit on the stand-in, to rounding on a GPU.
 
-        On a GPU within some roundings: nvcc contracts a product and a sum to one operation where it
-        sees fit, in one instantiation of a kernel and not in another.
+        nvcc may contract a product and a sum into one fma in one instantiation of a kernel and not
+        in another.
         """
         if self.emulated:
             assert a.tobytes() == b.tobytes()
         else:
             np.testing.assert_allclose(a, b, rtol=(tol := 16 * np.finfo(a.dtype).eps), atol=tol)
-
-    """Calls functions of ``module``, the extension; subclasses say how memory gets there."""
 
     def upload(self, whole):
         raise NotImplementedError
@@ -198,7 +198,7 @@ class _Gpu(_Machine):
 
 @functools.cache
 def machine(name):
-    """One of NAMES; skips, with the reason, where it is not there."""
+    """The machine with one of NAMES; skips the test, with the reason, if it is not available."""
     if name == "emulated":
         return _Emulated()
     try:

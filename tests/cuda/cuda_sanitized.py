@@ -17,7 +17,7 @@ import numpy as np
 
 
 class TightMachine(cuda_machine._Emulated):
-    """The stand-in with nothing around its arrays; remembers which kernels ran."""
+    """The stand-in without guard values around its arrays; records which kernels ran."""
 
     def __init__(self, module):
         self.module, self.ran = module, set()
@@ -33,7 +33,7 @@ class TightMachine(cuda_machine._Emulated):
 
 
 def inner(test):
-    """The body of a hypothesis test."""
+    """The undecorated function of a Hypothesis test."""
     return test.hypothesis.inner_test
 
 

@@ -1,6 +1,6 @@
-"""Arrays "in device memory" on the host: no NumPy arrays, and refusing to become one unasked.
+"""Emulated device arrays in host memory, which refuse implicit conversion to NumPy arrays.
 
-Every operation goes through ``run``, which does it, or while a stream captures records it.
+Every operation goes through ``run``, which executes it, or records it while a stream captures.
 """
 
 import operator
@@ -10,7 +10,7 @@ from cupy_streams import capturing, keep, require_no_capture, submit
 
 
 class DeviceArray:
-    """An array "in device memory": NumPy's memory, CuPy's manners."""
+    """An emulated device array: NumPy's memory with the interface of CuPy's arrays."""
 
     __slots__ = ("_host",)
     __array_ufunc__ = None  # a NumPy array or scalar on the left leaves the operation to us
@@ -90,7 +90,7 @@ class DeviceArray:
 
 
 def _element(host, key):
-    """host[key]; a single element as a view without axes, where NumPy would copy it."""
+    """host[key], with a single element as a view of shape (), where NumPy would copy it."""
     keys = key if isinstance(key, tuple) else (key,)
     plain = all(isinstance(k, int | np.integer | slice) for k in keys)
     return host[(*keys, ...)] if plain else host[key]
@@ -122,7 +122,7 @@ def require_device(*arguments):
 
 
 def run(function, arguments, keywords=None):
-    """Run an array function, or record it; fresh results get their memory at once in both cases."""
+    """Run an array function, or record it; in both cases results get their memory at once."""
     keywords = keywords or {}
     require_device(*arguments, *keywords.values())
     arguments = unwrapped(tuple(arguments))
@@ -179,7 +179,7 @@ DeviceArray.__hash__ = None
 
 
 def poisoned(shape, dtype):
-    """Uninitialised memory: what nobody wrote is NaN, or a large number, and shows."""
+    """Uninitialised memory filled with NaN, or a large integer, so that reading it shows."""
     host = np.empty(shape, dtype)
     host.fill(np.nan if host.dtype.kind == "f" else 0x55)
     return host

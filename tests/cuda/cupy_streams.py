@@ -1,11 +1,11 @@
-"""CuPy's streams, graphs and pools on the host: work is done at once, or recorded."""
+"""Stand-in for CuPy's streams, graphs and memory pools: work is run at once, or recorded."""
 
 import contextlib
 import itertools
 
 
 class CaptureError(RuntimeError):
-    """What CuPy raises as CUDARuntimeError: something that a capturing stream does not allow."""
+    """Something that a capturing stream does not allow; CuPy raises CUDARuntimeError."""
 
 
 _current = []  # streams in use, the innermost last
@@ -13,21 +13,21 @@ _pointers = itertools.count(0x1000)
 
 
 class Node:
-    """Work of a graph: ``count`` launches, one after another, after the nodes ``after``."""
+    """A node of a graph: ``count`` launches in sequence, which follow the nodes ``after``."""
 
     def __init__(self, work, count, stream, after):
         self.work, self.count, self.stream, self.after = work, count, stream, frozenset(after)
 
 
 class Capture:
-    """What one stream and those that have joined it record."""
+    """The nodes that a capturing stream, and the streams that joined it, have recorded."""
 
     def __init__(self):
         self.nodes, self.streams = [], []
 
 
 class Stream:
-    """CuPy's Stream as far as a captured step needs it."""
+    """The part of CuPy's Stream that a captured step needs."""
 
     extension = None  # the emulated extension, which records its own launches
 
@@ -36,7 +36,7 @@ class Stream:
         if not null:
             emulator = self.extension and self.extension.emulator
             self.ptr = emulator.create_stream() if emulator else next(_pointers)
-        self.capture, self.last = None, set()  # the nodes that what comes next is to follow
+        self.capture, self.last = None, set()  # last: the nodes that the next one must follow
 
     def __enter__(self):
         _current.append(self)
@@ -70,11 +70,11 @@ class Stream:
         return self.capture is not None
 
     def submit(self, work, count=1):
-        """Run ``work``, or record it after all that was recorded."""
+        """Run ``work``, or record it after the nodes recorded so far."""
         if self.capture is None:
             work()
             return
-        self._end_part()  # what the extension recorded so far comes first
+        self._end_part()  # launches that the extension has recorded come first
         self._add(work, count)
         self._begin_part()
 
@@ -112,11 +112,11 @@ class Stream:
 
 
 class Graph:
-    """What a stream recorded.
+    """A recorded graph.
 
-    ``turns`` says who is served first where several streams have something to do: "recorded" keeps
-    the order of recording, "first" and "others" prefer the first stream or the others. What every
-    order gives does not hang on luck.
+    ``turns`` chooses among streams that have a node ready: "recorded" keeps the order of recording,
+    "first" and "others" prefer the first stream or the others. A result that is the same in each
+    order does not depend on the timing of the streams.
     """
 
     turns = "recorded"
@@ -127,12 +127,12 @@ class Graph:
 
     @property
     def size(self):
-        """How many launches, copies included."""
+        """The number of launches, copies included."""
         return sum(node.count for node in self.nodes)
 
     @property
     def longest_path(self):
-        """How many launches follow each other at least."""
+        """The number of launches on the longest chain of dependent nodes."""
         lengths = []
         for node in self.nodes:
             lengths.append(node.count + max((lengths[i] for i in node.after), default=0))
@@ -175,7 +175,7 @@ def require_no_capture(what):
 
 
 class Event:
-    """A moment of a stream; what is not captured is over by then."""
+    """A point in a stream; work that is not captured has finished by then."""
 
     capture, last = None, frozenset()
 
@@ -194,7 +194,7 @@ _pools = []  # in use, the innermost last
 
 
 class MemoryPool:
-    """Memory taken from it while a stream captures lasts as long as the pool."""
+    """A pool that keeps memory taken from it during a capture alive for its own lifetime."""
 
     def __init__(self):
         self.kept = []
@@ -213,7 +213,7 @@ def using_allocator(allocator):
 
 
 def keep(host):
-    """What a graph will write to must not be given to anybody else after the capture."""
+    """Keep memory that a graph writes to, so that nothing else gets it after the capture."""
     if not _pools:
         raise CaptureError("a graph would use memory of the pool that everybody shares")
     _pools[-1].kept.append(host)

@@ -1,4 +1,4 @@
-"""What of CuPy the package uses, read from its source: names, and the arguments of each call.
+"""CuPy's names that the package uses, and the arguments of each call, read from its source.
 
 CuPy's module is called ``xp``, ``cupy`` or ``_cupy`` everywhere, or is what ``array_module`` or
 ``device_module`` gives; NumPy's functions called through those names count too, because they are
@@ -24,7 +24,7 @@ STREAM_METHODS = ["begin_capture", "end_capture", "record", "synchronize", "wait
 
 
 class Use(NamedTuple):
-    """A dotted name below CuPy's module; for a call how many arguments, and their keywords."""
+    """A dotted name in CuPy's module; for a call also the number of arguments and keywords."""
 
     name: str
     arguments: int | None = None
@@ -32,7 +32,7 @@ class Use(NamedTuple):
 
 
 def uses():
-    """All of them, each with the places it was seen at: a dict from ``Use`` to a list of texts."""
+    """All uses, with the places of each: a dict from ``Use`` to a list of texts."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.name in LEFT_OUT:

@@ -1,4 +1,4 @@
-"""NVRTC, the compiler that CuPy gives its kernels to, called directly: it needs no driver."""
+"""Direct calls of NVRTC, the compiler that CuPy uses for its kernels; no driver is needed."""
 
 import ctypes
 import importlib.util
@@ -16,7 +16,7 @@ def library():
 
 
 def compiled(nvrtc, source):
-    """The size of the machine code made of a source; RuntimeError with what the compiler says."""
+    """Compile a source; the size of its machine code. RuntimeError has the compiler's message."""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None)
     options = (ctypes.c_char_p * len(OPTIONS))(*(o.encode() for o in OPTIONS))

@@ -1,4 +1,4 @@
-"""nvcc compiles every kernel, and what it makes of them stays in bounds; no GPU needed.
+"""nvcc compiles every kernel, within bounds on registers, spills and memory; no GPU needed.
 
 benchmarks/cuda_resources.py asks the compiler. Registers decide how many threads a multiprocessor
 holds, a spill is memory traffic that no formula counts, and a kernel that claims 128-bit accesses
@@ -79,7 +79,7 @@ MACHINE_CODE = pytest.mark.skipif(
 
 @MACHINE_CODE
 def test_no_kernel_keeps_numbers_in_local_memory(report):
-    """Such as arrays with an index that the compiler does not know: ptxas calls them no spill."""
+    """Arrays with an index unknown to the compiler lie in local memory; ptxas counts no spill."""
     found = {
         kernel: needs["local_accesses"]
         for kernels in report.values()
@@ -144,7 +144,7 @@ def test_reparam_kl_keeps_five_blocks_on_a_multiprocessor(report):
 
 @pytest.mark.parametrize("file", ["adam.cu", "bias_activation.cu", "gather_pixels.cu", "relu.cu"])
 def test_products_and_sums_are_rounded_apart(report, file):
-    """So these give the bits of the CPU (setup.py, ``CONTRACTED``)."""
+    """These kernels have no fma, and so give the bits of the CPU (setup.py, ``CONTRACTED``)."""
     assert {
         kernel: needs["fused"] for kernel, needs in report[file].items() if needs["fused"]
     } == {}
@@ -205,7 +205,7 @@ def test_the_report_sees_what_it_looks_for(tmp_path):
 
 
 def test_the_recorded_report_knows_every_kernel(report):
-    """benchmarks/results/cuda_resources.json is what docs and readers see."""
+    """benchmarks/results/cuda_resources.json, which the docs show, has a row for every kernel."""
     import json
 
     recorded = json.loads((ROOT / "benchmarks/results/cuda_resources.json").read_text())

@@ -1,4 +1,5 @@
-"""The captured step, on the stand-in and on a GPU: the losses of step by step, and of the CPU."""
+"""The captured training step, on the stand-in and on a GPU: the losses of eager steps and of the
+CPU."""
 
 import itertools
 
@@ -57,7 +58,7 @@ def run(kind, epochs=2, beta=lambda i: 1.0, **options):
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic"])
 def test_the_same_losses_step_by_step_and_on_the_cpu(device, binarize):
-    """Four batches an epoch, the last one of five images: eager then, and said so once."""
+    """Four batches per epoch; the last one, of five images, runs eagerly, which is told once."""
     results = {kind: run(kind, 4, binarize=binarize) for kind in ("cpu", "eager", "captured")}
     *_, step, told = results["captured"]
     assert step.replays == 4 * 3 - 1  # all but the first, which ran by itself
@@ -71,7 +72,7 @@ def test_the_same_losses_step_by_step_and_on_the_cpu(device, binarize):
 
 
 def in_groups(step, batches, epochs, beta=lambda i: 1.0):
-    """``train``, with as many steps at a time as the step likes, as ``Trainer`` has it."""
+    """``train`` with ``step.together`` steps at a time, as in ``Trainer``."""
     stream, terms = mv.NoiseStream(9), []
     for epoch in range(epochs):
         left = iter(batches.epoch(epoch))
@@ -83,7 +84,8 @@ def in_groups(step, batches, epochs, beta=lambda i: 1.0):
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic"])
 def test_several_steps_in_one_launch(device, binarize):
-    """The bits of one at a time: eleven full batches an epoch are eight and three; warm-up too."""
+    """Several steps per launch give the bits of one at a time, also while beta grows; the eleven
+    full batches of an epoch are groups of eight and three."""
     results = []
     for way in (train, in_groups):
         eager, batches = training("cuda", size=2, binarize=binarize)
@@ -100,7 +102,7 @@ def test_several_steps_in_one_launch(device, binarize):
 
 
 def test_what_does_not_follow_is_not_launched_together(device):
-    """Batches in another order, or noise that leaves a number out, go one by one, and right."""
+    """Batches in another order, or noise with a gap in its offsets, run one step at a time."""
     results = []
     for group in (False, True):
         eager, batches = training("cuda", size=2)
@@ -117,7 +119,7 @@ def test_what_does_not_follow_is_not_launched_together(device):
 
 
 def test_a_step_of_mlpvae_is_eighteen_launches_of_which_fourteen_follow_each_other():
-    """Counted on the stand-in, copies and second kernels of CuPy included; see docs."""
+    """The stand-in counts the launches, with copies and the second kernels of CuPy; see docs."""
     with device_called("stand-in"):
         step = run("captured")[2]
         graph = step.recording
@@ -126,7 +128,7 @@ def test_a_step_of_mlpvae_is_eighteen_launches_of_which_fourteen_follow_each_oth
 
 @pytest.mark.parametrize("turns", ["first", "others"])
 def test_the_streams_of_a_step_wait_for_what_they_read(turns, monkeypatch):
-    """Whichever stream is quicker: the bits of step by step."""
+    """The bits are those of eager steps, whichever stream of the graph runs first."""
     with device_called("stand-in"):
         expected, weights, *_ = run("eager")
         monkeypatch.setattr(Graph, "turns", turns)
@@ -186,7 +188,7 @@ def test_the_same_losses_over_a_thousand_steps(device):
 
 
 def test_arrays_instead_of_resident_images(device):
-    """A step on an array copies it to where the graph reads it."""
+    """A step on an array copies the array to the memory that the graph reads."""
     rng = np.random.default_rng(2)
     xs = rng.random((5, 6, 784)).astype(np.float32)
     losses = []
@@ -217,7 +219,7 @@ def test_weights_that_somebody_sets_between_steps_are_used(device):
 
 @pytest.mark.parametrize("exchange", ["the weights", "the moments", "an option", "a gradient"])
 def test_what_is_exchanged_between_steps_is_noticed(device, exchange):
-    """A graph knows addresses and options; where one is another, the step is captured again."""
+    """A graph holds addresses and options; if one of them changes, the step is captured again."""
     losses = []
     for kind in ("cpu", "captured"):
         eager, _ = training("cpu" if kind == "cpu" else "cuda")
@@ -256,7 +258,7 @@ def test_gradients_after_a_launch_are_those_of_the_step(device):
 
 
 class Waiting(models.MLPVAE):
-    """A model that looks at a value while it runs, which no graph can hold."""
+    """A model that reads a value on the host while it runs, which cannot be captured."""
 
     def decode(self, z):
         if float(z.data.sum()) > 1e9:

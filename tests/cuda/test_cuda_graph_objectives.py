@@ -1,4 +1,4 @@
-"""Every objective on the stand-in and on a GPU, step by step and captured: the CPU's losses."""
+"""Every objective, eager and captured, on the stand-in and on a GPU: the losses of the CPU."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ def device(request):
 
 
 def losses(kind, objective):
-    """The losses of six steps, and what was said about steps that were not captured."""
+    """The losses of six steps, and the messages about steps that were not captured."""
     where, told = "cpu" if kind == "cpu" else "cuda", []
     model = models.DeepVAE(3, (5,), seed=1).to(where)
     step = EagerStep(model, optim.Adam(model.parameters()), objective)

@@ -1,4 +1,4 @@
-"""The per-element arithmetic of csrc/math is what a CUDA kernel would include: nvcc compiles it."""
+"""nvcc compiles the per-element arithmetic of csrc/math, which CUDA kernels include."""
 
 import re
 import shutil
@@ -94,7 +94,7 @@ def test_every_header_is_probed():
 
 
 def test_nothing_in_csrc_knows_the_stand_in():
-    """Its headers and sources take the place of csrc's by their names alone."""
+    """The stand-in's headers and sources replace those of csrc by their names alone."""
     for path in CSRC.rglob("*.*"):
         assert not re.search(r"(?i)emulat", path.read_text()), path
     for path in STAND_IN.rglob("*.*"):

@@ -162,7 +162,7 @@ def test_statistics_of_several_blocks(gpu):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_variance_keeps_its_digits_far_from_zero(gpu, dtype):
-    """Half of the dtype's digits are the mean's: E x^2 - (E x)^2 would be noise."""
+    """The mean takes half of the dtype's digits, so E x^2 - (E x)^2 would be rounding error."""
     centre, rtol = (1e4, 1e-6) if dtype == np.float32 else (1e8, 1e-12)
     x = (centre + reals(0, 50, 2, 1, dtype=dtype)).astype(dtype)
     x[0] = centre + 300  # the pivot itself is far from the mean

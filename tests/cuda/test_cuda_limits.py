@@ -1,7 +1,7 @@
 """Kernels on arrays past 2^31 elements, division by products, and the declarations of cuBLASLt.
 
-An array that large is memory the system promises and does not give: only a grid's last blocks are
-run, so only its end is ever touched.
+The arrays are reserved address space: only the last blocks of a grid are run, so only the end of an
+array is ever touched and takes memory.
 """
 
 import re

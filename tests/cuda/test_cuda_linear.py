@@ -22,7 +22,7 @@ def gpu(request):
 
 
 class Case:
-    """A layer with random arrays, and what each of its products should be, in float64."""
+    """A layer with random arrays, and the expected result of each product in float64."""
 
     def __init__(self, N, I, outputs, dtype, seed=0):
         rng = np.random.default_rng(seed)
@@ -36,18 +36,18 @@ class Case:
         self.depth = max(N, I, sum(outputs))
 
     def masked(self, rectified):
-        """The upstream gradients in float64, without those that a ReLU stops."""
+        """The upstream gradients in float64, set to 0 where the ReLU's output is 0."""
         dys = [dy.astype(np.float64) for dy in self.dy]
         return [np.where(self.y <= 0, 0.0, dys[0])] if rectified else dys
 
     def close(self, found, expected):
-        """Sums of ``depth`` products of numbers around 1."""
+        """Assert equality to the rounding of sums of ``depth`` products of numbers around 1."""
         tolerance = 8 * self.depth**0.5 * np.finfo(self.dtype).eps
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=4 * tolerance)
 
 
 def run(gpu, name, case, needs, *arguments, shift=0):
-    """A call's outputs; the tickets must be zero again after it."""
+    """The outputs of a call; its tickets (counters of finished blocks) must be zero after it."""
     need = gpu.module.linear_scratch(*needs)
     scratch = gpu.out((need,), np.float64) if need else None
     tickets = cuda_machine.Out(np.zeros(gpu.module.TICKETS, np.uint64))
@@ -118,7 +118,7 @@ def test_nan_passes_relu_both_ways(gpu):
 
 
 def test_sums_in_pieces_are_added_in_one_order(gpu):
-    """Whoever is last: the same bits, with blocks in any order."""
+    """The bits do not depend on the order of blocks, nor on which block finishes last."""
     case = Case(9, 800, (30,), np.float32)
     need = gpu.module.linear_scratch(9, 30, 800)
     assert need

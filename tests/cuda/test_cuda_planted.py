@@ -1,7 +1,8 @@
-"""Planted bugs in CUDA kernels: the test that has to notice each of them does.
+"""Planted bugs in CUDA kernels: for each bug the named test fails.
 
-One bug goes into each of several files of a copy of csrc, so one build serves all: a test meets the
-files of its own kernel only. Races and slips of memory are planted in test_cuda_sanitizers.
+One bug goes into each of several files of a copy of csrc, and one build has them all, because a
+test runs the files of its own kernel only. Races and memory errors are planted in
+test_cuda_sanitizers.
 """
 
 import os
@@ -108,7 +109,7 @@ BUGS = {  # file: (what to change, to what, the test that sees it)
 
 
 def main(path):
-    """Print the bugs that their tests notice in the module at ``path``."""
+    """Print the bugs in the module at ``path`` for which the named test fails."""
     module = cuda_build.load(path)
     cuda_machine.emulated = lambda: module
     for name, (_, _, test) in BUGS.items():
@@ -120,7 +121,8 @@ def main(path):
 
 @pytest.fixture(scope="module")
 def noticed(tmp_path_factory):
-    """What ``main`` says of the stand-in with every bug in it: a process can load but one."""
+    """The output of ``main`` for the stand-in with every bug, in a process of its own, since a
+    process can load one stand-in only."""
     if reason := cuda_build.missing():
         pytest.skip(reason)
     csrc = tmp_path_factory.mktemp("planted") / "csrc"

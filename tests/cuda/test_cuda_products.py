@@ -89,7 +89,7 @@ def test_product_of_any_strides(gpu, size, version, layouts, shift, seed):
 
 
 def test_large_tiles(gpu):
-    """128 x 128 tiles serve where there are many; on the CPU only the last one is run."""
+    """Large products use 128 x 128 tiles; on the CPU only the last tile is run."""
     M, N, K = 1400, 1400, 9
     a, b = whole_numbers(0, M, K), whole_numbers(1, K, N)
     if gpu.emulated:
@@ -105,7 +105,7 @@ def test_large_tiles(gpu):
 
 
 def rounded_to_tf32(x):
-    """To 10 bits of mantissa, halves away from zero: in double, through the exponent."""
+    """Rounded to 10 bits of mantissa, halves away from zero; computed in double precision."""
     mantissa, exponent = np.frexp(x.astype(np.float64))
     scaled = mantissa * 2.0**11
     return np.ldexp(np.trunc(scaled + np.copysign(0.5, scaled)), exponent - 11)
@@ -157,7 +157,7 @@ def test_what_the_library_cannot_see_is_multiplied_all_the_same(gpu, layout):
 
 @pytest.mark.parametrize("version", [LIBRARY, 4])
 def test_products_can_be_captured(version):
-    """Nothing is multiplied while a stream is captured, and everything when the graph runs."""
+    """Products are not computed while a stream captures, but when the graph runs."""
     gpu = cuda_machine.machine("emulated")
     emulator = gpu.module.emulator
     a, b, out = whole_numbers(0, 6, 300), whole_numbers(1, 300, 5), np.full((6, 5), np.nan, "f4")
@@ -298,7 +298,7 @@ def test_convolutions_of_every_version(gpu, version, channels):
 @pytest.mark.parametrize(("version", "digits"), [(4, 1e-6), (5, 1e-3), (6, 1e-6)])
 @pytest.mark.parametrize("depth", [16, 576])
 def test_digits_of_convolutions_on_tensor_cores(gpu, version, digits, depth):
-    """Sums that tensor cores truncate lose digits with the depth: float32's are not made there."""
+    """Tensor cores truncate sums, so they add few terms; the error must not grow with depth."""
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(1, depth, 5, 8)), rng.normal(size=(12, depth, 1, 1))
     x, w = x.astype("f4"), w.astype("f4")

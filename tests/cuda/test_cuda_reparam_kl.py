@@ -53,7 +53,7 @@ def run(gpu, version, mu, logvar, noise, dz, dkl, shift=0):
 
 
 def check(gpu, version, shape, dtype, shift=0, seed=0):
-    """An array of noise against the loops; where the kernel draws, its stream as that array."""
+    """Compare a version with the oracles, given a noise array or, if it draws noise, a key."""
     mu, logvar, eps, dz, dkl = draw(seed, shape, dtype)
     noise = eps
     if version >= gpu.module.DRAWS_NOISE:
@@ -81,7 +81,7 @@ def test_every_kind_of_row(gpu, version, shape, dtype):
     seed=seeds,
 )
 def test_any_shape_and_alignment(gpu, version, shape, dtype, shift, seed):
-    """Arrays may begin at any element; the same as aligned ones, whatever the path taken."""
+    """Arrays that begin at any element give the results of aligned ones."""
     shifted = check(gpu, version, shape, dtype, shift, seed)
     for a, b in zip(shifted, check(gpu, version, shape, dtype, 0, seed), strict=True):
         gpu.assert_same(a, b)
@@ -89,7 +89,7 @@ def test_any_shape_and_alignment(gpu, version, shape, dtype, shift, seed):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_order_of_threads_changes_no_byte(version):
-    """Nor is anything read before it is written: shared memory starts as NaN."""
+    """The order of threads changes no bit; shared memory starts as NaN, so no early read passes."""
     gpu = cuda_machine.machine("emulated")
     results = set()
     try:
@@ -117,7 +117,7 @@ def test_drawing_inside_is_the_drawn_array(gpu, shape, dtype):
 @pytest.mark.parametrize("first", [1, 6, 8, 2**40 + 20])
 @pytest.mark.parametrize("shape", [(3, 20), (6, 10)])
 def test_a_draw_may_begin_at_any_element_of_the_stream(gpu, first, shape):
-    """Inside a Philox call, or with one, as whole rows want it."""
+    """The first element may lie inside a Philox block of four, or at its beginning."""
     mu, logvar, _, dz, dkl = draw(4, shape, np.float32)
     eps = stream(NOISE, first, mu.size).reshape(shape).astype(np.float32)
     given = run(gpu, 4, mu, logvar, eps, dz, dkl)
@@ -163,7 +163,7 @@ def test_noise_is_the_stream(gpu, dtype, count, shift, seed, offset):
 
 @pytest.mark.parametrize("offset, counter", [(3, 4), (0, 2**63), (2**64 - 1, 5)])
 def test_a_counter_on_the_device_moves_the_offset(gpu, offset, counter):
-    """Modulo 2^64, as the stream's offset is."""
+    """The counter is added to the offset modulo 2^64."""
     array = np.array([counter], np.uint64)
     moved = (9, (offset + counter) % 2**64, 6)
     got = gpu.run("normal", gpu.out((30,), np.float64), (9, offset, 6, array))
@@ -175,7 +175,7 @@ def test_a_counter_on_the_device_moves_the_offset(gpu, offset, counter):
 
 
 def test_a_replayed_graph_draws_new_noise():
-    """What a graph was given is fixed; the number it reads from memory is not."""
+    """A graph's arguments are fixed, but the counter that it reads from memory changes."""
     gpu = cuda_machine.machine("emulated")
     counter, out = gpu.upload(np.zeros(1, np.uint64)), gpu.upload(np.zeros(10, np.float32))
     emulator = gpu.module.emulator
@@ -221,14 +221,14 @@ def far_end():
 
 
 def end_of(array, count):
-    """The last elements, and as many where their numbers modulo 2^32 would be."""
+    """The last ``count`` elements, and those at the last ones' indices modulo 2^32."""
     flat = array.host.ravel()
     wrapped = (flat.size - count) % 2**32
     return flat[-count:], flat[wrapped : wrapped + count]
 
 
 def stream(noise, first, count, name="normal"):
-    """Elements first .. first + count - 1 of the noise stream, whose definition works by fours."""
+    """Elements first .. first + count - 1 of the noise stream, drawn in blocks of four."""
     words = philox._words(*noise[:2], first // 4, count // 4 + 2)
     numbers = (philox._normal if name == "normal" else philox._uniform)(words).ravel()
     return numbers[first % 4 : first % 4 + count]
@@ -246,7 +246,8 @@ def test_noise_beyond_2_31_elements(far_end, name):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_reparam_kl_beyond_2_31_elements(far_end, version):
-    """The last rows of 4.8e9 elements: right there, and nothing where 32 bits would lead."""
+    """The last rows of 4.8e9 elements are right, and nothing is written at their indices modulo
+    2^32."""
     N, D = 2**29 + 2**20 + 3, 9
     *inputs, dkl = draw(0, (2, D), np.float32)
     huge = [Huge((N, D)) for _ in range(7)]
@@ -311,7 +312,7 @@ def test_bad_arguments_are_named(gpu):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_which_versions_draw_noise_is_known_from_the_extension(gpu, version):
-    """Those from DRAWS_NOISE on take a pair, the others refuse it; there is no version beyond."""
+    """Versions from DRAWS_NOISE on take a noise key and draw from it; earlier ones refuse it."""
     arrays = [*draw(1, (2, 3), np.float32)[:2], NOISE]
     arrays += [gpu.out((2, 3), np.float32), gpu.out((2,), np.float32)]
     if version >= gpu.module.DRAWS_NOISE:

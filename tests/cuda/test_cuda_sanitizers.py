@@ -2,8 +2,8 @@
 
 Every CUDA thread is an OS thread here, and threads of two blocks or warps are ordered by nothing
 but the barriers and shuffles that CUDA gives them (tests/cuda/stand_in). So a missing barrier is a
-data race, and an index past the end reads memory that is nobody's. Planted bugs show that both are
-seen.
+data race, and an index past the end reads unallocated memory. Planted bugs show that the sanitizers
+report both.
 """
 
 import os
@@ -34,7 +34,7 @@ def library(name):
 
 
 def run_cases(module, sanitize, *cases):
-    """The finished process of cuda_sanitized.py."""
+    """Run cuda_sanitized.py on these cases; the finished process."""
     names = {"thread": ["tsan"], "address,undefined": ["asan", "ubsan"]}[sanitize]
     libraries = [library(name) for name in names]
     if None in libraries:

@@ -57,7 +57,7 @@ def test_adam(gpu, count, shift, step, decay, seed):
 
 
 def test_adam_of_many_parameters_is_adam_of_each(gpu):
-    """More than one launch takes, some of them empty, some aligned and some not."""
+    """More parameters than one launch takes, some empty or not aligned, are updated as alone."""
     sizes = [0, 1, 5, 0, 1030, *range(1, 130), 0, 2048, 0]
     out = cuda_machine.Out
     settings = (3, 1e-2, 0.9, 0.999, 1e-8, 0.1)
@@ -100,7 +100,7 @@ def test_zeros_and_the_end_of_a_step(gpu, count, shift):
 
 
 def expected_pixels(images, index, noise, dtype):
-    """In exact integers: u < p / 255 for u = (2 w + 1) 2^-33."""
+    """The pixels expected, in exact integers: 1 where (2 w + 1) 2^-33 < p / 255."""
     rows = images[index]
     if noise is None:
         return (rows.astype(np.float64) / 255).astype(dtype)

@@ -1,7 +1,7 @@
-"""The bodies of the kernels that CuPy compiles (cupy_fused.py) are compiled for a Hopper by NVRTC.
+"""NVRTC compiles the bodies of the kernels that CuPy would compile (cupy_fused.py), for Hopper.
 
-Skipped without the wheel nvidia-cuda-nvrtc; .ci/run installs it. Around a body stands what CuPy
-puts there: inputs and outputs as variables of the kernel's type.
+Skipped without the wheel nvidia-cuda-nvrtc; .ci/run installs it. A body is wrapped as CuPy wraps
+it: inputs and outputs are variables of the kernel's type.
 """
 
 import nvrtc

@@ -1,4 +1,4 @@
-"""Arrays in device memory through engine and layers, on the stand-in for CuPy and on a GPU."""
+"""Engine and layers on arrays in device memory, on the stand-in for CuPy and on a GPU."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ F4 = np.float32
 
 @pytest.fixture(params=["array code", *DEVICES])
 def device(request):
-    """The first one has no extension."""
+    """A device with CuPy alone ("array code"), or with the CUDA extension."""
     name = request.param
     with emulated_device() if name == "array code" else device_called(name) as cupy:
         yield cupy
@@ -67,7 +67,7 @@ def built(request):
 
 
 def test_the_newest_cublaslt_is_opened(built):
-    """By the version that the name ends with: "cu13" comes before "cublas" in the alphabet."""
+    """The version at the end of the name decides: "cu13" sorts before "cublas"."""
     from minivae.kernels import cublaslt
 
     old, new = "/a/nvidia/cublas/lib/libcublasLt.so.12", "/a/nvidia/cu13/lib/libcublasLt.so.13"
@@ -78,7 +78,7 @@ def test_the_newest_cublaslt_is_opened(built):
 
 
 def serving(kernel, *arrays):
-    """The last part of the name of the module whose function serves."""
+    """The last part of the name of the module whose function the registry returns."""
     return kernels.get(kernel, *arrays).__module__.rpartition(".")[2]
 
 
@@ -124,7 +124,8 @@ def test_a_forced_variant_refuses_arrays_of_the_other_place(built, name):
 
 
 def test_composed_operations_draw_their_noise_on_the_device(built, monkeypatch):
-    """And so take the noise of a captured step, whose offset the host does not know."""
+    """Composed operations draw on the device, so a captured step's noise works, whose offset the
+    host does not know."""
     monkeypatch.setattr(philox, "_fill", None)  # the host's generator
     mu, counter = on_device(np.ones((3, 5), F4)), on_device(np.array([7], np.uint64))
     with kernels.use("composed"):
@@ -137,7 +138,7 @@ def test_composed_operations_draw_their_noise_on_the_device(built, monkeypatch):
 
 
 def test_versions_of_a_kernel(built):
-    """A version is run where a kernel has it, and refused where it has not."""
+    """A forced version is run if the kernel has it, and refused otherwise."""
     a = on_device(np.ones((2, 3), F4))
     noise = mv.Noise(1, 2)
     versions = kernels._load("cuda")[0].VERSIONS

@@ -1,4 +1,4 @@
-"""Ranks with a GPU each: threads on the stand-in, which exchange memory as NCCL does."""
+"""Parallel training with a GPU per rank: threads on the stand-in, with an emulated NCCL."""
 
 import ctypes
 import threading
@@ -22,7 +22,7 @@ BYTES = {7: 4, 8: 8}  # of NCCL's float32 and float64
 
 
 def nccl(size):
-    """What ``Ranks`` uses of ``cupy.cuda.nccl``, between threads."""
+    """The part of ``cupy.cuda.nccl`` that ``Ranks`` uses, between threads."""
     meeting, group = Meeting(size), threading.local()
 
     class NcclCommunicator:

@@ -68,7 +68,8 @@ def test_a_resumed_run_ends_with_the_bytes_of_one_never_stopped(device, tmp_path
 
 
 def test_several_steps_at_a_time_stop_for_a_checkpoint(device, tmp_path):
-    """Fourteen steps an epoch and a checkpoint every ten: the run of one at a time."""
+    """With fourteen steps per epoch and a checkpoint every ten, a group of steps ends where a
+    checkpoint is due, and the metrics are those of the CPU."""
     rows, _, made = run(tmp_path / "several", "cuda", size=1, save_every=10)
     assert made.step_function._long is not None
     expected, _, _ = run(tmp_path / "cpu", "cpu", size=1, save_every=10)
@@ -79,7 +80,7 @@ def test_several_steps_at_a_time_stop_for_a_checkpoint(device, tmp_path):
 
 
 def test_a_checkpoint_moves_between_cpu_and_device(device, tmp_path):
-    """Arrays come back to the host to be saved, and go where the model is when they are read."""
+    """Saving copies arrays to the host; loading copies them to the model's device."""
     rng = np.random.default_rng(3)
     model = models.MLPVAE(latent_dim=2, hidden=4, seed=1).to("cuda")
     adam = optim.Adam(model.parameters())
@@ -153,7 +154,8 @@ LARGER = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGER)
 def test_steps_of_the_convolutional_models(device, name):
-    """Convolutions and batch norm, running statistics included, captured and not."""
+    """Losses and running statistics match the CPU's with convolutions and batch norm, eager and
+    captured."""
     make, shape = LARGER[name]
     expected, state = steps(make, shape, "cpu", False)
     for graph in (False, True):
@@ -164,11 +166,11 @@ def test_steps_of_the_convolutional_models(device, name):
 
 
 class OutOfMemoryError(MemoryError):
-    """Of CuPy's name, by which it is told."""
+    """An error with the name of CuPy's, by which minivae recognises it."""
 
 
 def test_a_device_without_memory_is_reported(device, tmp_path, monkeypatch):
-    """Once, with what asked for how much and what to reduce; no step is tried another way."""
+    """The error says which step asked for how much memory; the step is not tried again eagerly."""
     with OutputFolder(tmp_path) as out:
         made = trainer(out, "cuda")
         step = made.step_function

@@ -1,4 +1,4 @@
-"""The flow of benchmarks/gpu_check.sh, without the GPU that its parts need."""
+"""benchmarks/gpu_check.sh without a GPU: order of its parts, failures, time limits, kills."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ EVERY = [part for call in gpu_check.CALLS for part in gpu_check.parts(call)]
 
 
 def outcomes(parts, tmp_path, *, statuses=None, seconds=1000, has_gpu=True):
-    """What run_parts says of parts whose commands have these exit statuses, 0 by default."""
+    """(outcomes of run_parts, commands run) if commands have these exit statuses, default 0."""
     ran = []
 
     def execute(part, command, limit):
@@ -98,7 +98,7 @@ def test_every_command_names_scripts_and_tests_that_exist():
 
 
 def test_order_and_files():
-    """The first call has what must be known first; a call leaves at most eight files."""
+    """The most important parts are in the first call; a call writes at most eight files."""
     first, second = ([part.name for part in gpu_check.parts(call)] for call in gpu_check.CALLS)
     assert first[:4] == ["machine", "build", "device-tests", "kernel-tests"]
     assert first[4:] == ["steps-mlp", "products", "steps-conv-face"]
@@ -110,7 +110,7 @@ def test_order_and_files():
 
 
 def read(out):
-    """(names of the parts in the summary with what it says of them, rows by part)."""
+    """({part: outcome in the summary}, {part: its rows})."""
     lines = (out / "summary.txt").read_text().splitlines()
     ended = dict(m.groups() for line in lines if (m := re.match(r"(\S+) +[\d.]+ s  (.*)", line)))
     rows = {}
@@ -122,8 +122,8 @@ def read(out):
 
 
 def assert_kept(ended, rows):
-    """A part that passed has all its rows, twice where both calls have it; one that was stopped, on
-    a busy machine, those up to then.
+    """Assert that a part that passed has all its rows, twice if both calls have it, and that a
+    stopped part has its rows up to then.
     """
     every = [*range(1, 11)]
     for name, found in rows.items():

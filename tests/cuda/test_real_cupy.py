@@ -1,4 +1,4 @@
-"""The real CuPy has all that the package uses of it, and so has its stand-in; no driver needed.
+"""The real CuPy and its stand-in have every name that the package uses; no driver needed.
 
 Skipped where CuPy is not installed; .ci/run installs it.
 """
@@ -32,7 +32,7 @@ def resolved(module, name):
 
 
 def test_the_source_is_read_right():
-    """Names of several parts, of ``self.xp`` and of what a function gives; arguments by name."""
+    """The reader finds dotted names, names of ``self.xp`` and of function results, and keywords."""
     assert {"cuda.Stream", "cuda.using_allocator", "ElementwiseKernel", "expm1"} <= set(NAMES)
     assert cupy_uses.Use("cuda.Stream", 0, ("non_blocking",)) in USES
     assert cupy_uses.Use("full", 3) in USES and len(NAMES) > 30
@@ -52,7 +52,7 @@ def test_cupy_has_every_name(cupy, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stand_in_has_every_name(name):
-    """And no other meaning of it: what it takes from NumPy, CuPy has by the same name."""
+    """The stand-in has every name; what it takes from NumPy has the same name in CuPy."""
     assert resolved(_stand_in(), name) is not None
 
 
@@ -87,7 +87,7 @@ def test_methods_of_arrays_and_streams(cupy, kind):
 
 
 def test_graphs_count_no_launches(cupy):
-    """So a step counts its own (``RecordedStep.replays``)."""
+    """CuPy's graphs do not count launches, so a step counts them (``RecordedStep.replays``)."""
     assert not hasattr(cupy.cuda.Graph, "launches")
 
 

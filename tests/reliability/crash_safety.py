@@ -1,4 +1,4 @@
-"""Kills, failing calls, full disks, read-only folders and damaged files: what a run loses.
+"""Crash safety: kills, failing system calls, full disks, read-only folders and damaged files.
 
 Each run is the tiny one of tests/tiny_run.py in a process of its own. After each accident the
 newest good checkpoint must load, the resumed run must end with the bytes of one never stopped, and
@@ -53,7 +53,7 @@ def measure(quick):
 
 
 class Bench:
-    """A folder to spoil, the bytes of an uninterrupted run, and the report."""
+    """A folder for damaged runs, the bytes of an uninterrupted run, and the report."""
 
     def __init__(self, folder, made):
         self.folder, self.made, self.cut = folder, made, folder / "cut"
@@ -69,14 +69,14 @@ class Bench:
         shutil.rmtree(self.cut, ignore_errors=True)
 
     def resumed(self, what):
-        """Resume in another process; a fault unless all is as if nothing had happened."""
+        """Resume in another process; a fault unless the result is that of an uninterrupted run."""
         status = tiny_run.in_child(lambda: tiny_run.run(self.cut, resume=True, **OPTIONS))
         left = sorted(set(os.listdir(self.cut)) - {"damaged.safetensors"})
         if status or (self.cut / CHECKPOINT).read_bytes() != self.whole or left != tiny_run.LEFT:
             self.fault(f"{what}: resumed with status {status}, files {left}, or other bytes")
 
     def newest_loads(self, what):
-        """A checkpoint that is there is whole: nothing but damage afterwards spoils one."""
+        """A checkpoint that exists loads: a crash never leaves a damaged one."""
         for name in (CHECKPOINT, BACKUP):
             with contextlib.suppress(FileNotFoundError):
                 os.stat(self.cut / name)
@@ -144,7 +144,7 @@ def _killed(folder, delay):
 
 
 class Failing:
-    """Makes the ``at``-th of the calls that touch the disk fail."""
+    """Makes the ``at``-th call that touches the disk fail."""
 
     def __init__(self, at, code):
         self.at, self.code, self.count = at, code, 0
@@ -173,7 +173,7 @@ class Failing:
 
 
 def failing_calls(bench, codes):
-    """Each call that touches the disk fails in turn: told by name, nothing lost."""
+    """Each call that touches the disk fails in turn: the error names it, and nothing is lost."""
 
     def attempt(failing):
         """A run of which one call fails: exit code 0 for none, 1 told, 2 not told."""
@@ -209,7 +209,7 @@ def failing_calls(bench, codes):
 
 
 def full_disks(bench, step):
-    """A file system of every size from too small to large enough; then room is made."""
+    """A file system of every size from too small to large enough; then space is freed."""
     disk = bench.folder / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True).returncode:

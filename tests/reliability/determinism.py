@@ -1,7 +1,7 @@
-"""The same seed, the same bytes: across runs, threads, kernels and instruction sets.
+"""Determinism: the same seed gives the same bytes across runs, threads, kernels, instruction sets.
 
-Each way of running is a process of its own that draws noise and trains two tiny networks; what it
-leaves is compared with the first. What is not equal to the bit is listed with its bound.
+Each way of running is a process of its own that draws noise and trains two tiny networks; its
+results are compared with those of the first. Results that may differ are listed with their bound.
 """
 
 import argparse

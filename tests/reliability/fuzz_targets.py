@@ -1,4 +1,4 @@
-"""What is fuzzed: every reader of a file that somebody else may have written.
+"""Fuzz targets: every reader of a file that somebody else may have written.
 
 A target turns bytes into a call and checks what comes of it; it raises only for a defect. Seeds are
 small good inputs. ``mutated`` makes new inputs without any tool; fuzz_worker.py has atheris do it.
@@ -348,7 +348,7 @@ class Npz(Target):
 
 
 class Table(Target):
-    """metrics.csv, from which only times are taken: nothing in it may matter."""
+    """metrics.csv, from which only times are read: no content may raise an error."""
 
     refusal = ()
 
@@ -415,7 +415,7 @@ INTERESTING = [0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31
 
 
 def mutated(seeds, rng):
-    """An input made of good ones by a few random changes."""
+    """An input made from good ones by a few random changes."""
     data = bytearray(seeds[rng.integers(len(seeds))])
     for _ in range(rng.integers(1, 9)):
         at = int(rng.integers(len(data) + 1))

@@ -1,4 +1,4 @@
-"""Fuzz one target in a process of bounded memory and print what came of it as JSON.
+"""Fuzz one target in a process of bounded memory and print the outcome as JSON.
 
 python fuzz_worker.py "IDX files" --seconds 60      led by coverage, with atheris
 python fuzz_worker.py "IDX files" --runs 1000       random changes of good inputs, no tool needed

@@ -1,4 +1,4 @@
-"""Fuzz every reader with coverage as the guide, and feed it bombs: only errors of ours come out.
+"""Fuzz every reader, guided by coverage, and give it decompression bombs: only documented errors.
 
 The full run needs atheris (pip install atheris); the quick one makes random changes of good files.
 Address space and the time for one input are bounded: going beyond is a fault.

@@ -1,4 +1,4 @@
-"""A hundred thousand steps: memory, open files and speed stay as they are, no figure drifts.
+"""A run of 100,000 steps: memory, open files and time per step stay constant.
 
 Memory is sampled after each epoch; its slope, by least squares after the first tenth, comes with
 its 95 % confidence interval. A step's time is that beside a run begun anew: other programs slow

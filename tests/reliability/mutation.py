@@ -1,5 +1,5 @@
-"""Small errors planted one at a time in operations, losses, estimators, kernels' definitions and
-optimisers by mutmut: how many do the tests notice?
+"""Mutation testing: mutmut plants small errors, one at a time, in operations, losses, estimators,
+reference kernels and optimisers; how many of them do the tests catch?
 
 The tests run in one process of one core, forked for each mutant; mutmut picks those that reach the
 changed function. Mutants that change a message alone are not run, nor are those that can change no

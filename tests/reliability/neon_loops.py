@@ -1,4 +1,4 @@
-"""Inner loops in the machine code for NEON: products multiply and add vectors, and spill nothing.
+"""Inner loops in the machine code for NEON: products multiply and add vectors, without spills.
 
 python tests/reliability/neon_loops.py build/.../isa_neon.o
 """
@@ -30,7 +30,7 @@ def loops(code):
 
 
 def faults(code):
-    """What is wrong with the loops that multiply and add, one line each, and how many there are."""
+    """(faults of loops that multiply and add, one line each; {kernel: number of such loops})."""
     wrong, seen = [], Counter()
     for name, loop in loops(code):
         if FOR_TESTS.search(name):

@@ -1,4 +1,4 @@
-"""Numbers at their limits: a defined result, or an error by name before anything is spoiled.
+"""Extreme numbers: a run ends with a defined result, or with an error that names the cause.
 
 Each case is a run of two epochs of a tiny VAE, with the compiled kernels and with the reference
 ones; both must end alike. A run that stops keeps its last good checkpoint.
@@ -28,7 +28,7 @@ EPOCHS = 2
 
 
 class Wild(PixelBatches):
-    """Batches whose pixels a function changes."""
+    """Batches whose pixels are changed by a function."""
 
     def __init__(self, images, batch_size, change, from_epoch=0, **options):
         super().__init__(images, batch_size, **options)

@@ -1,4 +1,4 @@
-"""What every script here returns, prints and records: a table, its faults and where it was made."""
+"""The report that every script here returns, prints and records: a table, faults, environment."""
 
 import argparse
 import datetime
@@ -21,12 +21,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 
 class Unavailable(Exception):  # noqa: N818  not a fault
-    """Nothing of a section can run here; the message says why."""
+    """No part of a section can run on this machine; the message says why."""
 
 
 @dataclass
 class Report:
-    """What a section found.
+    """The result of a section.
 
     Attributes:
         columns, rows: the table of docs/reliability.md; cells are text or numbers.

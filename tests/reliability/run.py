@@ -1,4 +1,4 @@
-"""Run every section, record what it found and write the tables of docs/reliability.md.
+"""Run every section, record its result and write the tables of docs/reliability.md.
 
 python tests/reliability/run.py                 all of it, the better part of an hour
 python tests/reliability/run.py --quick         the part for CI; records nothing
@@ -95,7 +95,7 @@ def _longest_first(sections):
 
 
 def _run_all(sections, quick, jobs):
-    """Exit codes by section, so many at a time; what is still running ends with this program."""
+    """Exit codes by section, run several at a time; those still running end with this program."""
     waiting, running, codes = list(sections), [], {}
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -128,17 +128,17 @@ class Job:
             )  # fmt: skip
 
     def over(self):
-        """Whether it has ended by itself or has to."""
+        """Whether the process has ended, or has reached its time limit."""
         return self.process.poll() is not None or time.monotonic() > self.deadline
 
     def end(self):
-        """Leave nothing of it running; its exit code."""
+        """End the process and all that it started; its exit code."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.wait()
 
     def finish(self):
-        """Print what it said; its record replaces the last one when it ran in full."""
+        """Print the process's output; its record replaces the last one if it was a full run."""
         code = self.end()
         late = f"ended after {self.seconds} seconds\n" if time.monotonic() > self.deadline else ""
         said = self.said.read_text("utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Do the examples still train to the weights, bit for bit, that another revision trains to?
+"""Compare, bit for bit, the weights that the examples train to with those of another revision.
 
     python tests/reliability/same_weights.py v0.1.0
     python tests/reliability/same_weights.py HEAD~20 --isa avx2

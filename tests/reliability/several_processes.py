@@ -1,4 +1,4 @@
-"""Faults in one of several processes: whether all end in time, and what is left.
+"""Faults in one of several processes: all must end in time and leave a checkpoint to resume from.
 
 Each run is the tiny one of tests/parallel_program.py, of two or four ranks of the MPI beside
 mpi4py. A fault comes in a random rank before a random step. All must end within 15 seconds of it,

@@ -1,5 +1,5 @@
-"""What minivae depends on: the lower bounds work, the locked set installs by hash alone, nothing is
-unpickled, and every address is https."""
+"""Dependencies: the lower bounds work, the locked set installs by hash alone, nothing is unpickled,
+and every address is https."""
 
 import ast
 import re
@@ -20,9 +20,9 @@ TESTS = [f"tests/{name}.py" for name in (
     "engine/test_optim", "engine/test_noise", "training/test_checkpoint", "data/test_idx",
     "models/test_models", "engine/test_backward", "engine/test_tensor",
     "viz/test_plots", "data/test_image_folder", "training/test_trainer")]  # fmt: skip
-# This machine, and a name of a vocabulary, which nobody looks up.
+# Exempt: the local machine, and the name of a vocabulary, which is never requested.
 NO_TRAFFIC = ("http://{ADDRESS}:", "http://www.w3.org")
-# Modules that run what they read.
+# Modules that can run code from the data that they read.
 UNSAFE = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
 
 

@@ -1,5 +1,5 @@
-"""What users do at the edges, by kind: the tests of each kind of fault that public reports about
-other engines, VAEs and extensions told of, run and counted."""
+"""Kinds of faults that public reports about other engines, VAEs and extensions describe: the tests
+of each kind are run and counted."""
 
 import importlib.util
 import re

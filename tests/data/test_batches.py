@@ -103,7 +103,7 @@ def test_every_kind_of_batches_is_tried_below():
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(count=counts, seed=seeds, epoch=epochs, data=st.data())
-def test_what_all_batches_promise(kind, count, seed, epoch, data):
+def test_every_kind_of_batches_keeps_the_contract(kind, count, seed, epoch, data):
     """Every kind has the right number and sizes of batches, repeats, and can start at any batch."""
     batches, again = (KINDS[kind](images(count), seed) for _ in range(2))
     start = data.draw(st.integers(0, len(batches)))

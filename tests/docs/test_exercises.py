@@ -80,7 +80,7 @@ def test_there_are_wrong_solutions_for_every_exercise():
 
 
 @pytest.mark.slow
-def test_a_day_with_the_command(tmp_path, capsys):
+def test_an_exercise_from_beginning_to_solution(tmp_path, capsys):
     """Begin, fail, show hints, pass; no solution and no tracked file is ever overwritten."""
     tracked = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
 

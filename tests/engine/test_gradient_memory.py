@@ -105,7 +105,7 @@ def test_linear_of_itself():
 
 
 @pytest.mark.parametrize("spec", FRESH.values(), ids=FRESH)
-def test_what_is_declared_fresh_is_fresh(spec):
+def test_fresh_gradients_share_no_memory(spec):
     """What an operation with ``fresh_gradients`` returns shares no memory, even before any copy."""
     case = spec.build(*spec.example, np.random.default_rng(0))
     seen = []

@@ -145,7 +145,7 @@ def test_empty_arrays(spec):
 
 
 @every_op
-def test_only_what_is_asked_for(spec):
+def test_inputs_without_requires_grad_get_no_gradient(spec):
     """An input without requires_grad gets no gradient; the gradient of the one with it is right."""
     case = example(spec)
     _, full = run(spec, case.inputs, case.params)

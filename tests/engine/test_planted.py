@@ -119,7 +119,7 @@ PLANTS = [
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_nothing_planted_nothing_found(spec):
+def test_gradcheck_passes_without_a_planted_error(spec):
     """gradcheck passes without a planted error at the points that the other tests use."""
     assert check(spec, example(spec))
 

@@ -136,7 +136,7 @@ def test_long_chain():
 
 
 def test_several_outputs():
-    """Cotangents of outputs that nobody used are zero."""
+    """Outputs that the loss does not use have the cotangent 0."""
 
     class SinCos(Function):
         def forward(self, x):
@@ -152,7 +152,7 @@ def test_several_outputs():
 
 
 def test_gradients_accumulate():
-    """A second backward through a new graph adds to what is there."""
+    """A second backward, through a new graph, adds to the gradient that the leaf has."""
     x = leaf([1.0, 2.0])
     for times in (1, 2, 3):
         F.sum(x * x).backward()
@@ -199,7 +199,7 @@ def test_retain_grad():
 
 
 def test_cotangent():
-    """backward(u) gives u^T J."""
+    """backward(u) gives the vector-Jacobian product u^T J."""
     x = leaf([1.0, 2.0, 3.0])
     (x * x).backward(np.array([1.0, 0.0, -2.0]))
     np.testing.assert_array_equal(x.grad, [2, 0, -12])
@@ -284,7 +284,7 @@ def test_backward_twice(keep):
 
 
 def test_backward_without_anything_to_differentiate():
-    """A constant has no gradient."""
+    """backward of a constant raises an error."""
     with pytest.raises(mv.GradientError, match="requires_grad"):
         F.sum(mv.Tensor(np.ones(2))).backward()
 

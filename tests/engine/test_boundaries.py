@@ -150,7 +150,7 @@ def test_unneeded_gradients_are_not_computed():
 
 
 def test_reductions_of_the_losses():
-    """Sum by default; a mean is over elements, also where rows are summed first."""
+    """Losses are summed by default, and "mean" is over elements, not over rows."""
     x, t = np.array([[0.5, -1.0, 2.0], [0.25, 3.0, -2.0]]), np.array([[0.0, 1, 1], [0.5, 0, 1]])
     s = 1 / (1 + np.exp(-x))
     for loss, each in (

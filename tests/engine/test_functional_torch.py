@@ -49,18 +49,18 @@ def pixels(f):
 
 
 def rectified(f):
-    """A layer of PyTorch's, and its ReLU."""
+    """A layer of PyTorch's followed by ReLU."""
     return lambda x, w, b=None, activation=None, **geometry: TF.relu(f(x, w, b, **geometry))
 
 
 def gaussian_nll(x, mean, logvar, reduction):
-    """Through the density of torch.distributions."""
+    """-ln of the normal density of torch.distributions."""
     density = torch.distributions.Normal(mean, torch.exp(logvar / 2))
     return reduced(-density.log_prob(x), reduction)
 
 
 def reparameterize_kl(mu, logvar, noise):
-    """Through torch.distributions."""
+    """(z, kl), the KL by torch.distributions."""
     noise = noise.normal(mu.shape, np.float64) if isinstance(noise, mv.Noise) else noise
     std = torch.exp(logvar / 2)
     q = torch.distributions.Normal(mu, std)
@@ -70,11 +70,11 @@ def reparameterize_kl(mu, logvar, noise):
 
 
 def transpose(x, axes):
-    """All axes reversed by default."""
+    """x.permute, with all axes reversed by default."""
     return x.permute(tuple(range(x.ndim))[::-1] if axes is None else axes)
 
 
-TORCH = {  # where PyTorch has no function of the operation's name, or one of another kind
+TORCH = {  # operations whose name PyTorch lacks, or has for a function with other arguments
     "sum": lambda x, axis=None, keepdims=False: total(torch.sum, x, axis, keepdims),
     "mean": lambda x, axis=None, keepdims=False: total(torch.mean, x, axis, keepdims),
     "max": lambda x, axis=None, keepdims=False: total(torch.amax, x, axis, keepdims),

@@ -39,7 +39,7 @@ SMALL, LARGE = (3, 2), (60, 50)  # with and without the full Jacobian
 
 @given(shape=any_shape(), seed=seeds)
 def test_right_gradients_pass(shape, seed):
-    """Smooth, linear and mixed functions of several inputs and outputs, empty ones included."""
+    """Smooth, linear and mixed functions of several inputs and outputs pass, empty ones too."""
     rng = np.random.default_rng(seed)
     a, b = np.asarray(rng.normal(size=shape)), np.asarray(rng.normal(size=shape))
     assert mv.gradcheck(square, a) is True
@@ -94,19 +94,19 @@ def test_periodic_function_is_not_taken_for_linear():
 
 
 def test_large_and_small_numbers():
-    """The step grows with |x|."""
+    """Inputs of very different sizes pass, because the step grows with |x|."""
     assert mv.gradcheck(square, [np.array([1e-9, 1.0, 1e6])])
     assert mv.gradcheck(F.log, [np.array([1e3, 1e5, 1e7])])
 
 
 def test_constant_and_unused_inputs():
-    """No gradient is right where the output does not depend on the input."""
+    """An input without a gradient passes if the output does not depend on it."""
     assert mv.gradcheck(lambda x, y: x * 2, [np.ones(3), np.ones(2)])
     assert mv.gradcheck(lambda x: mv.Tensor(np.ones(2)), [np.ones(3)])
 
 
 def test_slope_next_to_a_kink():
-    """A kink further away than the step does not matter."""
+    """A point passes if the nearest kink is further away than the step."""
     assert mv.gradcheck(F.relu, [np.array([-1e-4, 1e-4, 0.5, -0.5])])
 
 
@@ -168,7 +168,7 @@ def test_output_that_is_not_finite(bad):
 
 
 def test_edge_of_the_domain():
-    """sqrt at 0 has no two-sided derivative."""
+    """sqrt at 0, which has no two-sided derivative, is reported as an edge of the domain."""
     said = message(F.sqrt, [np.array([1.0, 0.0])])
     assert "input 0, index (1,)" in said and "edge" in said
 
@@ -207,7 +207,8 @@ def test_noise_drawn_inside():
 
 
 def test_state_that_changes_later():
-    """Every recorded call is compared with the first, not just the second."""
+    """A function that changes after several calls fails: each recorded call is compared with the
+    first."""
     recorded = []
 
     def drifting(x):
@@ -219,7 +220,7 @@ def test_state_that_changes_later():
 
 
 def test_input_changed_in_place():
-    """fn may not write to what it was given."""
+    """A function that writes to its input fails."""
 
     def writes(x):
         x.data[0] += 1

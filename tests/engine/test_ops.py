@@ -90,7 +90,7 @@ def test_gradients(spec, data):
 @every_op
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_does_not_matter(spec, layout):
-    """A view, a transposed or a read-only array gives what a fresh contiguous one gives."""
+    """Views, transposed and read-only arrays give the same results as a contiguous copy."""
     case = example(spec)
     ys, grads = run(spec, case.inputs, case.params)
     laid_out = [None if a is None else LAYOUTS[layout](a) for a in case.inputs]
@@ -202,7 +202,7 @@ def test_gradcheck_names_the_kink(spec, inputs, params, i, index):
     ],
 )
 def test_gradient_at_special_points(f, x, expected):
-    """The values chosen where the derivative does not exist or its formula is delicate."""
+    """Gradients at kinks and ties, which have no derivative, and of powers at 0."""
     x = mv.Tensor(np.array(x), requires_grad=True)
     F.sum(f(x)).backward()
     np.testing.assert_allclose(x.grad, expected, rtol=1e-15)
@@ -248,7 +248,7 @@ def test_convolutions_are_adjoint(data):
 
 @given(data=st.data())
 def test_convolution_is_a_matrix(data):
-    """Forward multiplies by the dense matrix A, the input gradient by its transpose."""
+    """Forward is the product with a dense matrix A, and the input gradient that with A^T."""
     (x_shape, w_shape, _), geometry = data.draw(conv_shapes())
     rng = np.random.default_rng(data.draw(seeds))
     x, w = rng.normal(size=(1, *x_shape[1:])), rng.normal(size=w_shape)

@@ -260,7 +260,8 @@ def test_variance_for_std_in_forward_is_caught(spec, monkeypatch):
 @every_latent
 @pytest.mark.parametrize("mistake", ["variance", "factor", "no noise", "kl dropped", "kl sign"])
 def test_wrong_derivative_of_the_latent_is_caught(spec, mistake, monkeypatch):
-    """sigma^2 eps for sigma eps, a lost 1/2, eps left out, the KL's share lost or negated."""
+    """dlogvar fails with sigma^2 for sigma, without the factor 1/2, without eps, and with the KL's
+    term left out or negated."""
 
     def wrong(self, dz, dkl):
         mu, logvar, *_ = self.saved

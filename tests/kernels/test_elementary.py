@@ -18,7 +18,7 @@ BOUNDS = {
 }  # fmt: skip
 # And those that csrc/math/fast_float.h states for float32.
 FAST_BOUNDS = {"fast_exp_half": 1.25, "fast_expm1_by_half": 3.25}
-# What the functions of one purpose compute, and where they do.
+# What the special-purpose functions compute (EXACT), and the arguments they take (DOMAIN).
 EXACT = {
     "exp_of_negative": np.exp,
     "log1p_of_fraction": np.log1p,
@@ -83,7 +83,7 @@ def error_in_ulp(got, exact, dtype):
     """Largest distance in units in the last place of the rounded answer, where that is finite."""
     right = exact.astype(dtype)
     finite = np.isfinite(right)
-    # What is not finite has to be just that.
+    # Results that are not finite must be equal: the same infinity, or NaN.
     np.testing.assert_array_equal(got[~finite], right[~finite])
     ulp = np.spacing(np.abs(right[finite])).astype(exact.dtype)
     error = np.abs(got[finite] - exact[finite]) / ulp
@@ -158,7 +158,7 @@ def test_special_values(elementary, name, dtype):
 @pytest.mark.parametrize("name", [*BOUNDS, *FAST_BOUNDS])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_bytes_on_every_instruction_set_and_length(name, dtype):
-    """A vectorised loop and its scalar tail agree, and so do machines."""
+    """Vectorised loops, their scalar tails and all instruction sets give the same bits."""
     x = in_domain(name, arguments(dtype)[::37])[:3001].copy()
     x = x[~np.isnan(x)]  # the bits of a NaN result are not specified
     results = []

@@ -68,13 +68,13 @@ def test_freed_memory_is_used_again_unless_the_environment_says_otherwise():
 
 @pytest.mark.slow
 def test_large_results_take_the_memory_of_those_that_are_gone():
-    """36 MB: more than malloc keeps."""
+    """Results of 36 MB, more than malloc keeps, take the memory of deleted ones."""
     assert faults("KEEP = False" + LARGE) < 100
     assert faults("KEEP = True" + LARGE) > 1000 or huge_pages()
 
 
 def huge_pages():
-    """Whether the system gives pages so large that a few faults bring them all."""
+    """Whether the system uses huge pages, with which even new memory causes few page faults."""
     path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     return path.exists() and "[always]" in path.read_text()
 
@@ -83,7 +83,7 @@ def huge_pages():
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 9), min_size=8, max_size=20), st.randoms())
 def test_memory_is_used_again_only_when_no_reference_remains(moves, random):
-    """Arrays of several large sizes, held by themselves, by a view or by a copy's base."""
+    """Large arrays that are held, directly or through a view, keep their memory and values."""
     held = []
     for number, move in enumerate(moves):
         if move < 5 and held:

@@ -1,4 +1,4 @@
-"""Interface number of the compiled extensions: raised with their bindings, checked at import."""
+"""Interface number of the compiled extensions: raised with their bindings, checked before use."""
 
 import hashlib
 import os

@@ -21,7 +21,7 @@ def test_metrics(tmp_path):
     runs.METRICS + "2,3\n", "\x00" + runs.METRICS,
 ])  # fmt: skip
 def test_metrics_of_no_run(tmp_path, text):
-    """Anything else is refused by name."""
+    """A file that is no metrics.csv of a run is refused by name."""
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(DataError, match=r"metrics\.csv: not the metrics of a run"):
         metrics.read(tmp_path)

@@ -17,6 +17,7 @@ import numpy as np
 from .. import functional as F
 from .. import models
 from ..errors import MinivaeError
+from ..nn.module import evaluation_mode
 from ..noise import SAMPLING, Noise
 from ..ops import activation, arithmetic, batch_norm, conv, linear, shapes
 from ..tensor import Function, Tensor
@@ -45,9 +46,7 @@ def export(model: models.VAE) -> dict[str, onnx.ModelProto]:
         raise TypeError(f"model: expected one of {names}, got {type(model).__name__}")
     if any(p.dtype != np.float32 for p in model.parameters()):
         raise TypeError("model: expected parameters of float32")
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         x = _example(model.image_shapes[-1])
         z = _example((model.latent_dim,))
         mu, logvar = model.encode(x)
@@ -58,8 +57,6 @@ def export(model: models.VAE) -> dict[str, onnx.ModelProto]:
                 {"logits": logits, "pixels": F.sigmoid(logits)}
             ),
         }
-    finally:
-        model.train(was_training)
 
 
 def check(model: models.VAE, exported: dict[str, onnx.ModelProto], images: int = 4) -> float:

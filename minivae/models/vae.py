@@ -16,6 +16,7 @@ from .. import functional as F
 from .. import nn
 from ..arguments import whole
 from ..backend import Array, array_module, as_array, is_device_array
+from ..nn.module import evaluation_mode
 from ..noise import CountedNoise, Noise, NoiseStream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
@@ -223,14 +224,9 @@ class VAE(nn.Module):
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode and no graph inside; training mode is restored after."""
-        was_training = self.training
-        self.eval()
-        try:
-            with no_grad():
-                yield
-        finally:
-            self.train(was_training)
+        """Evaluation mode and no graph inside; each part's mode is restored after."""
+        with evaluation_mode(self), no_grad():
+            yield
 
     def pixels(self, z: TensorLike) -> Tensor:
         """The decoder's mean image for each code, in [0, 1]."""

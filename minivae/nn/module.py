@@ -1,5 +1,6 @@
 """Module: a part of a network, which finds its parameters, buffers and parts by attribute name."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -253,6 +254,18 @@ class Module:
         lines = [self.extra_repr()] * bool(self.extra_repr()) + parts
         inside = "\n  ".join(["", *lines]) + "\n" if parts else "".join(lines)
         return f"{type(self).__name__}({inside})"
+
+
+@contextlib.contextmanager
+def evaluation_mode(module: Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards each part is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 ADVICE = {

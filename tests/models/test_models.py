@@ -107,6 +107,18 @@ def test_the_config_builds_the_same_model(case):
         models.build("GAN")
 
 
+def test_a_part_that_is_in_evaluation_mode_stays_in_it():
+    """Batch norm that is frozen in this way, as in PyTorch, is still so after a picture."""
+    model = models.FaceVAE(latent_dim=2, image_size=16, channels=1)
+    model.encoder.batch2.eval()
+    modes = [m.training for m in model.modules()]
+    with pytest.raises(ZeroDivisionError), model.evaluating():
+        assert not any(m.training for m in model.modules())
+        raise ZeroDivisionError
+    model.sample(1, NOISE)
+    assert [m.training for m in model.modules()] == modes
+
+
 @pytest.mark.parametrize("method", ["forward", "elbo", "reconstruct"])
 def test_batches_of_another_kind_are_refused_by_name(case, method):
     model, x, _ = case

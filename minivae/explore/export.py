@@ -98,8 +98,12 @@ def require_explorable(model: Module) -> None:
 
 def layers(module: Module) -> Contents:
     """A module for ``model.js``: its class, its settings, its arrays and its parts by name."""
-    settings = dict(getattr(module, "geometry", {}))
-    settings = {name: np.broadcast_to(value, 2).tolist() for name, value in settings.items()}
+    geometry = ("stride", "padding", "output_padding", "dilation")
+    settings = {
+        name: np.broadcast_to(getattr(module, name), 2).tolist()
+        for name in geometry
+        if hasattr(module, name)
+    }
     for name in ("eps", "negative_slope", "size", "bottleneck"):
         if hasattr(module, name):
             settings[name] = getattr(module, name)

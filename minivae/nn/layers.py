@@ -96,6 +96,10 @@ def heads(x: Any, first: Linear, second: Linear) -> tuple[Tensor, Tensor]:
 class _Convolution(_Weighted):
     """What both convolutions share: channels, the size of the kernel and the geometry."""
 
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
     def __init__(
         self,
         in_channels: int,
@@ -111,9 +115,8 @@ class _Convolution(_Weighted):
         self.out_channels = whole("out_channels", out_channels, least=0)
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         least = {"padding": 0, "output_padding": 0}
-        self.geometry: dict[str, Any] = {
-            n: pair(n, value, least.get(n, 1)) for n, value in geometry.items()
-        }
+        for name, value in geometry.items():
+            setattr(self, name, pair(name, value, least.get(name, 1)))
         first, second = self._axes()
         fan_in = second * math.prod(self.kernel_size)  # PyTorch counts axis 1 of the weight
         self._make((first, second, *self.kernel_size), self.out_channels, fan_in, bias, rng)
@@ -124,9 +127,9 @@ class _Convolution(_Weighted):
 
     def extra_repr(self) -> str:
         """Channels, kernel, geometry where it is not the default."""
-        plain = {"stride": (1, 1), "dilation": (1, 1), "padding": (0, 0), "output_padding": (0, 0)}
-        told: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": self.geometry["stride"]}
-        told |= {n: value for n, value in self.geometry.items() if value != plain[n]}
+        plain = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
+        told: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": self.stride}
+        told |= {n: getattr(self, n) for n in plain if getattr(self, n, plain[n]) != plain[n]}
         told |= {} if self.bias is not None else {"bias": False}
         options = [f"{name}={value}" for name, value in told.items()]
         return ", ".join([str(self.in_channels), str(self.out_channels), *options])
@@ -158,13 +161,16 @@ class Conv2d(_Convolution):
 
     def forward(self, x: Any, *, activation: str | None = None) -> Tensor:
         """(N, in, H, W) -> (N, out, OH, OW); ``activation`` as in ``Linear``."""
-        return conv2d(x, self.weight, self.bias, **self.geometry, activation=activation)
+        geometry = self.stride, self.padding, self.dilation
+        return conv2d(x, self.weight, self.bias, *geometry, activation=activation)
 
 
 class ConvTranspose2d(_Convolution):
     """2-D transposed convolution: weight (in, out, KH, KW), bias (out,). Arguments as PyTorch's,
     those after ``output_padding`` by name.
     """
+
+    output_padding: Pair
 
     def __init__(
         self,
@@ -190,7 +196,10 @@ class ConvTranspose2d(_Convolution):
 
     def forward(self, x: Any, *, activation: str | None = None) -> Tensor:
         """(N, in, H, W) -> (N, out, OH, OW); ``activation`` as in ``Linear``."""
-        return conv_transpose2d(x, self.weight, self.bias, **self.geometry, activation=activation)
+        geometry = self.stride, self.padding, self.output_padding
+        return conv_transpose2d(
+            x, self.weight, self.bias, *geometry, dilation=self.dilation, activation=activation
+        )
 
 
 class BatchNorm2d(Module):

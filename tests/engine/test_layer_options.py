@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minivae as mv
 from minivae import functional as F
 from minivae import nn
 
@@ -46,6 +47,19 @@ def test_numpys_integers_are_sizes():
     assert nn.BatchNorm2d(num_features=three, eps=np.float32(1e-3)).weight.shape == (3,)
     assert nn.Flatten(np.int64(1))(np.ones((2, 3, 4))).shape == (2, 12)
     assert nn.Unflatten(np.int64(1), np.array([3, 4]))(np.ones((2, 12))).shape == (2, 3, 4)
+
+
+def test_a_convolutions_geometry_may_be_changed():
+    """As PyTorch's, by its attributes: a stride of 1 in a trained layer, and the like."""
+    x = np.random.default_rng(0).normal(size=(1, 2, 9, 9)).astype(np.float32)
+    for kind in (nn.Conv2d, nn.ConvTranspose2d):
+        for name, value in (("stride", 2), ("padding", (1, 0)), ("dilation", 2)):
+            layer, made = (kind(2, 2, 3, rng=mv.NoiseStream(0), **k) for k in ({}, {name: value}))
+            assert layer(x).shape != made(x).shape
+            setattr(layer, name, value)
+            assert layer(x).data.tobytes() == made(x).data.tobytes()
+    layer.output_padding = 1
+    assert layer(x).shape == (1, 2, 14, 14)
 
 
 def test_batch_norm_may_weigh_all_batches_alike():

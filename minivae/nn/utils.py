@@ -34,7 +34,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     max_norm = real("max_norm", max_norm)
     tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     grads = list({id(t.grad): t.grad for t in tensors if t.grad is not None}.values())
-    squares = [float((g * g).sum(dtype=np.float64)) for g in grads]
+    wide = (g.astype(np.result_type(g.dtype, np.float32), copy=False) for g in grads)
+    squares = [float((g * g).sum(dtype=np.float64)) for g in wide]
     norm = math.sqrt(math.fsum(squares))
     if not math.isfinite(norm):
         raise GradientError(f"clip_grad_norm_: the gradients' norm is {norm}")

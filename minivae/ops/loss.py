@@ -8,6 +8,8 @@ Derivations: docs/losses.md; of the sum of two of them, docs/elbo.md.
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from .. import kernels
 from ..backend import Array, contiguous
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
@@ -246,6 +248,8 @@ def _with_logits(
     target: Tensor, reduction: str,
 ) -> Tensor:  # fmt: skip
     """A loss by the op that sums its rows, or composed of basic operations by ``by_element``."""
+    if reduction == "mean" and logits.dtype == np.float16:  # the sum before it would overflow
+        return reduce(by_element(logits, target), reduction)
     run: Callable[[], Tensor] = kernels.fused_or_composed(
         lambda: _reduce_rows(op, logits, target, reduction),
         lambda: reduce(by_element(logits, target), reduction),

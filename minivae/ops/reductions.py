@@ -10,10 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from .. import kernels
 from ..arguments import whole
 from ..backend import Array, contiguous
 from ..tensor import Axis, Function, Tensor, TensorLike, as_tensor
+from ..tensor.arrays import total
 
 __all__ = ["log_mean_exp", "max", "mean", "sum"]
 
@@ -25,7 +28,7 @@ class Sum(Function):
 
     def forward(self, x: Array, axis: Axes, keepdims: bool) -> Array:
         self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
-        y = x.sum(axis=axis)
+        y = total(x, axis)
         return y.reshape(self.kept) if keepdims else y
 
     def backward(self, dy: Array) -> Array:
@@ -44,7 +47,12 @@ class Mean(Function):
         return y.reshape(self.kept) if keepdims else y
 
     def backward(self, dy: Array) -> Array:
-        return self.xp.broadcast_to(dy.reshape(self.kept) / self.count, self.shape)
+        share = dy.reshape(self.kept)
+        if dy.dtype == np.float16:  # in which a large count is infinite
+            share = (share.astype(np.float32) / self.count).astype(np.float16)
+        else:
+            share = share / self.count
+        return self.xp.broadcast_to(share, self.shape)
 
 
 class Max(Function):
@@ -59,9 +67,8 @@ class Max(Function):
     def backward(self, dy: Array) -> Array:
         x, y = self.saved
         attained = (x == y.reshape(self.kept)).astype(x.dtype)
-        ties = self.xp.ones(self.kept, x.dtype) * attained.sum(
-            axis=tuple(i for i, n in enumerate(self.kept) if n != x.shape[i]), keepdims=True
-        )
+        axes = tuple(i for i, n in enumerate(self.kept) if n != x.shape[i])
+        ties = self.xp.ones(self.kept, x.dtype) * total(attained, axes, keepdims=True)
         return dy.reshape(self.kept) * attained / ties
 
 

@@ -44,6 +44,19 @@ def filled(xp: Any, x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     return made
 
 
+def total(x: Array, axis: Any, keepdims: bool = False) -> Array:
+    """The sum over the axes; that of float16 is accumulated in float32, as in PyTorch.
+
+    >>> ones = np.ones((5000, 2), np.float16)
+    >>> ones.sum(axis=0).tolist(), total(ones, 0).tolist()
+    ([2048.0, 2048.0], [5000.0, 5000.0])
+    """
+    if x.dtype == np.float16:
+        return x.sum(axis=axis, keepdims=keepdims, dtype=np.float32).astype(np.float16)
+    summed: Array = x.sum(axis=axis, keepdims=keepdims)
+    return summed
+
+
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     """The adjoint of broadcasting: sum ``grad`` over the axes along which ``shape`` repeats.
 
@@ -59,7 +72,7 @@ def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     repeated = tuple(
         i for i, (n, m) in enumerate(zip(padded, grad.shape, strict=False)) if n == 1 != m
     )
-    summed = grad.sum(axis=repeated, keepdims=True)
+    summed = total(grad, repeated, keepdims=True)
     if summed.shape != padded:
         raise GradientError(f"backward(): gradient has shape {grad.shape}, expected {shape}")
     return summed.reshape(shape)

@@ -14,6 +14,7 @@ from minivae import Noise, Tensor, kernels, models, optim
 from minivae import functional as F
 from minivae.kernels import philox, reference, reference_layers
 from minivae.nn import Parameter
+from minivae.nn.utils import clip_grad_norm_
 from minivae.ops import arithmetic, conv, linear
 from minivae.training import objectives
 
@@ -233,6 +234,32 @@ def test_row_sums_are_accumulated_in_float64():
     _, mean, var = reference_layers.batch_norm_forward(column, one, one, None, None, 1e-5)
     exact = np.array([2.0**24] + [1.0] * 1024)
     assert mean.tolist() == [F4(exact.mean())] and var.tolist() == [F4(exact.var())]
+
+
+def test_half_precision_is_summed_in_single():
+    """Ones added in float16 stop at 2048, its largest number is 65504, and 1e-4 squared is 0."""
+    ones, n = np.ones((5000, 2), np.float16), 100_352  # 128 digits
+    assert F.sum(ones, axis=0).data.tolist() == [5000, 5000]
+    x = Tensor(np.zeros(2, np.float16), requires_grad=True)
+    (x + ones).backward(ones)  # broadcast
+    assert x.grad.tolist() == [5000, 5000]
+    x = Tensor(ones, requires_grad=True)
+    F.sum(F.max(x, axis=0)).backward()  # all are the largest
+    np.testing.assert_allclose(x.grad, 1 / 5000, rtol=1e-3)
+    for loss, mean, slope in (
+        (F.mean, 0, 1), (lambda x: F.mse(x, x.data - 1, "mean"), 1, 2),
+        (lambda x: F.bce_with_logits(x, x.data, "mean"), math.log(2), 0.5),
+        (lambda x: F.squared_error_with_logits(x, x.data, "mean"), 0.25, 0.25),
+    ):  # fmt: skip
+        x = Tensor(np.zeros((128, n // 128), np.float16), requires_grad=True)
+        y = loss(x)
+        y.backward()
+        assert y.dtype == x.grad.dtype == np.float16
+        np.testing.assert_allclose(y.item(), mean, rtol=1e-3)
+        np.testing.assert_allclose(x.grad, slope / n, rtol=0.02)  # below 6e-5 it has fewer digits
+    for size in (1e-4, 1000):
+        x.grad = np.full(4, size, np.float16)
+        np.testing.assert_allclose(clip_grad_norm_([x], 1e5), 2 * size, rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [F4, F8])

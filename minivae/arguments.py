@@ -40,7 +40,7 @@ def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> 
     """``value`` as a float in [least, below), which leaves out NaN.
 
     Raises:
-        TypeError: it is no number. ValueError: it is outside.
+        TypeError: it is no number, or a tensor whose gradient would be lost. ValueError: outside.
 
     >>> real("lr", 1)
     1.0
@@ -51,6 +51,8 @@ def real(name: str, value: Any, least: float = 0.0, below: float = math.inf) -> 
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{name}: expected a number, got a tensor that requires a gradient")
     if not least <= number < below:
         bound = f"in [{least:g}, {below:g})" if below < math.inf else f"finite and >= {least:g}"
         raise ValueError(f"{name}: expected a number {bound}, got {number}")

@@ -188,8 +188,13 @@ def _as_tensors(inputs: Sequence[Any], name: str) -> tuple[Tensor | None, ...]:
         ):
             tensors.append(x)
         elif isinstance(x, Tensor):
-            coerce(x.data, like, f"{name}, input {position}")
-            tensors.append(x if x.dtype == like.dtype else Tensor(x.data.astype(like.dtype)))
+            converted = coerce(x.data, like, f"{name}, input {position}")
+            if x.requires_grad and x.dtype != like.dtype:
+                raise TypeError(
+                    f"{name}, input {position}: a tensor of dtype {x.dtype} has no gradient, and "
+                    "its requires_grad was set to True"
+                )
+            tensors.append(x if x.dtype == like.dtype else Tensor(converted))
         else:
             tensors.append(Tensor(coerce(x, like, f"{name}, input {position}")))
     return tuple(tensors)

@@ -89,6 +89,9 @@ def test_integers_have_no_gradient():
         counts * 2.5
     for y in (counts * leaf([0.5, 0.5, 0.5]), leaf([0.5, 0.5, 0.5]) * counts):
         np.testing.assert_array_equal(y.data, [0, 0.5, 1])
+    counts.requires_grad = True
+    with pytest.raises(TypeError, match="dtype int64 has no gradient"):
+        leaf([0.5, 0.5, 0.5]) * counts
 
 
 def test_what_is_no_number_is_refused():

@@ -126,6 +126,11 @@ def _reduction(function: Callable[[TensorLike, Axis, bool], Tensor]) -> Callable
             raise TypeError(f"{function.__name__}: dtype and out are not taken")
         if axis is not None and dim is not None:
             raise TypeError(f"{function.__name__}: axis and dim are one thing, got both")
+        if not isinstance(keepdims, (bool, np.bool_)):
+            raise TypeError(
+                f"{function.__name__}: expected keepdims to be True or False, got {keepdims!r}; "
+                "several axes go into one tuple"
+            )
         return function(x, axis if dim is None else dim, keepdims or keepdim)
 
     return call

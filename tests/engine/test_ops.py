@@ -317,6 +317,7 @@ BAD_CALLS = [
     (lambda x: x + "1", (TypeError, ValueError), ""),
     (lambda x: F.mse(x, 1.0), ValueError, "(3, 4), got ()"),
     (lambda x: F.concatenate(x[0]), ValueError, "zero-dimensional"),
+    (lambda x: x.sum(0, 1), TypeError, "several axes go into one tuple"),
     (lambda x: F.leaky_relu(x, mv.nn.Parameter(0.1)), TypeError, "requires a gradient"),
 ]
 

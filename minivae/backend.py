@@ -154,9 +154,15 @@ def is_unknown(x: Any) -> bool:
 
 
 def as_array(x: Any) -> Any:
-    """``np.asarray``, which lets arrays on a GPU and of a recording through as they are."""
+    """``np.asarray``, which lets arrays on a GPU and of a recording through as they are.
+
+    Raises:
+        TypeError: a masked array with masked elements, which would become numbers like the others.
+    """
     if type(x) is np.ndarray or is_unknown(x) or is_device_array(x):
         return x
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise TypeError("expected a plain array, got one with masked elements; use x.filled(value)")
     return np.asarray(x)
 
 

@@ -105,6 +105,15 @@ def test_what_is_no_number_is_refused():
         leaf([1.0]) + "1"
 
 
+def test_masked_elements_are_not_taken_for_numbers():
+    """A mask that hides nothing, as files often have it, is no reason to refuse."""
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for take in (mv.Tensor, F.exp, lambda m: leaf([1.0, 2.0]) * m, lambda m: m * leaf([1.0, 2.0])):
+        with pytest.raises(TypeError, match="masked elements"):
+            take(masked)
+        assert take(np.ma.array([1.0, 2.0])).shape == (2,)
+
+
 def test_array_on_the_left():
     """NumPy hands ndarray * Tensor to the tensor instead of making an array of objects."""
     a, x = np.array([2.0, 3.0]), leaf([5.0, 7.0])

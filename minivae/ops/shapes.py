@@ -49,7 +49,9 @@ class Index(Function):
         parts = index if isinstance(index, tuple) else (index,)
         self.parts = tuple(map(self._fixed, parts))
         self.save(*(part for part in self.parts if hasattr(part, "shape")))
-        return x[self.parts]
+        if any(part is Ellipsis for part in self.parts):
+            return x[self.parts]
+        return x[(*self.parts, ...)]  # with it a view of a single element too, and no scalar
 
     def _fixed(self, part: Any) -> Any:
         """A part of an index: what could change before backward becomes an array of its own, of

@@ -215,6 +215,17 @@ def test_an_index_changed_before_backward_sends_no_gradient_elsewhere(kind):
     assert x.grad.tolist() == want.grad.tolist()
 
 
+def test_a_single_element_is_a_view_as_a_row_is():
+    """As PyTorch's: what is written to it is written to the tensor."""
+    x = mv.Tensor(np.zeros((2, 3)))
+    for part, value in ((x[0, 1], 1), (x[1], 2), (x[1][2], 3)):
+        part += value
+    assert x.data.tolist() == [[0, 1, 0], [2, 2, 5]]
+    picked = x[[0], [1]]  # by arrays it is a copy
+    picked += 1
+    assert x.data[0, 1] == 1
+
+
 def test_empty_and_plain_indices():
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     for key in ([], np.array([], int), 0, -1, np.int64(1), slice(None), ..., None, True, (0, [1])):

@@ -34,7 +34,8 @@ class NotLoaded(NamedTuple):
 
 
 Kind = TypeVar("Kind", bound="Module")
-BUFFER = "an array"  # what an attribute that ``register_buffer`` made has to stay
+# What an attribute that ``register_buffer`` made has to stay. Told by ``==``: a pickle has its own.
+BUFFER = "an array"
 
 
 class Module:
@@ -69,7 +70,7 @@ class Module:
                     "parts of this one; put them into nn.ModuleList, or give each its own name"
                 )
         elif value is not None and not _is_a(known, value):
-            wanted = known if known is BUFFER else f"a {known.__name__}"
+            wanted = known if known == BUFFER else f"a {known.__name__}"
             raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}{ADVICE[known]}")
         object.__setattr__(self, name, value)
 
@@ -98,7 +99,7 @@ class Module:
     def _of_kind(self, kind: Any) -> list[tuple[str, Any]]:
         """(name, value) of the attributes of one kind that are not None, in order of definition."""
         held = vars(self)
-        return [(n, held[n]) for n, k in self._kinds.items() if k is kind and held[n] is not None]
+        return [(n, held[n]) for n, k in self._kinds.items() if k == kind and held[n] is not None]
 
     # ------------------------------------------------------------ parts and parameters
     def parts(self) -> list[tuple[str, "Module"]]:
@@ -277,7 +278,7 @@ ADVICE = {
 
 def _is_a(kind: Any, value: Any) -> bool:
     """Whether a value fits an attribute of this kind."""
-    if kind is BUFFER:
+    if kind == BUFFER:
         return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, Tensor)
     return isinstance(value, kind)
 

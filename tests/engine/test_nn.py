@@ -1,5 +1,8 @@
 """Modules: names, state_dict, train and eval, dtype and device; a refused call changes nothing."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -136,6 +139,24 @@ def test_parameters_can_be_exchanged_left_out_and_deleted():
     del layer.bias
     layer.bias = "anything"
     assert list(layer.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_has_the_parameters_buffers_and_modes(copied):
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm2d(3), nn.Sequential(nn.BatchNorm2d(3)))
+    model(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
+    model[2].eval()
+    twin = copied(model)
+    state, copied_state = model.state_dict(), twin.state_dict()
+    assert list(state) == list(copied_state) and len(state) == 12
+    assert all(state[n].tobytes() == copied_state[n].tobytes() for n in state)
+    assert [m.training for m in model.modules()] == [m.training for m in twin.modules()]
+    twin(np.ones((4, 2), np.float32))
+    twin.to(np.float64)
+    assert twin[1].running_mean.dtype == np.float64 and twin[1].num_batches_tracked == 2
+    assert all(state[n].tobytes() == a.tobytes() for n, a in model.state_dict().items())
+    with pytest.raises(TypeError, match="running_var: expected an array"):
+        twin[1].running_var = [1]
 
 
 def test_parts_and_buffers_stay_what_they_are():

@@ -41,6 +41,7 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], options: Mapping[str, Any]):
         if isinstance(params, Tensor):
             raise TypeError("params: expected several tensors, got one; put it into a list")
+        _require_order(params)
         self.defaults = self.checked(dict(options))
         self.param_groups: list[Options] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
@@ -62,6 +63,7 @@ class Optimizer:
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"params: expected dicts with the key 'params', got {group!r}")
         params = group["params"]
+        _require_order(params)
         params = [params] if isinstance(params, Tensor) else list(params)
         for p in params:
             if not isinstance(p, Tensor):
@@ -226,6 +228,12 @@ class Optimizer:
                     "After .to() build the optimiser anew"
                 )
             dtype = working_dtype(p.dtype)  # of all that is remembered
+
+
+def _require_order(params: Any) -> None:
+    """TypeError for a set, whose order is another in each process: states go by the order."""
+    if isinstance(params, (set, frozenset)):
+        raise TypeError("params: expected tensors in an order that stays, got a set")
 
 
 def _require_like(name: str, a: Any, like: Any) -> None:

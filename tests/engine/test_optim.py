@@ -265,6 +265,8 @@ def test_bad_options_are_refused(make, options, error, says):
     [
         ([], ValueError, "at least one parameter"),
         (parameters()[0], TypeError, "expected several tensors, got one"),
+        (set(parameters()), TypeError, "an order that stays, got a set"),
+        ([{"params": set(parameters())}], TypeError, "an order that stays, got a set"),
         ([np.ones(3)], TypeError, "expected tensors, got ndarray"),
         (models.MLPVAE(hidden=2).named_parameters(), TypeError, "expected tensors, got tuple"),
         ([mv.Tensor([1])], ValueError, "leaves of a floating dtype"),

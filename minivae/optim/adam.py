@@ -7,7 +7,7 @@ from .. import kernels
 from ..arguments import real
 from ..backend import device_of
 from ..tensor import Tensor
-from .optimizer import Optimizer, Options, working
+from .optimizer import Optimizer, Options, working, works_in_place
 
 
 class Adam(Optimizer):
@@ -74,11 +74,14 @@ class Adam(Optimizer):
         """Run the kernel with a group's options on ``params`` of one dtype and device; ``step`` and
         ``lr`` are numbers, or arrays on a GPU.
         """
-        arrays, grads = [working(p.data) for p in params], [working(p.grad) for p in params]
-        ms, vs = ([self.state[p][name] for p in params] for name in "mv")
-        kernels.get("adam", *arrays, *grads)(
-            arrays, grads, ms, vs, step, lr, *group["betas"], group["eps"], group["weight_decay"]
-        )
-        for p, array in zip(params, arrays, strict=True):
-            if array is not p.data:
-                p.data[...] = array
+        options = step, lr, *group["betas"], group["eps"], group["weight_decay"]
+        together = [p for p in params if works_in_place(p.data)]
+        # One by one where a copy is changed: it may be of memory that another parameter shares.
+        alone = [[p] for p in params if not works_in_place(p.data)]
+        for same in [together, *alone] if together else alone:
+            arrays, grads = [working(p.data) for p in same], [working(p.grad) for p in same]
+            ms, vs = ([self.state[p][name] for p in same] for name in "mv")
+            kernels.get("adam", *arrays, *grads)(arrays, grads, ms, vs, *options)
+            for p, array in zip(same, arrays, strict=True):
+                if array is not p.data:
+                    p.data[...] = array

@@ -253,9 +253,13 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(dtype, np.float32)
 
 
+def works_in_place(array: Any) -> bool:
+    """Whether a kernel can change the array as it is."""
+    return bool(array.dtype == working_dtype(array.dtype) and array.flags.c_contiguous)
+
+
 def working(array: Any) -> Any:
     """The array itself where a kernel can change it as it is, else a copy in C order."""
-    dtype = working_dtype(array.dtype)
-    if array.dtype == dtype and array.flags.c_contiguous:
+    if works_in_place(array):
         return array
-    return array_module(array).asarray(array, dtype=dtype, order="C")
+    return array_module(array).asarray(array, dtype=working_dtype(array.dtype), order="C")

@@ -119,6 +119,18 @@ def test_parameters_tied_through_their_arrays_stay_tied():
     assert a.data is b.data and a.data.tolist() == [3, 5]
 
 
+@pytest.mark.parametrize("turned", [lambda a: a.T, lambda a: a[::-1]])
+def test_parameters_over_one_memory_in_another_order_both_move(turned):
+    """As of a decoder whose weight is made of the encoder's, transposed."""
+    array = np.float64([[1, 2], [3, 4]])
+    a, b = Parameter(array), Parameter(turned(array))
+    a.grad, b.grad = np.ones((2, 2)), np.ones((2, 2))
+    for make in (optim.SGD, optim.Adam):  # each moves both by lr
+        before = array.copy()
+        make([a, b], lr=1).step()
+        np.testing.assert_allclose(before - array, 2, rtol=1e-7)
+
+
 @every_optimizer
 @pytest.mark.parametrize("layout", ["transposed", "strided", "big-endian", "unaligned"])
 def test_parameters_of_any_layout(make, layout):

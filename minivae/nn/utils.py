@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..arguments import real
-from ..backend import array_module
+from ..backend import array_module, as_array
 from ..errors import GradientError
 from ..tensor import Tensor
 
@@ -33,6 +33,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     """
     max_norm = real("max_norm", max_norm)
     tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for t in tensors:
+        if t.grad is not None:
+            t.grad = as_array(t.grad)  # NumPy's arithmetic makes scalars of arrays without axes
     grads = list({id(t.grad): t.grad for t in tensors if t.grad is not None}.values())
     wide = (g.astype(np.result_type(g.dtype, np.float32), copy=False) for g in grads)
     squares = [float((g * g).sum(dtype=np.float64)) for g in wide]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..arguments import real
-from ..backend import Array, array_module, device_of, to_numpy
+from ..backend import Array, array_module, as_array, device_of, to_numpy
 from ..tensor import Tensor
 
 Options: TypeAlias = dict[str, Any]  # of a group, its parameters among them
@@ -113,6 +113,8 @@ class Optimizer:
         ]
         for _, params in moving:
             for p in params:
+                # NumPy's arithmetic makes scalars of arrays without axes.
+                p.data, p.grad = as_array(p.data), as_array(p.grad)
                 self._require_fit(p)
         for group, params in moving:
             self.update_group(group, params)

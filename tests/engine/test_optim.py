@@ -110,6 +110,20 @@ def test_arrays_set_from_outside_are_the_ones_that_move():
     assert p.data.tolist() == [9, 18]
 
 
+@every_optimizer
+@pytest.mark.parametrize(
+    "variant", sorted({"reference", "cpu", "numba"} & set(mv.kernels.available()))
+)
+def test_a_parameter_without_axes_moves_after_arithmetic(make, variant):
+    """Of 0-d arrays p.data * 2 and p.grad / 4 are NumPy scalars: nothing changes them in place."""
+    odd, plain = Parameter(np.ones(())), Parameter(np.full(1, 2.0))
+    odd.data, odd.grad, plain.grad = odd.data * 2, np.ones(()) / 4, np.ones(1) / 4
+    with mv.kernels.use(variant):
+        for p in (odd, plain):
+            make([p]).step()
+    assert odd.data.shape == () and odd.data == plain.data[0] != 2
+
+
 def test_parameters_tied_through_their_arrays_stay_tied():
     a, b = Parameter(np.float64([4, 8])), Parameter(np.zeros(2))
     b.data = a.data

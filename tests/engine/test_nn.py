@@ -290,6 +290,9 @@ def test_gradients_are_clipped_together():
         nn.utils.clip_grad_norm_([a, b], 1)
     np.testing.assert_allclose(b.grad, [[0.8]], rtol=1e-6)
     assert nn.utils.clip_grad_norm_([none], 1) == 0
+    sigma = nn.Parameter(np.ones(()))
+    sigma.grad = np.ones(()) * 6  # a NumPy scalar
+    assert nn.utils.clip_grad_norm_([sigma], 3) == 6 and sigma.grad == pytest.approx(3)
     b.grad = np.ones(()) * 6  # a NumPy scalar, as 0-d arrays become by arithmetic
     assert nn.utils.clip_grad_norm_([b], 3) == 6 and b.grad == pytest.approx(3)
     with pytest.raises(ValueError, match="max_norm: expected"):

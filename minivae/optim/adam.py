@@ -74,14 +74,20 @@ class Adam(Optimizer):
         """Run the kernel with a group's options on ``params`` of one dtype and device; ``step`` and
         ``lr`` are numbers, or arrays on a GPU.
         """
+        together: list[Tensor] = []
+        alone: list[Tensor] = []
+        for p in params:
+            (together if works_in_place(p.data) else alone).append(p)
         options = step, lr, *group["betas"], group["eps"], group["weight_decay"]
-        together = [p for p in params if works_in_place(p.data)]
-        # One by one where a copy is changed: it may be of memory that another parameter shares.
-        alone = [[p] for p in params if not works_in_place(p.data)]
-        for same in [together, *alone] if together else alone:
-            arrays, grads = [working(p.data) for p in same], [working(p.grad) for p in same]
-            ms, vs = ([self.state[p][name] for p in same] for name in "mv")
-            kernels.get("adam", *arrays, *grads)(arrays, grads, ms, vs, *options)
-            for p, array in zip(same, arrays, strict=True):
-                if array is not p.data:
-                    p.data[...] = array
+        if together:
+            self._run(together, [p.data for p in together], options)
+        for p in alone:  # one by one: it may share memory with another parameter
+            copied = working(p.data)
+            self._run([p], [copied], options)
+            p.data[...] = copied
+
+    def _run(self, params: list[Tensor], arrays: list[Any], options: tuple[Any, ...]) -> None:
+        """The kernel on the parameters' arrays or copies of them."""
+        grads = [working(p.grad) for p in params]
+        ms, vs = ([self.state[p][name] for p in params] for name in "mv")
+        kernels.get("adam", *arrays, *grads)(arrays, grads, ms, vs, *options)

@@ -72,6 +72,8 @@ class Module:
         elif value is not None and not _is_a(known, value):
             wanted = known if known == BUFFER else f"a {known.__name__}"
             raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}{ADVICE[known]}")
+        if known == BUFFER and isinstance(value, np.generic):
+            value = np.asarray(value)  # NumPy's arithmetic makes scalars of arrays without axes
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:

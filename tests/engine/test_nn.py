@@ -159,6 +159,15 @@ def test_a_copy_has_the_parameters_buffers_and_modes(copied):
         twin[1].running_var = [1]
 
 
+def test_a_buffer_without_axes_is_still_one_after_arithmetic():
+    """It was a NumPy scalar, into which a state could not be copied after others were."""
+    model = nn.BatchNorm2d(2)
+    model.num_batches_tracked = model.num_batches_tracked + 1
+    state = model.state_dict()
+    model.load_state_dict(nn.BatchNorm2d(2).state_dict())
+    assert state["num_batches_tracked"] == 1 and model.num_batches_tracked == 0
+
+
 def test_parts_and_buffers_stay_what_they_are():
     model = Pair()
     for name, value in (("inner", F.relu), ("seen", [1]), ("seen", mv.Tensor([1.0]))):

@@ -37,7 +37,7 @@ class NLL(NamedTuple):
     """-L_K on a set of images: in expectation no less than -ln p(x). Nats per image."""
 
     nll: float  # mean over the images
-    standard_error: float  # of that mean, from drawing z; not from the choice of images
+    standard_error: float  # of that mean, from drawing z alone; NaN for one sample
     per_image: Array  # (N,) float64
     effective_samples: Array  # (N,) between 1 and K: (sum w)^2 / sum w^2
 
@@ -176,7 +176,8 @@ def importance_weighted_nll(
     effective = np.exp(2 * log_sum - log_squares)
     variance = np.maximum(1 / effective - 1 / samples, 0)
     per_image = math.log(samples) - log_sum
-    return NLL(per_image.mean(), math.sqrt(variance.sum()) / len(per_image), per_image, effective)
+    error = math.sqrt(variance.sum()) / len(per_image) if samples > 1 else math.nan
+    return NLL(per_image.mean(), error, per_image, effective)
 
 
 def _blocks(eps: Array, x: Tensor, *more: Tensor) -> Iterator[tuple[list[Tensor], Array]]:

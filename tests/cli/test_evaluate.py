@@ -48,6 +48,16 @@ def test_checkpoints_of_the_face_example(tmp_path, data, evaluate):
     assert "Gaussian density of dequantised pixels" in text
 
 
+def test_one_sample_is_printed_without_an_error(tmp_path, data, evaluate):
+    model = models.MLPVAE(latent_dim=3, hidden=8)
+    path = saved(tmp_path / "c", model, **mnist.load(data).record(), binarize="static")
+    code, text, result = evaluate(path, "--data", data, samples=1)
+    found = result["importance_weighted"]
+    assert code == 0 and found["standard_error"] is None
+    line = next(line for line in text.splitlines() if "-ln p(x)" in line)
+    assert f"{found['nats']:.2f}  nats, 1 samples" in line
+
+
 def test_the_numbers_are_those_of_the_estimators(tmp_path, data, evaluate):
     model = models.MLPVAE(latent_dim=3, hidden=8)
     digits = mnist.load(data)

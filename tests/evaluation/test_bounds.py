@@ -39,6 +39,10 @@ def test_the_standard_error_is_that_of_repetitions():
     assert 0.6 < spread / np.mean([r.standard_error for r in repeated]) < 1.6
 
 
+def test_one_sample_tells_no_standard_error():
+    assert math.isnan(nll(1).standard_error)
+
+
 def test_one_sample_is_the_elbo_and_more_are_better():
     """ELBO = L_1 <= L_K <= L_(K+1) <= ln p(x), each in expectation."""
     many = np.tile(X, (100, 1))

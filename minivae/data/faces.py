@@ -28,6 +28,7 @@ TABLES = {"glasses256": ("glasses256.csv", ("glasses", "dark_lenses"))}
 
 
 LABELS = ("male", "glasses", "smile")  # the attributes that codes of faces are asked for
+CELEBA = {"Male": "male", "Eyeglasses": "glasses", "Smiling": "smile"}  # its names for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,8 @@ def load_faces(
     """Load faces as ``size`` x ``size`` pictures.
 
     Of the sets in a data folder's ``faces/``, the first of ``SMALL`` that is there serves sizes up
-    to 64, the first of ``LARGE`` those above.
+    to 64, the first of ``LARGE`` those above. Attributes under CelebA's names for ``LABELS`` are
+    there under ours too.
 
     Args:
         source: an .npz file (image_npz.py), a folder of images, a data folder that has ``faces/``
@@ -271,8 +273,19 @@ def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
         images, attributes, report = read_folder(path, size, **options)
         if report.skipped:
             print(f"minivae: {report.told()}", file=sys.stderr)
+        attributes = _with_labels(attributes)
         return FaceDataset(_printable(path.resolve().name), images, attributes, report=report)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     images, attributes, groups = read_npz(path, size)
+    attributes = _with_labels(attributes)
     return FaceDataset(_printable(path.stem), images, attributes, groups, Report(str(path)))
+
+
+def _with_labels(attributes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Attributes under CelebA's names also under ours, where these are free."""
+    found = dict(attributes)
+    for theirs, ours in CELEBA.items():
+        if theirs in found:
+            found.setdefault(ours, found[theirs])
+    return found

@@ -116,6 +116,28 @@ def test_the_size_decides_which_set_serves(data_folder, tmp_path, monkeypatch, c
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_celeba_s_names_are_known(tmp_path, kind):
+    images = np.stack([noise(16, 16, seed=i) for i in range(2)])
+    rows = {"Male": [1, 0], "Eyeglasses": [0, 1], "Smiling": [1, 1], "glasses": [1, 0]}
+    if kind == "npz":
+        source = tmp_path / "set.npz"
+        columns = {name: np.array(values) for name, values in rows.items()}
+        np.savez(source, images=images, **columns)
+    else:
+        source = tmp_path / "set"
+        source.mkdir()
+        lines = ["2", " ".join(rows)]
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(source / f"{i}.png")
+            lines.append(" ".join([f"{i}.png", *(str(2 * v[i] - 1) for v in rows.values())]))
+        (source / "list_attr_celeba.txt").write_text("\n".join(lines))
+    faces = load_faces(source, 16, cache_dir=tmp_path / "cache", progress=False)
+    found = {name: values.tolist() for name, values in faces.labels.items()}
+    assert found == {"male": [1, 0], "glasses": [1, 0], "smile": [1, 1]}  # its own glasses stand
+    assert faces.attributes["Eyeglasses"].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("place", [None, "", "empty"])
 def test_synthetic_faces_stand_in_and_say_so(tmp_path, monkeypatch, capsys, place):
     if place is None:

@@ -41,7 +41,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but a misspelt option is told with the one that may be meant."""
+        """As argparse's, but a misspelt option is told with the one that may be meant, and an empty
+        text is refused: it is a variable of the shell that was not set.
+        """
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             message = f"unrecognized arguments: {' '.join(unknown)}"
@@ -49,6 +51,9 @@ class Parser(argparse.ArgumentParser):
             if meant := difflib.get_close_matches(name, self._option_string_actions, n=1):
                 message += f"; did you mean {meant[0]}?"
             self.error(message)
+        for action in self._actions:
+            if getattr(found, action.dest, None) == "":
+                self.error(str(argparse.ArgumentError(action, "expected a text, got ''")))
         return found
 
     def error(self, message: str) -> NoReturn:

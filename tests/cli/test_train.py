@@ -115,6 +115,20 @@ def test_what_is_no_command_gets_one_line(words, capsys):
     assert stop.value.code == 2 and error.count("\n") == 1 and "error:" in error
 
 
+@pytest.mark.parametrize("words", [["evaluate", "run", "--json", ""], ["explore", "run", "--out="],
+                                   ["train", "faces", "--checkpoint", ""], ["encode", ""],
+                                   ["train", "mnist", "--config", ""]])  # fmt: skip
+def test_an_empty_text_is_no_option_left_out(words, tmp_path, monkeypatch, capsys):
+    """It is what a shell makes of a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    words = [*words, "--out", "codes.npz"] if words[0] == "encode" else words
+    with pytest.raises(SystemExit) as stop:
+        minivae(words)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "expected a text, got ''" in error
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- options from a file
 
 OPTIONS = {

@@ -218,7 +218,7 @@ def run(recipe, variant, digits, limit, device, out):
         checkpoint.load(out / BEST, model)
     start = time.perf_counter()
     values = recipe.measure(Trained(model, test, row, how.seed, digits))
-    seconds = (trainer.timing()["seconds"] or 0) + time.perf_counter() - start
+    seconds = sum(trainer.state.seconds.values()) + time.perf_counter() - start  # those known
     return {
         "values": values, "epochs": recipe.epochs, "date": datetime.date.today().isoformat(),
         "commit": began_at, "device": where(device), "kernels": kernels_used(device),

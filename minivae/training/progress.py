@@ -1,5 +1,6 @@
 """The progress bar and the lines that a training run prints."""
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -47,9 +48,16 @@ def say(line: str) -> None:
 
 
 def epoch_line(row: Row, epochs: int, seconds: float) -> str:
-    """The line that tells of an epoch that is done; ``row`` is one of metrics.csv."""
+    """The line that tells of an epoch that is done.
+
+    Args:
+        row: of metrics.csv.
+        epochs: of the run.
+        seconds: that the epoch took; NaN where it was begun before the run was resumed.
+    """
+    took = "begun before the run was resumed" if math.isnan(seconds) else f"{seconds:.1f} s"
     return (
         f"epoch {row['epoch']}/{epochs}: train {row['train_loss']:.2f}, "
         f"test {row['test_loss']:.2f} (rec {row['test_rec']:.2f}, kl {row['test_kl']:.2f}), "
-        f"{row['active_units']} active units, {seconds:.1f} s"
+        f"{row['active_units']} active units, {took}"
     )

@@ -38,11 +38,14 @@ class RunState:
         self.rows: list[Row] = []
         self.seconds: dict[int, float] = {}
 
-    def next_epoch(self, row: Row, seconds: float) -> None:
-        """Record the epoch that is under way and begin the next."""
+    def next_epoch(self, row: Row, seconds: float | None) -> None:
+        """Record the epoch that is under way and begin the next; ``seconds`` is None where the time
+        it took is not known.
+        """
         self.epoch += 1
         self.rows.append({"epoch": self.epoch, "step": self.step, **row})
-        self.seconds[self.epoch] = seconds
+        if seconds is not None:
+            self.seconds[self.epoch] = seconds
         self.batch, self.losses = 0, EpochLosses()
 
     def to_dict(self) -> dict[str, Any]:

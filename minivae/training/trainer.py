@@ -189,6 +189,7 @@ class Trainer:
     def _run_epoch(self) -> None:
         start = time.perf_counter()
         state, losses = self.state, self.state.losses
+        begun = state.batch > 0  # before this run was resumed, and for how long is not known
         for first, rate in self.schedule:  # a function of the epoch alone: nothing to resume
             if state.epoch >= first:
                 self.optimizer.lr = rate
@@ -205,7 +206,7 @@ class Trainer:
             f"{part}_{k}": v for part, means in terms.items() for k, v in means._asdict().items()
         }
         row["active_units"] = evaluation.active_units(tested.mu)
-        state.next_epoch(row, time.perf_counter() - start)
+        state.next_epoch(row, None if begun else time.perf_counter() - start)
         if self.ranks.leads:
             self._write_results(row)
 
@@ -218,7 +219,7 @@ class Trainer:
         if self.keep_best and row["test_loss"] == min(r["test_loss"] for r in state.rows):
             self.files.save_best(self.model, {"epoch": state.epoch, "config": state.config})
         self.save()
-        seconds = state.seconds[state.epoch]
+        seconds = state.seconds.get(state.epoch, math.nan)
         self.tell(epoch_line(state.rows[-1], self.epochs, seconds))
         for callback in self.callbacks:
             callback({**state.rows[-1], "seconds": seconds})
@@ -288,15 +289,18 @@ class Trainer:
         return "" if len(ranks) == self.ranks.size else f" by rank {', '.join(ranks)}"
 
     def timing(self) -> dict[str, float | None]:
-        """``seconds`` of all epochs and training ``images_per_second`` of them (testing included in
-        the time); None where metrics.csv no longer has them.
+        """``seconds`` of all epochs, and training ``images_per_second`` of those whose time is
+        known (testing included in it). None where it is not: an epoch was stopped in its middle,
+        or metrics.csv no longer has its time.
         """
-        rows, seconds = self.state.rows, self.state.seconds
-        if len(seconds) < len(rows) or not rows:
+        seconds = self.state.seconds
+        if not seconds:
             return {"seconds": None, "images_per_second": None}
         total = sum(seconds.values())
-        rate = len(rows) * self.train.count / total
-        return {"seconds": round(total, 3), "images_per_second": round(rate, 1)}
+        return {
+            "seconds": round(total, 3) if len(seconds) == len(self.state.rows) else None,
+            "images_per_second": round(len(seconds) * self.train.count / total, 1),
+        }
 
     def save(self) -> None:
         """Write the checkpoint and keep the one before it; errors as ``RunFiles.save``."""

@@ -123,6 +123,22 @@ def test_resume_keeps_the_times_of_its_own_table_and_no_other(tmp_path):
     assert [row["seconds"] for row in tiny_run.table(tmp_path)][1] == "nan"
 
 
+def test_the_time_of_an_epoch_that_was_stopped_in_its_middle_is_not_known(tmp_path):
+    with pytest.raises(Interrupted):
+        tiny_run.run(tmp_path, step=interrupting(4))  # in the second of three epochs
+    lines = []
+    with OutputFolder(tmp_path) as out:
+        made = tiny_run.trainer(out, epochs=3, tell=lines.append)
+        made.resume()
+        made.run()
+    assert [row["seconds"] == "nan" for row in tiny_run.table(tmp_path)] == [False, True, False]
+    assert ["begun before the run was resumed" in line for line in lines] == [True, False]
+    times = made.state.seconds
+    assert made.timing() == {
+        "seconds": None, "images_per_second": round(2 * 50 / (times[1] + times[3]), 1)
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("at", [1, 3, 5, 8, 9, 10])
 def test_a_run_with_a_schedule_resumes_exactly(tmp_path, at):
     """The run is cut within an epoch, and just before or after the learning rate changes."""

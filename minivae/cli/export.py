@@ -1,8 +1,9 @@
 """``minivae export``: a model for other programs, and their weights as a checkpoint."""
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..errors import MinivaeError
 from ..interop import onnx_model, weights
@@ -69,9 +70,24 @@ def to_onnx(run: Path) -> Files:
 
 def to_pytorch(run: Path) -> Files:
     """Weights, configuration and card, by file name."""
-    model, config = loaded_run.load_model(checkpoint_of(run))
-    folder = run if run.is_dir() else run.parent
-    return weights.to_files(model, config, weights.read_results(folder / SUMMARY))
+    path = checkpoint_of(run)
+    model, config = loaded_run.load_model(path)
+    return weights.to_files(model, config, results_of(path))
+
+
+def results_of(path: Path) -> dict[str, Any]:
+    """The ``summary.json`` beside a checkpoint; empty, and a line on stderr says so, where it is of
+    other weights: of another run, or from before the run was resumed.
+    """
+    found, state = weights.read_results(path.with_name(SUMMARY)), checkpoint.load(path)
+    shuffle, epochs = state.get("shuffle"), found.get("epochs")
+    in_epoch = isinstance(shuffle, dict) and shuffle.get("batch")
+    if path.name == CHECKPOINT and state.get("epoch", epochs) == epochs and not in_epoch:
+        return found
+    if found:
+        print(f"{path.with_name(SUMMARY)}: not of {path.name}; {weights.CARD} tells no results",
+              file=sys.stderr)  # fmt: skip
+    return {}
 
 
 def to_checkpoint(folder: Path) -> Files:

@@ -41,6 +41,22 @@ def test_to_pytorch_and_back(tmp_path, run, named):
         np.testing.assert_array_equal(after.state_dict()[name], a)
 
 
+@pytest.mark.parametrize(
+    "name, state",
+    [("checkpoint", {"epoch": 3}), ("checkpoint", {"epoch": 2, "shuffle": {"batch": 1}}),
+     ("previous", {"epoch": 2})],
+)  # fmt: skip
+def test_a_summary_of_other_weights_is_not_on_the_card(tmp_path, run, capsys, name, state):
+    """From before the run was resumed and stopped again, or of the run after."""
+    model, config = loaded_run.load_model(run / "checkpoint.safetensors")
+    mv.save(run / f"{name}.safetensors", model, config=config, **state)
+    (run / "summary.json").write_text(json.dumps({"epochs": 2, "test_loss": 99.5}))
+    words = "export", run / f"{name}.safetensors", "--format", "pytorch", "--out", tmp_path / "out"
+    assert main([str(word) for word in words]) == 0
+    assert "99.50" not in (tmp_path / "out" / "README.md").read_text()
+    assert f"not of {name}.safetensors" in capsys.readouterr().err
+
+
 def test_to_onnx(tmp_path, run, capsys):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

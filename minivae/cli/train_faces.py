@@ -54,7 +54,8 @@ def parser(prog: str = "minivae train faces", images: bool = False) -> Parser:
     p = Parser(prog=prog, description=IMAGES if images else FACES)
     add = p.add_argument
     if images:
-        add("data", metavar="FOLDER", help="folder of JPEG, PNG or PNM files, or an .npz")
+        add("data", metavar="FOLDER", nargs="?",  # for --config may name it
+            help="folder of JPEG, PNG or PNM files, or an .npz")  # fmt: skip
     add("--size", type=whole_number(16, 4096), default=64, metavar="N", help="side of the images")
     add("--latent-dim", type=positive_int, default=100, metavar="N", help="size of the code")
     add("--likelihood", choices=["squared-error", "gaussian"], default="squared-error",
@@ -85,6 +86,8 @@ def main(
     p = parser(prog, images)
     untold = {name: p.get_default(name) for name in TRAINING}
     args = parse(p, argv)
+    if images and args.data is None:
+        p.error("the following arguments are required: FOLDER")
     _require_sense(p, args, untold)
     if not args.no_plots:
         from . import face_pictures  # before the training, should matplotlib be missing

@@ -217,6 +217,15 @@ def test_a_run_s_own_file_makes_it_again_and_flags_win(data, tmp_path):
     assert "lr = 0.02\n" in (tmp_path / "c" / "config.toml").read_text()
 
 
+def test_the_file_of_a_run_on_pictures_names_their_folder(data, tmp_path):
+    pictures, config = data / "pictures", tmp_path / "a" / "config.toml"
+    more = "--size", 16, "--latent-dim", 2, "--epochs", 1, "--no-plots"
+    assert train("images", pictures, "--out", tmp_path / "a", *more) == 0
+    assert train("images", "--config", config, "--out", tmp_path / "b") == 0
+    assert body(tmp_path / "a") == body(tmp_path / "b")
+    assert train("images", tmp_path / "none", "--config", config, "--out", tmp_path / "c") == 2
+
+
 def test_a_name_that_toml_cannot_hold_is_left_out(tmp_path):
     args = train_mnist.parser().parse_args(["--data", "\udcff", "--seed", "3"])
     text = config_file.as_toml(train_mnist.parser(), args, "minivae")

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def choice_of_pixels(result: dict[str, Any]) -> str:
-    """Which pixels a Bernoulli model was asked about, and whether it was trained on such."""
+    """Which pixels a model was asked about, and whether it was trained on such."""
     used, trained = result["binarize"], result["trained_binarize"]
     if trained is None:
         return f"binarize {used}; the checkpoint does not say how it was trained"
@@ -108,11 +108,12 @@ def table(result: dict[str, Any]) -> str:
             "classifier Fréchet", f"{frechet['samples']:.2f}",
             f"decoded draws; {frechet['training_images']:.2f} training images; not the FID",
         ))  # fmt: skip
+    asked = result["likelihood"] == "bernoulli" or result["binarize"] != "none"
     about = (
         f"{result['model']}, {result['parameters']:,} parameters, on {result['images']} test "
         f"images of {result['dataset']}",
         result["meaning"],
-        *([choice_of_pixels(result)] if result["likelihood"] == "bernoulli" else []),
+        *([choice_of_pixels(result)] if asked else []),
         *WHOSE_IMAGES[result["images_of_the_run"]],
         "",
     )

@@ -100,6 +100,15 @@ def test_which_pixels_were_used_is_said(tmp_path, data, evaluate, trained, optio
     assert (result["binarize"], result["trained_binarize"]) == (used, trained)
 
 
+def test_a_squared_error_of_binary_pixels_is_said_to_be_one(tmp_path, data, evaluate):
+    path = saved(tmp_path / "c", models.FaceVAE(2, 16))
+    words = path, "--data", data / "faces.npz"
+    _, grey, _ = evaluate(*words)
+    code, text, result = evaluate(*words, "--binarize", "static")
+    assert code == 0 and result["binarize"] == "static"
+    assert "binarize static" in text and "binarize" not in grey
+
+
 def test_a_density_is_of_dequantised_pixels(tmp_path, data, evaluate):
     model = models.MLPVAE(latent_dim=3, hidden=8, likelihood="gaussian")
     _, _, result = evaluate(saved(tmp_path / "c", model), "--data", data)

@@ -1,5 +1,7 @@
 """``minivae train mnist``: train a VAE on digits and leave pictures of what it learned."""
 
+import sys
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -40,6 +42,7 @@ OBJECTIVES: dict[str, Callable[[Any], Objective]] = {  # name -> what makes one 
     "iwae": lambda args: partial(objectives.iwae, samples=args.samples),
     "dreg": lambda args: partial(objectives.dreg, samples=args.samples),
 }
+USED_BY = {"samples": ("iwae", "dreg"), "free_bits": ("free-bits",)}  # option -> objectives
 # What a resumed run must share, beside what is told apart below.
 OPTIONS = ("model", "batch_size", "binarize", "objective", "samples", "free_bits")
 
@@ -70,6 +73,15 @@ def parser(prog: str = COMMAND) -> Parser:
     return p
 
 
+def tell_unused(args: Namespace) -> None:
+    """A line on stderr for each option that is given and that the objective does not use."""
+    defaults = parser()
+    for name, users in USED_BY.items():
+        if getattr(args, name) != defaults.get_default(name) and args.objective not in users:
+            print(f"minivae: --{name.replace('_', '-')} is not used by --objective "
+                  f"{args.objective}, but by {' and '.join(users)}", file=sys.stderr)  # fmt: skip
+
+
 @partial(reported, several=True)
 def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     """Train, then write summary.json, the pictures and the page that explores the run."""
@@ -77,6 +89,7 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     args = parse(p, argv)
     if args.film and args.no_plots:
         p.error("argument --film: not allowed with argument --no-plots")
+    tell_unused(args)
     if not args.no_plots:
         from . import digit_pictures  # before the training, should matplotlib be missing
     ranks, args.parts = parallel.world(), parts(args)

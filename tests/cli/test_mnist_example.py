@@ -96,6 +96,19 @@ def test_every_objective_trains_and_differs(train, tmp_path, objective):
     assert np.isfinite(weights[1]).all() and not np.array_equal(*weights)
 
 
+@pytest.mark.parametrize(
+    "options, unused",
+    [(("--samples", 50), ["--samples"]), (("--samples", 3, "--objective", "dreg"), []),
+     (("--free-bits", 1, "--objective", "iwae"), ["--free-bits"]), ((), [])],
+)  # fmt: skip
+def test_an_option_of_another_objective_is_said_to_be_unused(
+    train, tmp_path, capsys, options, unused
+):
+    assert train(tmp_path, "--no-plots", "--limit", 9, "--epochs", 1, *options) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == unused
+
+
 @pytest.mark.slow
 def test_two_latents_are_drawn_as_a_plane(train, tmp_path):
     options = ["--limit", 40, "--model", "conv", "--binarize", "dynamic", "--warmup", 1]

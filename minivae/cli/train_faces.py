@@ -18,6 +18,7 @@ from ..noise import EVALUATION, NoiseStream
 from ..training import checkpoint, parallel
 from ..training.metrics import Row
 from ..training.output_folder import OutputFolder
+from ..training.run_files import CHECKPOINT
 from ..training.trainer import Trainer
 from .config_file import CONFIG, as_toml
 from .options import (
@@ -182,8 +183,9 @@ def _require_sense(p: Parser, args: Namespace, untold: dict[str, Any]) -> None:
             option = name.replace("_", "-")
             p.error(f"argument --{option}: not allowed with argument --checkpoint, which trains "
                     "nothing")  # fmt: skip
-    if Path(args.checkpoint).resolve().parent == Path(args.out).resolve():
-        p.error("argument --out: expected another folder than that of --checkpoint, whose "
+    same = Path(args.checkpoint).resolve().parent == Path(args.out).resolve()
+    if same or Path(args.out, CHECKPOINT).exists():
+        p.error(f"argument --out: expected a folder without a run, got {args.out}, whose "
                 "summary.json would be lost")  # fmt: skip
 
 

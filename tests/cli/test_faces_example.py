@@ -146,8 +146,12 @@ def test_weights_from_a_file_are_tested_and_their_run_is_kept(train, tmp_path, c
     assert capsys.readouterr().err == ""
     assert train(data, "--checkpoint", checkpoint, "--out", again, "--seed", 1, "--no-plots") == 0
     assert "faces held out here may be among those it was trained on" in capsys.readouterr().err
+    another = tmp_path / "another run"
+    another.mkdir()
+    (another / "checkpoint.safetensors").write_bytes(checkpoint.read_bytes())
     for wrong, message in (
         (("--out", run), "argument --out"),
+        (("--out", another), "argument --out"),
         (("--resume",), "argument --resume"),
         (("--epochs", 2), "argument --epochs: not allowed with argument --checkpoint"),
         (("--lr", 0.1), "argument --lr"),

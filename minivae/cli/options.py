@@ -295,6 +295,8 @@ def _outcome(
         return "stopped", 130
     except MinivaeError as error:
         return f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
+    except MemoryError as error:  # of a large model, or many pictures at a time
+        return f"error: not enough memory: {error}", 2
     except SystemExit as error:  # the parser's, which has told why
         if ranks.size == 1:
             raise

@@ -129,6 +129,16 @@ def test_an_empty_text_is_no_option_left_out(words, tmp_path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_too_large_for_memory_gets_one_line(monkeypatch, capsys):
+    def built(*args, **kwargs):
+        raise MemoryError("Unable to allocate 149. GiB")
+
+    monkeypatch.setitem(train_mnist.MODELS, "mlp", built)
+    monkeypatch.setattr(train_mnist.mnist, "load", lambda place: synthetic_digits.load(4, 4))
+    assert train("mnist") == 2
+    assert capsys.readouterr().err == "error: not enough memory: Unable to allocate 149. GiB\n"
+
+
 # ---- options from a file
 
 OPTIONS = {

@@ -32,7 +32,8 @@ class RunState:
     """
 
     def __init__(self, seed: int, config: dict[str, Any]):
-        self.seed, self.config = seed, json.loads(json.dumps(config, default=python_number))
+        text = json.dumps(config, allow_nan=False, default=python_number)
+        self.seed, self.config = seed, json.loads(text)
         self.epoch = self.step = self.batch = 0
         self.noise, self.losses = NoiseStream(seed, TRAINING), EpochLosses()
         self.rows: list[Row] = []

@@ -138,7 +138,8 @@ class Trainer:
             DeviceMemoryError: the GPU has no memory left; the last checkpoint stays.
             Interrupted: Ctrl-C; a checkpoint of this very step was written.
             CheckpointError, OutputError: a file cannot be written; the last checkpoint stays.
-            ValueError: the first images are not pixels in [0, 1]; nothing was trained.
+            ValueError: the first images are not pixels in [0, 1], and nothing was trained; or
+                ``train`` yields more or fewer batches than its length.
         """
         _require_pixels("train", self.train)
         _require_pixels("test", self.test)
@@ -198,6 +199,11 @@ class Trainer:
                 self._train_on(xs)
                 bar.step(sum(map(len, xs)), losses.mean(self.beta))
             losses.read()
+        if state.batch != len(self.train):  # what follows could not be resumed
+            raise ValueError(
+                f"train: expected {len(self.train)} batches in an epoch, which is its length, got "
+                f"{state.batch}"
+            )
         tested = self._tested()
         trained = losses.mean(self.beta)
         assert trained is not None, "an epoch has images, and all are read"
@@ -344,7 +350,7 @@ class Trainer:
 def _require_pixels(name: str, batches: Batches | CutBatches) -> None:
     """ValueError unless the first batch is in [0, 1]: 0 .. 255 would train, to no purpose."""
     whole = batches.batches if isinstance(batches, CutBatches) else batches
-    x = next(iter(whole.epoch(0)))
+    x = next(iter(whole.epoch(0)), None)
     if isinstance(x, np.ndarray) and not ((x >= 0) & (x <= 1)).all():  # nor is NaN
         raise ValueError(f"{name}: expected pixels from 0 to 1, got {x.min()} to {x.max()}")
 

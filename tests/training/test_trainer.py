@@ -15,6 +15,7 @@ from minivae.evaluation import active_units, elbo, posteriors
 from minivae.noise import EVALUATION
 from minivae.training import checkpoint, metrics, objectives
 from minivae.training.output_folder import OutputFolder
+from minivae.training.run_state import RunState
 from minivae.training.step import EagerStep
 
 HERE = Path(__file__).parent
@@ -51,6 +52,23 @@ def test_training_means_weigh_every_image_alike(tmp_path):
     assert row["train_kl"] == pytest.approx(kl / 50, rel=1e-12)
     assert row["train_loss"] == row["train_rec"] + 3.0 * row["train_kl"]
     assert row["test_loss"] == row["test_rec"] + 3.0 * row["test_kl"]
+
+
+@pytest.mark.parametrize("batches", [0, 2, 4])
+def test_an_epoch_of_another_length_is_refused(tmp_path, batches):
+    """Its checkpoint would contradict the number of batches, and no run could go on from it."""
+    with OutputFolder(tmp_path) as out:
+        trainer = tiny_run.trainer(out)
+        images = np.zeros((24, 1, 28, 28), np.float32)
+        trainer.train.epoch = lambda epoch, start=0: iter([images] * batches)
+        with pytest.raises(ValueError, match=f"expected 3 batches in an epoch, .* got {batches}"):
+            trainer.run()
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_options_that_no_checkpoint_can_hold_are_refused_before_training():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        RunState(0, {"temperature": float("nan")})
 
 
 def test_kl_weight_grows_linearly_over_the_warmup(tmp_path):

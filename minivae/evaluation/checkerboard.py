@@ -42,4 +42,4 @@ def checkerboard_energy(images: ArrayLike) -> float:
     near = slice(side // 2 - 1, side // 2 + 2)
     nyquist[near] = nyquist[:, near] = True
     total = power.sum()
-    return float(power[..., nyquist].sum() / total) if total > 0 else 0.0
+    return float(power[..., nyquist].sum() / total) if total != 0 else 0.0  # NaN stays

@@ -34,6 +34,7 @@ def test_smooth_pictures_and_constants_have_none():
     smooth = ROWS * 0.1 + wave(2)
     assert checkerboard_energy(smooth[None, None]) < 1e-4
     assert checkerboard_energy(np.ones((2, 3, 16, 16))) == 0
+    assert np.isnan(checkerboard_energy(np.full((1, 1, 16, 16), np.nan)))
 
 
 def test_pictures_and_channels_count_together():

@@ -32,7 +32,7 @@ def linear_probe(
         train_labels, test_labels: whole numbers from 0, (N,), (M,).
 
     Raises:
-        ValueError: codes and labels do not fit.
+        ValueError: codes and labels do not fit, are not finite, or are no such numbers.
     """
     weight, bias = fit_softmax(*_standardised(train_codes, train_codes, train_labels))
     codes, labels = _standardised(test_codes, train_codes, test_labels)
@@ -75,7 +75,7 @@ def nearest_neighbour_accuracy(
         k: number of neighbours that vote.
 
     Raises:
-        ValueError: codes and labels do not fit, or there are fewer than k training codes.
+        ValueError: as ``linear_probe``, or there are fewer than k training codes.
     """
     train, labels = _checked(train_codes, train_labels)
     test, expected = _checked(test_codes, test_labels)
@@ -104,4 +104,9 @@ def _checked(codes: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(
             f"codes, labels: expected (N, D) and (N,), got {codes.shape} and {labels.shape}"
         )
-    return codes, labels.astype(np.int64)
+    if not np.isfinite(codes).all():
+        raise ValueError("codes: expected finite numbers, got NaN or infinity")
+    classes = labels.astype(np.int64)
+    if (classes != labels).any() or classes.min() < 0:
+        raise ValueError(f"labels: expected whole numbers from 0, got {np.unique(labels)[:5]}")
+    return codes, classes

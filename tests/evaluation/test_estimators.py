@@ -305,6 +305,19 @@ def test_probes_refuse_what_does_not_fit():
         evaluation.nearest_neighbour_accuracy(codes, labels, codes, labels, k=11)
 
 
+@pytest.mark.parametrize("probe", [evaluation.linear_probe, evaluation.nearest_neighbour_accuracy])
+def test_probes_refuse_labels_and_codes_that_are_no_numbers_of_classes(probe):
+    """An index of -1 is the last class, a half is cut off, and NaN is next to everything."""
+    codes, labels = clouds(10)
+    for wrong in (labels.astype(int) - 1, labels + 0.5):
+        with pytest.raises(ValueError, match="labels: expected whole numbers from 0"):
+            probe(codes, wrong, codes, wrong)
+    with pytest.raises(ValueError, match="codes: expected finite numbers"):
+        probe(codes, labels, codes * np.nan, labels)
+    assert probe(codes, labels > 1, codes, labels > 1) == probe(codes, 1.0 * (labels > 1), codes,
+                                                                1 * (labels > 1))  # fmt: skip
+
+
 # ---- pictures
 
 

@@ -28,7 +28,7 @@ TABLES = {"glasses256": ("glasses256.csv", ("glasses", "dark_lenses"))}
 
 
 LABELS = ("male", "glasses", "smile")  # the attributes that codes of faces are asked for
-CELEBA = {"Male": "male", "Eyeglasses": "glasses", "Smiling": "smile"}  # its names for them
+CELEBA = {"eyeglasses": "glasses", "smiling": "smile"}  # its other names for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +190,8 @@ def load_faces(
     """Load faces as ``size`` x ``size`` pictures.
 
     Of the sets in a data folder's ``faces/``, the first of ``SMALL`` that is there serves sizes up
-    to 64, the first of ``LARGE`` those above. Attributes under CelebA's names for ``LABELS`` are
-    there under ours too.
+    to 64, the first of ``LARGE`` those above. Attributes that are ``LABELS`` in capitals or under
+    CelebA's names are there under those too.
 
     Args:
         source: an .npz file (image_npz.py), a folder of images, a data folder that has ``faces/``
@@ -283,9 +283,12 @@ def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
 
 
 def _with_labels(attributes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Attributes under CelebA's names also under ours, where these are free."""
+    """Attributes called ``LABELS`` in capitals, or as CelebA has them, also under these names,
+    where they are free.
+    """
     found = dict(attributes)
-    for theirs, ours in CELEBA.items():
-        if theirs in found:
-            found.setdefault(ours, found[theirs])
+    for name, values in attributes.items():
+        ours = CELEBA.get(name.lower(), name.lower())
+        if ours in LABELS:
+            found.setdefault(ours, values)
     return found

@@ -119,7 +119,7 @@ def test_the_size_decides_which_set_serves(data_folder, tmp_path, monkeypatch, c
 @pytest.mark.parametrize("kind", ["folder", "npz"])
 def test_celeba_s_names_are_known(tmp_path, kind):
     images = np.stack([noise(16, 16, seed=i) for i in range(2)])
-    rows = {"Male": [1, 0], "Eyeglasses": [0, 1], "Smiling": [1, 1], "glasses": [1, 0]}
+    rows = {"MALE": [1, 0], "Eyeglasses": [0, 1], "Smiling": [1, 1], "glasses": [1, 0]}
     if kind == "npz":
         source = tmp_path / "set.npz"
         columns = {name: np.array(values) for name, values in rows.items()}

@@ -15,6 +15,7 @@ import time
 
 from ..atomic_write import open_no_link
 from ..errors import OutputError
+from . import metrics
 from .metrics import Row
 from .output_folder import OutputFolder
 
@@ -27,11 +28,12 @@ class TensorBoardWriter:
     ``tensorboard --logdir runs`` then shows every run below ``runs`` by its folder's name.
 
     Args:
-        out: the run's folder. The first epoch begins the file anew.
+        out: the run's folder. The first epoch begins the file anew. Where a resumed run has none,
+            it begins with the rows that metrics.csv has already, without their times.
     """
 
     def __init__(self, out: OutputFolder):
-        self.path = out / EVENTS
+        self.path, self.folder = out / EVENTS, out.path
 
     def __call__(self, row: Row) -> None:
         """Append a row.
@@ -39,19 +41,25 @@ class TensorBoardWriter:
         Raises:
             OutputError: the file cannot be written, or is a symbolic link.
         """
-        now = time.time()
-        scalars = {_tag(name): row[name] for name in row if name not in ("epoch", "step")}
-        records = [event(now, row["step"], scalars)]
+        now, rows = time.time(), [row]
         try:
             with open_no_link(self.path, create=True) as file:
                 if row["epoch"] == 1:
                     file.truncate(0)
+                elif not file.seek(0, 2):
+                    rows = [*metrics.read(self.folder)[: row["epoch"] - 1], row]
+                records = [event(now, r["step"], _scalars(r)) for r in rows]
+                if not file.seek(0, 2):
                     records.insert(0, event(now, version="brain.Event:2"))
-                file.seek(0, 2)
                 file.write(b"".join(map(record, records)))
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(f"{self.path}: cannot be written: {reason}") from error
+
+
+def _scalars(row: Row) -> dict[str, float]:
+    """The values of a row by their tags."""
+    return {_tag(name): row[name] for name in row if name not in ("epoch", "step")}
 
 
 def _tag(name: str) -> str:

@@ -356,6 +356,17 @@ def test_tensorboard_has_the_rows_as_scalars(tmp_path):
     assert len(run_with_events(tmp_path, epochs=1)) == 2, "a new one begins anew"
 
 
+def test_tensorboard_of_a_resumed_run_has_the_epochs_before(tmp_path):
+    tiny_run.run(tmp_path, epochs=2)
+    head, *events = run_with_events(tmp_path, epochs=3)
+    assert dict(decoded(head))[3] == b"brain.Event:2"
+    steps, found = zip(*map(scalars, events), strict=True)
+    assert steps == (3, 6, 9) and found[0].keys() == found[2].keys() - {"seconds"}
+    table = tiny_run.table(tmp_path)
+    losses = [values["loss/test"] for values in found]
+    assert losses == pytest.approx([float(row["test_loss"]) for row in table], rel=1e-6)
+
+
 @given(st.binary(max_size=40))
 def test_checksums_are_those_of_the_polynomial(body):
     assert tensorboard.crc32c(body) == bitwise_crc32c(body)

@@ -338,6 +338,8 @@ class Trainer:
                 "same cannot be checked"
             )
         checkpoint.load(path, self.model, self.optimizer)
+        if state.epoch > self.epochs:  # the options that led there asked for more than these
+            self.files.beside = {}
         self.files.adopt(path)
         state.seconds = metrics.read_seconds(self.files.out, state.rows)
         metrics.write(self.files.out, state.rows, state.seconds)

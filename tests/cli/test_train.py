@@ -259,6 +259,8 @@ def test_files_beside_a_checkpoint_come_and_go_with_it(tmp_path):
     assert (tmp_path / "config.toml").read_text() == "first"
     tiny_run.run(tmp_path, epochs=2, resume=True, beside={"config.toml": "third"})
     assert (tmp_path / "config.toml").read_text() == "third"
+    tiny_run.run(tmp_path, epochs=1, resume=True, beside={"config.toml": "of fewer epochs"})
+    assert (tmp_path / "config.toml").read_text() == "third"
 
 
 # ---- callbacks

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import tiny_run
+from minivae import models
 from minivae.errors import CheckpointError, OutputError
 from minivae.training import checkpoint
 from minivae.training.output_folder import OutputFolder
+from minivae.training.run_state import RunState
 from minivae.training.step import EagerStep
 from minivae.training.trainer import Interrupted
 
@@ -93,6 +95,15 @@ def test_resume_with_another_option_is_refused_by_its_name(tmp_path, option):
         for name, array in trainer.model.state_dict().items():
             np.testing.assert_array_equal(array, weights[name])
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == body
+
+
+def test_of_another_architecture_what_differs_is_named():
+    first, second = (
+        RunState(0, {"architecture": {"name": "FaceVAE", **models.FaceVAE(2, 16, **one).config()}})
+        for one in ({}, {"likelihood": "gaussian"})
+    )
+    with pytest.raises(CheckpointError, match="made with likelihood gaussian, this run has lik"):
+        first.restored("path", second.to_dict(), 1)
 
 
 @pytest.mark.parametrize(

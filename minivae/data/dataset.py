@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -64,6 +65,16 @@ def read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def tell_faint(name: object, images: np.ndarray) -> None:
+    """A line on stderr where pixels are 0 and 1: of 255, so that all pictures are black."""
+    if images[:100].max(initial=0) <= 1 and images.max(initial=0) == 1:
+        print(
+            f"minivae: {name}: no pixel is above 1 of 255: all pictures are black. Where 1 stands "
+            "for white, multiply by 255.",
+            file=sys.stderr,
+        )
 
 
 @dataclass(frozen=True, eq=False)

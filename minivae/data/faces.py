@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import AnyPath
 from ..errors import DataError
 from ..progress_bar import ProgressBar
-from .dataset import Dataset, read_only, whole_number
+from .dataset import Dataset, read_only, tell_faint, whole_number
 from .image_folder import Report, read_folder
 from .image_npz import PEOPLE, read_npz
 from .npz import MAX_BYTES
@@ -191,7 +191,7 @@ def load_faces(
 
     Of the sets in a data folder's ``faces/``, the first of ``SMALL`` that is there serves sizes up
     to 64, the first of ``LARGE`` those above. Attributes that are ``LABELS`` in capitals or under
-    CelebA's names are there under those too.
+    CelebA's names are there under those too. A line on stderr tells of pixels that are 0 and 1.
 
     Args:
         source: an .npz file (image_npz.py), a folder of images, a data folder that has ``faces/``
@@ -273,11 +273,13 @@ def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
         images, attributes, report = read_folder(path, size, **options)
         if report.skipped:
             print(f"minivae: {report.told()}", file=sys.stderr)
+        tell_faint(path, images)
         attributes = _with_labels(attributes)
         return FaceDataset(_printable(path.resolve().name), images, attributes, report=report)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     images, attributes, groups = read_npz(path, size)
+    tell_faint(path, images)
     attributes = _with_labels(attributes)
     return FaceDataset(_printable(path.stem), images, attributes, groups, Report(str(path)))
 

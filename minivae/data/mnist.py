@@ -14,7 +14,7 @@ from ..arguments import AnyPath
 from ..atomic_write import write_atomically
 from ..errors import DataError
 from .cache import cache_folder
-from .dataset import Dataset, Part, whole_number
+from .dataset import Dataset, Part, tell_faint, whole_number
 from .digit_files import IMAGE_SIZE, STEMS, Digits, read_digits
 from .download import fetch
 from .idx import idx_header, parse_idx, read_idx
@@ -79,7 +79,8 @@ def load(
 
 
 def read_folder(folder: AnyPath) -> Dataset:
-    """Read a set of digits in MNIST's form: see ``digit_files.read_digits``.
+    """Read a set of digits in MNIST's form: see ``digit_files.read_digits``. A line on stderr tells
+    of pixels that are 0 and 1.
 
     Returns:
         Dataset: named "mnist" if its bytes are MNIST's, else "idx".
@@ -87,7 +88,9 @@ def read_folder(folder: AnyPath) -> Dataset:
     Raises:
         DataError: a file is missing, damaged or of another form.
     """
-    return _named(read_digits(folder))
+    digits = read_digits(folder)
+    tell_faint(folder, digits.train_images)
+    return _named(digits)
 
 
 def _named(digits: Digits) -> Dataset:

@@ -138,6 +138,23 @@ def test_celeba_s_names_are_known(tmp_path, kind):
     assert faces.attributes["Eyeglasses"].tolist() == [False, True]
 
 
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+@pytest.mark.parametrize("white", [1, 255])
+def test_pixels_of_0_and_1_are_told(tmp_path, capsys, kind, white):
+    """They are 1 of 255: the pictures that a mask's author sees are black here."""
+    images = white * (noise(16, 16) > 127)[None].repeat(2, axis=0).astype(np.uint8)
+    source = tmp_path / ("set.npz" if kind == "npz" else "set")
+    if kind == "npz":
+        np.savez(source, images=images)
+    else:
+        source.mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(source / f"{i}.png")
+    load_faces(source, 16, cache_dir=tmp_path / "cache", progress=False)
+    told = f"minivae: {source}: no pixel is above 1 of 255" in capsys.readouterr().err
+    assert told == (white == 1)
+
+
 @pytest.mark.parametrize("place", [None, "", "empty"])
 def test_synthetic_faces_stand_in_and_say_so(tmp_path, monkeypatch, capsys, place):
     if place is None:

@@ -282,3 +282,13 @@ def test_real_mnist():
         *(892, 958, 1028, 974, 1009),
     ]
     assert abs(dataset.train.images.mean() / 255 - 0.1307) < 1e-4
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_digits_of_0_and_1_are_told(tmp_path, capsys, white):
+    arrays = {
+        stem: white * (a > 127).astype(np.uint8) if "images" in stem else a
+        for stem, a in small_set().items()
+    }
+    mnist.read_folder(write(tmp_path / "set", arrays))
+    assert ("no pixel is above 1 of 255" in capsys.readouterr().err) == (white == 1)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..arguments import whole
 from ..errors import DataError
 
 
@@ -109,9 +110,14 @@ class Dataset:
         return digest.hexdigest()
 
     def limited(self, count: int | None) -> "Dataset":
-        """The first ``count`` images of each part; all of them for None."""
+        """The first ``count`` images of each part; all of them for None.
+
+        Raises:
+            TypeError: it is no whole number. ValueError: it is negative.
+        """
         if count is None:
             return self
+        whole("count", count, 0)
         parts = {name: getattr(self, name).take(slice(count)) for name in ("train", "test")}
         return replace(self, **parts, split={**self.split, "limit": count})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import AnyPath
+from ..arguments import AnyPath, whole
 from ..errors import DataError
 from ..progress_bar import ProgressBar
 from .dataset import Dataset, read_only, tell_faint, whole_number
@@ -203,7 +203,9 @@ def load_faces(
 
     Raises:
         DataError: the source cannot be read.
+        TypeError: the size is no whole number. ValueError: it is below 1.
     """
+    whole("size", size, 1)
     options = {
         "attributes": attributes,
         "columns": columns,

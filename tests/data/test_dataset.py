@@ -59,6 +59,11 @@ def test_the_hash_is_of_all_pixels(train, test, limit):
     assert record["split"].get("limit") == limit
 
 
+def test_a_negative_limit_cuts_nothing_off_the_end():
+    with pytest.raises(ValueError, match="count: expected at least 0, got -3"):
+        a_set().limited(-3)
+
+
 def changed_pixel(found):
     images = found.test.images.copy()
     images[-1, 0, 0] ^= 1

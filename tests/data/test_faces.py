@@ -155,6 +155,12 @@ def test_pixels_of_0_and_1_are_told(tmp_path, capsys, kind, white):
     assert told == (white == 1)
 
 
+@pytest.mark.parametrize("size", [0, -8])
+def test_faces_without_pixels_are_refused(data_folder, size):
+    with pytest.raises(ValueError, match="size: expected at least 1"):
+        load_faces(data_folder, size)
+
+
 @pytest.mark.parametrize("place", [None, "", "empty"])
 def test_synthetic_faces_stand_in_and_say_so(tmp_path, monkeypatch, capsys, place):
     if place is None:

@@ -82,8 +82,9 @@ def table(result: dict[str, Any]) -> str:
              number(found["nats"], found["standard_error"]),
              f"nats, {found['samples']} samples; in the median image "
              f"{found['effective_samples_median']:.0f} are effective"),
-            ("", f"± {found['standard_error_of_images']:.2f}", "by the choice of images"),
         ]  # fmt: skip
+        if (error := found["standard_error_of_images"]) is not None:
+            rows.append(("", f"± {error:.2f}", "by the choice of images"))
         if exact:
             rows.append(("", f"{found['bits_per_dimension']:.4f}", "bits per dimension"))
     rows.append(("active units", f"{result['active_units']} of {result['latent_dim']}", ""))

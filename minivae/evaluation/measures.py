@@ -77,10 +77,11 @@ def _importance_weighted(trained: TrainedModel, samples: int, seed: int) -> dict
     found = importance_weighted_nll(
         trained.model, trained.batches(trained.data.test), noise, samples, total=count
     )
+    of_images = float(found.per_image.std() / math.sqrt(count))
     return {
         "nats": float(found.nll), "samples": samples,
         "standard_error": found.standard_error if samples > 1 else None,
-        "standard_error_of_images": float(found.per_image.std() / math.sqrt(count)),
+        "standard_error_of_images": of_images if count > 1 else None,
         "effective_samples_median": float(np.median(found.effective_samples)),
         "effective_samples_least": float(found.effective_samples.min()),
     }  # fmt: skip

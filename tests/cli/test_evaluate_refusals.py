@@ -153,6 +153,8 @@ def test_a_single_image(tmp_path, data, evaluate):
     path = saved(tmp_path / "c", models.MLPVAE(latent_dim=2, hidden=4))
     code, text, result = evaluate(path, "--data", data, "--limit", 1)
     assert code == 0 and result["mutual_information"] == pytest.approx(0, abs=1e-9)
+    assert result["importance_weighted"]["standard_error_of_images"] is None
+    assert "by the choice of images" not in text
     code, text, _ = evaluate(path, "--data", data, "--limit", 1, "--frechet")
     assert code == 2 and "at least two images" in text
 

@@ -84,7 +84,9 @@ class RunState:
             names = [name for name in COLUMNS if name != "seconds"]
             found.rows = [{name: row[name] for name in names} for row in saved["metrics"]]
             if not found._is_whole(batches):
-                raise ValueError("its counters contradict one another")
+                raise ValueError(
+                    f"its counters contradict one another, or epochs of {batches} batches"
+                )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not the state of a training run: {error}") from error
         return found

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
         raise DataError(f"--out: expected FILE.npz, got {args.out}")
     trained = loaded(args)
     part = getattr(trained.data, args.part)
-    mu, logvar = posteriors(trained.model, trained.batches(part))
+    mu, logvar = posteriors(trained.model, trained.batches(part, args.part == "train"))
     labels = {f"label_{name}": values for name, values in part.labels.items()}
     write_npz(args.out, {"mu": mu, "logvar": logvar, **labels})
     print(f"{len(mu)} codes of {mu.shape[1]} latents in {args.out}")

@@ -23,8 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(parser(), argv)
     is_npz(args.out)  # before the work
     trained = loaded(args)
-    shape, pairs = image_shape(trained.model), []
-    for x in trained.batches(getattr(trained.data, args.part)):
+    shape, pairs, part = image_shape(trained.model), [], getattr(trained.data, args.part)
+    for x in trained.batches(part, args.part == "train"):
         pixels = to_numpy(trained.model.reconstruct(to_device(x, args.device)).data)
         seen = x.reshape(len(x), -1)[:, : math.prod(shape)]  # a label may stand behind the pixels
         pairs.append([grey_levels(seen, shape), grey_levels(pixels, shape)])

@@ -102,7 +102,7 @@ def _about_codes(trained: TrainedModel, seed: int) -> dict[str, Any]:
             "aggregate_mean": aggregate.mean.tolist(),
             "aggregate_variance": np.diag(aggregate.covariance).tolist(),
         }
-    train, _ = posteriors(model, trained.batches(trained.data.train))
+    train, _ = posteriors(model, trained.batches(trained.data.train, train=True))
     result["probes"] = {}
     for name, labels in trained.data.train.labels.items():
         codes = train, labels, mu, trained.data.test.labels[name]

@@ -13,6 +13,7 @@ from ..data import (
     LabelledImages,
     PixelBatches,
 )
+from ..data.batches import STATIC_TRAIN, binarize_once
 from ..models import VAE
 from .grouping import at_a_time
 
@@ -28,15 +29,23 @@ class TrainedModel(NamedTuple):
     trained_binarize: str | None  # None where the checkpoint does not say
     own: bool | None = None  # the run's very images; None where the checkpoint does not say
 
-    def batches(self, part: LabelledImages) -> Iterator[np.ndarray]:
-        """The batches of a part as the model takes them."""
+    def batches(self, part: LabelledImages, train: bool = False) -> Iterator[np.ndarray]:
+        """The batches of a part as the model takes them.
+
+        Args:
+            part: the first images of one of the data's two parts, or all of them.
+            train: it is the training part, whose static pixels are other draws.
+        """
         size = at_a_time(part.images.shape[1:])
         batches: Batches
         if self.model.likelihood.startswith("gaussian"):
             batches = DequantisedBatches(part.images, size)
         else:
-            # Static and dynamic draw a test set alike, once; the other images follow its order.
-            batches = PixelBatches(part.images, size, binarize=self.binarize, train=False)
+            # Static and dynamic draw a test set alike, once; dynamic has no such training set.
+            images, binarize = part.images, self.binarize
+            if train and binarize == "static":
+                images, binarize = binarize_once(images, STATIC_TRAIN), "none"
+            batches = PixelBatches(images, size, binarize=binarize, train=False)
         if self.model.classes is not None:
             (labels,) = part.labels.values()
             batches = LabelledBatches(batches, labels, self.model.classes)

@@ -182,7 +182,7 @@ def directions(subject: TrainedModel, may_show: bool) -> Contents:
     be shown it is that of the whole group, and groups of few images are left out.
     """
     part = subject.data.train.take(slice(CODES))
-    codes, _ = posteriors(subject.model, subject.batches(part))
+    codes, _ = posteriors(subject.model, subject.batches(part, train=True))
     kinds, groups = masks(part.labels)
     least = EXEMPLARS if may_show else FEW
     found: dict[str, list[Contents]] = {"vectors": [], "groups": []}

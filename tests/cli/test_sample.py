@@ -121,6 +121,21 @@ def test_reconstructions_are_those_of_the_model(made, tmp_path, kind):
     assert names == {f"{i:05}_{n}.png" for i in range(3) for n in ("images", "reconstructions")}
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_static_pixels_are_those_of_the_training(made, tmp_path, part):
+    """Training and test images are binarised with draws of their own."""
+    model, run, data = made("mlp")
+    words = "--data", data, "--binarize", "static", "--part", part, "--limit", 5
+    assert call("reconstruct", run, "--out", tmp_path / "pairs.npz", *words) == 0
+    assert call("encode", run, "--out", tmp_path / "codes.npz", *words) == 0
+    images = getattr(mnist.load(data), part).images
+    seen = PixelBatches(images, len(images), binarize="static", train=part == "train").images[:5]
+    x = next(PixelBatches(seen, 5, train=False).epoch(0))
+    with np.load(tmp_path / "pairs.npz") as pairs, np.load(tmp_path / "codes.npz") as codes:
+        np.testing.assert_array_equal(pairs["images"], seen[:, 0])
+        np.testing.assert_array_equal(codes["mu"], evaluation.posteriors(model, [x])[0])
+
+
 def test_a_density_s_images_are_the_dequantised_ones(made, tmp_path):
     _, run, data = made("density")
     assert call("reconstruct", run, "--data", data, "--out", tmp_path / "a.npz") == 0

@@ -55,11 +55,15 @@ def write_summary(
 
 
 def write_pictures(out: OutputFolder, pictures: Iterable[tuple[str, Any]]) -> None:
-    """Write each picture as soon as it is drawn."""
+    """Write each picture as soon as it is drawn, in matplotlib's own style and not the user's: a
+    run that has trained shall not fail for want of LaTeX, and equal runs shall leave equal files.
+    """
     from ..viz import plots  # here, because a run without pictures needs no matplotlib
+    from ..viz.without_backend import style
 
-    for name, figure in pictures:
-        out.write(f"{name}.png", plots.png(figure))
+    with style.context("default"):
+        for name, figure in pictures:
+            out.write(f"{name}.png", plots.png(figure))
 
 
 def write_page(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..backend import Array
 from . import plots
-from .without_backend import Figure, FigureCanvasAgg, MaxNLocator, to_rgb
+from .without_backend import Figure, FigureCanvasAgg, MaxNLocator, style, to_rgb
 
 Frames: TypeAlias = Mapping[str, Array]
 Update: TypeAlias = Callable[[int], object]  # shows frame i
@@ -25,6 +25,7 @@ DURATION, LAST = 120, 2500  # milliseconds of a picture
 FAR = 99.5  # percent of the codes are inside the panel
 
 
+@style.context("default")  # not the user's: equal runs leave equal files
 def gif(frames: Frames, labels: Array, per_epoch: float, title: str) -> bytes:
     """A film as GIF bytes.
 

@@ -17,10 +17,10 @@ if backend is not None:
     with contextlib.suppress(ValueError):  # a right choice is for pyplot, should anybody use it
         matplotlib.rcParams["backend"] = backend
 
-from matplotlib import colormaps  # noqa: E402
+from matplotlib import colormaps, style  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-__all__ = ["Figure", "FigureCanvasAgg", "MaxNLocator", "colormaps", "to_rgb"]
+__all__ = ["Figure", "FigureCanvasAgg", "MaxNLocator", "colormaps", "style", "to_rgb"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -117,6 +118,15 @@ def test_two_latents_are_drawn_as_a_plane(train, tmp_path):
     assert names == PICTURES | {"manifold.png", "latent.png"}
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["model"], summary["parameters"]) == ("conv", 69_076 + 65_089)
+
+
+def test_pictures_have_one_style_whatever_the_user_s(train, tmp_path):
+    options = "--limit", 20, "--epochs", 1
+    assert train(tmp_path / "a", *options) == 0
+    with matplotlib.rc_context({"text.usetex": True, "savefig.facecolor": "black"}):
+        assert train(tmp_path / "b", *options) == 0
+    for name in PICTURES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_no_plots_and_few_images(train, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import itertools
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +47,13 @@ def test_every_frame_is_a_picture(latents):
     right = [p[66:290, 580:780] for p in found]  # the losses
     for part in (left, middle, right):
         assert all((a != b).any() for a, b in itertools.pairwise(part))
+
+
+def test_the_user_s_style_changes_nothing():
+    made, labels = frames(2, 3), np.arange(50) % 10
+    body = film.gif(made, labels, 20, "title")
+    with matplotlib.rc_context({"text.usetex": True, "axes.facecolor": "black"}):
+        assert film.gif(made, labels, 20, "title") == body
 
 
 def test_pictures_are_shown_dot_for_dot():

@@ -49,7 +49,7 @@ def explorer_page(
         served: the page asks the server that it comes from for what is new.
 
     Raises:
-        DataError: a model that the page cannot run.
+        DataError: a model that the page cannot run, or whose codes are not finite.
     """
     return page(contents(subject, config, rows, images=images), served=served)
 
@@ -61,6 +61,10 @@ def contents(
     model, data = subject.model, subject.data
     require_explorable(model)
     mu, logvar = posteriors(model, subject.batches(data.test))
+    with np.errstate(over="ignore", invalid="ignore"):
+        kl = kl_per_latent(mu, logvar)
+    if not np.isfinite(kl).all():
+        raise DataError("model: the KL of its codes is NaN or infinite, which no page can show")
     meaning, is_likelihood = subject.meaning()
     shape = model.image_shapes[-1]
     if images is None:
@@ -81,7 +85,7 @@ def contents(
         "meaning": meaning,
         "is_likelihood": is_likelihood,
         "latent_dim": model.latent_dim,
-        "kl_per_latent": kl_per_latent(mu, logvar).tolist(),
+        "kl_per_latent": kl.tolist(),
         "plane": plane(mu, data.test.labels) if may_show and model.latent_dim == 2 else None,
         "pictures": pictures(subject, images) if images else None,
         **directions(subject, may_show),

@@ -80,6 +80,13 @@ def test_limit_of_the_run_is_kept(explore, folder):
     assert b'"test_images":11' in (folder / "explorer.html").read_bytes()
 
 
+def overflowing():
+    """A model whose log variance has an exponential above all numbers."""
+    model = models.MLPVAE(latent_dim=3, hidden=8)
+    model.fc22.bias.data[...] = 1e4
+    return model
+
+
 def one_line(text):
     assert text.count("\n") == 1 and text.endswith("\n") and "Traceback" not in text
     return text
@@ -92,6 +99,7 @@ def one_line(text):
     (lambda path: mv.save(path, models.MLPVAE()), "does not say which architecture"),
     (lambda path: runs.saved(path.parent, models.AutoEncoder((784, 4))), "expected a VAE"),
     (lambda path: runs.saved(path.parent, models.TwoLayerVAE()), "the explorer runs MLPVAE"),
+    (lambda path: runs.saved(path.parent, overflowing()), "KL of its codes is NaN or infinite"),
 ])  # fmt: skip
 def test_checkpoints_that_cannot_be_explored(explore, folder, harm, message):
     """Each is refused in one line, and no page is written."""

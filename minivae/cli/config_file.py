@@ -28,7 +28,7 @@ def read(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
             none of the option's. The message names the key.
     """
     try:
-        body = tomllib.loads(Path(path).read_bytes().decode())
+        body = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # not UTF-8, or not TOML
@@ -41,6 +41,8 @@ def read(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
             meant = difflib.get_close_matches(name, actions, n=1)
             hint = f"; did you mean {meant[0]}?" if meant else ""
             raise DataError(f"{path}: {key}: no option of {parser.prog}{hint}")
+        if name in found:
+            raise DataError(f"{path}: {key}: given twice, with dashes and with underscores")
         try:
             found[name] = _value(actions[name], value)
         except argparse.ArgumentTypeError as error:

@@ -195,6 +195,7 @@ def test_every_option_goes_into_a_file_and_comes_back(kind, tmp_path):
         ("resume = true", "resume: no option"),
         ("epochs = ", "not a TOML file"),
         ("epochs = 1\nepochs = 2", "not a TOML file"),
+        ("batch_size = 1\nbatch-size = 2", "batch-size: given twice"),
         (b"\xff", "not a TOML file"),
         (None, "cannot be read: No such file"),
     ],
@@ -211,6 +212,12 @@ def test_what_is_no_option_of_a_file_is_named(tmp_path, text, message, capsys):
     error = capsys.readouterr().err
     assert stop.value.code == 2 and message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_may_begin_as_windows_has_it(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("epochs = 3", encoding="utf-8-sig")
+    assert config_file.read(train_mnist.parser(), str(path)) == {"epochs": 3}
 
 
 def test_a_run_s_own_file_makes_it_again_and_flags_win(data, tmp_path):

@@ -113,8 +113,8 @@ class RunState:
             was, now = recorded.get(name), self.config.get(name)
             if was != now and name not in dataset.RECORDED:
                 if isinstance(was, dict) and isinstance(now, dict):  # the architecture
-                    name = next(key for key in now | was if was.get(key) != now.get(key))
-                    was, now = was.get(name), now.get(name)
+                    keys = [key for key in now | was if was.get(key) != now.get(key)]
+                    was, now = ({key: part.get(key) for key in keys} for part in (was, now))
                 raise CheckpointError(
                     f"{path}: made with {name} {was}, this run has {name} {now}; a resumed run "
                     "must share it. Resume with the old value, or start anew without --resume."

@@ -102,7 +102,9 @@ def test_of_another_architecture_what_differs_is_named():
         RunState(0, {"architecture": {"name": "FaceVAE", **models.FaceVAE(2, 16, **one).config()}})
         for one in ({}, {"likelihood": "gaussian"})
     )
-    with pytest.raises(CheckpointError, match="made with likelihood gaussian, this run has lik"):
+    with pytest.raises(
+        CheckpointError, match=r"made with architecture .'likelihood': 'gaussian'., this"
+    ):
         first.restored("path", second.to_dict(), 1)
 
 

@@ -73,8 +73,8 @@ def parser(prog: str = COMMAND) -> Parser:
     return p
 
 
-def tell_unused(args: Namespace) -> None:
-    """A line on stderr for each option that is given and that the objective does not use."""
+def warn_of_unused_options(args: Namespace) -> None:
+    """Print a line on stderr for each option that was given and that the objective ignores."""
     defaults = parser()
     for name, users in USED_BY.items():
         if getattr(args, name) != defaults.get_default(name) and args.objective not in users:
@@ -89,10 +89,11 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     args = parse(p, argv)
     if args.film and args.no_plots:
         p.error("argument --film: not allowed with argument --no-plots")
-    tell_unused(args)
     if not args.no_plots:
         from . import digit_pictures  # before the training, should matplotlib be missing
     ranks, args.parts = parallel.world(), parts(args)
+    if ranks.rank == 0 and not args.resume:  # which refuses options that differ
+        warn_of_unused_options(args)
     if args.device == "cuda":
         ranks.choose_gpu()
     digits = ranks.after_first(lambda: mnist.load(args.data)).limited(args.limit)

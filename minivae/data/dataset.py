@@ -68,8 +68,8 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def tell_faint(name: object, images: np.ndarray) -> None:
-    """A line on stderr where pixels are 0 and 1: of 255, so that all pictures are black."""
+def warn_if_black(name: object, images: np.ndarray) -> None:
+    """Print a line on stderr if no pixel is above 1 of 255: pixels of 0 and 1 are all black."""
     if images[:100].max(initial=0) <= 1 and images.max(initial=0) == 1:
         print(
             f"minivae: {name}: no pixel is above 1 of 255: all pictures are black. Where 1 stands "

@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import AnyPath, whole
 from ..errors import DataError
 from ..progress_bar import ProgressBar
-from .dataset import Dataset, read_only, tell_faint, whole_number
+from .dataset import Dataset, read_only, warn_if_black, whole_number
 from .image_folder import Report, read_folder
 from .image_npz import PEOPLE, read_npz
 from .npz import MAX_BYTES
@@ -275,13 +275,13 @@ def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
         images, attributes, report = read_folder(path, size, **options)
         if report.skipped:
             print(f"minivae: {report.told()}", file=sys.stderr)
-        tell_faint(path, images)
+        warn_if_black(path, images)
         attributes = _with_labels(attributes)
         return FaceDataset(_printable(path.resolve().name), images, attributes, report=report)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     images, attributes, groups = read_npz(path, size)
-    tell_faint(path, images)
+    warn_if_black(path, images)
     attributes = _with_labels(attributes)
     return FaceDataset(_printable(path.stem), images, attributes, groups, Report(str(path)))
 

@@ -14,7 +14,7 @@ from ..arguments import AnyPath
 from ..atomic_write import write_atomically
 from ..errors import DataError
 from .cache import cache_folder
-from .dataset import Dataset, Part, tell_faint, whole_number
+from .dataset import Dataset, Part, warn_if_black, whole_number
 from .digit_files import IMAGE_SIZE, STEMS, Digits, read_digits
 from .download import fetch
 from .idx import idx_header, parse_idx, read_idx
@@ -89,7 +89,7 @@ def read_folder(folder: AnyPath) -> Dataset:
         DataError: a file is missing, damaged or of another form.
     """
     digits = read_digits(folder)
-    tell_faint(folder, digits.train_images)
+    warn_if_black(folder, digits.train_images)
     return _named(digits)
 
 

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
+if not TYPE_CHECKING:  # with a module __getattr__ a type checker accepts every name
 
     def __getattr__(name):
         of_functional = f"mv.functional.{name}" if name in functional.__all__ else None

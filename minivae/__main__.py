@@ -1,4 +1,4 @@
-"""The program ``minivae``; ``python -m minivae`` is the same."""
+"""The command-line program ``minivae``, also run as ``python -m minivae``."""
 
 import sys
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Checks of arguments that all parts share: whole numbers, numbers, labels.
+"""Checks of arguments, shared by all parts: whole numbers, real numbers, one-hot labels.
 
-Whole numbers are whatever ``operator.index`` takes, numbers whatever ``float`` takes, so NumPy's
-serve as well as Python's; texts do not, nor do booleans as whole numbers.
+A whole number is what ``operator.index`` accepts and a number is what ``float`` accepts, so NumPy's
+scalars serve as well as Python's. Strings are refused, and booleans are no whole numbers.
 """
 
 import math
@@ -63,7 +63,7 @@ def one_hot(labels: ArrayLike, classes: int, dtype: DTypeLike = np.float32) -> n
     """Whole numbers (N,) -> (N, classes), a 1 in each label's column.
 
     Raises:
-        ValueError: other numbers, or one that is not below ``classes``.
+        ValueError: not an array (N,) of whole numbers, or a label outside [0, ``classes``).
 
     >>> one_hot([1, 0], classes=3)
     array([[0., 1., 0.],

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-# An array of either; CuPy's have the methods of NumPy's, and type checkers know NumPy's alone.
+# A NumPy or a CuPy array. Type checkers see NumPy's, whose methods CuPy's arrays have.
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -44,7 +44,7 @@ def device_module() -> Any:
 
 
 def nccl_module() -> Any:
-    """``cupy.cuda.nccl``, which CuPy has only when it is asked for; ImportError without NCCL."""
+    """``cupy.cuda.nccl``, which CuPy does not import by itself; ImportError without NCCL."""
     cuda = device_module().cuda
     if not hasattr(cuda, "nccl"):
         importlib.import_module("cupy.cuda.nccl")
@@ -52,12 +52,12 @@ def nccl_module() -> Any:
 
 
 def current_stream() -> int:
-    """The address of CuPy's current stream, which kernels are launched on."""
+    """The address of CuPy's current stream, on which kernels are launched."""
     return int(device_module().cuda.get_current_stream().ptr)
 
 
 def device_description() -> dict[str, str]:
-    """Name, compute capability, driver and runtime of the GPU in use, a dict of texts."""
+    """Name, compute capability, driver and runtime version of the GPU in use, as strings."""
     cupy = device_module()
     runtime, index = cupy.cuda.runtime, cupy.cuda.Device().id
     found = runtime.getDeviceProperties(index)
@@ -78,12 +78,12 @@ def _cuda_version(number: int) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is CuPy's for a GPU without memory; it is told by its name, without CuPy."""
+    """Whether ``error`` is CuPy's OutOfMemoryError, by its name, so that CuPy is not imported."""
     return type(error).__name__ == "OutOfMemoryError"
 
 
 def is_device_array(x: object) -> bool:
-    """True for an array in GPU memory (it speaks the CUDA array interface)."""
+    """True for an array in GPU memory (it has ``__cuda_array_interface__``)."""
     return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")
 
 
@@ -110,7 +110,7 @@ def to_device(x: Any, device: str) -> Any:
 
 
 class _Recording(threading.local):
-    """Whether this thread records a step, what writes it down, and what was refused."""
+    """This thread's recording of a step: whether one is on, its writer, the refused operation."""
 
     unknown = False
     write: Any = None
@@ -122,10 +122,15 @@ recording = _Recording()
 
 @contextlib.contextmanager
 def values_unknown(write: Any = None) -> Iterator[None]:
-    """Refuse ``to_numpy`` in this thread inside: a step is being recorded, nothing computed.
+    """A block in which this thread records a step: arrays have no values and ``to_numpy`` raises.
 
-    ``write(function, inputs, options)`` gives the result of a function of ``UnknownArray``s that
-    takes ``out``. What was refused is a RuntimeError at the end too, lest the step went on without.
+    Args:
+        write: ``write(function, inputs, options)`` records a call of a function that takes ``out``
+            and returns its result, an ``UnknownArray``.
+
+    Raises:
+        RuntimeError: at the end of the block, if an operation was refused inside and the step
+            caught the error.
     """
     recording.unknown, recording.write, recording.refused = True, write, None
     try:
@@ -137,13 +142,13 @@ def values_unknown(write: Any = None) -> Iterator[None]:
 
 
 def refuse(why: str) -> NoReturn:
-    """RuntimeError, inside ``values_unknown``."""
+    """Raise RuntimeError(why) and note it, so that ``values_unknown`` raises it again."""
     recording.refused = why
     raise RuntimeError(why)
 
 
 def refuse_values(what: str) -> None:
-    """RuntimeError in a thread that records."""
+    """RuntimeError if this thread is recording a step: ``what`` would need an array's values."""
     if recording.unknown:
         refuse(f"{what} asks for a value, which is not known while it is recorded")
 
@@ -154,10 +159,10 @@ def is_unknown(x: Any) -> bool:
 
 
 def as_array(x: Any) -> Any:
-    """``np.asarray``, which lets arrays on a GPU and of a recording through as they are.
+    """``np.asarray(x)``; a GPU array or an ``UnknownArray`` unchanged.
 
     Raises:
-        TypeError: a masked array with masked elements, which would become numbers like the others.
+        TypeError: ``x`` has masked elements, which would be taken for numbers like the others.
     """
     if type(x) is np.ndarray or is_unknown(x) or is_device_array(x):
         return x
@@ -167,7 +172,7 @@ def as_array(x: Any) -> Any:
 
 
 def contiguous(x: Array, copy: bool = False) -> Array:
-    """The array in C order, itself where it is so and no copy is asked for."""
+    """The array in C order; ``x`` itself if it is already, unless ``copy``."""
     if x.flags.c_contiguous and not copy:
         return x
     made: Array = x.copy() if is_unknown(x) else array_module(x).array(x, order="C")
@@ -185,7 +190,9 @@ def to_numpy(x: Any) -> Array:
 
 
 def placement(device: Any, dtype: Any) -> tuple[str | None, np.dtype[Any] | None]:
-    """(device, dtype) of a move, each None where it stays; a dtype may come in the device's place.
+    """The checked arguments of ``x.to(device, dtype)``; None for one that stays as it is.
+
+    A dtype may also be given alone, as the first argument.
 
     Raises:
         ValueError: an unknown device. TypeError: a dtype that is not floating-point.

@@ -2,7 +2,7 @@
 
 
 class MinivaeError(Exception):
-    """Base class of every error of this package's own."""
+    """Base class of all errors that this package defines."""
 
 
 class GradientError(MinivaeError):
@@ -14,7 +14,7 @@ class DataError(MinivaeError):
 
 
 class CheckpointError(MinivaeError):
-    """A checkpoint cannot be read or written; whatever was loaded before is unchanged."""
+    """A checkpoint cannot be read or written; the model and the optimiser are unchanged."""
 
 
 class KernelUnavailable(MinivaeError):  # noqa: N818  the public contract
@@ -26,7 +26,7 @@ class NonFiniteError(MinivaeError):
 
 
 class DeviceMemoryError(MinivaeError):
-    """A GPU has no memory left; the message says what asked for how much, and what to reduce."""
+    """A GPU has no memory left; the message names the allocation, its size and what to reduce."""
 
 
 class ParallelError(MinivaeError):

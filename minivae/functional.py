@@ -1,7 +1,7 @@
-"""Every operation as a function of tensors (arrays and numbers welcome), in one place.
+"""Every differentiable operation as a function of tensors, arrays or numbers.
 
-Each family of operations names its own in ``__all__``. Derivation, class, test and kernel of each:
-docs/ops.md.
+The names are those in ``__all__`` of the modules of ``ops``. docs/ops.md lists the derivation,
+class, test and kernel of each operation.
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -21,7 +21,7 @@ from .torch_names import missing as _missing
 __all__ = [name for name in sorted(globals()) if not name.startswith("_")]
 
 
-if not _TYPE_CHECKING:  # a checker would take every name for one that is there
+if not _TYPE_CHECKING:  # with a module __getattr__ a type checker accepts every name
 
     def __getattr__(name: str) -> _NoReturn:
         raise _missing("functional", "module 'minivae.functional'", name)

@@ -1,6 +1,6 @@
-"""Noise as an argument: a draw is named by (seed, offset) and can be made again anywhere.
+"""Reproducible random numbers: a draw is identified by (seed, offset) and can be repeated.
 
-Why: docs/noise.md.
+Reasons: docs/noise.md.
 """
 
 from typing import Any, NoReturn
@@ -16,18 +16,19 @@ Shape = int | tuple[int, ...]
 
 
 class Noise(NoiseKey):
-    """One draw of the Philox4x32-10 stream, as large as it is asked to be.
+    """One draw of the Philox4x32-10 stream, from which arrays of any shape are made.
 
-    Element i (row-major) of any array drawn is a pure function of (seed, offset, i); see
-    ``kernels.philox`` for the formula. A tuple: ``seed, offset, first = noise``.
+    Element i (row-major) of an array is a pure function of (seed, offset, i); see
+    ``kernels.philox`` for the formula. It unpacks as a tuple: ``seed, offset, first = noise``.
 
     Args:
-        seed, offset: of the draw.
-        first: the row of the draw that is row 0 of the arrays drawn, so that the parts of a batch
-            draw what the batch does; ``noise.rows(first)`` is the same draw from another row on.
+        seed, offset: the draw.
+        first: the row of the draw that becomes row 0 of an array, so that a part of a batch gets
+            the numbers that its rows have in the whole batch. ``noise.rows(first)`` is the same
+            draw with another ``first``.
 
     Raises:
-        TypeError: an argument is not an integer, or what is drawn not of a float dtype.
+        TypeError: an argument is not an integer, or ``dtype`` is not a float dtype.
         ValueError: an argument is not in [0, 2**64).
 
     >>> Noise(seed=0, offset=0).normal((2, 2)).round(3)
@@ -48,23 +49,26 @@ class Noise(NoiseKey):
         return self._draw("uniform", shape, dtype, device)
 
     def _draw(self, kernel: str, shape: Shape, dtype: DTypeLike, device: str) -> Array:
-        like = np.empty(0, dtype)  # stands for what will be drawn, in the choice of a variant
+        like = np.empty(0, dtype)  # its dtype and device choose the kernel variant
         if like.dtype.kind != "f":
             raise TypeError(f"dtype: expected a floating-point dtype, got {like.dtype}")
         like = to_device(like, device)
-        # A variant without a generator leaves the draw to the reference, on the host.
+        # A variant without a generator uses the reference, which draws on the host.
         drawn: Array = to_device(kernels.get(kernel, like)(self, shape, dtype), device)
         return drawn
 
 
 class CountedNoise(Noise):
-    """A draw whose offset lies in an array and is read when a kernel runs: the noise of a step that
-    is recorded. The cuda kernels draw it, and of the cpu kernels those of ``reparameterize_kl``;
-    RuntimeError for all others.
+    """A draw whose offset is read from an array when a kernel runs: the noise of a recorded step.
+
+    Only the cuda kernels and the cpu kernels of ``reparameterize_kl`` accept it.
 
     Args:
-        seed: as of ``Noise``.
-        counter: a uint64 array of one element where the kernel runs, the offset.
+        seed: as in ``Noise``.
+        counter: uint64 array of one element, the offset, on the device where the kernel runs.
+
+    Raises:
+        RuntimeError: another kernel, which needs the offset as a number, uses it.
     """
 
     counter: Array
@@ -75,7 +79,7 @@ class CountedNoise(Noise):
         return noise
 
     def rows(self, first: int) -> "CountedNoise":
-        """RuntimeError but for row 0: a recorded step takes a whole batch."""
+        """The draw itself. RuntimeError unless ``first`` is 0: a recorded step has no parts."""
         if first:
             raise RuntimeError(f"first: expected 0 in a recorded step, got {first}")
         return self
@@ -91,7 +95,7 @@ class CountedNoise(Noise):
 
 
 class NoiseStream:
-    """Draws with consecutive offsets: the state of a run's randomness is two integers.
+    """Draws with consecutive offsets. Its whole state is two integers, ``seed`` and ``offset``.
 
     Raises:
         TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
@@ -114,8 +118,8 @@ class NoiseStream:
         return noise
 
 
-# One seed serves a whole run. Each purpose counts its draws from an offset of its own, so that
-# no two of them ever share a number.
+# One seed serves a whole run. Each purpose counts its draws from its own first offset, 2**60
+# apart, so that no two purposes use the same draw.
 TRAINING, INITIALISATION, EVALUATION, BINARISATION, SAMPLING, SHUFFLE, DRAWING = (
     k << 60 for k in range(7)
 )

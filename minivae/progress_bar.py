@@ -1,4 +1,4 @@
-"""The bar that long work draws on a terminal."""
+"""Progress bar for long work on a terminal: tqdm without a thread and without a shared lock."""
 
 import threading
 from typing import Any
@@ -13,7 +13,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
     the lock stops every bar of the others for ever.
 
     Args:
-        args, options: tqdm's, but for `disable`.
+        args, options: tqdm's, except ``disable``.
         show: whether it is drawn; None draws it where stderr is a terminal.
     """
 
@@ -21,6 +21,6 @@ class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
     monitor_interval = 0
 
     def __init__(self, *args: Any, show: bool | None = None, **options: Any) -> None:
-        # miniters: without tqdm's thread nobody notices that steps have become slow.
+        # miniters=1: tqdm's thread, which is off, would lower a larger one when steps get slower.
         disable = None if show is None else not show
         super().__init__(*args, disable=disable, miniters=1, **options)

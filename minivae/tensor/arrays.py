@@ -1,4 +1,4 @@
-"""What the engine does with plain arrays: conversion, fingerprints, sharing of memory."""
+"""The engine's helpers for plain arrays: dtype conversion, checksums, views that share memory."""
 
 import zlib
 from typing import Any
@@ -14,14 +14,15 @@ def coerce(x: Any, like: Array, name: str) -> Array:
     """``x`` as an array of ``like``'s dtype: numbers, integers and booleans are converted.
 
     Raises:
-        TypeError: another float dtype or another device, so never a silent up-cast or transfer.
+        TypeError: ``x`` has another float dtype or is on another device; the message calls it
+            ``name``. Nothing is up-cast or transferred silently.
     """
     xp = array_module(like)
     if isinstance(x, (bool, int, float, np.generic)):
         return xp.asarray(x, dtype=like.dtype)
     if not is_device_array(x):
         numbers, x = not hasattr(x, "dtype"), as_array(x)
-        if numbers and x.dtype.kind == "f":  # a list of them
+        if numbers and x.dtype.kind == "f":  # a list of Python floats
             x = x.astype(like.dtype)
     if device_of(x) != device_of(like):
         raise TypeError(
@@ -35,7 +36,7 @@ def coerce(x: Any, like: Array, name: str) -> Array:
 
 
 def filled(xp: Any, x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """The array that a Python number stands for: it everywhere. An array as it is.
+    """An array of ``shape`` filled with the Python float ``x``; an array ``x`` unchanged.
 
     >>> filled(np, 0.5, (2,), np.float32)
     array([0.5, 0.5], dtype=float32)
@@ -79,13 +80,13 @@ def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
 
 
 def fingerprint(array: Any, whole: int = 1024, samples: int = 64) -> int | None:
-    """A checksum that changes when the array is written to; None on a GPU, where it would have
-    to wait for the device.
+    """A checksum by which a later write to the array is detected.
 
-    Up to ``whole`` elements every one counts; in a larger array of numbers ``samples`` evenly
-    spaced ones do, so that the check costs microseconds: a change of ``size // samples``
-    neighbouring elements or more is always seen, a smaller one perhaps. Of whole numbers and
-    booleans, which are indices, every element counts.
+    It is taken over all elements of an array of integers or booleans, which is an index, and of a
+    float array of at most ``whole`` elements. Of a larger float array it is taken over ``samples``
+    evenly spaced elements, which costs microseconds: a change of ``size // samples`` or more
+    neighbouring elements is always detected, a smaller one perhaps. None on a GPU, where the
+    checksum would have to wait for the device.
     """
     if is_device_array(array):
         return None
@@ -96,9 +97,10 @@ def fingerprint(array: Any, whole: int = 1024, samples: int = 64) -> int | None:
 
 
 def owner_and_place(array: Array) -> tuple[Array, tuple[Any, ...] | None]:
-    """The array whose memory a view shows in another order, and how; else the array and None.
+    """(owner, place): the array that owns a view's memory, and the view's layout for ``view_at``.
 
-    Copies of a view and of its owner, made through these two, share memory as the originals do.
+    A copy of the owner and the same ``place`` give a copy of the view, so that copies share memory
+    as the originals do. (array, None) unless the array is a view of all of its owner.
 
     >>> a = np.zeros((2, 3))
     >>> owner, place = owner_and_place(a.T)
@@ -115,7 +117,7 @@ def owner_and_place(array: Array) -> tuple[Array, tuple[Any, ...] | None]:
 
 
 def view_at(owner: Array, place: tuple[Any, ...] | None) -> Array:
-    """The view that ``owner_and_place`` described."""
+    """The view of ``owner`` with the layout ``place`` of ``owner_and_place``; None: all of it."""
     if place is None:
         return owner
     shape, dtype, offset, strides = place

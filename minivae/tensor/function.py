@@ -1,4 +1,4 @@
-"""Function: one differentiable operation on arrays, and the backward pass through many."""
+"""Function: one differentiable operation on arrays, and the backward pass through a graph."""
 
 import itertools
 import operator
@@ -24,23 +24,23 @@ class Function:
 
     ``forward(*arrays, **params)`` returns an array (or a tuple of them) and keeps what backward
     needs with ``self.save``; ``backward(*dys)`` returns the gradient with respect to each input,
-    None for one that has none or is not in ``self.needs``. It may return gradients of the
+    or None for an input whose entry in ``self.needs`` is False. It may return gradients of the
     broadcast shape: the engine sums them back to each input's shape.
     """
 
-    # Whether every array that backward returns is new: no saved array, no dy, not returned twice.
-    # A leaf then keeps it as its gradient; otherwise it keeps a copy.
+    # Whether every array that backward returns is newly allocated and returned once, so that no
+    # other object holds it. A leaf then keeps the array itself as its gradient, else a copy.
     fresh_gradients: ClassVar[bool] = False
-    # Whether backward takes, and may return, a Python number for an array that holds it everywhere:
-    # 1.0 for the loss itself, 0.0 for an output that nobody used. Otherwise it is given the array.
+    # Whether backward accepts, and may return, a Python float in place of an array filled with it:
+    # 1.0 for the loss itself, 0.0 for an unused output. Otherwise backward receives arrays only.
     takes_numbers: ClassVar[bool] = False
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     inputs: tuple[Any, ...]  # tensors, or None
-    output_like: list[tuple[tuple[int, ...], np.dtype[Any]]]  # of a recorded function
+    output_like: list[tuple[tuple[int, ...], np.dtype[Any]]]  # shapes and dtypes, if recorded
 
-    # How two gradients are added; ``ops`` puts a kernel in its place.
+    # Adds two contributions to one gradient; the package ``ops`` replaces it by a kernel.
     add: Callable[[Any, Any], Any] = staticmethod(operator.add)
 
     def __init__(self, inputs: tuple[Tensor | None, ...]) -> None:
@@ -48,13 +48,13 @@ class Function:
         self.inputs = inputs
         recording = is_recording()
         self.needs = tuple([recording and t is not None and t.requires_grad for t in inputs])
-        self.xp = array_module(next(t.data for t in inputs if t is not None))  # all are alike
+        self.xp = array_module(next(t.data for t in inputs if t is not None))  # one device
         # output index -> weak reference to a tensor that keeps its gradient
         self.retained: dict[int, weakref.ref[Tensor]] = {}
         self._saved: Sequence[tuple[Array, int | None]] = ()
 
     def save(self, *arrays: Any) -> None:
-        """Keep arrays for backward, with a fingerprint that shows a change in place."""
+        """Keep arrays for backward, with checksums by which ``saved`` detects in-place changes."""
         if True in self.needs:
             self._saved = [(a, fingerprint(a)) for a in arrays]
 
@@ -78,7 +78,7 @@ class Function:
         """
         op = cls(inputs if _alike(inputs) else _as_tensors(inputs, cls.__name__))
         params = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
-        # exp(-200) is 0 as meant, also where the program has NumPy raise at an underflow.
+        # exp(-200) = 0 is intended: no error, even if the program set np.seterr(under="raise").
         with np.errstate(under="ignore"):
             result = op.forward(*[None if t is None else t.data for t in op.inputs], **params)
         arrays = result if isinstance(result, tuple) else (result,)
@@ -92,9 +92,11 @@ class Function:
     def backpropagate(self, index: int, grad: Array | float) -> None:
         """The backward pass from output ``index``, whose gradient is ``grad``, to the leaves.
 
-        Functions were created in an order in which each follows its inputs, so descending serial
-        numbers are a topological order: when a function's turn comes, everything that used its
-        outputs has already added its share to ``pending``.
+        A function is created after the functions that computed its inputs, so descending serial
+        numbers are a topological order: when a function's turn comes, every function that used its
+        outputs has already added its contribution to ``pending``.
+
+        Raises GradientError as ``Tensor.backward``.
         """
         pending = {self: {index: grad}}
         for op in sorted(self.reachable(), key=lambda op: op.serial, reverse=True):
@@ -117,7 +119,8 @@ class Function:
                     continue
                 if dx is None:
                     raise GradientError(
-                        f"{type(op).__name__}.backward gave no gradient for an input"
+                        f"{type(op).__name__}.backward: expected a gradient for each input that "
+                        "needs one, got None"
                     )
                 share = pending.setdefault(tensor.creator, {}) if tensor.creator else {}
                 known = share.get(tensor.index)
@@ -134,7 +137,10 @@ class Function:
             op.release()
 
     def reachable(self) -> "set[Function]":
-        """This function and every one that it depends on through tensors that need a gradient."""
+        """This function and all that it depends on through tensors that require a gradient.
+
+        Raises GradientError if one of them was freed by an earlier backward.
+        """
         seen, stack = {self}, [self]
         while stack:
             current = stack.pop()
@@ -151,7 +157,7 @@ class Function:
         return seen
 
     def release(self) -> None:
-        """Forget inputs and saved arrays: their memory is free as soon as backward passed."""
+        """Drop inputs and saved arrays, so that their memory is freed during the backward pass."""
         self.inputs, self._saved, self.released = (), (), True
 
     released = False

@@ -1,4 +1,4 @@
-"""Whether operations are recorded for ``backward``: a mode of each thread."""
+"""``no_grad`` and ``is_recording``: whether this thread records operations for ``backward``."""
 
 import contextlib
 import inspect
@@ -11,7 +11,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def is_recording() -> bool:
-    """True unless inside ``no_grad``."""
+    """Whether operations of this thread are recorded: True unless inside ``no_grad``."""
     return getattr(_mode, "recording", True)
 
 
@@ -19,7 +19,8 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801  PyTorch's name
     """Record no graph inside: ``with mv.no_grad(): ...``, or ``@mv.no_grad`` above a function.
 
     Raises:
-        TypeError: above a generator, whose body runs after the block has ended.
+        TypeError: it decorates a generator function, a coroutine function or a class, whose body
+            would run after the block has ended, or something that is not callable.
 
     >>> from minivae import Tensor
     >>> x = Tensor([1.0], requires_grad=True)
@@ -29,16 +30,16 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801  PyTorch's name
     False
     """
 
-    _outer: list[bool]  # modes to go back to: a block may be entered again within itself
+    _outer: list[bool]  # the modes to restore, innermost last: one block may be entered twice
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        """The block, or with a function its decorated form."""
+        """The context manager; with ``function``, that function decorated."""
         block = super().__new__(cls)
         block._outer = []
         return block if function is None else block(function)
 
     def __call__(self, function: _F) -> _F:
-        """The function, run in a block of its own."""
+        """``function`` decorated: each call runs inside a new ``no_grad`` block."""
         later = (
             inspect.isgeneratorfunction,
             inspect.iscoroutinefunction,

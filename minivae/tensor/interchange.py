@@ -1,4 +1,4 @@
-"""The protocols by which NumPy and other libraries take the values of a tensor."""
+"""Array protocols of Tensor: ``__array__``, DLPack and ``__cuda_array_interface__``."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..backend import Array, is_device_array, to_numpy
 
 
 class Interchange:
-    """Base of ``Tensor``: the protocols of arrays. A tensor with a graph is refused by them all."""
+    """Base of ``Tensor``: the array protocols. Each refuses a tensor that requires a gradient."""
 
     __slots__ = ()
     __array_ufunc__ = None  # ndarray * Tensor is handed to Tensor.__rmul__
@@ -16,7 +16,11 @@ class Interchange:
     requires_grad: bool
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        """The values, for NumPy's functions; without it they would see an array of Tensors."""
+        """The values, for NumPy's functions, which would else make an array of Tensor objects.
+
+        Raises:
+            TypeError: the tensor requires a gradient.
+        """
         if self.requires_grad:
             raise TypeError(
                 "NumPy's functions would take the values of a tensor that requires a gradient "
@@ -31,7 +35,7 @@ class Interchange:
         """The array for another library, which shares its memory: ``torch.from_dlpack(x)``.
 
         Raises:
-            BufferError: the tensor requires a gradient, of which the other library knows nothing.
+            BufferError: the tensor requires a gradient.
         """
         return self._without_graph().__dlpack__(**request)
 
@@ -51,7 +55,7 @@ class Interchange:
         return array.__cuda_array_interface__
 
     def _without_graph(self) -> Array:
-        """The array; BufferError where what happens to it elsewhere would miss in a gradient."""
+        """The array; BufferError if the tensor requires a gradient."""
         if self.requires_grad:
             raise BufferError(
                 "a tensor that requires a gradient cannot be given to another library, which "

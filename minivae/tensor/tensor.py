@@ -1,4 +1,4 @@
-"""Tensor: an array that remembers how it was computed."""
+"""Tensor: an array with a gradient and a link to the operation that computed it."""
 
 import copy
 import weakref
@@ -16,16 +16,17 @@ from .interchange import Interchange
 
 
 class Tensor(Interchange):
-    """An array that remembers how it was computed.
+    """An array with a gradient and a link to the operation that computed it.
 
     Operators and methods such as ``sum`` are those of ``minivae.functional``. ``==`` and the other
     comparisons are elementwise and give plain arrays; a tensor's hash is that of the object.
-    ``x += y`` and its like change ``x`` in place where nothing is recorded, as for a parameter
-    inside ``no_grad``; where something is, they give ``x`` a new tensor.
+    ``x += y``, ``x *= y`` and so on change ``x.data`` in place when the operation is not recorded:
+    inside ``no_grad``, or when neither operand requires a gradient. A recorded one binds ``x`` to
+    a new tensor, or raises ``GradientError`` if ``x`` is a leaf that requires a gradient.
 
     Args:
-        array: anything NumPy makes an array of, or a CuPy array. Not copied. Floating dtypes
-            only when ``requires_grad``; a list of Python floats becomes float64.
+        array: anything ``np.asarray`` accepts, or a CuPy array. An array is not copied; a list of
+            Python floats becomes float64.
         requires_grad: whether ``backward`` leaves a gradient in ``.grad``.
 
     Attributes:
@@ -33,7 +34,8 @@ class Tensor(Interchange):
         grad: plain array of the same shape, or None. Gradients accumulate until cleared.
 
     Raises:
-        TypeError: for ``requires_grad`` on a dtype that is not floating point.
+        TypeError: ``array`` is a Tensor or not of real numbers, or ``requires_grad`` is set for a
+            dtype that is not floating-point.
     """
 
     __slots__ = ("__weakref__", "creator", "data", "grad", "index", "requires_grad")
@@ -53,7 +55,7 @@ class Tensor(Interchange):
         self.creator: Any = None  # the Function that computed this tensor; None for a leaf
         self.index = 0  # which of the creator's outputs this is
 
-    # ------------------------------------------------------------ what it holds
+    # ------------------------------------------------------------ shape, dtype and values
     @property
     def shape(self) -> tuple[int, ...]:
         """Tuple of sizes."""
@@ -78,12 +80,12 @@ class Tensor(Interchange):
         """The values as a NumPy array, sharing memory when they live on the CPU.
 
         Raises:
-            TypeError: the tensor requires a gradient, which would not come back from the array.
+            TypeError: the tensor requires a gradient; NumPy's operations are not recorded.
         """
         if self.requires_grad:
             raise TypeError(
-                "numpy(): this tensor requires a gradient, which NumPy does not carry on; use "
-                ".detach().numpy() or .data"
+                "numpy(): expected a tensor that requires no gradient, since NumPy's operations "
+                "are not recorded; use .detach().numpy() or .data"
             )
         return to_numpy(self.data)
 
@@ -108,12 +110,13 @@ class Tensor(Interchange):
         """Accumulate d(sum(self * grad))/d(leaf) into ``.grad`` of every leaf it depends on.
 
         Args:
-            grad: cotangent, an array of this tensor's shape and dtype; 1 for a single element.
+            grad: cotangent, an array of this tensor's shape and dtype. The default, for a tensor
+                of one element only, is 1.
 
         Raises:
-            GradientError: nothing here requires a gradient; ``grad`` is missing for a tensor of
-                several elements; the graph was used by an earlier backward; or an array saved
-                for backward was changed in place since.
+            GradientError: the tensor does not require a gradient; ``grad`` is missing for a tensor
+                of several elements; the graph was freed by an earlier ``backward``; or an array
+                saved for ``backward`` was changed in place since.
             ValueError, TypeError: ``grad`` has the wrong shape, or the wrong dtype or device.
         """
         if not self.requires_grad:
@@ -136,8 +139,12 @@ class Tensor(Interchange):
             self.creator.backpropagate(self.index, cotangent)
 
     def accumulate(self, grad: Array, fresh: bool = False) -> None:
-        """Add to ``.grad``. The first gradient becomes it where it is ``fresh``, held by nobody
-        else, and is copied otherwise: a leaf's gradient shares memory with nothing.
+        """Add ``grad`` to ``.grad``, which shares memory with no other array.
+
+        Args:
+            grad: array of this tensor's shape, dtype and device.
+            fresh: whether no other object holds ``grad``. If so, the first gradient is kept
+                without a copy.
         """
         if self.grad is not None:
             self.grad += grad
@@ -217,7 +224,10 @@ class Tensor(Interchange):
         self.data[_plain(key)] = value
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Copies and pickles are leaves; parameters over one memory share it as copies too."""
+        """A copied or unpickled tensor is a leaf; tensors that share memory share it as copies too.
+
+        Raises TypeError for a tensor with a graph.
+        """
         if self.creator is not None:
             raise TypeError(
                 "a tensor that has a graph cannot be copied or pickled; take x.detach()"
@@ -231,7 +241,7 @@ class Tensor(Interchange):
         twin.grad = copy.deepcopy(self.grad, memo)
         return twin
 
-    if TYPE_CHECKING:  # what ops.operators attaches
+    if TYPE_CHECKING:  # ops.operators attaches these
 
         def __add__(self, other: "TensorLike") -> "Tensor": ...
         def __radd__(self, other: "TensorLike") -> "Tensor": ...
@@ -264,8 +274,8 @@ class Tensor(Interchange):
         def T(self) -> "Tensor": ...  # noqa: N802
 
 
-TensorLike: TypeAlias = Union[Tensor, ArrayLike]  # noqa: UP007  what operations take
-Axis: TypeAlias = Union[int, Sequence[int], None]  # noqa: UP007  all axes for None
+TensorLike: TypeAlias = Union[Tensor, ArrayLike]  # noqa: UP007  an input of an operation
+Axis: TypeAlias = Union[int, Sequence[int], None]  # noqa: UP007  None: all axes
 
 
 def _rebuilt(kind: Any, owner: Array, place: Any, requires_grad: bool) -> Tensor:
@@ -275,12 +285,12 @@ def _rebuilt(kind: Any, owner: Array, place: Any, requires_grad: bool) -> Tensor
 
 
 def _plain(x: Any) -> Any:
-    """``x`` with the arrays of tensors instead of the tensors: also those of an index."""
+    """The array of a tensor, also inside a tuple such as an index; anything else unchanged."""
     if isinstance(x, Tensor):
         return x.data
     return tuple(map(_plain, x)) if isinstance(x, tuple) else x
 
 
 def as_tensor(x: TensorLike) -> Tensor:
-    """x itself, or a tensor over the array."""
+    """``x`` itself if it is a tensor, else ``Tensor(x)``."""
     return x if isinstance(x, Tensor) else Tensor(x)

@@ -1,6 +1,6 @@
-"""Arrays of a training step that is being recorded: what is done with them is written down.
+"""UnknownArray: a NumPy array without values, whose operations are recorded.
 
-``training.cpu_tape`` records; here is what NumPy's arrays do meanwhile.
+``training.cpu_tape`` runs a training step on such arrays, records the operations and replays them.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from ..backend import recording, refuse_values
 
 
 def _written(function: Any, inputs: Any, options: Any) -> Any:
-    """What the recording gives."""
+    """The result of ``recording.write``, which also gets to know of an error."""
     try:
         return recording.write(function, inputs, options)
     except Exception as error:
@@ -21,10 +21,11 @@ def _written(function: Any, inputs: Any, options: Any) -> Any:
 
 
 class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
-    """A NumPy array of a step that is being recorded: it gets its values when that is replayed.
+    """A NumPy array of a step that is being recorded; it has values only when that is replayed.
 
-    What NumPy's ufuncs and ``where`` do with it is handed to the recording, and a view of it is one
-    too. What asks for its values, or changes them in another way, gives a RuntimeError.
+    Calls of ufuncs, ``np.where``, ``np.zeros_like`` and ``np.ones_like`` are passed to the
+    recording, and a view is an ``UnknownArray`` too. RuntimeError for an operation that needs the
+    values, or that changes them without a ufunc.
     """
 
     is_unknown = True
@@ -47,7 +48,7 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
             refuse_values(f"NumPy's {func.__name__}")
         result = super().__array_function__(func, types, args, kwargs)
         if type(result) is np.ndarray and np.may_share_memory(result, known(self)):
-            return result.view(UnknownArray)  # as of broadcast_to
+            return result.view(UnknownArray)  # np.broadcast_to gives a plain view
         return result
 
     def __getitem__(self, index: Any) -> Any:
@@ -74,7 +75,7 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
         return np.positive(self, order="C")
 
     def reshape(self, *shape: Any, order: Any = "C", **options: Any) -> Any:
-        """A view of it, or of a copy."""
+        """A view in another shape, or a view of a copy where the memory layout requires it."""
         shaped = known(self).reshape(*shape, order=order, **options)
         if np.may_share_memory(shaped, known(self)):
             return shaped.view(UnknownArray)
@@ -83,7 +84,7 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
         return self.copy().reshape(*shape, **options)
 
     def ravel(self, order: Any = "C") -> Any:
-        """A view of it, or of a copy."""
+        """A view with one axis, or a view of a copy."""
         return self.reshape(-1, order=order)
 
     def flatten(self, order: Any = "C") -> Any:
@@ -92,7 +93,7 @@ class UnknownArray(np.ndarray[Any, np.dtype[Any]]):
 
     @property
     def flat(self) -> Any:
-        """RuntimeError while it is recorded."""
+        """Raises RuntimeError during a recording, because the iterator reads values."""
         refuse_values("an array's flat")
         return known(self).flat
 
@@ -105,7 +106,7 @@ def _refusing(name: str) -> Any:
     return method
 
 
-# What NumPy has of views, of shapes and of ufuncs, and of nothing else.
+# NumPy's functions that only make views, read shapes or call ufuncs: the recording sees all of it.
 RECORDED = {
     np.all, np.any, np.array_split, np.broadcast_to, np.clip, np.empty_like, np.expand_dims,
     np.max, np.may_share_memory, np.mean, np.min, np.moveaxis, np.ndim, np.prod, np.ravel,
@@ -139,5 +140,5 @@ def full_like(x: Any, value: Any, dtype: Any = None, out: Any = None) -> Any:
 
 
 def known(x: Any) -> Any:
-    """An ``UnknownArray`` as the plain array that it is otherwise; anything else as it is."""
+    """The plain array under an ``UnknownArray``; anything else unchanged."""
     return x.view(np.ndarray) if isinstance(x, UnknownArray) else x

@@ -7,7 +7,7 @@ from . import operators  # noqa: F401  gives Tensor its operators
 
 
 def add_gradients(a: Array, b: Array) -> Array:
-    """a + b: how the engine adds what two uses of a tensor contribute to its gradient."""
+    """a + b by a kernel: the sum of two contributions to the gradient of one tensor."""
     return kernels.get("add", a, b)(a, b)
 
 

@@ -21,7 +21,7 @@ def logistic(x: Array, xp: Any) -> Array:
 
 
 def require_activation(activation: str | None) -> None:
-    """ValueError unless ``activation``, of a layer with its ReLU in one pass, is known."""
+    """ValueError unless ``activation`` is None or "relu", those that a layer can fuse."""
     if activation not in (None, "relu"):
         raise ValueError(f"activation: expected None or 'relu', got {activation!r}")
 
@@ -96,7 +96,10 @@ def relu(x: TensorLike) -> Tensor:
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where positive, else ``negative_slope * x``, elementwise; ``inplace`` as in ``relu``."""
+    """x where positive, else ``negative_slope * x``, elementwise.
+
+    ``inplace`` is accepted as in PyTorch and ignored: x is never changed.
+    """
     return LeakyReLU.apply(x, slope=real("negative_slope", negative_slope, -math.inf))
 
 

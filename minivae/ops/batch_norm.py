@@ -60,14 +60,14 @@ def batch_norm(
         x: (N, C) or (N, C, H, W).
         running_mean, running_var: (C,) arrays, or tensors without a gradient. In training they
             are updated in place: running += momentum (batch - running), with the unbiased batch
-            variance, and None keeps no account; in evaluation x is normalised by them.
+            variance; None for both updates nothing. In evaluation x is normalised by them.
         w, b: (C,); None stands for ones and zeros.
         training: whether to use the batch's own (biased) statistics.
         eps: added to the variance, at least 0.
 
     Raises:
-        ValueError: wrong shapes, fewer than two values a channel in training, or eps below 0.
-        TypeError: something that is no array.
+        ValueError: wrong shapes, fewer than two values per channel in training, or eps below 0.
+        TypeError: a running statistic is no array, or requires a gradient.
     """
     x, momentum, eps = as_tensor(x), real("momentum", momentum, -math.inf), real("eps", eps)
     if x.ndim not in (2, 4):
@@ -91,7 +91,8 @@ def batch_norm(
     count = x.size // channels if channels else 0
     if count < 2:
         raise ValueError(
-            f"batch_norm: training needs at least two values a channel, got {count} from {x.shape}"
+            f"batch_norm: expected at least two values per channel in training, got {count} from "
+            f"x {x.shape}"
         )
 
     def update_running(batch_mean: Array, batch_var: Array) -> None:

@@ -1,6 +1,7 @@
-"""The fused operations written with the basic ones: their definition as a student would type it.
+"""The fused operations composed of basic ones: the variant ``composed``.
 
-``with mv.kernels.use("composed")`` runs these instead, with gradients found by the engine.
+``with mv.kernels.use("composed")`` runs these instead of the fused kernels; the engine
+differentiates them.
 """
 
 from .. import kernels

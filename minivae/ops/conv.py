@@ -53,8 +53,8 @@ class Conv2d(Function):
 
 
 class Conv2dReLU(Conv2d):
-    """y = max(conv(x; w) + b, 0): ``Conv2d`` with its ReLU in one pass, in which dy becomes 0
-    where y <= 0.
+    """y = max(conv(x; w) + b, 0): ``Conv2d`` and ReLU in one pass. Backward as in ``Conv2d``, after
+    dy is set to 0 where y <= 0.
     """
 
     rectify = True
@@ -91,15 +91,16 @@ class ConvTranspose2d(Function):
 
 
 class ConvTranspose2dReLU(ConvTranspose2d):
-    """y = max(conv^T(x; w) + b, 0): ``ConvTranspose2d`` as ``Conv2dReLU`` is ``Conv2d``."""
+    """y = max(conv^T(x; w) + b, 0): ``ConvTranspose2d`` and ReLU, as in ``Conv2dReLU``."""
 
     rectify = True
 
 
 def _bias_gradient(op: Function, dy: Array, y: Array | None = None) -> tuple[Array, Array | None]:
-    """dy, 0 where a ReLU's result y <= 0, and db_o = its sum over images and positions.
+    """(dy, db) with db_o = the sum of dy over images and positions; None if the op needs no db.
 
-    dy, y (N, O, OH, OW), db (O,), None where the op does not need it.
+    With the result y of a fused ReLU, dy is first set to 0 where y <= 0. dy, y (N, O, OH, OW);
+    db (O,).
     """
 
     def channels(a: Array) -> Array:
@@ -118,7 +119,7 @@ def _apply(
     *inputs: Any,
     **params: Any,
 ) -> Tensor:
-    """The operation, or with ``activation="relu"`` the one that has its ReLU in one pass."""
+    """``op``, or with ``activation="relu"`` the fused ``rectified``: the same op and a ReLU."""
 
     def composed(*inputs: Any, **params: Any) -> Tensor:
         return relu(op.apply(*inputs, **params))
@@ -136,7 +137,7 @@ def conv2d(
     Args:
         x: (N, C, H, W); w: (O, C, KH, KW); b: (O,) or None.
         stride, padding, dilation: an int, or a pair (height, width).
-        groups: 1, the only number there is here.
+        groups: 1; other numbers are not supported.
         activation: None, or "relu" for max(., 0) of the result, in one pass.
 
     Returns:
@@ -164,10 +165,10 @@ def conv_transpose2d(
     Args:
         x: (N, C, H, W); w: (C, O, KH, KW); b: (O,) or None.
         stride, padding, output_padding, dilation: an int, or a pair (height, width).
-            ``output_padding`` below the stride picks one of the sizes that ``conv2d`` maps to
-            x's. It may be larger, up to the dilation: ``conv2d`` then maps that size to more
-            than x's, of which x is the first part.
-        groups: 1, the only number there is here. It and dilation go by name.
+            ``output_padding`` below the stride selects one of the output sizes that ``conv2d``
+            maps back to the size of x. It may also be larger, if it is below the dilation:
+            ``conv2d`` maps such an output to more rows and columns than x has.
+        groups: 1; other numbers are not supported. ``groups`` and ``dilation`` by name only.
         activation: None, or "relu" for max(., 0) of the result, in one pass.
 
     Returns:
@@ -255,14 +256,14 @@ def output_padding_for(
     1
 
     Raises:
-        ValueError: none does; the message gives the sizes that can be had.
+        ValueError: no ``output_padding`` does; the message gives the possible sizes.
     """
     base = _smallest_input(n, kernel, stride, padding, dilation)
     extra = size - base
     if not 0 <= extra < max(stride, dilation):
         raise ValueError(
-            f"{name} {size} from {n}: with kernel {kernel}, stride {stride}, padding {padding} the "
-            f"sizes {base}..{base + max(stride, dilation) - 1} can be had (output_padding 0..)"
+            f"{name} from {n} with kernel {kernel}, stride {stride}, padding {padding}: expected "
+            f"{base}..{base + max(stride, dilation) - 1} (output_padding 0..), got {size}"
         )
     return extra
 
@@ -279,7 +280,7 @@ def _geometry(stride: Pair, padding: Pair, dilation: Pair, groups: int) -> dict[
 def require_one_group(groups: int) -> None:
     """ValueError unless ``groups`` is 1."""
     if groups != 1:
-        raise ValueError(f"groups: expected 1, the only number there is here, got {groups!r}")
+        raise ValueError(f"groups: expected 1 (others are not supported), got {groups!r}")
 
 
 def pair(name: str, value: Any, least: int) -> Size:

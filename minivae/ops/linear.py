@@ -63,7 +63,7 @@ class LinearReLU(Function):
     """y = max(x W^T + b, 0);  with d = 0 where y <= 0, else dy:
     dx = d W;  dW = d^T x;  db = column sums of d.
 
-    Shapes as ``Linear``, which this is in one pass with its ReLU.
+    ``Linear`` and ReLU in one pass; shapes as there.
     """
 
     fresh_gradients = True
@@ -81,7 +81,7 @@ class LinearReLU(Function):
 
 class LinearHeads(Function):
     """y1 = x W1^T + b1;  y2 = x W2^T + b2;  dx = dy1 W1 + dy2 W2;
-    each dW and db as in ``Linear``, whose two for one x these are in one pass.
+    each dW and db as in ``Linear``. Two linear layers of the same x in one pass over x.
 
     x (N, I), W1 (O1, I), W2 (O2, I), b1 (O1,), b2 (O2,), y1 (N, O1), y2 (N, O2).
     """
@@ -103,7 +103,10 @@ class LinearHeads(Function):
 def _gradients(
     op: Function, x: Array, weights: list[Array], dys: list[Array], y: Array | None = None
 ) -> tuple[Array | None, Sequence[Array | None], Sequence[Array | None]]:
-    """What ``linear_backward`` gives of what the op needs: dx, the dWs and the dbs."""
+    """(dx, dWs, dbs) by the kernel ``linear_backward``; None for those that the op does not need.
+
+    dys: the gradient of each of the outputs; y: the result of a fused ReLU, if there is one.
+    """
     parameters = op.inputs[1:]
     needs = op.needs[0], any(op.needs[1::2]), any(op.needs[2::2])
     unread = all(p is None or p.creator is None for p in parameters)
@@ -114,8 +117,8 @@ def _gradients(
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """Matrix product over the last two axes: a (..., n, k), b (..., k, m) -> (..., n, m).
 
-    That of two matrices does not depend on the number of threads; with more axes NumPy's BLAS
-    multiplies, whose results may.
+    For two matrices the result does not depend on the number of threads; for more axes NumPy's
+    BLAS computes it, and it may.
     """
     return MatMul.apply(a, b)
 

@@ -2,7 +2,7 @@
 
 Reductions: "none" keeps one value per element, "sum" adds all, "mean" divides by their number.
 
-Derivations: docs/losses.md; of the sum of two of them, docs/elbo.md.
+Derivations: docs/losses.md; the ELBO: docs/elbo.md.
 """
 
 import math
@@ -24,8 +24,11 @@ LOG_2PI = math.log(math.tau)
 
 
 class _LossOfLogits(Function):
-    """A loss_n for each row of l, t (N, M). The kernel makes dl in the same pass over memory as the
-    loss, times ``expected``: what dy_n will be, unless the loss is another than the mean over rows.
+    """Base of losses loss_n, one for each row n of logits l and targets t, both (N, M).
+
+    In the same pass over memory as the loss, the kernel computes dl for dy_n = ``expected``: the
+    gradient that loss_n usually receives, 1 / N if the losses are averaged and 1 if they are
+    summed. ``scaled_rows`` corrects dl for another dy.
     """
 
     takes_numbers = True
@@ -33,7 +36,10 @@ class _LossOfLogits(Function):
     dlogits: Array | None
 
     def scaled_rows(self, dy: Array | float) -> Array | None:
-        """dl, times dy for each row in place of what was expected: in place, nobody else has it."""
+        """dl for the actual dy: rows times dy_n / ``expected``, in place, as nothing else holds dl.
+
+        None where the logits need no gradient.
+        """
         dlogits, self.dlogits = self.dlogits, None
         if dlogits is not None and not (isinstance(dy, float) and dy == self.expected):
             factors = filled(self.xp, dy, dlogits.shape[:1], dlogits.dtype) * (1 / self.expected)
@@ -87,7 +93,7 @@ class SquaredErrorWithLogits(_LossOfLogits):
 
 
 def as_column(dy: Array | float) -> Array | float:
-    """dy (N,), which may be a number, to multiply rows by."""
+    """dy (N,) as a column (N, 1) that multiplies rows; a number unchanged."""
     return dy if isinstance(dy, float) else dy[:, None]
 
 
@@ -95,7 +101,7 @@ class NegativeELBO(Function):
     """loss = rec + beta kl, where rec and kl are the means of rec_n and kl_n;
     drec_n = (dloss + drec) / N;  dkl_n = (beta dloss + dkl) / N;  dbeta = kl dloss.
 
-    The kernel makes beta / N too, which dkl_n is where loss alone is differentiated.
+    The kernel also returns the array beta / N, which is dkl_n if only loss has a gradient, of 1.
     """
 
     takes_numbers = True
@@ -189,17 +195,17 @@ def squared_error_with_logits(
 def negative_elbo(
     rec: TensorLike, kl: TensorLike, beta: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The means of two losses over all images, and their sum with a weight.
+    """The negative ELBO of a batch: the mean of rec, the mean of kl, and rec + beta kl.
 
     Args:
         rec, kl: -ln p(x|z) and the KL of each image in nats, any shapes.
-        beta: weight of the KL, a number or a tensor of one.
+        beta: weight of the KL, a number or a tensor without axes.
 
     Returns:
         ``(loss, rec, kl)``, scalars: loss = rec + beta kl.
 
     Raises:
-        ValueError: there is no image, or beta is not one number.
+        ValueError: ``rec`` or ``kl`` is empty, or ``beta`` has axes.
 
     >>> import numpy as np
     >>> [term.item() for term in negative_elbo(np.array([1.0, 3.0]), np.array([4.0, 4.0]), 0.5)]
@@ -207,14 +213,20 @@ def negative_elbo(
     """
     rec, kl = as_tensor(rec), as_tensor(kl)
     if rec.size == 0 or kl.size == 0:
-        raise ValueError(f"negative_elbo: expected losses of images, got {rec.shape}, {kl.shape}")
+        raise ValueError(
+            "negative_elbo: expected rec and kl of at least one image, got shapes "
+            f"{rec.shape} and {kl.shape}"
+        )
     if (shape := getattr(beta, "shape", ())) != ():
         raise ValueError(f"beta: expected one number, got shape {shape}")
     return NegativeELBO.apply(rec, kl, beta)
 
 
 def mse(x: TensorLike, target: TensorLike, reduction: str = "sum") -> Tensor:
-    """(x - target)^2, one shape, ``reduction`` as above; "mean" gives the mean squared error."""
+    """(x - target)^2 of equal shapes; ``reduction`` as in ``bce_with_logits``.
+
+    "mean" gives the mean squared error.
+    """
     x, target = _same_shape("mse", x, target)
     return reduce(MSE.apply(x, target), reduction)
 
@@ -224,14 +236,14 @@ def gaussian_nll(
 ) -> Tensor:
     """-ln N(x; mean, exp(logvar)) in nats, constant included; the three arguments broadcast.
 
-    ``reduction`` as above, over the broadcast shape. Kingma & Welling 2014 (arXiv:1312.6114),
-    appendix C.2.
+    ``reduction`` as in ``bce_with_logits``, over the broadcast shape. Kingma & Welling 2014
+    (arXiv:1312.6114), appendix C.2.
     """
     return reduce(GaussianNLL.apply(x, mean, logvar), reduction)
 
 
 def reduce(loss: Tensor, reduction: str) -> Tensor:
-    """Apply a reduction to elementwise losses."""
+    """Apply a reduction to elementwise losses; ValueError for an unknown one."""
     if reduction == "none":
         return loss
     if reduction == "rows":
@@ -247,8 +259,8 @@ def _with_logits(
     op: type[_LossOfLogits], by_element: Callable[[Tensor, Tensor], Tensor], logits: Tensor,
     target: Tensor, reduction: str,
 ) -> Tensor:  # fmt: skip
-    """A loss by the op that sums its rows, or composed of basic operations by ``by_element``."""
-    if reduction == "mean" and logits.dtype == np.float16:  # the sum before it would overflow
+    """A loss by ``op``, which sums rows, or by ``by_element`` in the variant ``composed``."""
+    if reduction == "mean" and logits.dtype == np.float16:  # the sum of a row would overflow
         return reduce(by_element(logits, target), reduction)
     run: Callable[[], Tensor] = kernels.fused_or_composed(
         lambda: _reduce_rows(op, logits, target, reduction),
@@ -258,7 +270,7 @@ def _with_logits(
 
 
 def _reduce_rows(op: type[_LossOfLogits], logits: Tensor, target: Tensor, reduction: str) -> Tensor:
-    """Reduce with an op that sums the rows of (N, M): "none" has rows of one element."""
+    """Reduce with an op that sums the rows of (N, M); for "none" each row is one element."""
     shape = logits.shape
     if reduction == "none" or not shape:
         as_rows = (logits.size, 1)

@@ -1,4 +1,4 @@
-"""Every operator of Tensor, and the methods that are functions of it, in one place."""
+"""Tensor's operators, and its methods that are differentiable operations."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -20,14 +20,14 @@ def _reversed(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _in_place(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``x op= y``: changes x's array where nothing is recorded, else gives x a new tensor."""
+    """``x op= y``: changes ``x.data`` in place when not recorded, else binds x to a new tensor."""
 
     def update(self: Tensor, other: TensorLike) -> Tensor:
         if is_recording() and (self.requires_grad or getattr(other, "requires_grad", False)):
             if self.requires_grad and self.creator is None:
                 raise GradientError(
-                    "a leaf that requires a gradient was to be changed in place; do it inside "
-                    "mv.no_grad(), or give the result a name of its own: y = x * 2, not x *= 2"
+                    "in place: expected a tensor that is not a leaf with requires_grad; change it "
+                    "inside mv.no_grad(), or bind the result to a new name: y = x * 2, not x *= 2"
                 )
             return op(self, other)
         result = op(self.detach(), other).data
@@ -42,7 +42,7 @@ def _in_place(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _not_there(self: Tensor, name: str) -> NoReturn:
-    """``Tensor.__getattr__``: what is a function here, and what arrays have, is told."""
+    """``Tensor.__getattr__``: an AttributeError that names ``F.name`` or ``x.data.name``."""
     instead = f"x.data.{name}, which is outside the graph" if hasattr(np.ndarray, name) else None
     if name in FUNCTIONS:
         instead = f"F.{name}(x)"
@@ -51,7 +51,7 @@ def _not_there(self: Tensor, name: str) -> NoReturn:
 
 FUNCTIONS = {*activation.__all__, *arithmetic.__all__}
 
-OPERATORS = {  # every one of Tensor; tensor.py declares them for type checkers
+OPERATORS = {  # of Tensor; tensor.py declares them for type checkers
     "__getattr__": _not_there,
     "__add__": add,
     "__radd__": _reversed(add),

@@ -98,7 +98,10 @@ def _kept_shape(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:
 
 
 def _checked(axis: Axis, shape: tuple[int, ...]) -> Axes:
-    """The axes as a tuple of numbers from 0, or None for all; ValueError for one not there."""
+    """The axes as a tuple of numbers from 0, or None for all.
+
+    Raises ValueError for an axis that is out of range or named twice.
+    """
     if axis is None:
         return None
     several = axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -113,8 +116,8 @@ def _checked(axis: Axis, shape: tuple[int, ...]) -> Axes:
 
 
 def _reduction(function: Callable[[TensorLike, Axis, bool], Tensor]) -> Callable[..., Tensor]:
-    """Let a function (x, axis, keepdims) take PyTorch's ``dim`` and ``keepdim`` for them, and be
-    what NumPy's function of its name calls, which also hands over ``dtype`` and ``out``.
+    """Add argument names to a function (x, axis, keepdims): PyTorch's ``dim`` and ``keepdim``, and
+    ``dtype`` and ``out``, which ``np.sum(x)`` passes on to ``x.sum`` and which must be None.
     """
 
     @functools.wraps(function)
@@ -123,9 +126,9 @@ def _reduction(function: Callable[[TensorLike, Axis, bool], Tensor]) -> Callable
         keepdim: bool = False, dtype: None = None, out: None = None,
     ) -> Tensor:  # fmt: skip
         if dtype is not None or out is not None:
-            raise TypeError(f"{function.__name__}: dtype and out are not taken")
+            raise TypeError(f"{function.__name__}: expected neither dtype nor out")
         if axis is not None and dim is not None:
-            raise TypeError(f"{function.__name__}: axis and dim are one thing, got both")
+            raise TypeError(f"{function.__name__}: expected one of axis and dim, got both")
         if not isinstance(keepdims, (bool, np.bool_)):
             raise TypeError(
                 f"{function.__name__}: expected keepdims to be True or False, got {keepdims!r}; "
@@ -140,7 +143,7 @@ def _reduction(function: Callable[[TensorLike, Axis, bool], Tensor]) -> Callable
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Sum over ``axis`` (int, tuple, or None for all); ``keepdims`` keeps them with size 1.
 
-    PyTorch's names ``dim`` and ``keepdim`` serve too.
+    PyTorch's names ``dim`` and ``keepdim`` are accepted too.
     """
     x = as_tensor(x)
     return Sum.apply(x, axis=_checked(axis, x.shape), keepdims=keepdims)
@@ -148,7 +151,7 @@ def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 @_reduction
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Mean over ``axis`` and ``keepdims`` as in ``sum``; ValueError when there is no element."""
+    """Mean, with ``axis`` and ``keepdims`` as in ``sum``; ValueError for a mean of no element."""
     x = as_tensor(x)
     return Mean.apply(x, axis=_checked(axis, x.shape), keepdims=keepdims)
 
@@ -157,27 +160,27 @@ def max(
     x: TensorLike, *others: Any, axis: Axis = None, keepdims: bool = False, out: Any = None,
     **more: Any,
 ) -> Tensor:  # fmt: skip
-    """Largest element over ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient.
+    """Largest element, with ``axis`` and ``keepdims`` as in ``sum``; ties share the gradient.
 
     Args:
         x: any shape.
-        axis, keepdims: by name, because PyTorch's max(x, dim) gives indices too.
-        others, out, more: what NumPy and PyTorch take besides, refused.
+        axis, keepdims: by name only, because PyTorch's max(x, dim) also returns indices.
+        others, out, more: further arguments of NumPy's and PyTorch's ``max``, which are refused.
 
     Raises:
-        TypeError: another argument. ValueError: an axis that is not there.
+        TypeError: another argument. ValueError: an axis is out of range.
     """
     if others or more or out is not None:
         raise TypeError(
-            "max: expected one tensor, axis= and keepdims= by name; neither PyTorch's max(x, dim), "
-            "which gives indices too, nor the larger of two tensors is here"
+            "max: expected one tensor, axis= and keepdims= by name; PyTorch's max(x, dim), which "
+            "also returns indices, and the elementwise maximum of two tensors are not supported"
         )
     x = as_tensor(x)
     return Max.apply(x, axis=_checked(axis, x.shape), keepdims=keepdims)
 
 
 def log_mean_exp(x: TensorLike, axis: int = -1) -> Tensor:
-    """ln( mean( exp(x) ) ) along one axis, without overflow; ValueError when it has no element.
+    """ln( mean( exp(x) ) ) along one axis, without overflow; ValueError for an axis of length 0.
 
     >>> log_mean_exp(Tensor([1000.0, 1000.0])).item()
     1000.0

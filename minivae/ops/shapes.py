@@ -1,4 +1,4 @@
-"""Operations that move elements and change none: other shapes, orders, parts and places.
+"""Reshape, flatten, transpose, index, concatenate, and ``to`` for another device or dtype.
 
 In every docstring ``y`` is the output, ``dy`` is dL/dy and ``dx`` is dL/dx for a scalar L.
 
@@ -54,8 +54,8 @@ class Index(Function):
         return x[(*self.parts, ...)]  # with it a view of a single element too, and no scalar
 
     def _fixed(self, part: Any) -> Any:
-        """A part of an index: what could change before backward becomes an array of its own, of
-        which a change would be noticed.
+        """One part of an index. A tensor gives its array, whose changes ``saved`` detects; a list
+        becomes a new array, which a change of the list does not reach.
         """
         if isinstance(part, Tensor):
             return part.data
@@ -66,7 +66,7 @@ class Index(Function):
         return self.xp.asarray(part if len(part) else self.xp.zeros(0, np.intp))
 
     def backward(self, dy: Array) -> Array:
-        _ = self.saved  # unchanged since
+        _ = self.saved  # raises if an index array was changed since forward
         dx = self.xp.zeros(self.shape, self.dtype)
         self.xp.add.at(dx, self.parts, dy)
         return dx
@@ -76,7 +76,7 @@ class Concatenate(Function):
     """y = the inputs joined along an axis;  each dx = its own section of dy."""
 
     def forward(self, *xs: Array, axis: int) -> Array:
-        y = self.xp.concatenate(xs, axis=axis)  # first, for its errors
+        y = self.xp.concatenate(xs, axis=axis)  # first, because it checks the shapes
         self.axis, self.ends = axis, np.cumsum([x.shape[axis] for x in xs]).tolist()
         return y
 
@@ -106,7 +106,7 @@ def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the axes from ``start_dim`` to ``end_dim``, as PyTorch's: all of them by default.
 
     Raises:
-        ValueError: an axis that is not there, or none between the two.
+        ValueError: an axis is out of range, or ``start_dim`` comes after ``end_dim``.
 
     >>> flatten(np.zeros((2, 3, 4)), 1).shape
     (2, 12)
@@ -130,7 +130,7 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None, *more: Any) -> T
     Args:
         x: any shape.
         axes: all of them in their new order, one tuple.
-        more: refused: of several numbers NumPy makes a permutation, PyTorch an exchange of two.
+        more: refused, as several numbers are a permutation in NumPy and two axes in PyTorch.
 
     Raises:
         TypeError: ``axes`` is not one tuple. ValueError: it is no permutation.
@@ -138,7 +138,7 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None, *more: Any) -> T
     if more:
         raise TypeError(
             "axes: expected one tuple of all axes in their new order, got several numbers, which "
-            "NumPy and PyTorch take for different things"
+            "are a permutation in NumPy and two axes to exchange in PyTorch"
         )
     if axes is not None:
         axes = tuple(whole("axes", a) for a in axes)
@@ -159,7 +159,7 @@ def index(x: TensorLike, key: Any) -> Tensor:
 
 
 def concatenate(tensors: Iterable[TensorLike], axis: int = 0) -> Tensor:
-    """Join tensors along an axis; ValueError when there is none."""
+    """Join tensors along ``axis``; ValueError for no tensors, or for ``axis=None``."""
     if axis is None:
         raise ValueError("axis: expected a whole number, got None; flatten the tensors first")
     tensors = list(tensors)
@@ -169,9 +169,9 @@ def concatenate(tensors: Iterable[TensorLike], axis: int = 0) -> Tensor:
 
 
 def to(x: TensorLike, device: Any = None, dtype: Any = None) -> Tensor:
-    """``x`` on "cpu" or "cuda", in another float dtype, or both; ``x`` itself where it is so.
+    """``x`` on "cpu" or "cuda", in another float dtype, or both; ``x`` itself if neither changes.
 
-    Either may come first: ``x.to("cuda")``, ``x.to(np.float64)``.
+    Either may be given alone: ``x.to("cuda")``, ``x.to(np.float64)``.
 
     Raises:
         ValueError: an unknown device. TypeError: a dtype that is not floating-point.

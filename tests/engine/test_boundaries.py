@@ -92,7 +92,7 @@ def test_a_channel_of_two_values_is_the_least_that_training_takes():
     args = np.zeros(1), np.ones(1), np.ones(1), np.zeros(1)
     y = F.batch_norm(np.array([[1.0], [3.0]]), *args, training=True, eps=0)
     assert y.data.tolist() == [[-1], [1]]
-    with pytest.raises(ValueError, match=r"at least two values a channel, got 1 from \(1, 1\)"):
+    with pytest.raises(ValueError, match=r"at least two values .*got 1 from x \(1, 1\)"):
         F.batch_norm(np.array([[1.0]]), *args, training=True)
 
 
@@ -114,10 +114,10 @@ def test_output_padding_that_can_be_had():
         with pytest.raises(ValueError) as caught:
             conv.output_padding_for(3, size, 3, stride=2)
         assert str(caught.value) == (
-            f"size {size} from 3: with kernel 3, stride 2, padding 0 the sizes 7..8 can be had "
-            "(output_padding 0..)"
+            "size from 3 with kernel 3, stride 2, padding 0: expected 7..8 (output_padding 0..), "
+            f"got {size}"
         )
-    with pytest.raises(ValueError, match=r"the sizes 6\.\.8 can be had"):
+    with pytest.raises(ValueError, match=r"expected 6\.\.8 "):
         conv.output_padding_for(3, 9, 2, 2, 1, 3, "height")
 
 

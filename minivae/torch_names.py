@@ -1,8 +1,8 @@
-"""PyTorch's names that are called something else here, and what to write for them.
+"""A table from PyTorch's names that minivae lacks to what to write instead.
 
-One table for the places where they are looked up: ``mv`` for ``torch``, ``functional`` (``F``),
-``nn``, ``optim``, ``Module`` and ``Tensor``. A name that is found here is still missing, so
-``hasattr`` is False; the error says what to write.
+One part for each place where a name is looked up: ``mv`` for ``torch``, ``functional`` (``F``),
+``nn``, ``optim``, ``Module`` and ``Tensor``. A name in the table is still missing, so ``hasattr``
+is False; the AttributeError says what to write.
 """
 
 _SUM = "its default reduction is the sum"
@@ -31,7 +31,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "stack": "mv.functional.concatenate of tensors with a new axis, x[None]",
         "float16": "np.float16", "float32": "np.float32", "float64": "np.float64",
         "float": "np.float32", "double": "np.float64", "int64": "np.int64", "long": "np.int64",
-        "device": "the text 'cpu' or 'cuda'",
+        "device": "the string 'cpu' or 'cuda'",
         "cuda": "'cuda' in mv.kernels.available()",
         "enable_grad": "no block: everything outside mv.no_grad() is recorded",
         "set_grad_enabled": "mv.no_grad()",
@@ -113,13 +113,13 @@ INSTEAD: dict[str, dict[str, str]] = {
 
 
 def missing(place: str, of: str, name: str, instead: str | None = None) -> AttributeError:
-    """The error for a name that is not there.
+    """The AttributeError for a missing name, with what to write instead where that is known.
 
     Args:
-        place: where it was looked up, a key of ``INSTEAD``.
-        of: what Python calls that: "module 'minivae.nn'", "'Tensor' object".
-        name: the name.
-        instead: what to write for a name that the table does not have.
+        place: where the name was looked up, a key of ``INSTEAD``.
+        of: that place in Python's words: "module 'minivae.nn'", "'Tensor' object".
+        name: the missing name.
+        instead: what to write if the table does not have the name.
     """
     instead = INSTEAD[place].get(name, instead)
     return AttributeError(

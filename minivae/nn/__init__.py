@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
+if not TYPE_CHECKING:  # with a module __getattr__ a type checker accepts every name
 
     def __getattr__(name):
         raise missing("nn", "module 'minivae.nn'", name)

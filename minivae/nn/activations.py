@@ -1,4 +1,7 @@
-"""Activations as modules. ``inplace`` is taken as in PyTorch, and no input is changed by it."""
+"""Activation modules: ReLU, LeakyReLU, Sigmoid, Tanh.
+
+``inplace`` is accepted as in PyTorch and ignored: no input is ever changed.
+"""
 
 import math
 from typing import Any
@@ -10,7 +13,7 @@ from .module import Module
 
 
 class ReLU(Module):
-    """max(x, 0); ``inplace`` is PyTorch's leave to reuse memory."""
+    """max(x, 0), elementwise; ``inplace`` is ignored."""
 
     def __init__(self, inplace: bool = False):
         pass
@@ -21,7 +24,7 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """x where positive, ``negative_slope * x`` elsewhere; ``inplace`` as in ``ReLU``."""
+    """x where positive, ``negative_slope * x`` elsewhere; ``inplace`` is ignored."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         self.negative_slope = real("negative_slope", negative_slope, -math.inf)

@@ -1,4 +1,4 @@
-"""Modules made of modules: one after another, or in a list."""
+"""Containers of modules: ``Sequential`` and ``ModuleList``."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from .module import Module
 
 
 class _Numbered(Module):
-    """Modules that can be counted, picked and iterated over; by default called "0", "1", ..."""
+    """Base of containers: ``len``, indexing, iteration; the modules are named "0", "1", ..."""
 
     def append(self, module: Module) -> Any:
-        """Add one at the end; returns the container."""
+        """Add a module at the end; returns the container."""
         self._add(str(len(self)), module)
         return self
 
@@ -21,7 +21,7 @@ class _Numbered(Module):
                 f"{type(self).__name__}: expected modules, such as nn.ReLU(), got {called}"
             )
         if name in vars(self):
-            raise ValueError(f"{type(self).__name__}: there is a {name!r} already")
+            raise ValueError(f"{type(self).__name__}: expected a new name, got {name!r} again")
         setattr(self, name, module)
 
     def __len__(self) -> int:
@@ -45,9 +45,10 @@ class Sequential(_Numbered):
         modules: modules; or one mapping from names to modules, in order.
 
     Raises:
-        TypeError: something that is no module, such as a list of them, a function or a class.
+        TypeError: an argument is no module, such as a list of modules, a function or a class.
+        ValueError: a name is taken, by another module or by an attribute of the container.
 
-    A slice is a ``Sequential`` of the same modules under their names:
+    A slice is a ``Sequential`` of the same modules with the same names:
 
     >>> from minivae import nn
     >>> nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))[1:]
@@ -69,24 +70,24 @@ class Sequential(_Numbered):
         return type(self)(dict(self.parts()[i])) if isinstance(i, slice) else super().__getitem__(i)
 
     def forward(self, x: Any) -> Any:
-        """The composition."""
+        """The output of the last module, each applied to the output of the one before."""
         for module in self:
             x = module(x)
         return x
 
 
 class ModuleList(_Numbered):
-    """A list of modules whose parameters count as those of the module that holds it.
+    """A list of modules, whose parameters are found as those of the module that holds the list.
 
     Raises:
-        TypeError: something that is no module.
+        TypeError: an element is no module.
     """
 
     def __init__(self, modules: Iterable[Module] = ()):
         self.extend(modules)
 
     def extend(self, modules: Iterable[Module]) -> "ModuleList":
-        """Add several at the end; returns the list."""
+        """Add modules at the end; returns the list."""
         for module in modules:
             self.append(module)
         return self

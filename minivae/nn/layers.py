@@ -1,4 +1,7 @@
-"""Layers with parameters, and those that change shapes; arguments and initial values PyTorch's."""
+"""Layers: Linear, Conv2d, ConvTranspose2d, BatchNorm2d, Flatten, Unflatten.
+
+Arguments, layouts and the distribution of initial values are PyTorch's.
+"""
 
 import math
 import secrets
@@ -19,16 +22,15 @@ from .module import Module, Parameter
 def uniform_init(shape: tuple[int, ...], fan_in: int, rng: NoiseStream) -> Parameter:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)) in float32, one draw of the stream ``rng``.
 
-    PyTorch's default for weights and biases.
-
-    It is He et al. 2015 (arXiv:1502.01852) with the leaky slope sqrt(5).
+    PyTorch's default for weights and biases: He et al. 2015 (arXiv:1502.01852) for a leaky ReLU of
+    slope sqrt(5).
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return Parameter(((2 * rng.draw().uniform(shape, np.float32) - 1) * bound).astype(np.float32))
 
 
 def _stream(rng: NoiseStream | None) -> NoiseStream:
-    """``rng``, or a noise stream that nobody else has."""
+    """``rng``, or a noise stream with a random seed for None."""
     if rng is None:
         return NoiseStream(secrets.randbits(64))
     if not isinstance(rng, NoiseStream):
@@ -37,7 +39,7 @@ def _stream(rng: NoiseStream | None) -> NoiseStream:
 
 
 class _Weighted(Module):
-    """A layer with a weight and perhaps a bias."""
+    """Base of layers with a weight and an optional bias."""
 
     weight: Parameter
     bias: Parameter | None
@@ -45,7 +47,7 @@ class _Weighted(Module):
     def _make(
         self, shape: tuple[int, ...], out: int, fan_in: int, bias: bool, rng: NoiseStream | None
     ) -> None:
-        """Draw both, the weight first."""
+        """Draw the initial values, the weight's first."""
         rng = _stream(rng)
         self.weight = uniform_init(shape, fan_in, rng)
         self.register_parameter("bias", uniform_init((out,), fan_in, rng) if bias else None)
@@ -56,8 +58,11 @@ class Linear(_Weighted):
 
     Args:
         in_features, out_features: sizes.
-        bias: whether there is one.
-        rng: ``NoiseStream`` for the initial values; random without one.
+        bias: whether the layer has a bias.
+        rng: ``NoiseStream`` for the initial values; None draws them with a random seed.
+
+    Raises:
+        TypeError, ValueError: a size is no whole number of at least 0; ``rng`` is no NoiseStream.
 
     >>> layer = Linear(784, 20)
     >>> layer.weight.shape, layer.bias.shape
@@ -94,7 +99,7 @@ def heads(x: Any, first: Linear, second: Linear) -> tuple[Tensor, Tensor]:
 
 
 class _Convolution(_Weighted):
-    """What both convolutions share: channels, the size of the kernel and the geometry."""
+    """Base of both convolutions: channels, kernel size, and geometry (stride, padding, ...)."""
 
     stride: Pair
     padding: Pair
@@ -126,7 +131,7 @@ class _Convolution(_Weighted):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        """Channels, kernel, geometry where it is not the default."""
+        """Channels, kernel size, stride, and other options that are not the default."""
         plain = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1)}
         told: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": self.stride}
         told |= {n: getattr(self, n) for n in plain if getattr(self, n, plain[n]) != plain[n]}
@@ -136,7 +141,10 @@ class _Convolution(_Weighted):
 
 
 class Conv2d(_Convolution):
-    """2-D convolution: weight (out, in, KH, KW), bias (out,). Arguments as PyTorch's."""
+    """2-D convolution: weight (out, in, KH, KW), bias (out,).
+
+    Arguments as PyTorch's and errors as ``functional.conv2d``; ``rng`` as in ``Linear``.
+    """
 
     def __init__(
         self,
@@ -166,8 +174,10 @@ class Conv2d(_Convolution):
 
 
 class ConvTranspose2d(_Convolution):
-    """2-D transposed convolution: weight (in, out, KH, KW), bias (out,). Arguments as PyTorch's,
-    those after ``output_padding`` by name.
+    """2-D transposed convolution: weight (in, out, KH, KW), bias (out,).
+
+    Arguments as PyTorch's, those after ``output_padding`` by name only, and errors as
+    ``functional.conv_transpose2d``; ``rng`` as in ``Linear``.
     """
 
     output_padding: Pair
@@ -208,8 +218,10 @@ class BatchNorm2d(Module):
     Args:
         num_features: C.
         eps: added to the variance, at least 0.
-        momentum: share of the batch's statistics in each update of the running ones; None weighs
-            all batches since the first alike.
+        momentum: weight of the batch's statistics in each update of the running ones; None: the
+            running ones are the mean over all batches.
+
+    Errors of a forward pass as ``functional.batch_norm``.
     """
 
     running_mean: Any
@@ -242,7 +254,7 @@ class BatchNorm2d(Module):
             eps=self.eps,
         )
         if self.training:
-            self.num_batches_tracked += 1  # after it worked: a refused batch leaves no trace
+            self.num_batches_tracked += 1  # last, so that a refused batch is not counted
         return y
 
     def extra_repr(self) -> str:
@@ -257,7 +269,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = whole("start_dim", start_dim), whole("end_dim", end_dim)
 
     def forward(self, x: Any) -> Tensor:
-        """At least one axis."""
+        """x with the axes from ``start_dim`` to ``end_dim`` joined; errors as ``F.flatten``."""
         return flatten(x, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
@@ -286,7 +298,10 @@ class Unflatten(Module):
             ) from error
 
     def forward(self, x: Any) -> Tensor:
-        """An axis whose size is the product; ValueError where there is no such axis."""
+        """x with axis ``dim``, whose size is the product of the sizes, split.
+
+        ValueError for an axis out of range or of another size.
+        """
         x = as_tensor(x)
         if not -x.ndim <= self.dim < x.ndim:
             raise ValueError(f"dim: {self.dim} is out of range for shape {x.shape}")

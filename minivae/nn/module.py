@@ -1,4 +1,4 @@
-"""Module: a part of a network, which finds its parameters, buffers and parts by attribute name."""
+"""Module: base class of layers and models; finds parameters, buffers and submodules by name."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from ..torch_names import missing
 
 
 class Parameter(Tensor):
-    """A tensor that a module learns: a leaf that requires a gradient."""
+    """A trainable tensor of a module: a leaf that requires a gradient."""
 
     __slots__ = ()
 
@@ -27,23 +27,23 @@ class Parameter(Tensor):
 
 
 class NotLoaded(NamedTuple):
-    """The names that ``load_state_dict`` did not find, on either side; PyTorch's two names."""
+    """The names that ``load_state_dict`` found on one side only; fields named as in PyTorch."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
 
 
 Kind = TypeVar("Kind", bound="Module")
-# What an attribute that ``register_buffer`` made has to stay. Told by ``==``: a pickle has its own.
+# The kind of an attribute made by ``register_buffer``; compared by ``==``, as a pickle has a copy.
 BUFFER = "an array"
 
 
 class Module:
-    """A part of a network: parameters, buffers and further modules, found by attribute name.
+    """Base class of layers and models: parameters, buffers and submodules, found by attribute name.
 
-    Names are those of PyTorch's ``state_dict``: attribute names joined by dots. An attribute that
-    was a parameter stays one: values are given to it in place, as in ``layer.weight *= 2`` inside
-    ``no_grad`` or ``layer.weight.data[...] = array``.
+    Names are those of PyTorch's ``state_dict``: attribute names joined by dots. A parameter's
+    attribute can only be set to another parameter or None; to change its values, write
+    ``layer.weight *= 2`` inside ``no_grad``, or ``layer.weight.data[...] = array``.
     """
 
     training = True
@@ -53,12 +53,14 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's map; a subclass defines it."""
+        """The output for these inputs; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     # ------------------------------------------------------------ attributes
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; TypeError where a parameter, buffer or part would be lost by it."""
+        """Set an attribute. TypeError if a parameter, buffer or submodule would be replaced by a
+        value of another kind, or if the value is a list or dict of modules or parameters.
+        """
         known = self._kinds.get(name)
         kind = next((k for k in (Parameter, Module) if isinstance(value, k)), None)
         if known is None:
@@ -66,8 +68,8 @@ class Module:
                 self._register(name, kind)
             elif _holds_modules(value):
                 raise TypeError(
-                    f"{name}: modules and parameters in a {type(value).__name__} are not seen as "
-                    "parts of this one; put them into nn.ModuleList, or give each its own name"
+                    f"{name}: modules and parameters in a {type(value).__name__} are not found as "
+                    "parts of this module; use nn.ModuleList, or one attribute for each"
                 )
         elif value is not None and not _is_a(known, value):
             wanted = known if known == BUFFER else f"a {known.__name__}"
@@ -89,12 +91,18 @@ class Module:
         object.__setattr__(self, "_kinds", {**self._kinds, name: kind})
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """A parameter, or the place of one that this module does without."""
+        """Set attribute ``name`` to a parameter, or to None where the module has none.
+
+        Raises ValueError for a name that is empty or has a dot.
+        """
         self._register(name, Parameter)
         setattr(self, name, parameter)
 
     def register_buffer(self, name: str, array: Any) -> None:
-        """An array that is saved with the module but not learned."""
+        """Set attribute ``name`` to an array that is saved with the module but not trained.
+
+        Raises ValueError for a name that is empty or has a dot.
+        """
         self._register(name, BUFFER)
         setattr(self, name, array)
 
@@ -105,18 +113,18 @@ class Module:
 
     # ------------------------------------------------------------ parts and parameters
     def parts(self) -> list[tuple[str, "Module"]]:
-        """(name, module) pairs of the direct parts; a part under two names comes twice."""
+        """(name, module) pairs of the direct submodules; one with two names comes twice."""
         return self._of_kind(Module)
 
     def named_children(self) -> list[tuple[str, "Module"]]:
-        """(name, module) pairs of the direct parts, each part once."""
+        """(name, module) pairs of the direct submodules, each module once."""
         found: dict[Module, str] = {}
         for name, module in self.parts():
             found.setdefault(module, name)
         return [(name, module) for module, name in found.items()]
 
     def children(self) -> list["Module"]:
-        """The direct parts, each once, in order of definition."""
+        """The direct submodules, each once, in order of definition."""
         return [m for _, m in self.named_children()]
 
     def modules(self) -> Iterator["Module"]:
@@ -138,7 +146,10 @@ class Module:
         return self
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, Parameter) pairs, own first, then each part's; tied ones come once."""
+        """(dotted name, Parameter) pairs: own first, then each submodule's; tied ones once.
+
+        ``prefix`` is put before each name.
+        """
         seen = set()
         for name, p in self._named([Parameter], prefix):
             if p not in seen:
@@ -146,7 +157,7 @@ class Module:
                 yield name, p
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """(dotted name, array) pairs of what is saved and not learned."""
+        """(dotted name, array) pairs of the buffers, ordered as ``named_parameters``."""
         yield from self._named([BUFFER], prefix)
 
     def parameters(self) -> list[Parameter]:
@@ -167,7 +178,7 @@ class Module:
             p.grad = None
 
     def requires_grad_(self: Kind, requires_grad: bool = True) -> Kind:
-        """Freeze (False) or thaw every parameter; returns the module."""
+        """Set ``requires_grad`` of every parameter: False freezes it; returns the module."""
         for p in self.parameters():
             p.requires_grad = bool(requires_grad)
         return self
@@ -191,7 +202,7 @@ class Module:
             strict: whether missing and unknown names are errors.
 
         Returns:
-            The names that were missing in ``state`` and those that are unknown here.
+            ``(missing_keys, unexpected_keys)``: names missing in ``state``, names unknown here.
 
         Raises:
             ValueError: a name is missing or unknown, or a shape or dtype does not fit.
@@ -227,8 +238,8 @@ class Module:
     def to(self: Kind, device: Any = None, dtype: Any = None) -> Kind:
         """Move parameters, gradients and buffers to "cpu" or "cuda", or to another float dtype.
 
-        Either may come first. An optimiser that has made a step is to be built anew afterwards.
-        Returns the module.
+        Either may be given alone. Build a new optimiser afterwards if the old one has made a step:
+        its moments are not moved. Returns the module.
 
         Raises:
             ValueError: an unknown device. TypeError: a dtype that is not floating-point.

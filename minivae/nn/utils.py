@@ -41,7 +41,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     squares = [float((g * g).sum(dtype=np.float64)) for g in wide]
     norm = math.sqrt(math.fsum(squares))
     if not math.isfinite(norm):
-        raise GradientError(f"clip_grad_norm_: the gradients' norm is {norm}")
+        raise GradientError(f"clip_grad_norm_: expected a finite norm of gradients, got {norm}")
     scale = max_norm / (norm + 1e-6)
     if scale < 1:
         for g in grads:

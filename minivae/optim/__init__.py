@@ -1,4 +1,4 @@
-"""Optimisers, which move parameters along the gradients that ``backward`` left in them."""
+"""Optimisers: ``SGD`` and ``Adam`` update parameters from the gradients in ``.grad``."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from .sgd import SGD
 __all__ = ["SGD", "Adam", "Optimizer"]
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
+if not TYPE_CHECKING:  # with a module __getattr__ a type checker accepts every name
 
     def __getattr__(name):
         raise missing("optim", "module 'minivae.optim'", name)

@@ -1,4 +1,4 @@
-"""Adam: steps of the size of the learning rate, scaled by moments of the gradient."""
+"""Adam: adaptive steps from running means of each gradient and of its square."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,10 +19,10 @@ class Adam(Optimizer):
         p -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
     with (beta1, beta2) = ``betas``. Parameters without a gradient keep their value, moments and
-    step, as in PyTorch. For arguments and errors see also ``Optimizer``.
+    step count, as in PyTorch. For arguments and errors see also ``Optimizer``.
 
-    The first step moves an element by lr |g| / (|g| + eps): by lr, unless its gradient is as
-    small as eps or 0.
+    The first step moves an element by lr |g| / (|g| + eps), which is about lr unless |g| is as
+    small as eps.
 
     >>> p = Tensor([3.0], requires_grad=True)
     >>> adam = Adam([p], lr=0.1)
@@ -60,7 +60,7 @@ class Adam(Optimizer):
         }
 
     def update_group(self, group: Options, params: list[Tensor]) -> None:
-        """Update ``params`` of one ``group``: one kernel call for all that are in step."""
+        """Update ``params`` of one ``group``: one kernel call for all of equal step count."""
         in_step: dict[tuple[Any, ...], list[Tensor]] = {}
         for p in params:
             kind = self.state_of(p)["step"], p.dtype, device_of(p.data)
@@ -71,8 +71,9 @@ class Adam(Optimizer):
                 self.state[p]["step"] = count + 1
 
     def update(self, group: Options, params: list[Tensor], step: Any, lr: Any) -> None:
-        """Run the kernel with a group's options on ``params`` of one dtype and device; ``step`` and
-        ``lr`` are numbers, or arrays on a GPU.
+        """Run the kernel on ``params`` of one dtype and device, with a ``group``'s options.
+
+        ``step`` and ``lr`` are numbers, or as a recorded step gives them (``kernels.cpu.adam``).
         """
         together: list[Tensor] = []
         alone: list[Tensor] = []

@@ -1,7 +1,7 @@
 """The base class of optimisers: groups of parameters, and the state of each parameter.
 
-An optimiser holds the parameters themselves and, for each, moments and a count of updates. Whatever
-``p.data`` and ``p.grad`` are when ``step`` is called counts; nothing else of them is kept, so
+An optimiser holds the parameters themselves and, for each, moments and a count of updates. ``step``
+reads ``p.data`` and ``p.grad`` as they are at that moment and keeps no reference to them, so
 parameters may be copied, tied, frozen or given to a second optimiser.
 """
 
@@ -15,28 +15,28 @@ from ..arguments import real
 from ..backend import Array, array_module, as_array, device_of, to_numpy
 from ..tensor import Tensor
 
-Options: TypeAlias = dict[str, Any]  # of a group, its parameters among them
+Options: TypeAlias = dict[str, Any]  # of a group, including its parameters under "params"
 
 
 class Optimizer:
-    """What SGD and Adam share: groups of parameters, and saving what is remembered of each.
+    """Base class of SGD and Adam: parameter groups, and the state kept for each parameter.
 
     Args:
         params: tensors; or dicts ``{"params": tensors, option: value, ...}``, each a group with
             options of its own.
-        options: of the groups that do not name them.
+        options: defaults for the options that a group does not name.
 
     Attributes:
-        param_groups: a dict for each group, its parameters and its options. A changed option
-            counts from the next step on.
-        state: dict from parameter to what is remembered of it, nothing before its first update.
+        param_groups: a dict for each group: its parameters and its options. A changed option
+            applies from the next step on.
+        state: dict from parameter to its state, such as moments; empty before its first update.
 
     Raises:
         ValueError: no parameters, one that is no leaf or is in two groups, an unknown option, or
-            an option out of range. TypeError: something that is no tensor or no number.
+            an option out of range. TypeError: a parameter is no tensor, or an option no number.
     """
 
-    remembered: tuple[str, ...] = ()  # names of what a parameter's state holds
+    remembered: tuple[str, ...] = ()  # the names in a parameter's state
 
     def __init__(self, params: Iterable[Any], options: Mapping[str, Any]):
         if isinstance(params, Tensor):
@@ -55,11 +55,14 @@ class Optimizer:
 
     @staticmethod
     def checked(options: Options) -> Options:
-        """A group's options as plain numbers; TypeError or ValueError names one that is not."""
+        """A group's options as plain numbers; TypeError or ValueError names a wrong one."""
         raise NotImplementedError
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add parameters with options of their own, such as a layer that is no longer frozen."""
+        """Add parameters with options of their own, such as a layer that is no longer frozen.
+
+        ``group`` is ``{"params": tensors, option: value, ...}``; errors as ``Optimizer``.
+        """
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"params: expected dicts with the key 'params', got {group!r}")
         params = group["params"]
@@ -80,7 +83,10 @@ class Optimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of all groups; setting it sets each one's."""
+        """The learning rate of all groups; setting it sets that of every group.
+
+        ValueError if the groups have different ones.
+        """
         rates = {group["lr"] for group in self.param_groups}
         if len(rates) > 1:
             raise ValueError(f"lr: the groups have {sorted(rates)}; see param_groups")
@@ -104,8 +110,8 @@ class Optimizer:
         """Update every parameter that has a gradient.
 
         Raises:
-            ValueError, TypeError: an array does not fit its gradient, or what is remembered of it,
-                in shape, dtype or device. No parameter was changed.
+            ValueError, TypeError: a parameter differs from its gradient or its state in shape,
+                dtype or device. No parameter was changed.
         """
         moving = [
             (group, [p for p in group["params"] if p.grad is not None])
@@ -124,10 +130,10 @@ class Optimizer:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Array]:
-        """Everything but the parameters themselves, as NumPy copies.
+        """The options and the state of every parameter, as NumPy copies.
 
-        ``group_sizes`` counts the parameters of each group, ``group.<option>`` has one value per
-        group, ``<i>.<name>`` is what is remembered of parameter i, counted through all groups.
+        ``group_sizes`` has the number of parameters of each group, ``group.<option>`` one value per
+        group, and ``<i>.<name>`` the state of parameter i, counted through all groups.
         """
         groups = self.param_groups
         state = {"group_sizes": np.array([len(group["params"]) for group in groups], np.int64)}
@@ -139,10 +145,11 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a ``state_dict``, options included.
+        """Load a ``state_dict``, options included.
 
         Raises:
-            ValueError: it is of other groups, parameters or optimisers; nothing was changed.
+            ValueError: ``state`` is of other groups, parameters or another kind of optimiser;
+                nothing was changed.
         """
         state = self._of_this_version({name: np.asarray(a) for name, a in state.items()})
         own = self.state_dict()
@@ -153,8 +160,8 @@ class Optimizer:
             _require_like(name, a, own[name])
         if options["group_sizes"].tolist() != own["group_sizes"].tolist():
             raise ValueError(
-                f"state: groups of {options['group_sizes'].tolist()} parameters, "
-                f"expected {own['group_sizes'].tolist()}"
+                f"state: expected groups of {own['group_sizes'].tolist()} parameters, "
+                f"got {options['group_sizes'].tolist()}"
             )
         groups = [
             self.checked({o: options[f"group.{o}"][k].tolist() for o in self.defaults})
@@ -185,13 +192,13 @@ class Optimizer:
         }
 
     def state_of(self, p: Tensor) -> dict[str, Any]:
-        """What is remembered of a parameter, made where there is nothing yet."""
+        """The state of a parameter, created if it has none yet."""
         if p not in self.state:
             self.state[p] = self.fresh_state(p)
         return self.state[p]
 
     def fresh_state(self, p: Tensor) -> dict[str, Any]:
-        """What is remembered of a parameter before its first update."""
+        """The state of a parameter before its first update: a step count of 0, moments of 0."""
         zeros = array_module(p.data).zeros
         return {
             name: 0 if name == "step" else zeros(p.shape, working_dtype(p.dtype))
@@ -199,7 +206,7 @@ class Optimizer:
         }
 
     def _of_this_version(self, state: dict[str, Array]) -> dict[str, Array]:
-        """A state as version 0.1 wrote it, without groups and with flat moments, as one of now."""
+        """A ``state_dict`` in today's form; version 0.1 wrote no groups, and flat moments."""
         if state.keys() != (set(self.remembered) if "step" in self.remembered else set()):
             return state
         converted = {name: a for name, a in self.state_dict().items() if name.startswith("group")}
@@ -218,7 +225,7 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     def _require_fit(self, p: Tensor) -> None:
-        """The gradient and what is remembered are of the array's shape, dtype and device."""
+        """Raise unless gradient and state have the parameter's shape, dtype and device."""
         shape, place, dtype = p.shape, device_of(p.data), p.dtype
         for name, a in (("gradient", p.grad), *self.state.get(p, {}).items()):
             if name == "step":
@@ -229,7 +236,7 @@ class Optimizer:
                     f"{a.shape} on {device_of(a)}; was the parameter's array exchanged? "
                     "After .to() build the optimiser anew"
                 )
-            dtype = working_dtype(p.dtype)  # of all that is remembered
+            dtype = working_dtype(p.dtype)  # of every array in the state
 
 
 def _require_order(params: Any) -> None:
@@ -251,7 +258,7 @@ def _require_like(name: str, a: Any, like: Any) -> None:
 
 @functools.cache
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which parameters of ``dtype`` are updated: their own, float32 for float16."""
+    """The dtype in which parameters of ``dtype`` are updated: the same, but float32 for float16."""
     return np.result_type(dtype, np.float32)
 
 
@@ -261,7 +268,7 @@ def works_in_place(array: Any) -> bool:
 
 
 def working(array: Any) -> Any:
-    """The array itself where a kernel can change it as it is, else a copy in C order."""
+    """The array itself if a kernel can update it in place, else a copy in ``working_dtype``."""
     if works_in_place(array):
         return array
     return array_module(array).asarray(array, dtype=working_dtype(array.dtype), order="C")

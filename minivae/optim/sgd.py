@@ -1,4 +1,4 @@
-"""Gradient descent with momentum."""
+"""SGD: gradient descent with momentum."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,12 +13,12 @@ from .optimizer import Optimizer, Options, working
 class SGD(Optimizer):
     """Gradient descent with momentum, as PyTorch's.
 
-    With g the gradient plus ``weight_decay * p`` and b what is remembered, 0 before the first step:
+    With g the gradient plus ``weight_decay * p`` and b the parameter's momentum buffer:
 
         b = momentum b + (1 - dampening) g    (b = g in the first step)
         p -= lr b                             (lr (g + momentum b) with nesterov)
 
-    Without momentum p -= lr g. For arguments and errors see also ``Optimizer``.
+    Without ``momentum`` p -= lr g. For arguments and errors see also ``Optimizer``.
 
     Raises:
         ValueError: ``nesterov`` without momentum or with dampening.

@@ -361,7 +361,7 @@ def test_a_state_comes_back_and_a_wrong_one_changes_nothing():
         ({"1.step": state["1.step"] - 2}, r"1\.step: expected at least 0, got -1"),
         ({"group.lr": np.array([0.1, -1])}, "lr: expected a number finite"),
         ({"group.betas": np.zeros((2, 3))}, r"group\.betas: expected float64 \(2, 2\)"),
-        ({"group_sizes": np.array([2, 1])}, r"groups of \[2, 1\] parameters, expected \[1, 2\]"),
+        ({"group_sizes": np.array([2, 1])}, r"groups of \[1, 2\] parameters, got \[2, 1\]"),
         ({"2.m": np.array(6.0)}, r"2\.step: missing"),
         ({"3.m": np.array(6.0), "more": 0}, r"unknown names \['3\.m', 'more'\]"),
     ):

@@ -1,4 +1,4 @@
-"""Compare gradients from ``backward`` with finite differences, and say where they differ.
+"""Gradient check: compare gradients from ``backward`` with finite differences.
 
 Let J be the Jacobian of f. ``backward`` with cotangent u gives u^T J; a central difference along
 a direction v gives J v. Both give u^T J v:
@@ -27,10 +27,10 @@ from .errors import GradientError
 from .tensor import Function, Tensor, TensorLike, no_grad
 
 FULL_JACOBIAN = 2000  # entries up to which J is compared one by one
-LINEAR_STEPS = 1.0, 0.6180339887  # their ratio is irrational: no wave repeats after both
+LINEAR_STEPS = 1.0, 0.6180339887  # irrational ratio: no periodic function repeats after both
 SMOOTH_STEP = 1e-5
 Checked: TypeAlias = Callable[..., Tensor | tuple[Tensor, ...]]
-ROUNDING = 64 * np.finfo(np.float64).eps  # what a sum may lose, relative to the largest output
+ROUNDING = 64 * np.finfo(np.float64).eps  # rounding error of a sum, relative to largest output
 
 
 def gradcheck(
@@ -45,22 +45,23 @@ def gradcheck(
 ) -> bool:
     """Check the gradients of ``fn`` at ``inputs``: True, or an error that says where they fail.
 
-    To pass, everything must also be finite, fn must leave its inputs alone, a second call must
-    give the same bytes, and so must a second backward through a fresh graph.
+    To pass, outputs and gradients must also be finite, fn must not change its inputs, a second call
+    must give the same bytes, and so must a second backward through a fresh graph.
 
     Args:
         fn: called as ``fn(*inputs)`` with tensors; returns a float64 tensor or a tuple of them.
-        inputs: a tensor or array, or a sequence. Every floating-point one is checked and must be
-            float64; anything else is passed to fn as it is.
-        step: h, in units of max(1, |x|) element by element; fn is called no further away than
-            that. None chooses it as described above, trying h = 1 first.
+        inputs: a tensor or array, or a sequence of inputs. Every floating-point one is checked and
+            must be float64; anything else is passed to fn unchanged.
+        step: h, in units of max(1, |x|) for each element; fn is evaluated no further away than
+            that. None tries h = 1 first and then 1e-5 (see above).
         atol, rtol: |analytic - numeric| <= atol + rtol |numeric| passes. For a random direction
-            the root of the summed squares of the terms of <u^T J, v> stands for |numeric|.
+            |numeric| is replaced by the root of the summed squares of the terms of <u^T J, v>.
         directions: how many random pairs (u, v) to try for each input.
         seed: seed of the random numbers.
 
     Raises:
-        GradientError: the message names the input, the index, both values and what to look at.
+        GradientError: the check fails; the message names the input, the index, both values and
+            the likely cause.
         TypeError: an input or output of another float dtype, or an output that is no tensor.
         ValueError: no floating-point input; ``step`` or ``directions`` not positive.
 
@@ -72,7 +73,7 @@ def gradcheck(
     if directions < 1:
         raise ValueError(f"directions: expected at least 1, got {directions!r}")
     rng = np.random.default_rng(seed)
-    with np.errstate(all="ignore"):  # what is not finite is reported below, with its place
+    with np.errstate(all="ignore"):  # NaN and infinity are reported below, with their index
         check = _Check(fn, inputs, step, atol, rtol)
         if check.y.size * sum(check.inputs[i].size for i in check.floats) <= FULL_JACOBIAN:
             check.every_entry(rng)
@@ -93,7 +94,7 @@ class _Pairing(Function):
 
 
 class _Check:
-    """fn at one point. Its outputs are seen as one flat vector y, gradients as flat arrays."""
+    """fn at one point, with its outputs joined to one flat vector y and gradients flattened."""
 
     def __init__(
         self,
@@ -240,7 +241,7 @@ class _Check:
         return slope, np.where(doubt <= self.atol + self.rtol * abs(nearer) + noise, 0, doubt)
 
     def difference(self, i: int, v: Array, h: float) -> tuple[Array, Array, Any]:
-        """Central slope, difference of the one-sided slopes, and what rounding leaves of it."""
+        """Central slope, difference of the one-sided slopes, and the rounding error of both."""
         x = self.inputs[i]
         hv = to_device((h * v).reshape(x.shape), device_of(x))
         with no_grad():
@@ -250,7 +251,7 @@ class _Check:
             return (plus - minus) / (2 * h), gap, ROUNDING * largest / h
 
     def unit(self, i: int) -> Array:
-        """The length of a step of 1 for each element of input ``i``."""
+        """The unit in which steps are measured, max(1, |x|), for each element of input ``i``."""
         return np.maximum(1, abs(to_numpy(self.inputs[i]).ravel()))
 
     def index(self, i: int, at: Any) -> tuple[int, ...]:
@@ -258,7 +259,7 @@ class _Check:
         return tuple(map(int, np.unravel_index(at, self.inputs[i].shape)))
 
     def output(self, j: Any) -> str:
-        """Element ``j`` of y in words."""
+        """The name of element ``j`` of y in messages: "output k, index (...)"."""
         for k, shape in enumerate(self.shapes):
             size = int(np.prod(shape))
             if j < size:
@@ -285,7 +286,7 @@ class _Check:
 
 
 def _locate(badness: Callable[[Array], Any], v: Array) -> int:
-    """The element of ``v`` that is to blame, found by halving: the worse half is kept."""
+    """The element of ``v`` with the largest ``badness``, found by bisection."""
     suspects = np.arange(v.size)
     while suspects.size > 1:
         halves = np.array_split(suspects, 2)

@@ -1,4 +1,4 @@
-"""The models: autoencoders and variational autoencoders."""
+"""Models: the autoencoder, the variational autoencoders, and a classifier; ``build`` by name."""
 
 from typing import Any
 
@@ -17,21 +17,21 @@ __all__ = [
     "MLPVAE", "VAE", "AutoEncoder", "ConditionalVAE", "ConvVAE", "DeepVAE", "FaceVAE",
     "ImageClassifier", "TwoLayerVAE", "build", "completed",
 ]  # fmt: skip
-CLASSES: dict[str, type[Module]] = {  # what ``build`` and checkpoints know
+CLASSES: dict[str, type[Module]] = {  # by the name that ``build`` and checkpoints use
     name: globals()[name] for name in __all__ if name not in ("VAE", "build", "completed")
 }
 
-# What architectures on record were before these arguments existed.
+# Arguments that were added later, with the values that older checkpoints imply.
 BEFORE = {"FaceVAE": {"paddings": SOURCE_PADDINGS, "upsampling": "transposed"}}
 
 
 def build(name: str, **config: Any) -> Any:
-    """The model called ``name`` with the arguments its ``config()`` gave; ValueError if unknown."""
+    """The model class ``name`` with the arguments of its ``config()``; ValueError if unknown."""
     if name not in CLASSES:
         raise ValueError(f"name: expected one of {sorted(CLASSES)}, got {name!r}")
     return CLASSES[name](**BEFORE.get(name, {}) | config)
 
 
 def completed(architecture: dict[str, Any]) -> dict[str, Any]:
-    """A recorded architecture, ``{"name": ..., **config}``, with what older versions left out."""
+    """An architecture ``{"name": ..., **config}`` with the arguments that older versions lacked."""
     return BEFORE.get(architecture.get("name", ""), {}) | architecture

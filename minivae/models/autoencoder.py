@@ -11,7 +11,7 @@ from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
 
 class AutoEncoder(nn.Module):
-    """dims[0] -> ... -> dims[-1] -> ... -> dims[0], relu between, linear code and logits.
+    """dims[0] -> ... -> dims[-1] -> ... -> dims[0] with ReLU between; code and logits are linear.
 
     Args:
         dims: sizes from the input to the code, such as (784, 1000, 500, 250, 30).

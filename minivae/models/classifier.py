@@ -1,4 +1,4 @@
-"""A small convolutional classifier, by which edited and sampled pictures are judged."""
+"""ImageClassifier: a small convolutional classifier that evaluates edited and sampled images."""
 
 from collections.abc import Sequence
 from typing import Any

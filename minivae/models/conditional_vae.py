@@ -1,4 +1,4 @@
-"""A conditional VAE: encoder and decoder are given the class of each image."""
+"""ConditionalVAE: a VAE whose encoder and decoder also receive the class of each image."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from .vae import VAE, NoiseLike
 
 
 class ConditionalVAE(VAE):
-    """q(z|x, y) and p(x|z, y): ``MLPVAE`` with the label y, one-hot, beside its two inputs.
+    """q(z|x, y) and p(x|z, y): ``MLPVAE`` with the one-hot label y joined to both inputs, x and z.
 
     Sohn, Lee & Yan 2015 ("Learning structured output representation using deep conditional
     generative models"), section 4, with a prior that does not depend on y; Kingma et al. 2014
@@ -26,8 +26,8 @@ class ConditionalVAE(VAE):
         classes: C.
         seed: of the initial weights.
 
-    Takes (N, 784 + C), pixels and label (``data.LabelledBatches``); logits are (N, 784). A code,
-    what ``decode`` takes, is (N, D + C): z and label.
+    Takes (N, 784 + C), pixels and label (``data.LabelledBatches``); logits are (N, 784). The input
+    of ``decode`` is (N, D + C): z and label.
 
     Raises:
         ValueError: a size below 1.
@@ -66,7 +66,7 @@ class ConditionalVAE(VAE):
         return nn.heads(h, self.fc21, self.fc22)
 
     def code(self, z: Tensor, x: Tensor) -> Tensor:
-        """z (N, D) beside the labels of x: (N, D + C)."""
+        """z (N, D) joined to the labels of x: (N, D + C)."""
         return F.concatenate([z, x[:, self.pixels_per_image :]], axis=1)
 
     def decode(self, z: TensorLike) -> Tensor:
@@ -74,14 +74,14 @@ class ConditionalVAE(VAE):
         return self.fc4(self.fc3(z, activation="relu"))
 
     def reconstruction_loss(self, logits: Tensor, x: TensorLike) -> Tensor:
-        """-ln p(x|z, y) for each image (N,), in nats: of the pixels alone."""
+        """-ln p(x|z, y) for each image (N,), in nats, over the pixels without the label."""
         return super().reconstruction_loss(logits, as_tensor(x)[:, : self.pixels_per_image])
 
     def draw(self, labels: Array, noise: NoiseLike) -> Tensor:
-        """One picture of each class asked for: pixels in [0, 1], (N, 784).
+        """One sample of each class in ``labels``: pixels in [0, 1], (N, 784).
 
         Args:
-            labels: integers (N,) below C.
+            labels: integers (N,) in [0, C).
             noise: as in ``sample``.
 
         Raises:
@@ -92,5 +92,5 @@ class ConditionalVAE(VAE):
         return self.pixels(F.concatenate([z, labels], axis=1))
 
     def sample(self, n: int, noise: NoiseLike) -> Tensor:
-        """``draw`` of n classes, 0, 1, ... in turn; noise as ``VAE.sample``."""
+        """n samples by ``draw``, of classes 0, 1, ... in turn; noise as ``VAE.sample``."""
         return self.draw(np.arange(n) % self.classes, noise)

@@ -1,4 +1,4 @@
-"""A convolutional VAE for 28 x 28 digits, by default with two latents."""
+"""ConvVAE: a convolutional VAE for 28 x 28 digits, by default with two latents."""
 
 import math
 from typing import Any
@@ -18,9 +18,9 @@ class ConvVAE(VAE):
 
     Args:
         latent_dim: D.
-        bottleneck: "linear", or "relu" for an activation on the encoder's dense layer.
+        bottleneck: activation of the encoder's dense layer: "linear" for none, or "relu".
         seed: of the initial weights.
-        likelihood, sigma: as ``VAE.set_likelihood`` has them.
+        likelihood, sigma: as in ``VAE.set_likelihood``.
 
     Takes (N, 1, 28, 28); logits have the same shape.
 
@@ -54,15 +54,15 @@ class ConvVAE(VAE):
         return {**config, **self.likelihood_config()}
 
     def start_at(self, mean: float) -> "ConvVAE":
-        """Set the output's bias so that a new model's pictures have this mean pixel.
+        """Set the output bias so that the mean pixel of a new model's pictures is ``mean``.
 
-        Without it the first steps darken all pictures by every weight there is, and that switches
-        relu units off: after 20 steps of 2e-3, seed 0, 17 of the last layer's 32 channels were 0
-        for every z, with it none. For Bernoulli pixels, before training.
+        For Bernoulli pixels, before training. Without it the first steps darken all pictures
+        through all weights, which leaves ReLU units at 0: after 20 steps with lr 2e-3 and seed 0,
+        17 of the last hidden layer's 32 channels were 0 for every z; with it, none.
 
         Args:
-            mean: of the training images' pixels; kept within [0.001, 0.999], where a logit is
-                finite.
+            mean: mean pixel of the training images, in [0, 1]; clipped to [0.001, 0.999], where
+                the logit is finite.
 
         Returns:
             The model.

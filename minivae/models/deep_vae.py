@@ -1,4 +1,4 @@
-"""A fully connected VAE with several hidden layers on each side of the latents."""
+"""DeepVAE: a fully connected VAE with several hidden layers in encoder and decoder."""
 
 import itertools
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class DeepVAE(VAE):
 
 
 class Gaussian(nn.Module):
-    """A conditional Gaussian: hidden layers of sizes[1:-1], then two heads of sizes[-1]."""
+    """A network for mu and logvar: hidden layers of sizes[1:-1], then two heads of sizes[-1]."""
 
     def __init__(self, sizes: Sequence[int], rng: NoiseStream, activation: str = "tanh"):
         self.body = perceptron(sizes[:-1], rng, activation)
@@ -85,7 +85,7 @@ class Gaussian(nn.Module):
 
 
 def perceptron(sizes: Sequence[int], rng: NoiseStream, activation: str = "tanh") -> nn.Sequential:
-    """Linear layers of these sizes, activations between them and none after the last."""
+    """Linear layers of these sizes with activations between them, none after the last."""
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [ACTIVATIONS[activation](), nn.Linear(n_in, n_out, rng=rng)]

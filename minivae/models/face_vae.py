@@ -1,4 +1,4 @@
-"""A convolutional VAE for colour faces."""
+"""FaceVAE: a convolutional VAE for colour faces."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +14,8 @@ from ..ops.conv import conv_output_size, output_padding_for
 from ..tensor import Tensor, TensorLike
 from .vae import VAE
 
-# The published network's, at 256. Three paddings of 1 halve any size, and back from there every
-# output pixel is reached by an input; the 0 leaves the last four rows and columns at a constant.
+# SOURCE_*: the published network's. With three paddings of 1 each convolution halves the size, and
+# every output pixel depends on z; with the 0 the last four rows and columns are constant.
 SOURCE_SIZE, SOURCE_PADDINGS, PADDINGS = 256, (1, 1, 0), (1, 1, 1)
 UPSAMPLINGS = ("transposed", "resize")
 
@@ -30,16 +30,17 @@ class FaceVAE(VAE):
         latent_dim: D.
         image_size: side of the square images, at least 16.
         channels: 3 for colour, 1 for grey.
-        likelihood: "squared-error" makes ``rec`` the sum of squares over channels and pixels,
-            which is not a likelihood; "gaussian" with one learned sigma makes the loss a negative
-            ELBO (of continuous pixels: a density); others as ``VAE.set_likelihood`` has them.
+        likelihood: "squared-error" makes ``rec`` the sum of squared errors over channels and
+            pixels, which is not a likelihood; "gaussian" with one learned sigma makes the loss a
+            negative ELBO (of a density, for continuous pixels); others as in
+            ``VAE.set_likelihood``.
         seed: of the initial weights.
-        sigma: fixes the sigma of "gaussian".
+        sigma: the fixed sigma of "gaussian"; None: learned.
         paddings: of the three convolutions, 0 or 1 each; by default (1, 1, 0) at 256, as
             published, and (1, 1, 1) at other sizes and with "resize".
         upsampling: "transposed" for the published transposed convolutions, whose kernels of 3 with
             a stride of 2 overlap unevenly; "resize" doubles the picture and then convolves, which
-            leaves no checkerboard (docs/checkerboard.md). Takes paddings of 1.
+            leaves no checkerboard (docs/checkerboard.md) and needs paddings of 1.
 
     Takes (N, C, S, S); logits have the same shape.
 
@@ -178,10 +179,10 @@ class FaceDecoder(nn.Module):
 
 
 class ResizeConv2d(nn.Conv2d):
-    """Each pixel becomes 2 x 2, cut to ``size``, then a 3 x 3 convolution: all pixels get as many
-    contributions, unlike from a transposed convolution whose stride does not divide its kernel.
+    """Nearest-neighbour upsampling by 2, cropping to ``size``, then a 3 x 3 convolution.
 
-    Odena, Dumoulin & Olah 2016 (doi:10.23915/distill.00003).
+    All pixels get equally many contributions, unlike in a transposed convolution whose stride does
+    not divide its kernel size: Odena, Dumoulin & Olah 2016 (doi:10.23915/distill.00003).
     """
 
     def __init__(

@@ -17,7 +17,7 @@ class MLPVAE(VAE):
         latent_dim: D.
         hidden: width of the hidden layers.
         seed: of the initial weights.
-        likelihood, sigma: as ``VAE.set_likelihood`` has them.
+        likelihood, sigma: as in ``VAE.set_likelihood``.
 
     >>> sum(p.size for p in MLPVAE().parameters())
     652824

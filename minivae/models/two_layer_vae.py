@@ -1,4 +1,4 @@
-"""A VAE with two layers of latents: a decoder of the second is the prior of the first."""
+"""TwoLayerVAE: a VAE with two layers of latents, z2 and z1, where p(z1|z2) is the prior of z1."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from .vae import VAE, NoiseLike, VAEOutput
 
 
 class TwoLayerVAE(VAE):
-    """q(z1|x) q(z2|z1) against p(z2) p(z1|z2) p(x|z1), every layer Gaussian but the pixels.
+    """q(z1|x) q(z2|z1) and p(z2) p(z1|z2) p(x|z1): Gaussian latents, Bernoulli pixels.
 
     784 -> 200, 200 -> D1 -> 100, 100 -> D2 and back, tanh between: the two-layer network of
     Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5, with its default sizes.
-    ``latent_dim`` is D1: codes, active units and ``decode`` are about z1.
+    ``latent_dim`` is D1: codes, active units and ``decode`` refer to z1.
 
     Args:
         latent_dims: (D1, D2).

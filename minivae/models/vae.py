@@ -1,4 +1,4 @@
-"""The base class of all VAEs: the ELBO, reconstruction, sampling and interpolation.
+"""VAE: the base class of all variational autoencoders (ELBO, reconstruct, sample, interpolate).
 
 Conventions (README): ``logvar`` is log sigma^2; decoders return logits; losses are in nats per
 image, summed over pixels and latents and averaged over the batch; loss = rec + beta kl.
@@ -25,9 +25,9 @@ LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-per-pixel", "squared-error")
 
 
 class VAEOutput(NamedTuple):
-    """Tensors that one forward pass returns; N images, D latents."""
+    """The tensors that one forward pass returns, for N images and D latents."""
 
-    logits: Tensor  # (N, ...) as the decoder leaves them
+    logits: Tensor  # (N, ...), the decoder's output
     mu: Tensor  # (N, D) posterior mean
     logvar: Tensor  # (N, D) posterior log variance
     z: Tensor  # (N, D) the sample that was decoded
@@ -37,7 +37,7 @@ class VAEOutput(NamedTuple):
 class ELBO(NamedTuple):
     """loss = rec + beta kl, means in nats per image; rec and kl unweighted.
 
-    Scalar tensors of a batch, or plain numbers of a set of images.
+    The fields are scalar tensors for a batch and plain numbers for a data set.
     """
 
     loss: Any
@@ -46,10 +46,11 @@ class ELBO(NamedTuple):
 
 
 class VAE(nn.Module):
-    """Base class: a subclass has ``latent_dim``, ``encode`` and ``decode``.
+    """Base class of VAEs; a subclass defines ``latent_dim``, ``encode`` and ``decode``.
 
-    ``image_shapes`` are the shapes of one image that ``encode`` takes; empty for any. ``classes``
-    is the number of labels, one of which stands beside each image; None where none does.
+    ``image_shapes`` are the shapes of one image that ``encode`` accepts; empty for any shape.
+    ``classes`` is the number of classes of a conditional model, whose input is an image and its
+    one-hot label; None for other models.
     """
 
     likelihood = "bernoulli"
@@ -72,7 +73,9 @@ class VAE(nn.Module):
         raise NotImplementedError
 
     def code(self, z: Tensor, x: Tensor) -> Tensor:
-        """The input of ``decode`` for latents z of images x: z, unless a model adds to it."""
+        """The input of ``decode`` for latents z of images x: z, to which a conditional model adds
+        the labels of x.
+        """
         return z
 
     def config(self) -> dict[str, Any]:
@@ -101,17 +104,17 @@ class VAE(nn.Module):
 
         Args:
             likelihood: one of ``LIKELIHOODS``:
-                "bernoulli": each pixel is 1 with probability sigmoid(logit). Of grey pixels,
+                "bernoulli": each pixel is 1 with probability sigmoid(logit). For grey pixels,
                 strictly between 0 and 1, its loss is a cross-entropy and no likelihood.
                 "gaussian": N(x; sigmoid(logits), sigma^2), a density, with one sigma: learned
                 (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202) or given.
                 "gaussian-per-pixel": the same with a learned sigma for each pixel.
                 "squared-error": (sigmoid(logits) - x)^2, not a likelihood.
             shape: of one image's logits.
-            sigma: fixes the sigma of "gaussian".
+            sigma: the fixed sigma of "gaussian"; None: learned.
 
         Raises:
-            ValueError: an unknown likelihood; a sigma that is not above 0, or given to another one.
+            ValueError: an unknown likelihood; ``sigma`` not above 0, or given for another one.
         """
         if likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood: expected one of {LIKELIHOODS}, got {likelihood!r}")
@@ -122,11 +125,12 @@ class VAE(nn.Module):
         self.likelihood, self.sigma = likelihood, sigma
         if likelihood.startswith("gaussian") and sigma is None:
             shape = shape if likelihood == "gaussian-per-pixel" else ()
-            # Adam moves it by about lr a step, so it starts near where faces end: sigma = 0.14.
+            # Adam moves it by about lr per step, so it starts near its value after training on
+            # faces: sigma = 0.14.
             self.pixel_logvar = nn.Parameter(np.full(shape, -4, np.float32))
 
     def likelihood_config(self) -> dict[str, Any]:
-        """Those arguments of ``set_likelihood`` that are not the defaults."""
+        """The arguments of ``set_likelihood`` that differ from the defaults."""
         config = {"likelihood": self.likelihood, "sigma": self.sigma}
         return {name: value for name, value in config.items() if value != getattr(VAE, name)}
 
@@ -142,11 +146,11 @@ class VAE(nn.Module):
 
     @property
     def noise_dim(self) -> int:
-        """Standard normal numbers that one sample of the latents takes."""
+        """How many standard normal numbers one sample of the latents takes."""
         return self.latent_dim
 
     def weight_terms(self, x: Tensor, posterior: Any, eps: Array) -> tuple[Tensor, Tensor]:
-        """The two parts of -ln w at one sample z = mu + exp(logvar/2) eps of each row, in nats.
+        """rec and kl at one sample z = mu + exp(logvar/2) eps per row, in nats; -ln w = rec + kl.
 
             rec = -ln p(x|z),   kl = ln q(z|x) - ln p(z) = 1/2 sum_d( z^2 - eps^2 - logvar )
 
@@ -224,7 +228,7 @@ class VAE(nn.Module):
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Evaluation mode and no graph inside; each part's mode is restored after."""
+        """A block in evaluation mode without a graph; each submodule's mode is restored after."""
         with evaluation_mode(self), no_grad():
             yield
 
@@ -234,7 +238,7 @@ class VAE(nn.Module):
             return F.sigmoid(self.decode(as_tensor(z)))
 
     def reconstruct(self, x: TensorLike) -> Tensor:
-        """Decode the posterior mean of each image: pixels in [0, 1], as the decoder shapes them."""
+        """Decode the posterior mean of each image: pixels in [0, 1], shaped as the logits."""
         return self.pixels(self._mean_code(x))
 
     def sample(self, n: int, noise: NoiseLike) -> Tensor:
@@ -245,14 +249,14 @@ class VAE(nn.Module):
         return self.pixels(self.standard_normal(noise, n))
 
     def standard_normal(self, noise: NoiseLike, *shape: int) -> Array:
-        """An array (*shape, noise_dim) on the model's device: drawn by ``noise``, or itself.
+        """An array (*shape, noise_dim) on the model's device: a draw of ``noise``, or that array.
 
         Raises:
             ValueError: an array of another shape.
         """
         noise, like = drawn(noise), self.parameters()[0].data
         shape = (*shape, self.noise_dim)
-        counted = isinstance(noise, CountedNoise)  # which only kernels can read
+        counted = isinstance(noise, CountedNoise)  # only kernels can read its offset
         if counted or (isinstance(noise, Noise) and is_device_array(like)):
             zeros = array_module(like).zeros(shape, like.dtype)  # 0 + exp(0) eps, drawn there
             with no_grad():
@@ -268,9 +272,13 @@ class VAE(nn.Module):
 
         Args:
             a, b: one image each, with or without the batch axis.
+            steps: how many codes, at least 2.
+
+        Returns:
+            Pixels in [0, 1], (steps, ...) shaped as the logits.
 
         Raises:
-            ValueError: fewer than two steps.
+            TypeError, ValueError: ``steps`` is no whole number of at least 2; as ``forward``.
         """
         whole("steps", steps, 2)
         start, end = (self._mean_code(_one(x)).data for x in (a, b))
@@ -303,7 +311,7 @@ class VAE(nn.Module):
 
 
 def repeat_rows(x: Tensor, k: int) -> Tensor:
-    """Each row of a tensor (N, ...) k times: (N k, ...)."""
+    """Repeat each row of a tensor (N, ...) k times: (N k, ...)."""
     if k == 1:
         return x
     xp, (n, *rest) = array_module(x.data), x.shape
@@ -312,11 +320,11 @@ def repeat_rows(x: Tensor, k: int) -> Tensor:
 
 
 def drawn(noise: NoiseLike) -> Noise | Array:
-    """A stream's next ``Noise``; anything else as it is."""
+    """The next ``Noise`` of a stream; anything else unchanged."""
     return noise.draw() if isinstance(noise, NoiseStream) else noise
 
 
 def _one(x: TensorLike) -> Tensor:
-    """An image with its batch axis of 1."""
+    """An image as a batch of one: (1, ...)."""
     x = as_tensor(x)
     return x if x.ndim in (2, 4) and len(x) == 1 else F.reshape(x, (1, *x.shape))

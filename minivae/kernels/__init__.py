@@ -1,15 +1,15 @@
-"""The registry of kernel variants: the only place that decides which code runs a kernel.
+"""The registry of kernel variants, which chooses the function that runs a kernel.
 
 A variant is a module whose functions have the names, signatures and meaning of ``reference``:
 
-    reference   plain array code, the definition; serves NumPy and CuPy
-    composed    no module: fused operations are put together from basic ones (``ops.composed``)
+    reference   plain array code, the definition; for NumPy and CuPy arrays
+    composed    no module: fused operations are composed of basic ones (``ops.composed``)
     cpu         compiled C++ (csrc/)
     numba       the same loops compiled by numba
     cupy        fused kernels that CuPy compiles, for arrays on a GPU
     cuda        CUDA C++ (csrc/cuda), for arrays on a GPU
 
-Unless ``use`` forces one, the fastest variant that is built and takes the arrays serves: ``cpu``
+Unless ``use`` forces a variant, the fastest one that is built and takes the arrays is used: ``cpu``
 for arrays in host memory, ``cuda`` then ``cupy`` for arrays on a GPU, ``reference`` for others.
 """
 
@@ -41,9 +41,9 @@ _MODULES = {
     "cupy": "cupy_fused",
     "cuda": "cuda",
 }
-_MEMORY = {"cpu": "cpu", "numba": "cpu", "cupy": "cuda", "cuda": "cuda"}  # whose arrays each takes
-_DEFAULTS = {"cpu": ("cpu",), "cuda": ("cuda", "cupy")}  # what serves whose arrays, fastest first
-_COMPILED_DTYPES = np.dtype("f"), np.dtype("d"), np.dtype("B")  # the last one is of images
+_MEMORY = {"cpu": "cpu", "numba": "cpu", "cupy": "cuda", "cuda": "cuda"}  # device of its arrays
+_DEFAULTS = {"cpu": ("cpu",), "cuda": ("cuda", "cupy")}  # variants by device, fastest first
+_COMPILED_DTYPES = np.dtype("f"), np.dtype("d"), np.dtype("B")  # uint8 for images
 
 _forced = threading.local()
 Way = TypeVar("Way")
@@ -51,11 +51,11 @@ Way = TypeVar("Way")
 
 @functools.cache
 def _load(name: str) -> tuple[Any, str | None]:
-    """(module, None) of a variant that ran a tiny kernel, else (None, reason)."""
+    """(module, None) if the variant ran a tiny kernel, else (None, reason)."""
     if name == "composed":
         return None, None
     if name == "cpu":
-        initial_threads()  # what the environment asks for is refused at once if it is no number
+        initial_threads()  # raises now if MINIVAE_NUM_THREADS is no number
     on_gpu = _MEMORY.get(name) == "cuda"
     no_gpu = cuda_unavailable() if on_gpu else None
     try:
@@ -72,23 +72,23 @@ def _load(name: str) -> tuple[Any, str | None]:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, OtherSourcesError):
             reason = str(error)
-            warnings.warn(f"{reason}; other kernels serve until then", stacklevel=2)
+            warnings.warn(f"{reason}; other kernels are used until then", stacklevel=2)
         elif name in ("cpu", "cuda"):
             reason = why_not_built(f"_{name}") or reason
-        if name == "cpu" and os.environ.get("MINIVAE_ISA"):  # asked for by name: no quiet fall-back
+        if name == "cpu" and os.environ.get("MINIVAE_ISA"):  # an explicit request: no fall-back
             raise KernelUnavailable(f"MINIVAE_ISA is set, but: {reason}") from error
         return None, f"{reason}; {no_gpu}" if no_gpu and no_gpu not in reason else reason
     return module, None
 
 
 def why_not_built(extension: str) -> str | None:
-    """What the build wrote down when it could not make the extension, or None."""
+    """The reason that the build recorded for not building the extension, or None."""
     note = Path(__file__).parent.parent / f"{extension}_not_built.txt"
     return f"not built: {note.read_text().strip()}" if note.exists() else None
 
 
 def unavailable(name: str) -> str | None:
-    """Why one variant cannot run here, or None; imports no other."""
+    """Why the variant ``name`` cannot run here, or None; imports no other variant."""
     return _load(name)[1]
 
 
@@ -98,7 +98,7 @@ def reasons() -> dict[str, str]:
 
 
 def available() -> tuple[str, ...]:
-    """The names of the variants that can run here, a tuple."""
+    """The names of the variants that can run here."""
     missing = reasons()
     return tuple(name for name in VARIANTS if name not in missing)
 
@@ -110,12 +110,12 @@ def active() -> str | None:
 
 
 def fused_or_composed(fused: Way, composed: Way) -> Way:
-    """Which of two ways to run an operation serves now: ``composed`` where ``use`` forces it."""
+    """``composed`` if ``use`` forces the variant of that name, else ``fused``."""
     return composed if active() == "composed" else fused
 
 
 def default(device: str) -> str:
-    """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") unforced."""
+    """The name of the variant for arrays on ``device`` ("cpu" or "cuda") if none is forced."""
     return next((name for name in _DEFAULTS[device] if not unavailable(name)), "reference")
 
 
@@ -123,20 +123,20 @@ def default(device: str) -> str:
 def use(name: str) -> Iterator[None]:
     """Run the kernels of one variant inside a ``with`` block, in this thread; blocks nest.
 
-    A kernel that the variant does not have is run by the default one. "cuda:3" names version 3 of
-    the kernels that have several; the others have one. A kernel of several that has no version 3
-    refuses: "cuda:6" serves convolutions and ``reparam_kl``, not a model with linear layers, whose
-    products have five versions, in float64 four.
+    A kernel that the variant ``name`` lacks is run by the default variant. "cuda:3" means version 3
+    of every kernel that has several versions. A kernel whose versions do not reach that number
+    raises: "cuda:6" runs convolutions and ``reparam_kl`` but no linear layer, as matrix products
+    have five versions (in float64 four).
 
     Raises:
-        KernelUnavailable: the name is unknown, or the variant cannot run here; says why. Inside
-            the block: arrays that the variant does not take, or a version that a kernel lacks,
-            or lacks for their dtype.
+        KernelUnavailable: the name is unknown, or the variant cannot run here; the message says
+            why. Inside the block: the variant does not take the arrays, or the kernel does not
+            have this version for their dtype.
     """
     variant, colon, version = str(name).partition(":")
     if variant not in VARIANTS or (colon and not (variant == "cuda" and version.isdecimal())):
         raise KernelUnavailable(
-            f"unknown kernel variant {name!r}; there are {', '.join(VARIANTS)} and cuda:VERSION"
+            f"expected a kernel variant ({', '.join(VARIANTS)} or cuda:VERSION), got {name!r}"
         )
     if reason := _load(variant)[1]:
         raise KernelUnavailable(f"kernel variant {name!r} is not available here: {reason}")
@@ -156,7 +156,7 @@ def _unfit(a: Any, variant: str) -> str | None:
     if variant not in _MEMORY:
         return None
     if device_of(a) != _MEMORY[variant]:
-        return "it lives " + ("on a GPU" if _MEMORY[variant] == "cpu" else "in host memory")
+        return "it is " + ("on a GPU" if _MEMORY[variant] == "cpu" else "in host memory")
     if a.dtype not in _COMPILED_DTYPES:
         return f"its dtype is {a.dtype}, expected float32 or float64 in native byte order"
     if _MEMORY[variant] == "cpu" and not a.flags.aligned:  # CuPy has no arrays that are not
@@ -175,12 +175,12 @@ def _all_plain(arrays: Sequence[Any]) -> bool:
 
 
 def get(kernel: str, *arrays: Any) -> Callable[..., Any]:
-    """The function that runs ``kernel`` (a name of ``reference``) on these arrays now.
+    """The function that runs ``kernel`` (a name in ``reference``) on ``arrays``.
 
     Raises:
-        AttributeError: there is no such kernel.
-        KernelUnavailable: ``use`` forces a compiled variant, which does not take these arrays, or
-            a version of it that this kernel does not have for them.
+        AttributeError: there is no kernel of that name.
+        KernelUnavailable: ``use`` forces a variant that does not take these arrays, or a version
+            that this kernel does not have for their dtype.
         TypeError: some arrays are on a GPU and some are not.
     """
     name = active()
@@ -224,7 +224,7 @@ def _version(
 
 
 def table() -> dict[str, dict[str, bool]]:
-    """Which variant has which kernel: a dict from kernel to a dict from variant to bool."""
+    """Which variants have a kernel: a dict from kernel to a dict from variant to bool."""
     modules = {name: _load(name)[0] for name in VARIANTS}
     return {
         kernel: {name: hasattr(module, kernel) for name, module in modules.items()}
@@ -239,17 +239,17 @@ def threads() -> int:
 
 
 def instruction_set() -> str | None:
-    """The instruction set of the compiled kernels in use, "avx512" or such; None without them."""
+    """The instruction set of the compiled kernels, such as "avx512"; None if none is built."""
     cpu = _load("cpu")[0]
     return cpu.isa() if cpu else None
 
 
 def set_threads(count: int) -> None:
-    """Let compiled kernels use ``count`` threads, and NumPy's BLAS, which reference kernels use.
+    """Set the number of threads of compiled kernels and of NumPy's BLAS (for reference kernels).
 
-    No result of a compiled kernel depends on it. At first compiled kernels have
-    MINIVAE_NUM_THREADS, else OMP_NUM_THREADS, else as many as there are CPUs that this process may
-    use, its container's CPU quota included (``kernels.thread_count``).
+    No result of a compiled kernel depends on ``count``. Its initial value is MINIVAE_NUM_THREADS,
+    else OMP_NUM_THREADS, else the number of CPUs that this process may use, limited by its
+    container's CPU quota (``kernels.thread_count``).
 
     Raises:
         TypeError, ValueError: not a positive integer.

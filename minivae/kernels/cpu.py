@@ -1,7 +1,8 @@
 """The compiled kernels for the CPU (csrc/, built as minivae._cpu), for float32 and float64.
 
 Signatures and meaning are those of ``reference``. The bindings check every array: TypeError for a
-wrong dtype or byte order, ValueError for shape, layout, alignment, overlap and read-only memory.
+wrong dtype or byte order, ValueError for a wrong shape, layout or alignment, for arrays that
+overlap and for a read-only output.
 """
 
 from typing import Any
@@ -73,7 +74,8 @@ def adam(
 ) -> None:  # fmt: skip
     """One step of Adam in place; see ``reference.adam``.
 
-    ``step`` may be (step, counter), ``lr`` a float64 array of one element.
+    ``step`` may be (number, counter): the number plus the value of a uint64 array of one element.
+    ``lr`` may be a float64 array of one element. Both are read when the kernel runs.
     """
     step, counter = step if isinstance(step, tuple) else (step, None)
     _cpu.adam(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, counter)
@@ -97,6 +99,6 @@ def negative_elbo(rec: Array, kl: Array, beta: Array) -> tuple[Array, Array]:
 def gather_pixels(
     images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
 ) -> Array:
-    """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
+    """Images at an index, as p/255 or binarised; see ``reference.gather_pixels``."""
     address = noise and noise.address((index.size, *images.shape[1:]))
     return _cpu.gather_pixels(images, index, dtype, address)

@@ -1,7 +1,7 @@
-"""The compiled kernels behind the layers, with the names and meaning of ``reference_layers``.
+"""The compiled CPU kernels of the layers, with the names and meaning of ``reference_layers``.
 
-The products and convolutions of csrc/cpu use the project's own threads and no BLAS. Arrays are
-copied first where they are not C-contiguous; matrices may have any strides.
+The products and convolutions of csrc/cpu use the project's own threads and no BLAS. Arrays that are
+not C-contiguous are copied first; matrices may have any strides.
 """
 
 import functools
@@ -44,7 +44,7 @@ def linear(
 def linear_backward(
     x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, unread: bool = False,
 ) -> LinearGrads:  # fmt: skip
-    """Their gradients; see ``reference_layers.linear_backward``."""
+    """Gradients of ``linear``; see ``reference_layers.linear_backward``."""
     dbs: Grads = [None] * len(dys)
     if y is not None:
         d, db = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
@@ -67,7 +67,7 @@ def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
     dilation: Size, rectify: bool = False,
 ) -> Array:  # fmt: skip
-    """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
+    """Adjoint of ``conv2d`` in x; see ``reference_layers.conv2d_grad_input``."""
     return _cpu.conv2d_grad_input(
         packed(dy), packed(w), packed(b), input_size, stride, padding, dilation, rectify
     )
@@ -76,12 +76,12 @@ def conv2d_grad_input(
 def conv2d_grad_weight(
     x: Array, dy: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size
 ) -> Array:
-    """Its adjoint in w; see ``reference_layers.conv2d_grad_weight``."""
+    """Adjoint of ``conv2d`` in w; see ``reference_layers.conv2d_grad_weight``."""
     return _cpu.conv2d_grad_weight(packed(x), packed(dy), kernel_size, stride, padding, dilation)
 
 
 def channel_sum(x: Array) -> Array:
-    """Sums over all but the channel; see ``reference_layers.channel_sum``."""
+    """Sums for each channel; see ``reference_layers.channel_sum``."""
     return _cpu.channel_sum(packed(x))
 
 
@@ -95,7 +95,7 @@ def batch_norm_forward(
 def batch_norm_backward(
     x: Array, w: Array, mean: Array, var: Array, eps: float, dy: Array, training: bool
 ) -> tuple[Array, Array, Array]:
-    """Its gradients; see ``reference_layers.batch_norm_backward``."""
+    """Gradients of ``batch_norm_forward``; see ``reference_layers.batch_norm_backward``."""
     return _cpu.batch_norm_backward(*map(packed, (x, w, mean, var)), eps, packed(dy), training)
 
 
@@ -117,10 +117,10 @@ def relu_backward(y: Array, dy: Array) -> Array:
 
 
 def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
-    """The same, and its sums; see ``reference_layers.bias_relu_backward``."""
+    """ReLU's gradient and the bias's; see ``reference_layers.bias_relu_backward``."""
     return _cpu.bias_relu_backward(packed(y), packed(dy))
 
 
 def packed(x: Array | None) -> Array | None:
-    """The array itself where it is C-contiguous, else a copy that is; None stays None."""
+    """The array itself if it is C-contiguous, else a C-contiguous copy; None for None."""
     return None if x is None else contiguous(x)

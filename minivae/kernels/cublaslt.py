@@ -1,4 +1,4 @@
-"""Find cuBLASLt, which the CUDA extension opens when it first multiplies, and can do without."""
+"""Find the library cuBLASLt for the CUDA extension, which uses its own kernels without it."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from .. import _cuda
 
 
 def found() -> dict[str, Any]:
-    """What the extension says of cuBLASLt.
+    """Load cuBLASLt in the extension, at the first call, and return what it found.
 
-    The first call opens it. The dynamic loader finds one that is installed or already loaded; the
-    one that comes with Python packages (nvidia-cublas) lies where it does not look.
+    The dynamic loader finds a library that is installed or already loaded, but not that of the
+    Python package nvidia-cublas, so its path is passed to the extension.
 
     Returns:
-        ``found``, ``path`` or ``reason``, ``version``, ``tf32``, and ``refused``: how many kinds of
-        products so far it had no algorithm for, which the extension's own kernels then do.
+        ``found``, ``path`` or ``reason``, ``version``, ``tf32``, and ``refused``: for how many
+        kinds of products cuBLASLt had no algorithm, so that the extension's kernels ran.
     """
     spec = importlib.util.find_spec("nvidia")
     roots = spec.submodule_search_locations if spec else ()
@@ -25,5 +25,5 @@ def found() -> dict[str, Any]:
 
 
 def newest(paths: Iterable[str]) -> str:
-    """The library of the highest version, which its name ends with; "" for none."""
+    """The path with the highest version, the number at its end; "" for no paths."""
     return max(paths, key=lambda path: (int(path.rpartition(".")[2]), path), default="")

@@ -1,17 +1,17 @@
 """The CUDA kernels (csrc/cuda, built as minivae._cuda), for float32 and float64.
 
-Signatures and meaning are those of ``reference``; arrays are CuPy's, in and out, and the work is
-put on CuPy's current stream: no function waits for the GPU. The bindings check every array:
-TypeError for a wrong dtype, ValueError for shape, layout, overlap and the wrong device.
+Signatures and meaning are those of ``reference``; arrays are CuPy's, and kernels are launched on
+CuPy's current stream: no function waits for the GPU. The bindings check every array: TypeError for
+a wrong dtype, ValueError for a wrong shape, layout or device and for arrays that overlap.
 
-Kernels with several versions take ``version``. Without it ``reparam_kl`` runs its last one,
-products and convolutions the best that keeps every digit of the dtype (``cuda_layers.BEST``).
+Kernels with several versions take ``version``. By default ``reparam_kl`` runs its last version,
+and products and convolutions the fastest one in full precision (``cuda_layers.BEST``).
 
-A captured step (``training.cuda_graph``) repeats the very same launches, so what changes from
-step to step is read from GPU memory: the ``counter`` in a noise or a step count, added to the
-number given beside it, and a learning rate that is an array of one element.
+A captured step (``training.cuda_graph``) repeats the same launches, so values that change from
+step to step are read from GPU memory: a ``counter``, which is added to the offset of a noise or to
+a step count, and a learning rate that is an array of one element.
 
-Imported by the registry, when a device answered.
+The registry imports this module if a device answered.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from .philox import Eps, NoiseKey, Shape, resolved
 from .reference import RowLoss
 from .reference_layers import Arrays
 
-# The highest version of each kernel that has several, and for float64, which has no tensor cores'.
+# The highest version of each kernel that has several; float64 lacks those that use tensor cores.
 VERSIONS = dict(_cuda.VERSIONS)
 FLOAT64_VERSIONS = VERSIONS | _cuda.FLOAT64_VERSIONS
 for _versions in (VERSIONS, FLOAT64_VERSIONS):
@@ -40,7 +40,7 @@ _cupy = device_module()
 
 
 def _noise(noise: Eps, like: Array, version: int) -> Array | tuple[Any, ...]:
-    """The noise as this version takes it: an array, or where it draws itself its address."""
+    """The noise as the version takes it: an array, or the draw's address if the kernel draws."""
     if version >= DRAWS_NOISE:
         return resolved(noise, lambda key: key.argument(like.shape))
     return resolved(noise, lambda key: normal(key, like.shape, like.dtype))
@@ -126,7 +126,8 @@ def adam(
 ) -> None:  # fmt: skip
     """One step of Adam in place; see ``reference.adam``.
 
-    ``step`` may be (step, counter), ``lr`` a float64 array of one element.
+    ``step`` may be (number, counter): the number plus the value of a uint64 array of one element.
+    ``lr`` may be a float64 array of one element. Both are read when the kernel runs.
     """
     step, counter = step if isinstance(step, tuple) else (step, None)
     _cuda.adam(
@@ -137,9 +138,9 @@ def adam(
 def gather_pixels(
     images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
 ) -> Array:
-    """Images by number, scaled or drawn; see ``reference.gather_pixels``.
+    """Images at an index, as p/255 or binarised; see ``reference.gather_pixels``.
 
-    An index outside [0, N) makes a row of NaN: to raise an error would take waiting for the GPU.
+    An index outside [0, N) gives a row of NaN, since an error would require waiting for the GPU.
     """
     out = _cupy.empty((index.size, *images.shape[1:]), dtype)
     gather_into(out, images, index, noise)
@@ -150,25 +151,26 @@ def gather_into(
     out: Array, images: Array, order: Array, noise: NoiseKey | None = None,
     batch: Array | None = None,
 ) -> None:  # fmt: skip
-    """Batch number ``batch[0]`` (0 without one) of ``order``, cut into pieces of ``len(out)``.
+    """Write the images ``order[k B : (k + 1) B]`` to ``out``, with k = ``batch[0]`` or 0.
 
     Args:
-        out: (B, ...), written. images: uint8 (N, ...). order: int64, at least B (batch[0] + 1).
-        batch: a counter, a uint64 array of one element.
+        out: (B, ...), written. images: uint8 (N, ...). order: int64, at least B (k + 1) elements.
+        noise: as in ``reference.gather_pixels``.
+        batch: a counter, a uint64 array of one element; None for k = 0.
     """
     draw = noise and noise.argument(out.shape)
     _cuda.gather_pixels(images, order, draw, batch, out, current_stream())
 
 
 def finish(counters: Array, terms: Arrays, out: Array) -> None:
-    """The end of a captured step: 1 is added to every element of a uint64 array, and the values of
-    three arrays of one element each go to ``out`` (3,).
+    """End a captured step: add 1 to every element of ``counters`` (uint64), and copy the three
+    ``terms``, arrays of one element, to ``out`` (3,).
     """
     _cuda.finish(counters, terms, out, current_stream())
 
 
 def permutation(seed: int, offset: int, count: int) -> Array:
-    """The order that sorts as many uniform numbers; see ``data.batches.permutation``."""
+    """A random order of range(count), computed on the GPU; see ``data.batches.permutation``."""
     order = _cupy.empty(count, np.int64)
     room = scratch(_cuda.permutation_scratch(count), np.uint64)
     _cuda.permutation((seed, offset, 0), order, room, current_stream())

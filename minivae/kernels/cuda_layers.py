@@ -1,8 +1,8 @@
-"""The CUDA kernels behind the layers, with the names and meaning of ``reference_layers``.
+"""The CUDA kernels of the layers, with the names and meaning of ``reference_layers``.
 
-Matrix products and convolutions run through the extension's own cuBLASLt handle and workspace, or
-through its own kernels; see csrc/cuda. Arrays are copied first where they are not C-contiguous;
-matrices may also be transposed.
+Matrix products and convolutions use cuBLASLt, with a handle and workspace of the extension, or the
+extension's own kernels; see csrc/cuda. Arrays that are not C-contiguous are copied first; matrices
+may also be transposed.
 """
 
 import contextlib
@@ -37,13 +37,13 @@ __all__ = [
     "update_running",
 ]
 
-# Of matmul's versions 0 is cuBLASLt, or where it cannot serve the best of our own with every digit;
-# of a convolution's it is the best with every digit.
+# Version 0 of matmul is cuBLASLt, or where that has no algorithm the fastest own version in full
+# precision; version 0 of a convolution is the fastest one in full precision.
 BEST = 0
 
-# Products of a layer up to this many multiply-adds take one launch each, with all that belongs to
-# them (csrc/cuda/linear.cu); above it they are cuBLASLt's, and ReLU and sums launches of their
-# own.
+# Up to this many multiply-adds a linear layer's product is one launch with its bias, ReLU and sums
+# (csrc/cuda/linear.cu). Above it cuBLASLt computes the product, and ReLU and sums are further
+# launches.
 SMALL = 1 << 27
 
 Given = TypeVar("Given", bound=Array | None)
@@ -59,7 +59,7 @@ def _packed(x: Given) -> Given:
 
 
 def scratch(size: int, dtype: DTypeLike = np.float64) -> Array | None:
-    """Room that a kernel asks for and leaves as it likes: fresh memory, or None for none."""
+    """Uninitialised scratch memory for a kernel, ``size`` elements; None for a size of 0."""
     return _cupy.empty(size, dtype) if size else None
 
 
@@ -93,9 +93,9 @@ def linear_backward(
     x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, unread: bool = False,
     version: int = BEST,
 ) -> LinearGrads:  # fmt: skip
-    """Their gradients; see ``reference_layers.linear_backward``.
+    """Gradients of ``linear``; see ``reference_layers.linear_backward``.
 
-    Inside ``beside`` the gradients of small layers' parameters are made on the other stream.
+    Inside ``beside`` the gradients of small layers' parameters are computed on its stream.
     """
     if version != BEST or not _is_small(x, weights):
         return _large_backward(x, weights, dys, y, needs, version)
@@ -103,7 +103,7 @@ def linear_backward(
     given, dx = (x, weights, dys, y), None
     dws: Grads = [None] * len(dys)
     dbs: Grads = [None] * len(dys)
-    if needs[1] or needs[2]:  # first, because another stream waits for all that came before
+    if needs[1] or needs[2]:  # first, as the other stream waits for all earlier work on this one
         dws = [_cupy.empty(w.shape, x.dtype) for w in weights]
         dbs = [_cupy.empty(len(w), x.dtype) if needs[2] else None for w in weights]
         room = scratch(_cuda.linear_scratch(outputs, inputs + 1, n))
@@ -130,13 +130,13 @@ def _large_backward(
 
 
 def _is_small(x: Array, weights: Arrays) -> bool:
-    """Whether one launch serves each product: two maps at most, no empty array, few products."""
+    """Whether each product is one launch: two maps at most, not empty, at most ``SMALL``."""
     size = x.size * sum(map(len, weights))
     return len(weights) <= 2 and 0 < size <= SMALL and all(w.flags.c_contiguous for w in weights)
 
 
 def _tickets_of(stream: int) -> Array:
-    """A stream's numbers by which the blocks of a product know the last of them, zeros."""
+    """A stream's counters for finding a product's last block, all 0; see csrc/cuda/linear.h."""
     if stream not in _tickets:
         _tickets[stream] = _cupy.zeros(_cuda.TICKETS, np.uint64)
     return _tickets[stream]
@@ -144,10 +144,10 @@ def _tickets_of(stream: int) -> Array:
 
 @contextlib.contextmanager
 def beside(stream: Any) -> Iterator[None]:
-    """Inside, gradients that nobody reads before its end are made on ``stream``, beside what the
-    current one does; at its end the current one waits for them.
+    """A block in which ``linear_backward`` computes ``unread`` gradients on ``stream``, in parallel
+    with the current stream; at its end the current stream waits for them.
     """
-    _tickets_of(stream.ptr)  # made here, where both streams wait for them
+    _tickets_of(stream.ptr)  # allocated here, before either stream uses them
     _beside.stream, _beside.kept = stream, []
     try:
         yield
@@ -158,8 +158,9 @@ def beside(stream: Any) -> Iterator[None]:
 
 
 def _other_stream(*used: object) -> int:
-    """The address of the stream that runs beside the current one, after all that this one was given
-    so far; else the current one's. ``used`` is kept from being given to others meanwhile.
+    """The address of the stream of ``beside``, made to wait for all earlier work on the current
+    stream; outside ``beside`` that of the current stream. ``used`` arrays are kept alive until the
+    block ends, so that their memory is not reused.
     """
     stream = getattr(_beside, "stream", None)
     if stream is None:
@@ -187,7 +188,7 @@ def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
     dilation: Size, rectify: bool = False, version: int = BEST,
 ) -> Array:  # fmt: skip
-    """Its adjoint in x; see ``reference_layers.conv2d_grad_input``."""
+    """Adjoint of ``conv2d`` in x; see ``reference_layers.conv2d_grad_input``."""
     dx = _cupy.empty((len(dy), w.shape[1], *input_size), dy.dtype)
     _cuda.conv2d_grad_input(
         _packed(dy), _packed(w), _packed(b), input_size, stride, padding, dilation, rectify, dx,
@@ -199,7 +200,7 @@ def conv2d_grad_input(
 def conv2d_grad_weight(
     x: Array, dy: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size
 ) -> Array:
-    """Its adjoint in w; see ``reference_layers.conv2d_grad_weight``."""
+    """Adjoint of ``conv2d`` in w; see ``reference_layers.conv2d_grad_weight``."""
     dw = _cupy.empty((dy.shape[1], x.shape[1], *kernel_size), x.dtype)
     filters, sums = dy.shape[1], len(dy) * dy.shape[2] * dy.shape[3]
     room = scratch(_cuda.conv2d_grad_weight_scratch(filters, dw.size // max(1, filters), sums))
@@ -210,7 +211,7 @@ def conv2d_grad_weight(
 
 
 def channel_sum(x: Array) -> Array:
-    """Sums over all but the channel; see ``reference_layers.channel_sum``."""
+    """Sums for each channel; see ``reference_layers.channel_sum``."""
     out = _cupy.empty(x.shape[1], x.dtype)
     room = scratch(_cuda.channel_scratch(*x.shape, 1))
     _cuda.channel_sum(_packed(x), out, room, current_stream())
@@ -234,7 +235,7 @@ def batch_norm_forward(
 def batch_norm_backward(
     x: Array, w: Array, mean: Array, var: Array, eps: float, dy: Array, training: bool
 ) -> tuple[Array, Array, Array]:
-    """Its gradients; see ``reference_layers.batch_norm_backward``."""
+    """Gradients of ``batch_norm_forward``; see ``reference_layers.batch_norm_backward``."""
     dx = _cupy.empty(x.shape, x.dtype)
     dw, db = (_cupy.empty(x.shape[1], x.dtype) for _ in "wb")
     room = scratch(_cuda.channel_scratch(*x.shape, 2))
@@ -267,7 +268,7 @@ def relu_backward(y: Array, dy: Array) -> Array:
 
 
 def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
-    """The same, and its sums; see ``reference_layers.bias_relu_backward``."""
+    """ReLU's gradient and the bias's; see ``reference_layers.bias_relu_backward``."""
     dx, db = _cupy.empty(y.shape, y.dtype), _cupy.empty(y.shape[1], y.dtype)
     room = scratch(_cuda.channel_scratch(*y.shape, 1))
     _cuda.bias_relu_backward(_packed(y), _packed(dy), dx, db, room, current_stream())

@@ -1,13 +1,12 @@
-"""The elementwise kernels as CuPy compiles them from one-line bodies.
+"""Elementwise and row-sum kernels that CuPy compiles (ElementwiseKernel, ReductionKernel).
 
-What a user of CuPy writes before turning to CUDA C++: each kernel reads its inputs once and keeps
-everything between in registers, but an elementwise kernel cannot sum rows and a reduction cannot
-write elements, so a loss with its gradient takes two passes over memory. Noise is an array here; a
-``NoiseKey`` is drawn by the reference, on the host, and copied. CuPy appends -ftz=true to whatever
-options it is given: subnormal float32 numbers are 0 in these kernels and in its own.
+Each kernel reads its inputs once and keeps intermediate values in registers. But an elementwise
+kernel cannot sum rows and a reduction cannot write elements, so a loss with its gradient takes two
+passes over memory. Noise is an array here; a ``NoiseKey`` is drawn by the reference on the host and
+copied. CuPy appends -ftz=true to the compiler's options, so subnormal float32 numbers become 0.
 
-Signatures and meaning are those of ``reference``; arrays are CuPy's. Imported by the registry, when
-a device answered.
+Signatures and meaning are those of ``reference``; arrays are CuPy's. The registry imports this
+module if a device answered.
 """
 
 from typing import Any
@@ -18,7 +17,7 @@ from .reference import RowLoss, bias_corrections, eps_of
 from .reference_layers import Arrays
 
 _cupy = device_module()
-# As everywhere here a product and a sum are rounded one after the other.
+# A product and a sum are rounded separately, as in all kernels of this package.
 _OPTIONS = ("--fmad=false",)
 
 
@@ -27,7 +26,7 @@ def _elementwise(inputs: str, outputs: str, body: str, name: str) -> Any:
 
 
 def _row_sum(inputs: str, term: str, name: str) -> Any:
-    """A kernel that adds ``term`` over the last axis, in double, and rounds once."""
+    """A kernel that sums ``term`` over the last axis in double and rounds once."""
     return _cupy.ReductionKernel(
         inputs, "T sum", f"double({term})", "a + b", "sum = a", "0", f"minivae_{name}",
         reduce_type="double", options=_OPTIONS,

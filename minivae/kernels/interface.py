@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-# Raised, here and in csrc/bind/interface.h, with every change of what a binding takes or gives.
+# Increase it, here and in csrc/bind/interface.h, whenever a binding's arguments or results change.
 INTERFACE = 7
 
 
@@ -15,7 +15,7 @@ def extension(name: str) -> ModuleType:
     """The extension ``minivae._<name>``.
 
     Raises:
-        ImportError: it was not built. OtherSourcesError: it was, and does not fit.
+        ImportError: it was not built. OtherSourcesError: it has another interface number.
     """
     module = importlib.import_module(f"{__package__.partition('.')[0]}._{name}")
     found = getattr(module, "INTERFACE", None)

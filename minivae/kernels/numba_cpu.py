@@ -1,7 +1,8 @@
 """The kernels as loops compiled by numba, for float32 and float64.
 
-Signatures and meaning are those of ``reference``. Importing this module imports numba; the registry
-does so when it is first asked. Compiled for one thread: numba's pool would fight the BLAS's.
+Signatures and meaning are those of ``reference``. The registry imports this module, and with it
+numba, when the variant is first used. The loops run on one thread, because numba's thread pool and
+the BLAS's would compete for the CPUs.
 """
 
 import math
@@ -273,7 +274,7 @@ def _draw(images: Array, index: Array, words: Array, out: Array) -> None:
 def gather_pixels(
     images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
 ) -> Array:
-    """Images by number, scaled or drawn; see ``reference.gather_pixels``."""
+    """Images at an index, as p/255 or binarised; see ``reference.gather_pixels``."""
     if index.size and not (0 <= index.min() and index.max() < len(images)):
         raise IndexError(f"index: expected values in [0, {len(images)})")
     out = np.empty((index.size, *images.shape[1:]), dtype)

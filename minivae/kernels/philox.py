@@ -1,17 +1,17 @@
-"""The noise stream, defined in NumPy: Philox4x32-10 and the Box-Muller transform.
+"""Random numbers in NumPy: Philox4x32-10 and the Box-Muller transform, the reference generator.
 
 Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (the generator and its constants).
-Element i of an array drawn with (seed, offset) depends on seed, offset and i alone; of an array
-(rows, ...) that begins at row ``first`` of a larger one, i is counted in the larger one:
+Element i of an array drawn with (seed, offset) depends on seed, offset and i alone. In an array
+(rows, ...) that begins at row ``first`` of a larger one, i counts elements of the larger one:
 
     counter = (b low, b high, offset low, offset high), b = i // 4;   key = (seed low, seed high)
     w       = word i % 4 of Philox(counter, key);                     u = w 2^-32 + 2^-33
     n0, n1  = sqrt(-2 ln u0) (cos 2 pi u1, sin 2 pi u1);              n2, n3 from u2, u3
 
-u lies in (0, 1), is never 0, and has 33 bits, which float64 holds exactly. Every other dtype is
-defined as the float64 number rounded once. Rounding u itself to float32 would be cheaper and worse:
-u above 1 - 2^-25 would become 1, and every normal number near 0 would lose its digits in ln u. So a
-float32 uniform number can be 1, but no logarithm sees it.
+u lies in (0, 1) and has 33 bits, which float64 holds exactly. In every other dtype a number is the
+float64 number rounded once. Rounding u to float32 before the transform would be cheaper and worse:
+u above 1 - 2^-25 would become 1, and normal numbers near 0 would lose their digits in ln u. So a
+uniform float32 number can be 1, but ln is only taken of float64.
 """
 
 import math
@@ -28,7 +28,7 @@ MASK = 0xFFFFFFFF
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
-CHUNK = 1 << 14  # blocks made at a time: temporaries stay in cache and memory stays bounded
+CHUNK = 1 << 14  # blocks computed at a time, so that temporaries fit into the cache
 
 
 Key = TypeVar("Key", bound="NoiseKey")
@@ -41,14 +41,14 @@ class _Name(NamedTuple):
 
 
 class NoiseKey(_Name):
-    """One draw of the stream, named by integers: what kernels are given in place of numbers.
+    """One draw of the stream, identified by integers; kernels accept it in place of an array.
 
     Args:
-        seed, offset: of the draw.
-        first: the row of the draw that is row 0 of the arrays drawn.
+        seed, offset: the draw.
+        first: the row of the draw that becomes row 0 of an array.
 
     Raises:
-        TypeError: one is not an integer. ValueError: not in [0, 2**64).
+        TypeError: an argument is not an integer. ValueError: it is not in [0, 2**64).
     """
 
     __slots__ = ()
@@ -58,27 +58,27 @@ class NoiseKey(_Name):
         return super().__new__(cls, *(_word(name, word) for name, word in words.items()))
 
     def rows(self: Key, first: int) -> Key:
-        """The same draw, of which arrays take the rows from number ``first`` on."""
+        """The same draw for arrays whose row 0 is row ``first`` of the draw."""
         return self if first == self.first else type(self)(self.seed, self.offset, first)
 
     def cut(self: Key, pieces: int) -> Key:
-        """The same draw for arrays that have each row as so many rows."""
+        """The same draw for arrays in which each row is split into ``pieces`` rows."""
         return self.rows(self.first * pieces)
 
     def element(self, shape: Any) -> int:
-        """The number in the draw of element 0 of an array of this shape."""
+        """The index in the draw of element 0 of an array of this shape."""
         return self.first and self.first * math.prod(np.atleast_1d(shape)[1:].tolist())
 
     def address(self, shape: Any) -> tuple[Any, ...]:
-        """Where an array of this shape begins: (seed, offset, element)."""
+        """(seed, offset, index of element 0) for an array of this shape."""
         return self.seed, self.offset, self.element(shape)
 
     def argument(self, shape: Any) -> tuple[Any, ...]:
-        """The address as a kernel takes it that can also read a counter: see ``CountedNoise``."""
+        """The address for kernels that can also read a counter; see ``CountedNoise``."""
         return self.address(shape)
 
 
-Eps: TypeAlias = NoiseKey | Array  # standard normal numbers, or the draw of them
+Eps: TypeAlias = NoiseKey | Array  # standard normal numbers, or the draw that gives them
 Shape: TypeAlias = int | tuple[int, ...]
 
 
@@ -93,10 +93,10 @@ def _word(name: str, value: Any) -> int:
 
 
 def resolved(noise: Any, draw: Callable[["NoiseKey"], Any]) -> Any:
-    """What ``draw`` makes of a ``NoiseKey``; an array as it is.
+    """``draw(noise)`` for a ``NoiseKey``; an array unchanged.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: ``noise`` is neither.
     """
     if isinstance(noise, NoiseKey):
         return draw(noise)
@@ -134,7 +134,7 @@ def _words(seed: int, offset: int, first: int, count: int) -> Array:
 def _fill(
     noise: NoiseKey, shape: Shape, dtype: DTypeLike, of_words: Callable[[Array], Array]
 ) -> Array:
-    """Elements of the stream: of_words turns words (blocks, 4) into as many numbers."""
+    """An array of the stream; ``of_words`` maps words (blocks, 4) to as many numbers."""
     seed, offset, element = noise.address(shape)
     out = np.empty(shape, dtype)
     flat, (block, skipped) = out.reshape(-1), divmod(element, 4)
@@ -146,7 +146,7 @@ def _fill(
 
 
 def words(noise: NoiseKey, shape: Any) -> Array:
-    """The words w themselves, uint32."""
+    """The words w of the stream, uint32, before any transform."""
     return _fill(noise, shape, np.uint32, lambda w: w)
 
 
@@ -162,7 +162,7 @@ def _normal(w: Array) -> Array:
 
 
 def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
-    """Uniform numbers in (0, 1), rounded to dtype."""
+    """Uniform numbers in (0, 1), rounded to dtype, in which they may become 1."""
     return _fill(noise, shape, dtype, _uniform)
 
 

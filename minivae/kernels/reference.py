@@ -1,6 +1,7 @@
-"""The definition of every kernel, in plain array code for NumPy and CuPy alike.
+"""Reference kernels: the definition of every kernel in plain array code for NumPy and CuPy.
 
-Inputs share one float dtype, are C-contiguous unless said and stay untouched; outputs are fresh.
+Unless a kernel says otherwise, inputs have one float dtype, are C-contiguous and are not changed,
+and outputs are newly allocated.
 Shapes: N rows, D latents, M pixels. Losses are in nats. Derivations and tests: docs/ops.md.
 """
 
@@ -31,11 +32,11 @@ __all__ = [
     "uniform",
 ]
 
-RowLoss: TypeAlias = tuple[Array, Array | None]  # each row's, and its gradient where wanted
+RowLoss: TypeAlias = tuple[Array, Array | None]  # one loss per row; its gradient, if asked for
 
 
 def eps_of(noise: Eps, like: Array) -> Array:
-    """The noise of ``like`` where ``like`` is; a ``NoiseKey`` is drawn, on the host."""
+    """The noise as an array on the device of ``like``; a ``NoiseKey`` is drawn on the host."""
     eps = resolved(noise, lambda key: normal(key, like.shape, like.dtype))
     return array_module(like).asarray(eps)
 
@@ -111,7 +112,7 @@ def bce_with_logits(logits: Array, target: Array, with_grad: bool, scale: float 
 
 
 def bias_corrections(step: int, lr: float, beta1: float, beta2: float) -> tuple[float, float]:
-    """What Adam's step count amounts to: lr / (1 - beta1^step) and sqrt(1 - beta2^step)."""
+    """Adam's bias corrections: lr / (1 - beta1^step) and sqrt(1 - beta2^step)."""
     return lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
 
 
@@ -142,7 +143,8 @@ def log_mean_exp(x: Array, with_grad: bool) -> RowLoss:
     exp(x_nk) / sum_j exp(x_nj), the softmax. The sum is accumulated in float64.
 
     Args:
-        x: (N, K), K at least 1; -inf stands for a weight of 0.
+        x: (N, K), K at least 1; -inf is allowed, a weight of 0.
+        with_grad: whether to compute the softmax.
 
     Returns:
         y (N,), softmax (N, K) or None.
@@ -161,13 +163,13 @@ def adam(
     params: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, step: int, lr: float, beta1: float,
     beta2: float, eps: float, weight_decay: float,
 ) -> None:  # fmt: skip
-    """One step of Adam (Kingma & Ba 2015, algorithm 1) in place, as PyTorch orders it.
+    """One step of Adam (Kingma & Ba 2015, algorithm 1) in place, in PyTorch's order of operations.
 
     ``weight_decay`` is the L2 term, added to the gradient. ``step`` counts from 1.
 
     Args:
-        params, grads, ms, vs: sequences of arrays, four of one shape for each parameter; all but
-            the gradients are changed.
+        params, grads, ms, vs: sequences of arrays: for each parameter its values, gradient and
+            two moments, all of one shape. All but the gradients are changed.
     """
     step_size, sqrt_correction = bias_corrections(step, lr, beta1, beta2)
     for p, g, m, v in zip(params, grads, ms, vs, strict=True):
@@ -178,7 +180,7 @@ def adam(
 
 
 def add(a: Array, b: Array) -> Array:
-    """a + b, of one shape."""
+    """a + b for arrays of equal shape."""
     return a + b
 
 
@@ -188,10 +190,11 @@ def scale_rows(x: Array, factors: Array) -> None:
 
 
 def negative_elbo(rec: Array, kl: Array, beta: Array) -> tuple[Array, Array]:
-    """The means of rec (R,) and kl (K,) and their sum with a weight.
+    """The negative ELBO: the means of rec (R,) and kl (K,), and mean rec + beta mean kl.
 
     Returns:
-        (3,): rec + beta kl, rec, kl. (K,): beta / K, the derivative of the first by each kl_n.
+        (3,): the negative ELBO, mean rec, mean kl. (K,): beta / K, the derivative of the negative
+        ELBO with respect to each kl_n.
     """
     xp, share = array_module(rec), beta / kl.size
     mean_rec, mean_kl = rec.mean(), kl.mean()
@@ -202,13 +205,14 @@ def negative_elbo(rec: Array, kl: Array, beta: Array) -> tuple[Array, Array]:
 def gather_pixels(
     images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
 ) -> Array:
-    """The images at ``index`` as numbers p/255 in [0, 1], or as a draw of Bernoulli(p/255).
+    """The images at ``index`` as numbers p/255 in [0, 1], or as draws from Bernoulli(p/255).
 
-    The draw is 1 where u < p/255 for the uniform numbers u of ``noise``. u = (2w + 1) 2^-33, so
+    A draw is 1 where u < p/255 for the uniform numbers u of ``noise``. u = (2w + 1) 2^-33, so
     the comparison is made exactly, in integers, and does not depend on dtype.
 
     Args:
         images: uint8 (N, ...). index: int64 (B,), each in [0, N).
+        noise: the draw; None for p/255.
 
     Returns:
         (B, ...).

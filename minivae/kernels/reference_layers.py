@@ -1,7 +1,8 @@
-"""The definition of the layers' kernels in plain array code: products, convolution, batch norm.
+"""Reference kernels of the layers in plain array code: matrix products, convolution, batch norm.
 
 Shapes: N images, C input and O output channels, H W and OH OW sizes, KH KW the kernel. The three
-convolution maps visit the taps (k, l) of the kernel and share the slices that a tap looks through.
+convolution kernels loop over the taps (k, l) of the filter and use the same slices of the padded
+input for a tap (``_taps``).
 """
 
 import functools
@@ -37,7 +38,7 @@ LinearGrads: TypeAlias = tuple[Array | None, Grads, Grads]
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None, rectify: bool = False) -> Array:
-    """a b + bias for every row: a (M, K), b (K, N), any strides; bias (N,).
+    """a b + bias, bias added to every row: a (M, K), b (K, N), any strides; bias (N,).
 
     With ``rectify`` it is max(a b + bias, 0), NaN kept.
     """
@@ -52,7 +53,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, rectify: bool = False)
 def linear(
     x: Array, weights: Arrays, biases: Sequence[Array | None], rectify: bool = False
 ) -> list[Array]:
-    """y_k = x W_k^T + b_k of several maps of one x, in a list; max(y_k, 0) with ``rectify``.
+    """[y_0, y_1, ...] with y_k = x W_k^T + b_k for one x; max(y_k, 0) with ``rectify``.
 
     Args:
         x: (N, I). weights: (O_k, I) each. biases: (O_k,) each, or None.
@@ -65,16 +66,16 @@ def linear_backward(
 ) -> LinearGrads:  # fmt: skip
     """dx = sum_k d_k W_k;  dW_k = d_k^T x;  db_k = column sums of d_k.
 
-    d_k is dy_k, or after a ReLU, which one map alone has, 0 where its result y <= 0.
+    d_k = dy_k; after a ReLU, which only a single map can have, d_0 = 0 where its result y <= 0.
 
     Args:
         x, weights: as in ``linear``. dys: (N, O_k) each. y: (N, O_0), or None without a ReLU.
-        needs: whether dx, the dWs and the dbs are wanted.
-        unread: nobody reads the dWs and dbs before the backward pass is over, so they may be made
-            beside what follows.
+        needs: whether dx, the dWs and the dbs are needed.
+        unread: whether the dWs and dbs are not read before the backward pass ends, so that they may
+            be computed in parallel with the rest of it.
 
     Returns:
-        dx (N, I), a list of (O_k, I), a list of (O_k,); in place of what is not wanted None.
+        dx (N, I), a list of (O_k, I), a list of (O_k,); None for those that are not needed.
     """
     if y is not None:
         dys = [relu_backward(y, dys[0])]
@@ -87,9 +88,9 @@ def linear_backward(
 def update_running(
     mean: Array, var: Array, count: int, momentum: float, running_mean: Array, running_var: Array
 ) -> None:
-    """Move running statistics (C,) towards those of a batch of ``count`` values, in place.
+    """Update running statistics (C,) with those of a batch of ``count`` values, in place.
 
-    ``var`` is the biased variance of the batch; the running one follows the unbiased.
+    ``var`` is the biased variance of the batch; the running variance uses the unbiased one.
     """
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var * (count / (count - 1)) - running_var)
@@ -101,7 +102,7 @@ def relu(x: Array) -> Array:
 
 
 def relu_backward(y: Array, dy: Array) -> Array:
-    """dx = 0 where y <= 0, else dy: where y is NaN dy passes."""
+    """dx = 0 where y <= 0, else dy, also where y is NaN."""
     xp = array_module(dy)
     return xp.ascontiguousarray(xp.where(y <= 0, dy.dtype.type(0), dy))
 
@@ -110,7 +111,7 @@ def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
     """``relu_backward`` and the gradient of the bias before it, for channels of (N, C, L).
 
     Returns:
-        dx (N, C, L), db (C,): the sums of dx over all but the channel.
+        dx (N, C, L), db (C,): the sums of dx over N and L.
     """
     dx = relu_backward(y, dy)
     return dx, channel_sum(dx)
@@ -119,7 +120,7 @@ def bias_relu_backward(y: Array, dy: Array) -> tuple[Array, Array]:
 def _taps(
     kernel_size: Size, out_size: Size, stride: Size, dilation: Size
 ) -> Iterator[tuple[int, int, slice, slice]]:
-    """(k, l, rows, cols): the elements of the padded input that tap (k, l) meets, as slices."""
+    """(k, l, rows, cols) of each tap; the slices select the inputs that it multiplies, padded."""
     (kh, kw), (oh, ow), (sh, sw), (dh, dw) = kernel_size, out_size, stride, dilation
     for k in range(kh):
         for l in range(kw):
@@ -161,7 +162,7 @@ def conv2d_grad_input(
     dy: Array, w: Array, b: Array | None, input_size: Size, stride: Size, padding: Size,
     dilation: Size, rectify: bool = False,
 ) -> Array:  # fmt: skip
-    """The adjoint of ``conv2d`` in x: each tap adds w^T dy back to what it looked at; then + b.
+    """The adjoint of ``conv2d`` in x: each tap adds w^T dy to the inputs it multiplied; then + b.
 
     With ``rectify`` it is max(., 0) of that, NaN kept.
 
@@ -184,7 +185,7 @@ def conv2d_grad_input(
 def conv2d_grad_weight(
     x: Array, dy: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size
 ) -> Array:
-    """The adjoint of ``conv2d`` in w: dw[o,c,k,l] = <dy[:,o], what tap (k, l) saw of x[:,c]>.
+    """The adjoint of ``conv2d`` in w: dw[o,c,k,l] = <dy[:,o], inputs of tap (k, l) in x[:,c]>.
 
     Args:
         x: (N, C, H, W). dy: (N, O, OH, OW). kernel_size: (KH, KW).
@@ -201,7 +202,7 @@ def conv2d_grad_weight(
 
 
 def channel_sum(x: Array) -> Array:
-    """Sums over all but the channel: x (N, C, L) -> (C,), accumulated in float64."""
+    """Sums over N and L: x (N, C, L) -> (C,), accumulated in float64."""
     return x.sum(axis=(0, 2), dtype=np.float64).astype(x.dtype)
 
 

@@ -1,8 +1,8 @@
 """The initial number of threads of the compiled kernels.
 
-MINIVAE_NUM_THREADS, else OMP_NUM_THREADS, else as many as there are CPUs that this process may use:
-those of its affinity mask, and no more than the CPU quota of its control groups pays for, which is
-how a container is limited. More threads than that only take turns, and each spins while it waits.
+MINIVAE_NUM_THREADS, else OMP_NUM_THREADS, else the number of CPUs that this process may use: those
+of its affinity mask, limited by the CPU quota of its control groups, as containers have one. With
+more threads than that, some wait for a CPU while the others spin at a barrier.
 """
 
 import math
@@ -26,8 +26,8 @@ def initial_threads() -> int:
                 f"MINIVAE_NUM_THREADS: expected a whole number of at least 1, got {text!r}"
             )
         return int(text)
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # of nested levels
-    if _is_count(first):  # other programs' variable: what is no number says nothing to us
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # of a list by level
+    if _is_count(first):  # a variable of OpenMP's, so another value is ignored, not an error
         return int(first)
     quota = cpu_quota()
     cpus = usable_cpus()
@@ -46,9 +46,9 @@ def usable_cpus() -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPU time per time that the control groups of this process allow; None for no limit.
+    """How many CPUs' time the control groups allow this process, in CPUs; None for no limit.
 
-    The tightest limit of the process's own group and the groups around it counts. Version 2 has
+    The smallest limit of the process's group and its ancestors applies. Version 2 has
     ``cpu.max`` ("quota period" or "max period"), version 1 ``cpu.cfs_quota_us`` (-1 for no limit)
     and ``cpu.cfs_period_us``. A container sees its own group as the root of the mount.
     """

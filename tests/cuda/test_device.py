@@ -119,7 +119,7 @@ def test_a_forced_variant_refuses_arrays_of_the_other_place(built, name):
     x = np.zeros((2, 3), F4)
     x = on_device(x) if name in ("cpu", "numba") else x
     place = "on a GPU" if name in ("cpu", "numba") else "in host memory"
-    with kernels.use(name), pytest.raises(mv.KernelUnavailable, match=f"it lives {place}"):
+    with kernels.use(name), pytest.raises(mv.KernelUnavailable, match=f"it is {place}"):
         kernels.get("bce_with_logits", x)
 
 

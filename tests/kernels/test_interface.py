@@ -86,7 +86,7 @@ def test_an_extension_that_does_not_fit_is_told_and_not_called(number):
     )
     assert done.stdout.splitlines() == [
         "reference reference",
-        f"{said}; other kernels serve until then",
+        f"{said}; other kernels are used until then",
         f"  cpu            no: {said}",
     ]
     assert done.stderr == ""

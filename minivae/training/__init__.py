@@ -1,1 +1,1 @@
-"""Train a VAE: the loop, one step, what is saved and resumed."""
+"""Training: the loop, steps, objectives, checkpoints, metrics, several processes."""

@@ -1,7 +1,7 @@
 """Checkpoints: a model, its optimiser and the state of a run in one safetensors file.
 
-Tensors are called ``model.<name>``, ``optimizer.<name>`` and ``state.<name>``; everything else of
-the state is JSON in the header, beside a SHA-256 over all of it, so that no flipped bit passes.
+Tensors are named ``model.<name>``, ``optimizer.<name>`` and ``state.<name>``. The rest of the state
+is JSON in the header, with a SHA-256 over state and tensors, so that any changed bit is detected.
 The same state gives the same bytes.
 """
 
@@ -22,7 +22,7 @@ from ..backend import Array
 from ..errors import CheckpointError
 
 Tensors: TypeAlias = dict[str, Array]
-FORMAT = "minivae-1"  # the one key of the header's metadata: one, because a map has no order
+FORMAT = "minivae-1"  # the only key of the metadata, since the order of several is not defined
 DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 
 
@@ -30,23 +30,23 @@ class Stateful(Protocol):
     """A model or an optimiser."""
 
     def state_dict(self) -> Tensors:
-        """Its arrays by name."""
+        """The arrays of the state by name."""
 
     def load_state_dict(self, state: Tensors, /) -> Any:
-        """Take over such arrays."""
+        """Copy such arrays into the state."""
 
 
 def save(path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **state: Any) -> None:
-    """Write a checkpoint: whole, or not at all.
+    """Write a checkpoint atomically.
 
     Args:
         path: the file; it is replaced in one step (``write_atomically``).
-        model, optimizer: whatever has ``state_dict()``.
+        model, optimizer: objects with ``state_dict()``.
         **state: arrays, and values that JSON can hold (tuples come back as lists).
 
     Raises:
         CheckpointError: a weight or moment is NaN or infinite (the file would not load), or the
-            file cannot be written. What ``path`` held before is kept.
+            file cannot be written. The old content of ``path`` is kept.
         TypeError: ``path`` is no path, or model or optimiser have no ``state_dict()``.
         TypeError, ValueError: a value of the state is neither JSON nor an array.
     """
@@ -61,7 +61,7 @@ def save(path: AnyPath, model: Stateful, optimizer: Stateful | None = None, **st
 def to_bytes(
     path: AnyPath, model: Stateful | None, optimizer: Stateful | None = None, **state: Any
 ) -> bytes:
-    """The bytes of a checkpoint that ``save`` would write; errors begin with ``path``."""
+    """The bytes that ``save`` would write, with its arguments; messages begin with ``path``."""
     tensors = {
         f"{kind}.{name}": a
         for kind, part in (("model", model), ("optimizer", optimizer))
@@ -82,13 +82,12 @@ def load(
 ) -> dict[str, Any]:
     """Read a checkpoint into a model and an optimiser, and return the rest of its state.
 
-    Everything is checked before anything is assigned: after an error both are as they were.
+    Everything is checked before anything is assigned: an error leaves both unchanged.
 
     Args:
         path: the file.
-        model: must have exactly the names, shapes and dtypes of the file; None reads only the
-            state.
-        optimizer: likewise; None ignores what the file has of one.
+        model: a model with exactly the names, shapes and dtypes of the file, or None to skip it.
+        optimizer: the same for an optimiser.
 
     Returns:
         dict: the ``**state`` given to ``save``.
@@ -118,7 +117,7 @@ def load(
 
 
 def _require_arguments(path: Any, model: Any, optimizer: Any) -> None:
-    """TypeError for arguments in another order, such as ``torch.save``'s."""
+    """TypeError for wrong arguments, such as ``torch.save``'s order (object, path)."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path: expected a path, got {type(path).__name__}; path comes first")
     for name, value in (("model", model), ("optimizer", optimizer)):
@@ -130,7 +129,7 @@ def _require_arguments(path: Any, model: Any, optimizer: Any) -> None:
 
 
 def load_weights(path: AnyPath, model: Stateful) -> None:
-    """Read a safetensors file of a bare ``state_dict``, as PyTorch's users write it, into a model.
+    """Read a plain safetensors file of a ``state_dict``, as PyTorch's users write it, into a model.
 
     Everything is checked before anything is assigned.
 
@@ -148,7 +147,7 @@ def load_weights(path: AnyPath, model: Stateful) -> None:
 def _read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     """(tensors by name, metadata) of a safetensors file."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would block
             raise CheckpointError(f"{path}: not a regular file")
         with safetensors.safe_open(path, framework="np") as file:
             for name in sorted(file.keys()):
@@ -162,12 +161,12 @@ def _read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         raise CheckpointError(f"{path}: no such file") from error
     except CheckpointError:
         raise
-    except Exception as error:  # OSError, SafetensorError, and whatever odd dtypes and sizes raise
+    except Exception as error:  # OSError, SafetensorError, or others for corrupt dtypes and sizes
         raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
 
 
 def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """(tensors by full name, state from the header) of a file whose checksum is right."""
+    """(tensors by full name, state from the header) of a checkpoint, whose checksum is verified."""
     tensors, metadata = _read_safetensors(path)
     if FORMAT not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint of minivae")
@@ -200,7 +199,7 @@ def _part(tensors: Tensors, kind: str) -> Tensors:
 
 
 def _require_same(path: Path, kind: str, found: Tensors, expected: Tensors) -> None:
-    """Names, shapes and dtypes agree, or CheckpointError with the first that does not."""
+    """CheckpointError for the first tensor whose name, shape or dtype is not as expected."""
     for name in sorted(expected.keys() | found.keys()):
         label = f"{path}: {kind}.{name}"
         if name not in found:
@@ -229,7 +228,7 @@ def _storable(name: str, a: Array) -> Array:
 
 
 def _json(state: dict[str, Any]) -> str:
-    """The one text of these values: keys sorted, numbers exact, NaN refused."""
+    """The canonical JSON text of these values: keys sorted, numbers exact; ValueError for NaN."""
     for name, value in state.items():
         try:
             json.dumps(value, allow_nan=False, default=python_number)
@@ -239,7 +238,7 @@ def _json(state: dict[str, Any]) -> str:
 
 
 def python_number(value: Any) -> Any:
-    """A NumPy scalar as Python's number."""
+    """A NumPy scalar as a Python number; TypeError for anything else."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,17 +1,17 @@
-"""A training step as a tape of kernel calls on the CPU.
+"""TapedStep: a training step as a tape of kernel calls on the CPU.
 
-While a step is recorded, every compiled kernel that it would call is written on the tape
-(csrc/cpu/tape.h) with the addresses it would work on, and none runs. Replaying makes the calls, in
-compiled code, without Python between them. NumPy's ufuncs are written down in the same way: the
-arrays of a recording are ``UnknownArray``s. Results lie in memory of the tape's own, which is used
-again within the step where nobody refers to it any more.
+While a step is recorded, every call of a compiled kernel is written on the tape (csrc/cpu/tape.h)
+with the addresses of its arrays, and not executed. A replay makes the calls in compiled code,
+without Python between them. Calls of NumPy's ufuncs are recorded too: the arrays of a recording are
+``UnknownArray``s. The tape owns the memory of all results and reuses it within the step as soon as
+an array is no longer referenced.
 
-A recording holds what compiled kernels and ufuncs do and nothing else: not which elements an index
-picked, not which way an ``if`` went. So an array refuses whoever asks for its values while a step
-is recorded. Not all can be refused (``np.asarray`` cannot be), so the step is recorded three times,
-while images, weights and results are infinite, minus infinite and NaN, and each recording is tried:
-it must give the very losses and gradients that the operations give, of another noise and another
-weight of the KL term, and give them again.
+A recording holds the calls of compiled kernels and ufuncs and nothing else: not which elements an
+index selected, not which branch an ``if`` took. So an array raises an error when its values are
+read during a recording. Not every read can be detected (``np.asarray`` cannot), so recordings are
+tested: the step is recorded three times, with images, weights and results filled with inf, -inf and
+NaN, and each recording is replayed twice, with another noise and another weight of the KL term. It
+must give exactly the losses, gradients and buffers of the eager step both times.
 """
 
 import contextlib
@@ -38,34 +38,34 @@ class TapedStep(RecordedStep):
 
     variant = device = "cpu"
     kind = "tape"
-    tells_misfits = False  # a step on the CPU is hardly slower without
+    tells_misfits = False  # an eager step on the CPU is hardly slower
     xp = np
 
     _terms: Any  # of the latest step
-    _compute: Any  # the calls of its two halves
-    _update: Any
+    _compute: Any  # the calls up to the gradients
+    _update: Any  # the calls of the optimiser
 
     def run_first(self) -> None:
-        """The step itself."""
+        """Run the step eagerly."""
         with reported():
             self._terms = self._eagerly()
         self._require_finite()
         self.update()
 
     def record(self) -> None:
-        """Record the step and try the tape."""
+        """Record the step and test the recording."""
         random = np.random.get_state()
         try:
             with reported():
                 self._record()
         except RecordingError:
-            np.random.set_state(random)  # the objective is called anew
+            np.random.set_state(random)  # the eager step will call the objective again
             raise
 
     def _record(self) -> None:
         learned = set(self.params())
         if any(p.requires_grad and p not in learned for p in self.model.parameters()):
-            raise RecordingError("a parameter that requires a gradient is not the optimiser's")
+            raise RecordingError("a parameter that requires a gradient is not in the optimiser")
         before = self._numbers()
         with self._other_numbers():
             expected = self._digests(self._eagerly())
@@ -73,23 +73,23 @@ class TapedStep(RecordedStep):
             for attributes, numbers in zip(self._attributes, before, strict=True):
                 attributes.update(numbers)
             raise RecordingError("the model or the objective counts in an attribute")
-        for value in (np.inf, -np.inf, np.nan):  # so an ``if`` that sees one goes another way
-            self.optimizer.zero_grad()  # what was tried before is free again
+        for value in (np.inf, -np.inf, np.nan):  # an ``if`` on a value takes different branches
+            self.optimizer.zero_grad()  # frees the memory of the recording before
             program = self._terms = self._compute = self._update = None
             program = self._program(value)
-            for _ in range(2):  # twice: what is added up from one replay to the next is wrong
+            for _ in range(2):  # twice, to detect sums that go on from one replay to the next
                 self._try(expected)
         self.recording = program
 
     def _numbers(self) -> list[dict[str, float]]:
-        """The Python numbers among the attributes of the model's parts and of the objective."""
+        """The Python numbers among the attributes of the model's modules and of the objective."""
         return [
             {name: value for name, value in attributes.items() if isinstance(value, int | float)}
             for attributes in self._attributes
         ]
 
     def _program(self, value: float) -> Program:
-        """The step, recorded while all that it reads is ``value``."""
+        """Record the step with every array that it reads filled with ``value``."""
         program = Program(value)
         with self._unknown(value), program.recorded():
             terms = self.gradients()
@@ -100,7 +100,7 @@ class TapedStep(RecordedStep):
         return program
 
     def _try(self, expected: dict[str, int]) -> None:
-        """RecordingError unless the tape gives what is expected."""
+        """Replay up to the gradients; RecordingError unless the checksums are ``expected``."""
         with self._other_numbers():
             self._compute()
             found = self._digests(self._terms)
@@ -111,13 +111,13 @@ class TapedStep(RecordedStep):
             )
 
     def replay(self) -> None:
-        """Make the calls; NonFiniteError before a weight is changed."""
+        """Make the calls; NonFiniteError for a loss that is not finite, before the update."""
         self._compute()
         self._require_finite()
         self._update()
 
     def results(self) -> list[Array]:
-        """The terms of the step before the next replay overwrites them."""
+        """The terms of the step, copied because the next replay overwrites them."""
         return [term.data.copy() for term in self._terms]
 
     def put(self, counts: Array) -> None:
@@ -136,11 +136,11 @@ class TapedStep(RecordedStep):
         super().backward(terms)
 
     def _as_numbers(self) -> tuple[Noise, float]:
-        """Noise and weight of the KL term as an ``EagerStep`` is told: numbers, to be read."""
+        """Noise and KL weight as an ``EagerStep`` receives them: Python objects, not arrays."""
         return Noise(self._like["noise seed"], int(self.counters[NOISE])), self._number
 
     def _eagerly(self) -> ELBO:
-        """``gradients`` with what an ``EagerStep`` is told."""
+        """``gradients`` with the noise and KL weight that an ``EagerStep`` receives."""
         return self.gradients(*self._as_numbers())
 
     def _require_finite(self) -> None:
@@ -148,14 +148,14 @@ class TapedStep(RecordedStep):
             terms = self.eager.objective(self.model, self.x, *self._as_numbers())
             raise NonFiniteError(first_nonfinite(self.model, self.x, terms.loss) or "the loss")
 
-    # ------------------------------------------------------------ trying the tape
+    # ------------------------------------------------------------ testing a recording
     @contextlib.contextmanager
     def _other_numbers(self) -> Iterator[None]:
-        """Another noise and weight of the KL term inside; then all is as before."""
+        """A block with another noise and KL weight; everything is restored at its end."""
         with self._as_before(), restored([self.counters]):
             self.counters[NOISE] ^= np.uint64(1)
             beta = self._number
-            self.put_beta(0.9 * float(beta) + 1 / 30)  # in [0, 1] where it was
+            self.put_beta(0.9 * float(beta) + 1 / 30)  # stays in [0, 1]
             try:
                 yield
             finally:
@@ -163,7 +163,9 @@ class TapedStep(RecordedStep):
 
     @contextlib.contextmanager
     def _unknown(self, value: float) -> Iterator[None]:
-        """What a step reads is ``value`` and a recording's inside; then it is as before."""
+        """A block in which the arrays that a step reads are ``UnknownArray``s filled with
+        ``value``; everything is restored at its end.
+        """
         x, beta = self.x, self.beta
         with self._as_before() as places, restored([x, beta]):
             for array in (x, beta, *(array for *_, array in places)):
@@ -181,8 +183,8 @@ class TapedStep(RecordedStep):
 
     @contextlib.contextmanager
     def _as_before(self) -> Iterator[list[tuple[Any, str, Array]]]:
-        """Give all arrays of the model and the optimiser back as they are, wherever they are held:
-        (owner, attribute, array) of each.
+        """Restore all arrays of the model and the optimiser at the end of the block, both their
+        values and the attributes that hold them; gives (owner, attribute, array) of each.
         """
         held = [value for part in self.model.modules() for value in vars(part).items()]
         tensors = [value for _, value in held if isinstance(value, Tensor)]
@@ -212,8 +214,10 @@ class TapedStep(RecordedStep):
 
 
 class UnknownWeight(UnknownArray):
-    """The weight of the KL term while a step is recorded. To the objective of an eager step it is a
-    Python number, of more digits than an array: what is computed from it alone would differ.
+    """The weight of the KL term while a step is recorded.
+
+    In an eager step beta is a Python number, with more digits than a float32 array, so a number
+    computed from beta alone would be rounded differently. A recording refuses such a computation.
     """
 
     is_number = True
@@ -227,7 +231,7 @@ class UnknownWeight(UnknownArray):
 
 @contextlib.contextmanager
 def restored(arrays: Iterable[Array]) -> Iterator[list[tuple[Array, Array]]]:
-    """Give arrays back what they hold now when the block ends: (array, copy) of each."""
+    """Restore the values of arrays at the end of the block; gives (array, copy) of each."""
     before = [(array, array.copy()) for array in arrays]
     try:
         yield before

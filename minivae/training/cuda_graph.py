@@ -1,13 +1,13 @@
-"""A training step as one CUDA graph.
+"""CapturedStep: a training step as one CUDA graph.
 
-At batch 128 the kernels of MLPVAE take microseconds each, and starting them one by one from Python
-takes longer than running them. A graph holds all launches of a step, forward, loss, backward, Adam
-and the choice of the batch, and one call starts them.
+At batch 128 the kernels of MLPVAE take microseconds each, and launching them one by one from Python
+takes longer than running them. A graph holds all launches of a step (forward, loss, backward, Adam
+and the gathering of the batch), and one call starts them.
 
-A graph repeats the very same launches on the very same memory, so all arrays that a step makes
-come from a pool of its own, which lives as long as the graph: nobody else is given memory that the
-next launch writes to. A launch after the backward pass moves the counters on by 1. Nothing in a
-step may wait for the GPU or copy to or from the host: there a capture fails.
+A graph repeats the same launches on the same memory. So all arrays that a step allocates come from
+a memory pool that lives as long as the graph, and no other array gets memory that the next launch
+writes to. A kernel after the backward pass adds 1 to the counters. Nothing in a step may wait for
+the GPU or copy to or from the host: the capture would fail.
 """
 
 import collections
@@ -32,9 +32,10 @@ from .step import EagerStep
 def captured(
     eager: EagerStep, batches: Batches, tell: Tell = print
 ) -> tuple["CapturedStep", Batches]:
-    """(step, batches) to train with on a GPU: ``eager`` captured, the images resident if they can.
+    """(step, batches) to train with on a GPU: ``eager`` as a ``CapturedStep``, and the images in
+    GPU memory if they fill less than half of what is free.
 
-    Takes and gives what ``Trainer`` calls ``step`` and ``train``.
+    The arguments and results are what ``Trainer`` calls ``step`` and ``train``.
     """
     if type(batches) is PixelBatches:
         free, _ = device_module().cuda.runtime.memGetInfo()
@@ -43,21 +44,21 @@ def captured(
     return CapturedStep(eager, tell), batches
 
 
-TOGETHER = 8  # steps that one launch makes
+TOGETHER = 8  # steps in one launch of ``CapturedStep.several``
 
 
 @functools.cache
 def own_streams(xp: Any) -> tuple[Any, Any]:
-    """The two streams of all captured steps: what kernels keep for a stream is there but once."""
+    """The two streams that all captured steps share, since kernels keep memory for each stream."""
     return tuple(xp.cuda.Stream(non_blocking=True) for _ in range(2))
 
 
 class CapturedStep(RecordedStep):
     """An ``EagerStep`` as a CUDA graph; ``recording`` is the ``cupy.cuda.Graph``.
 
-    Gradients of parameters, which nobody reads before Adam, are made on a second stream beside the
-    backward pass. ``several`` launches a graph of ``TOGETHER`` steps, where starting each of them
-    would take longer than the step itself.
+    Gradients of parameters, which are not read before Adam, are computed on a second stream in
+    parallel with the backward pass. ``several`` launches one graph of ``TOGETHER`` steps, because
+    a launch takes longer than a step of a small model.
     """
 
     variant = device = "cuda"
@@ -70,8 +71,8 @@ class CapturedStep(RecordedStep):
             self.xp = device_module()
             self._stream, self._side = own_streams(self.xp)
             self._pool = self.xp.cuda.MemoryPool()
-            self._expected = np.zeros(4, np.uint64)  # what the counters on the GPU hold
-            self._betas = [0.0] * TOGETHER  # likewise
+            self._expected = np.zeros(4, np.uint64)  # the values of the counters on the GPU
+            self._betas = [0.0] * TOGETHER  # the values of _device_betas
             dtype = self.params()[0].dtype
             self._latest = self.xp.zeros((TOGETHER, 3), dtype)
             self._device_betas = self.xp.zeros(TOGETHER, dtype)
@@ -81,7 +82,7 @@ class CapturedStep(RecordedStep):
     def several(
         self, xs: Sequence[Batch], noises: Sequence[Noise], betas: list[float]
     ) -> list[ELBO]:
-        """``TOGETHER`` steps in one launch where all are of the kind that was captured."""
+        """``TOGETHER`` steps in one launch if all match the captured step; else one by one."""
         steps = list(zip(xs, noises, strict=True))
         fit = len(steps) == TOGETHER and not self.refused and self.recording is not None
         states = self._states() if fit else []
@@ -102,7 +103,7 @@ class CapturedStep(RecordedStep):
         return [ELBO(*(Tensor(values[k, i]) for i in range(3))) for k in range(TOGETHER)]
 
     def _follows(self, i: int, x: Batch, noise: Noise, x0: Batch, noise0: Noise) -> bool:
-        """Whether a step is what a graph's number ``i`` would be after its first one, number 0."""
+        """Whether a step has the batch and noise of step ``i`` in a graph whose step 0 is given."""
         if not (isinstance(x, Selection) and isinstance(x0, Selection)):
             return False
         if x.batches is not x0.batches or x.shape != x0.shape:
@@ -113,7 +114,7 @@ class CapturedStep(RecordedStep):
         return drawn and x.number - x0.number == noise.offset - noise0.offset == i
 
     def run_first(self) -> None:
-        """The step itself, in the pool that the graph will use."""
+        """Run the step without a graph, in the memory pool that the graph will use."""
         with self._own_stream():
             self._work(0)
         self._expected += np.uint64(1)
@@ -123,14 +124,14 @@ class CapturedStep(RecordedStep):
         self.recording, self._long = self._capture(1), None
 
     def _capture(self, steps: int) -> Any:
-        """The graph of so many steps."""
+        """Capture a graph of this many steps."""
         with self._own_stream():
             self._stream.begin_capture()
             try:
                 for slot in range(steps):
                     self._work(slot)
             except BaseException:
-                with contextlib.suppress(Exception):  # the capture is broken, and so is its end
+                with contextlib.suppress(Exception):  # ending a broken capture is an error too
                     self._stream.end_capture()
                 raise
             return self._stream.end_capture()
@@ -146,7 +147,7 @@ class CapturedStep(RecordedStep):
             current.wait_event(self._stream.record())
 
     def _work(self, slot: int) -> None:
-        from ..kernels import cuda  # here, because importing it takes a GPU
+        from ..kernels import cuda  # here, because importing it requires a GPU
 
         self.beta, self._slot = self._device_betas[slot, ...], slot
         if self.source:
@@ -156,8 +157,8 @@ class CapturedStep(RecordedStep):
         self.update(moved_on=1)
 
     def backward(self, terms: ELBO) -> None:
-        """The backward pass, and beside its last part the end of the step: nothing after it reads
-        the counters but Adam, which knows that they have moved on.
+        """The backward pass, and in parallel with its last part ``cuda.finish``, which adds 1 to
+        the counters: only Adam reads them afterwards, and it takes that into account.
         """
         from ..kernels import cuda
 
@@ -172,12 +173,12 @@ class CapturedStep(RecordedStep):
         self._expected += np.uint64(1)
 
     def results(self) -> list[Array]:
-        """The terms of the step before the next launch overwrites them."""
+        """The terms of the step, copied because the next launch overwrites them."""
         values = self._latest[0].copy()
         return [values[i] for i in range(3)]
 
     def put(self, counts: Array) -> None:
-        """Set the counters where they do not have these values already."""
+        """Set the counters, unless those that are read have these values already."""
         read = [NOISE, STEP, *([BATCH] if self.source else []), *([DRAW] if self.draw else [])]
         if (counts != self._expected)[read].any():
             self.counters.set(counts)
@@ -193,7 +194,7 @@ class CapturedStep(RecordedStep):
 
 
 def each_used_once(loss: Tensor, params: Sequence[Tensor]) -> bool:
-    """Whether one operation alone uses each parameter, so that its gradient is never added to."""
+    """Whether each parameter is an input of exactly one operation, so that no gradient is a sum."""
     uses = collections.Counter(
         id(tensor)
         for op in (loss.creator.reachable() if loss.creator else ())

@@ -1,4 +1,4 @@
-"""The losses of an epoch's steps, summed over images; from a GPU read only now and then."""
+"""EpochLosses: running sums of an epoch's training losses, read from a GPU every few steps."""
 
 import math
 
@@ -6,15 +6,15 @@ from ..backend import array_module, is_device_array, to_numpy
 from ..errors import NonFiniteError
 from ..models.vae import ELBO
 
-READ_EVERY = 50  # steps of a GPU between two waits for its losses
+READ_EVERY = 50  # steps between two reads from a GPU, each of which waits for it
 
 
 class EpochLosses:
     """Sums of rec and kl over the images of an epoch so far.
 
     Attributes:
-        rec, kl: sums in nats, without the steps that are still unread.
-        images: in how many images.
+        rec, kl: sums in nats, without the steps that are not yet read from the GPU.
+        images: the number of images in these sums.
     """
 
     def __init__(self, rec: float = 0.0, kl: float = 0.0, images: int = 0):
@@ -22,7 +22,7 @@ class EpochLosses:
         self._unread: list[tuple[ELBO, int]] = []
 
     def add(self, terms: ELBO, images: int) -> None:
-        """Take in the mean terms of a step; of those on a GPU, several are read together.
+        """Add the mean terms of a step on ``images`` images; those on a GPU are read later.
 
         Raises:
             NonFiniteError: as ``read``.
@@ -32,10 +32,10 @@ class EpochLosses:
             self.read()
 
     def read(self) -> None:
-        """Wait for the steps that are still unread.
+        """Read the terms of all steps since the last read; waits for a GPU.
 
         Raises:
-            NonFiniteError: a term is NaN or infinite. A GPU gives no earlier notice.
+            NonFiniteError: a term is NaN or infinite, which on a GPU is only detected here.
         """
         for (rec, kl), (_, images) in zip(self._numbers(), self._unread, strict=True):
             if not math.isfinite(rec + kl):
@@ -46,7 +46,7 @@ class EpochLosses:
         self._unread = []
 
     def _numbers(self) -> list[tuple[float, float]]:
-        """(rec, kl) of the unread steps, in one copy from a GPU."""
+        """(rec, kl) of the steps not yet read, by one copy from a GPU."""
         pairs = [(terms.rec.data, terms.kl.data) for terms, _ in self._unread]
         if not pairs or not is_device_array(pairs[0][0]):
             return [(rec.item(), kl.item()) for rec, kl in pairs]
@@ -54,7 +54,7 @@ class EpochLosses:
         return [(rec, kl) for rec, kl in to_numpy(flat).reshape(-1, 2).tolist()]
 
     def mean(self, beta: float) -> ELBO | None:
-        """The terms' means over the images; None while some steps are unread or there are none."""
+        """Means over the images so far, or None: there are none, or some steps are not read."""
         if self._unread or not self.images:
             return None
         rec, kl = self.rec / self.images, self.kl / self.images

@@ -1,9 +1,9 @@
-"""Frames of a training run: its codes, decoded pictures and losses at some of its steps.
+"""Film: codes, decoded pictures and losses at some steps of a training run.
 
 A frame is taken before the first step, after steps 1, 2, 4, 8 ... of the first quarter of an epoch,
-and at the end of every quarter. It depends on the weights alone and changes nothing of the run, and
-the film is written before each checkpoint, so a run killed anywhere and resumed leaves the same
-film. ``viz.film`` draws it.
+and at the end of every quarter. Taking it changes nothing in the run, it depends on the weights
+alone, and the film is written before each checkpoint, so a run killed anywhere and resumed leaves
+the same film. ``viz.film`` draws it.
 """
 
 import numpy as np
@@ -25,15 +25,15 @@ class Film:
     """Takes frames for a ``Trainer``, and keeps them in ``film.safetensors``.
 
     Args:
-        model: what is trained, a VAE with an encoder of Gaussians.
+        model: the model that is trained, a VAE with a Gaussian posterior.
         images: batches of the images that every frame encodes.
         codes: the codes that every frame decodes, (M, D).
-        out: the output folder, held.
-        batches: in an epoch of training.
+        out: the ``OutputFolder``, entered.
+        batches: number of batches in an epoch of training.
         tell: called with a line of text for the user.
 
     Attributes:
-        frames: a dict each: ``step``, ``beta``, ``rec`` and ``kl`` (D,) in nats per image, ``mu``
+        frames: list of dicts: ``step``, ``beta``, ``rec`` and ``kl`` (D,) in nats per image, ``mu``
             (N, D) float32, and ``pixels`` (M, P) uint8.
     """
 
@@ -47,8 +47,9 @@ class Film:
         self.frames: list[dict[str, np.ndarray]] = []
 
     def take(self, step: int, beta: float) -> None:
-        """Take a frame if one is due after this step. Those of later steps, which a killed run may
-        have left, are dropped.
+        """Take a frame if one is due after this step; ``beta`` is recorded with it.
+
+        Frames of this and later steps, which a killed run may have left, are dropped.
         """
         self.frames = [frame for frame in self.frames if frame["step"] < step]
         if is_due(step, self.batches):
@@ -76,7 +77,7 @@ class Film:
             self.out.write(FILM, checkpoint.to_bytes(path, None, None, **self.arrays()))
 
     def resume(self) -> None:
-        """Go on with the frames in the folder; without any that fit, say that the film begins."""
+        """Continue the film in the folder; if there is none of this run, ``tell`` says so."""
         path, like = self.out / FILM, self._frame(0, 0.0)
         try:
             found = checkpoint.load(path)
@@ -91,7 +92,7 @@ class Film:
 
 
 def is_due(step: int, batches: int) -> bool:
-    """Whether a frame is taken after this many steps; ``batches`` are an epoch.
+    """Whether a frame is taken after ``step`` steps, with ``batches`` steps per epoch.
 
     >>> [step for step in range(1001) if is_due(step, 400)]
     [0, 1, 2, 4, 8, 16, 32, 64, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000]

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets a step finish."""
+"""Handle Ctrl-C (SIGINT) so that the current training step finishes first."""
 
 import contextlib
 import os
@@ -9,11 +9,15 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interruptible(alone: bool = True) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C inside the block sets; the second interrupts at once.
+    """An event that the first Ctrl-C inside the block sets; the second one interrupts at once.
 
-    In a thread other than the main one it is never set: signals belong to the main thread. One of
-    several processes is stopped by SIGTERM too, which launchers send, and goes on at a second
-    signal: to stop at once is the launcher's affair.
+    Args:
+        alone: whether this process trains by itself. If not, SIGTERM sets the event too, because
+            launchers send it, and a second signal has no effect: ending all processes at once is
+            left to the launcher.
+
+    In a thread other than the main one the event is never set, as Python handles signals in the
+    main thread only.
     """
     signalled = threading.Event()
 
@@ -22,8 +26,8 @@ def interruptible(alone: bool = True) -> Iterator[threading.Event]:
         if not alone:
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # A signal can come in the middle of a print, where another print is not allowed.
-        with contextlib.suppress(OSError):  # nobody may be there to read it
+        # os.write, because a signal can arrive inside a print, where another print is an error.
+        with contextlib.suppress(OSError):  # stderr may be closed
             os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The model of a checkpoint, and the very images that it was trained and tested on."""
+"""Load a trained model from a checkpoint, with the images that it was trained and tested on."""
 
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,27 +11,28 @@ from ..evaluation import BINARIZE, TrainedModel
 from ..models import VAE
 from . import checkpoint
 
-Config: TypeAlias = dict[str, Any]  # of a run, as its checkpoint has it
+Config: TypeAlias = dict[str, Any]  # a run's options, as its checkpoint holds them
 
 
 def load(
     path: AnyPath, data: Any = None, *, binarize: str | None = None, limit: int | None = None,
     device: str = "cpu", other_data: bool = False,
 ) -> TrainedModel:  # fmt: skip
-    """The ``TrainedModel`` of a checkpoint.
+    """The ``TrainedModel`` of a checkpoint: the model and the images of its run.
 
     Args:
         path: the checkpoint.
-        data: where the images are, as the example that trained the model takes it.
-        binarize: "none", "static" or "dynamic"; None: as in training, or grey where the checkpoint
+        data: where the images are, as the option ``--data`` of the training program.
+        binarize: "none", "static" or "dynamic"; None: as in training, or "none" if the checkpoint
             does not say.
-        limit: the first so many of the run's images of each part; None for all.
-        device: where the model shall be.
+        limit: use only this many images of each part, training and test; None for all.
+        device: "cpu" or "cuda", where the model is moved to.
         other_data: allow other images than the model was trained on.
 
     Raises:
         CheckpointError: the file is damaged, or holds no VAE.
-        DataError: the data cannot be read, or are others than the model takes or was trained on.
+        DataError: the data cannot be read, do not fit the model, or are not those that it was
+            trained on; or ``binarize`` does not fit the model's likelihood.
     """
     model, config = load_model(path)
     if model.likelihood.startswith("gaussian"):
@@ -59,10 +60,10 @@ def load(
 
 
 def load_model(path: AnyPath) -> tuple[VAE, Config]:
-    """(model, the configuration of its run with "seed" and "binarize") of a checkpoint.
+    """(model, config) of a checkpoint; config always has "seed" and "binarize".
 
     Raises:
-        CheckpointError: the file is damaged, does not say what it holds, or it is no VAE.
+        CheckpointError: the file is damaged, does not name its architecture, or holds no VAE.
     """
     model, config = untrained_model(path, path, checkpoint.load(path).get("config"))
     checkpoint.load(path, model)
@@ -70,15 +71,15 @@ def load_model(path: AnyPath) -> tuple[VAE, Config]:
 
 
 def untrained_model(path: AnyPath, weights: AnyPath, config: Any) -> tuple[VAE, Config]:
-    """(model, completed configuration) of a run's configuration, found in the file ``path``.
+    """(model with initial weights, completed config) of a run's configuration.
 
     Args:
-        path: for messages.
-        weights: the file that holds the model's weights, for its size.
-        config: what was found, of unknown origin.
+        path: the file that the configuration was read from, for messages.
+        weights: the file that holds the model's weights; its size bounds the architecture.
+        config: the configuration as read, not trusted.
 
     Raises:
-        CheckpointError: it describes no VAE, or one that the weights cannot be of.
+        CheckpointError: ``config`` describes no VAE, or one too large for the file of weights.
     """
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), dict):
         raise CheckpointError(f"{path}: does not say which architecture it holds")
@@ -97,11 +98,12 @@ def untrained_model(path: AnyPath, weights: AnyPath, config: Any) -> tuple[VAE, 
 
 
 def _require_plausible(path: AnyPath, architecture: Config) -> None:
-    """CheckpointError when the sizes ask for weights that the file is too small to hold.
+    """CheckpointError if an architecture has more weights than the file can hold.
 
-    The model is built before its weights are compared with the file's; a few bytes must not make
-    it gigabytes. The two largest sizes meet in one weight, of four bytes per element, and each
-    size has weights of its own, whose names and shapes take room too.
+    The model is built before its weights are compared with the file's, so without this check a
+    file of a few bytes could make the program allocate gigabytes. The two largest sizes are the
+    two sides of one weight, of four bytes per element, and each size has weights of its own, whose
+    names and shapes take space in the file too.
     """
     sizes, stack = [1, 1], [*architecture.values()]
     stack.append(architecture.get("image_size"))  # squared

@@ -1,8 +1,8 @@
-"""metrics.csv: one row per epoch, always whole rows.
+"""metrics.csv: write and read the table of losses, one row per epoch.
 
-Losses are in nats per image. The table is written anew after every epoch from the rows that the
-checkpoint holds too; only the times are in the table alone, because a checkpoint may not depend
-on time.
+Losses are in nats per image. The whole table is rewritten atomically after every epoch, from the
+rows that the checkpoint holds too. Only the durations are in the table alone, because a checkpoint
+must not depend on time.
 """
 
 import csv
@@ -16,7 +16,7 @@ from ..arguments import AnyPath
 from ..errors import DataError
 from .output_folder import OutputFolder
 
-Row: TypeAlias = dict[str, Any]  # of an epoch, by column
+Row: TypeAlias = dict[str, Any]  # an epoch's values by column
 METRICS = "metrics.csv"
 COLUMNS = (
     "epoch", "step", "seconds", "train_loss", "train_rec", "train_kl",
@@ -29,7 +29,7 @@ def write(out: OutputFolder, rows: Iterable[Row], seconds: Mapping[int, float]) 
 
     Args:
         rows: a dict for each epoch with every column but ``seconds``.
-        seconds: dict from epoch to time; "nan" is written where it is not known.
+        seconds: dict from epoch to its duration in seconds; "nan" is written for a missing one.
     """
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
@@ -40,7 +40,7 @@ def write(out: OutputFolder, rows: Iterable[Row], seconds: Mapping[int, float]) 
 
 
 def read_seconds(out: OutputFolder, rows: Iterable[Row]) -> dict[int, float]:
-    """The times that a table on disk has for these very rows: dict from epoch to seconds."""
+    """Durations from the table on disk, for those of ``rows`` that it has: epoch to seconds."""
     found: dict[int, float] = {}
     try:
         with open(out / METRICS, newline="") as file:
@@ -52,15 +52,15 @@ def read_seconds(out: OutputFolder, rows: Iterable[Row]) -> dict[int, float]:
                 if math.isfinite(seconds):
                     found[row["epoch"]] = seconds
     except (OSError, TypeError, ValueError, csv.Error):
-        pass  # no table, or not one of ours: the times are lost, nothing else
+        pass  # without a readable table only the durations are lost
     return found
 
 
 def read(folder: AnyPath) -> list[Row]:
-    """The rows of a run's ``metrics.csv``, without the times, which differ from run to run.
+    """The rows of a run's ``metrics.csv``, without ``seconds``, which differ from run to run.
 
     Raises:
-        DataError: there is none, or it is none of a run.
+        DataError: the file is missing, unreadable or not the metrics of a run.
     """
     path = Path(folder) / METRICS
     try:
@@ -76,7 +76,7 @@ def read(folder: AnyPath) -> list[Row]:
 
 
 def _number(text: str) -> int | float:
-    """An int where the text is one, else a float; ValueError for what is no finite number."""
+    """The text as an int, or else as a float; ValueError unless it is a finite number."""
     value = int(text) if text.isdigit() else float(text)
     if not math.isfinite(value):
         raise ValueError(f"expected a number, got {text!r}")

@@ -9,10 +9,10 @@ from ..tensor import Function, Tensor
 def first_nonfinite(
     model: Module, x: Array | None = None, loss: Tensor | None = None
 ) -> str | None:
-    """Name the first NaN or infinity that led to a loss, in the order in which things happen.
+    """Name the first tensor that is NaN or infinite, in the order in which they were computed.
 
-    Call it after forward and before the next backward: gradients are still those of the step
-    before, whose update may have spoiled the weights.
+    Call it after forward and before the next backward, while gradients are still those of the
+    previous step, whose update may have made weights non-finite.
 
     Args:
         model: the module.
@@ -43,7 +43,7 @@ def first_nonfinite(
 
 
 def first_nonfinite_moment(model: Module, optimizer: Optimizer) -> str | None:
-    """Name the first moment that is NaN or infinite, such as the square of a gradient that was not.
+    """Name the first moment that is NaN or infinite, as a finite gradient's square can overflow.
 
     Returns:
         str: such as "the optimiser's v of fc3.bias"; None when everything is finite.
@@ -62,7 +62,7 @@ def finite(array: Array) -> bool:
 
 
 def _intermediates(loss: Tensor) -> list[Tensor]:
-    """The tensors behind a loss and the loss itself, in the order in which they were computed."""
+    """The tensors from which a loss was computed, and the loss itself, in order of computation."""
     found, stack = {}, [loss]
     while stack:
         tensor = stack.pop()
@@ -73,7 +73,7 @@ def _intermediates(loss: Tensor) -> list[Tensor]:
 
 
 def _describe(op: Function, layers: dict[int, str]) -> str:
-    """An operation with the layer whose parameters it uses, or the nearest ones before it."""
+    """An operation's name with the layer whose parameters it uses, or the nearest layers before."""
     own = [layers[id(t)] for t in op.inputs if isinstance(t, Parameter)]
     if own:
         return f"{type(op).__name__} ({own[0]})"

@@ -1,11 +1,12 @@
-"""Objectives: the losses that a training step can minimise.
+"""Training objectives: ELBO, free bits, sampled ELBO, IWAE and DReG.
 
-Each objective is a function of ``(model, x, noise, beta)`` that gives ``ELBO(loss, rec, kl)``:
-``loss`` is minimised, ``rec`` and ``kl`` are reported apart, unweighted, means over the batch in
-nats per image. ``EagerStep(model, optimizer, objective)`` takes one.
+Each objective is a function of ``(model, x, noise, beta)`` that returns ``ELBO(loss, rec, kl)``:
+``loss`` is minimised; ``rec`` and ``kl`` are reported separately, unweighted, means over the batch
+in nats per image. ``EagerStep(model, optimizer, objective)`` takes one.
 
-beta-VAE (Higgins et al. 2017) and KL warm-up (Sønderby et al. 2016) are the argument ``beta`` of
-each; ``Trainer`` lets it grow. Derivations and the test of each identity: docs/objectives.md.
+beta-VAE (Higgins et al. 2017) and KL warm-up (Sønderby et al. 2016) are values of the argument
+``beta``, which ``Trainer`` sets at each step. Derivations and the test of each identity:
+docs/objectives.md.
 """
 
 from collections.abc import Callable
@@ -33,12 +34,12 @@ def elbo(model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0
 def free_bits(
     model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, nats: float
 ) -> ELBO:
-    """The negative ELBO where the first ``nats`` of each latent's KL are free of charge.
+    """The negative ELBO with free bits: a latent's KL below ``nats`` is not penalised.
 
         loss = rec + beta sum_d max(nats, mean_n KL_nd)
 
-    Kingma et al. 2016 (arXiv:1606.04934), eq. 15, each latent a group of its own. ``kl`` is the
-    true KL, so the loss is not below ``rec + beta kl``. For models of one layer of latents.
+    Kingma et al. 2016 (arXiv:1606.04934), eq. 15, with one group per latent. ``kl`` is the true
+    KL, so the loss is at least ``rec + beta kl``. For models with one layer of latents.
 
     Args:
         model, x, noise, beta: as in ``VAE.elbo``.
@@ -52,7 +53,7 @@ def free_bits(
     _require_one_layer(model)
     x = _images(model, x)
     mu, logvar = model.encode(x)
-    # One row per latent, so that their KLs stay apart; element i of the noise is that of ``elbo``.
+    # One row per latent keeps their KLs separate; the noise has the same elements as in ``elbo``.
     rows, noise = (mu.size, 1), drawn(noise)
     noise = noise.cut(mu.shape[1]) if isinstance(noise, Noise) else noise.reshape(rows)
     z, kl = F.reparameterize_kl(F.reshape(mu, rows), F.reshape(logvar, rows), noise)
@@ -66,7 +67,7 @@ def free_bits(
 def sampled_elbo(
     model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, samples: int = 1
 ) -> ELBO:
-    """The negative ELBO from K samples of z for each image, the KL sampled too.
+    """The negative ELBO from K samples of z for each image, with the KL estimated from them too.
 
         loss = mean_n mean_k -ln w_nk,   -ln w = rec + beta kl
 
@@ -95,8 +96,8 @@ def iwae(
     Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8. ``rec`` and ``kl`` are the
     unweighted means over the samples: rec + kl is the negative ELBO, no less than the loss.
 
-    Arguments and errors as ``sampled_elbo``, which this is for one sample. A beta other than 1
-    weighs the sampled KL in ln w, and the loss is a bound no more.
+    Arguments and errors as ``sampled_elbo``, to which it is equal for one sample. With a ``beta``
+    other than 1, which weighs the sampled KL in ln w, the loss is not a bound.
     """
     rec, kl = model.sampled_terms(*_drawn(model, x, noise, samples))
     loss = -F.mean(F.log_mean_exp(-(rec + beta * kl), axis=1))
@@ -106,25 +107,25 @@ def iwae(
 def dreg(
     model: VAE, x: TensorLike, noise: NoiseLike, beta: float | Tensor = 1.0, *, samples: int = 5
 ) -> ELBO:
-    """IWAE's bound; the encoder's gradient is estimated so that its noise stays low as K grows.
+    """IWAE's bound with the DReG gradient estimator, whose encoder noise stays low as K grows.
 
     With the normalised weights w~_k = w_k / sum_j w_j, and q's own parameters held fixed in ln w,
 
         decoder:  -sum_k w~_k   d ln w_k
         encoder:  -sum_k w~_k^2 (d ln w_k / dz_k) dz_k
 
-    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), IWAE-DReG. The expectation of
-    both is the gradient of ``iwae``, and ``loss`` is its loss for the same noise. For models of one
-    layer of latents.
+    Tucker, Lawson, Gu & Maddison 2019 (arXiv:1810.04152), IWAE-DReG. In expectation these are the
+    gradients of ``iwae``, and ``loss`` equals that of ``iwae`` for the same noise. For models with
+    one layer of latents.
 
-    Arguments and errors as ``iwae``; ValueError also for a model of several layers.
+    Arguments and errors as ``iwae``; ValueError also for a model with several layers of latents.
     """
     _require_one_layer(model)
     x, eps = _drawn(model, x, noise, samples)
     n, k, _ = eps.shape
     mu, logvar = (repeat_rows(part, k) for part in model.encode(x))
     z, _ = F.reparameterize_kl(mu, logvar, eps.reshape(mu.shape))
-    second = array_module(eps).zeros_like(z.data[:, :1])  # the second factor w~, below
+    second = array_module(eps).zeros_like(z.data[:, :1])  # the second factor w~, filled below
     z = ScaleGradient.apply(z, factor=second)
     images = repeat_rows(x, k)
     rec = model.reconstruction_loss(model.decode(model.code(z, images)), images)
@@ -132,15 +133,15 @@ def dreg(
     kl = 0.5 * F.sum(z * z + LOG_2PI, axis=1) - q
     rec, kl = F.reshape(rec, n, k), F.reshape(kl, n, k)
     log_w = -(rec + beta * kl)
-    bound = F.log_mean_exp(log_w, axis=1)  # its gradient brings the first factor w~
+    bound = F.log_mean_exp(log_w, axis=1)  # its gradient has the first factor w~
     with no_grad():
         w = F.exp(log_w - F.reshape(bound, n, 1)) * (1 / k)
-    array_module(eps).positive(w.data.reshape(n * k, 1), out=second)  # a ufunc can be recorded
+    array_module(eps).positive(w.data.reshape(n * k, 1), out=second)  # recordable: a ufunc
     return ELBO(-F.mean(bound), F.mean(rec), F.mean(kl))
 
 
 class ScaleGradient(Function):
-    """y = x;  dx = factor dy. ``factor`` may be written until the backward pass reads it."""
+    """y = x;  dx = factor dy. ``factor`` is only read in backward, so it may be filled later."""
 
     def forward(self, x: Array, factor: Array) -> Array:
         self.factor = factor
@@ -151,7 +152,7 @@ class ScaleGradient(Function):
 
 
 def _drawn(model: VAE, x: TensorLike, noise: NoiseLike, samples: int) -> tuple[Tensor, Array]:
-    """Images as a tensor, and standard normal numbers for each: an array (N, K, noise_dim)."""
+    """The images as a tensor, and their standard normal numbers, an array (N, K, noise_dim)."""
     whole("samples", samples, 1)
     x = _images(model, x)
     eps = model.standard_normal(noise, len(x), samples)
@@ -159,7 +160,7 @@ def _drawn(model: VAE, x: TensorLike, noise: NoiseLike, samples: int) -> tuple[T
 
 
 def _images(model: VAE, x: TensorLike) -> Tensor:
-    """A batch as a tensor; ValueError when it is empty or not the model's."""
+    """A batch as a tensor; ValueError if it is empty or of a shape that the model does not take."""
     x = model.as_images(x)
     if len(x) == 0:
         raise ValueError("x: expected at least one image, got none")
@@ -167,7 +168,7 @@ def _images(model: VAE, x: TensorLike) -> Tensor:
 
 
 def _require_one_layer(model: VAE) -> None:
-    """ValueError for a model with more latents than ``encode`` returns."""
+    """ValueError for a model whose samples take more noise than ``encode`` has latents."""
     if model.noise_dim != model.latent_dim:
         raise ValueError(
             f"model: expected one layer of latents, got {type(model).__name__} with several"

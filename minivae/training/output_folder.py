@@ -14,15 +14,15 @@ from ..errors import OutputError
 class OutputFolder:
     """A folder that this process alone writes to, from ``with`` to the end of the block.
 
-    The lock belongs to the process: it is gone when the process is, however it ends. On a file
-    system without locks a line on stderr says that a second process would not be noticed. Nothing
-    outside the folder is written to: a symbolic link in it is replaced, not followed.
+    The operating system releases the lock when the process ends, in whatever way. On a file system
+    without locks a line on stderr says that a second process would not be detected. No file
+    outside the folder is written: a symbolic link in it is replaced, not followed.
 
     Args:
-        path: created, with its parents, when missing.
+        path: the folder, created with its parents if missing.
 
     Raises:
-        OutputError: another process holds it, or it cannot be created or written to.
+        OutputError: another process has locked the folder, or it cannot be created or written to.
     """
 
     def __init__(self, path: AnyPath):
@@ -50,7 +50,7 @@ class OutputFolder:
         return self
 
     def _claim(self, lock: BinaryIO) -> None:
-        if os.fstat(lock.fileno()).st_nlink > 1:  # its other name may be anywhere
+        if os.fstat(lock.fileno()).st_nlink > 1:  # another hard link may be outside the folder
             raise OutputError(f"{self.path / '.lock'}: expected a file of one name, this has more")
         try:
             free = try_lock(lock)
@@ -88,10 +88,10 @@ class OutputFolder:
         Args:
             name: of the file.
             body: its content; text is encoded as UTF-8.
-            keep: the name that the file's old content is to have from then on.
+            keep: the name under which the file's old content is kept; None drops it.
 
         Raises:
-            OutputError: the file cannot be written; it is as it was.
+            OutputError: the file cannot be written, and is unchanged, or the folder is not entered.
         """
         if self._lock is None:
             raise OutputError(f"{self.path}: not held; use `with OutputFolder(...)`")
@@ -102,12 +102,10 @@ class OutputFolder:
             raise _cannot_write(self.path / name, error) from error
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, in place of a file that has it.
-
-        Nothing happens when there is no file ``old``.
+        """Rename file ``old`` to ``new``, replacing a file of that name; no error without ``old``.
 
         Raises:
-            OutputError: that fails.
+            OutputError: the file cannot be renamed.
         """
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -116,10 +114,10 @@ class OutputFolder:
             raise _cannot_write(self.path / new, error) from error
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there.
+        """Remove a file if it exists.
 
         Raises:
-            OutputError: that fails.
+            OutputError: the file cannot be removed.
         """
         try:
             (self.path / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Several processes that train one model: the only file that imports MPI and NCCL.
+"""Data-parallel training in several processes (MPI, NCCL); the only file that imports either.
 
 A launcher such as ``mpiexec -n 4`` or ``srun -n 4`` starts a program several times; each process
-is a *rank*. MPI between CPUs and NCCL between GPUs only move bytes. Sums are made here, in the
+is a *rank*. MPI between CPUs and NCCL between GPUs only move bytes. Sums are computed here, in the
 order of one binary tree, so that their bits do not depend on the number of ranks:
 docs/several-processes.md.
 """
@@ -29,7 +29,7 @@ from ..backend import (
 from ..errors import ParallelError
 from ..kernels.thread_count import initial_threads
 
-# Where launchers say how many processes they started, and which this one is.
+# Environment variables of launchers: the number of processes, and the rank of this one.
 LAUNCHERS = (
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
@@ -41,7 +41,7 @@ PATIENCE = 5  # seconds that a failing rank waits for the others to fail too
 
 
 def launched() -> tuple[int, int]:
-    """(how many processes a launcher started, which of them this is); (1, 0) without a launcher."""
+    """(number of processes that a launcher started, rank of this one); (1, 0) without one."""
     for names in LAUNCHERS:
         count, rank = (os.environ.get(name, "") for name in names)
         if count.isdigit() and rank.isdigit() and int(count) > 1:
@@ -50,9 +50,10 @@ def launched() -> tuple[int, int]:
 
 
 def supervise() -> None:
-    """Go on in a child process, whose end this one tells of where the child cannot: when killed.
+    """Fork: the child returns and does the work; the parent waits and reports if it is killed.
 
-    Without it a launcher sees a dead process, ends the others at once and may name any of them.
+    The parent prints the rank and the signal, and exits with the child's code. Without it a
+    launcher sees a killed process, ends the others at once and may name any of them.
     """
     count, rank = launched()
     child = os.fork()
@@ -71,12 +72,12 @@ def supervise() -> None:
 
 
 def tree_sum(arrays: Iterable[Any]) -> Any:
-    """The sum of 2^k arrays, ((a0 + a1) + (a2 + a3)) + ...; they are used up.
+    """The sum of 2^k arrays in the order ((a0 + a1) + (a2 + a3)) + ...; the arrays are overwritten.
 
-    Each half of the arrays is a tree of its own, so that processes can add up a part of them.
-    At most k + 1 sums wait at a time.
+    Each half of the arrays is a subtree, so that a process can sum its own part of them. At most
+    k + 1 partial sums exist at a time.
     """
-    waiting: list[tuple[int, Any]] = []  # (how many arrays are in it, a sum)
+    waiting: list[tuple[int, Any]] = []  # (number of arrays in the sum, partial sum)
     for total in arrays:
         count = 1
         while waiting and waiting[-1][0] == count:
@@ -89,16 +90,16 @@ def tree_sum(arrays: Iterable[Any]) -> Any:
 
 
 class Ranks:
-    """The processes that work together: this one alone, unless there is a communicator.
+    """The processes that train together; only this one without MPI.
 
-    Every method but ``mine`` and ``is_mine`` is called by all ranks in the same order.
+    All ranks must call the methods in the same order, except ``mine`` and ``is_mine``.
 
     Args:
         mpi: the module ``mpi4py.MPI``; None for one process.
 
     Attributes:
         size: the number of ranks.
-        rank: the number of this one.
+        rank: the rank of this process.
     """
 
     def __init__(self, mpi: Any = None):
@@ -106,7 +107,7 @@ class Ranks:
         self._nccl: GPUs | None = None
         if mpi:
             self.comm = mpi.COMM_WORLD.Dup()
-            self.failing = mpi.COMM_WORLD.Dup()  # of its own: ``fail`` may come at any moment
+            self.failing = mpi.COMM_WORLD.Dup()  # separate, as ``fail`` may come at any moment
             self.size, self.rank = self.comm.size, self.comm.rank
             self.local = self.comm.Split_type(mpi.COMM_TYPE_SHARED)
             self._share_cpus()
@@ -114,56 +115,59 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this is rank 0, which alone writes files and tells the user."""
+        """Whether this is rank 0, the only one that writes files and prints."""
         return self.rank == 0
 
     # ------------------------------------------------------------ who does what
     def mine(self, parts: int) -> range:
-        """Which of a batch's parts this rank computes: neighbours, a subtree of the sum."""
+        """The parts of a batch that this rank computes: adjacent ones, a subtree of the sum."""
         each = parts // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
     def is_mine(self, number: int) -> bool:
-        """Whether work that is shared out in turn, such as a test batch, is this rank's."""
+        """Whether this rank does piece ``number`` of work shared round-robin (test batches)."""
         return number % self.size == self.rank
 
     def in_turn(self, mine: list[Any]) -> list[Any]:
-        """The results of work shared out in turn, of all ranks in the order of the work."""
+        """All ranks' results of work shared as in ``is_mine``, in the order of the pieces.
+
+        ``mine`` has this rank's results.
+        """
         found = self.gather(mine)
         return [found[k % self.size][k // self.size] for k in range(sum(map(len, found)))]
 
     def after_first(self, work: Callable[[], Any]) -> Any:
-        """``work()``, which rank 0 has done before the others begin: a download, a cache."""
+        """``work()``, run by rank 0 first and then by the others, such as a download to a cache."""
         if self.leads:
             result = work()
         self.gather(None)
         return result if self.leads else work()
 
     def only_first(self, context: Any) -> Any:
-        """The context manager itself in rank 0; elsewhere it is not entered."""
+        """A context manager that gives ``context`` in all ranks and enters it in rank 0 only."""
         return context if self.leads else contextlib.nullcontext(context)
 
     # ------------------------------------------------------------ moving bytes
     def gather(self, item: Any) -> list[Any]:
-        """The item of each rank, known to all."""
+        """The items of all ranks, in order of rank, in every rank."""
         return self.comm.allgather(item) if self.mpi else [item]
 
     def broadcast(self, item: Any) -> Any:
-        """Rank 0's item."""
+        """Rank 0's item, in every rank."""
         return self.comm.bcast(item) if self.mpi else item
 
     def any(self, flag: bool) -> bool:
-        """Whether some rank's flag is set."""
+        """Whether any rank's flag is set, in every rank."""
         return self.comm.allreduce(flag, self.mpi.LOR) if self.mpi else flag
 
     def sum(self, arrays: Iterable[Any]) -> Any:
-        """The tree sum of all ranks' arrays, one for each part.
+        """The tree sum of all ranks' arrays, one array for each part (an allreduce).
 
-        Each rank adds up a slice of the array of all of them and gives the result to the others:
-        2 (R - 1) / R of the array's bytes leave each, as in a ring.
+        Each rank sums one slice over all ranks and sends the result to the others: each sends
+        2 (R - 1) / R of the array's bytes, as in a ring allreduce.
 
         Args:
-            arrays: 2^k vectors of one size, a multiple of the number of ranks; they are used up.
+            arrays: 2^k vectors of one size, a multiple of the number of ranks; overwritten.
         """
         total = tree_sum(arrays)
         if not self.mpi:
@@ -182,28 +186,28 @@ class Ranks:
 
     # ------------------------------------------------------------ this machine
     def _share_cpus(self) -> None:
-        """Give kernels the CPUs of this rank, its share of those that several may use."""
+        """Set the number of threads: the CPUs of this process divided by the ranks sharing them."""
         if os.environ.get("MINIVAE_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS"):
-            return  # said for each process
+            return  # the user has set it for each process
         cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         sharing = self.local.allgather(cpus).count(cpus)
         kernels.set_threads(max(1, initial_threads() // sharing))
 
     def choose_gpu(self) -> None:
-        """Let each rank of a machine use a GPU of its own."""
+        """Make a GPU current: each rank of a machine gets its own if there are enough."""
         if self.mpi:
             cuda = device_module().cuda
             cuda.Device(self.local.rank % cuda.runtime.getDeviceCount()).use()
 
     def describe(self) -> str:
-        """A line that says which process is which rank: launchers tell of processes."""
+        """A line with the process id of each rank, as launchers' messages name processes."""
         found = self.gather(f"{os.getpid()} on {socket.gethostname()}")
         ranks = ", ".join(f"{rank} is process {process}" for rank, process in enumerate(found))
         return f"{self.size} ranks: {ranks}"
 
     # ------------------------------------------------------------ the end
     def dismiss(self) -> bool:
-        """Let all ranks but 0 go; whether this is rank 0. Nothing is shared from then on."""
+        """End MPI, so that rank 0 works alone from here on; returns whether this is rank 0."""
         first = self.leads
         if self.mpi:
             self.mpi.Finalize()
@@ -211,10 +215,10 @@ class Ranks:
         return first
 
     def fail(self, message: str, code: int) -> None:
-        """Tell why this rank cannot go on. If the others can, end them all with exit code ``code``.
+        """Report ``message``, why this rank fails, and end all ranks with exit code ``code``.
 
-        When all ranks fail, as where all were asked for the impossible, rank 0 alone tells, and
-        this returns. MPI would let the others wait forever for a rank that has ended.
+        Without that, MPI would let the others wait forever for this one. If all ranks fail within
+        ``PATIENCE`` seconds, as for a wrong argument, rank 0 alone reports, and all return.
         """
         if not self.mpi:
             self._tell(message)
@@ -229,7 +233,7 @@ class Ranks:
             self.mpi.COMM_WORLD.Abort(code)
 
     def _tell(self, message: str) -> None:
-        if message:  # sys.stderr may be silent in ranks other than 0
+        if message:  # sys.__stderr__, as sys.stderr may be silenced in ranks other than 0
             print(message, file=sys.__stderr__ if self.mpi else sys.stderr, flush=True)
 
     def _excepthook(self, kind: type, error: BaseException, trace: Any) -> None:
@@ -237,7 +241,7 @@ class Ranks:
 
 
 class GPUs:
-    """NCCL between the ranks' GPUs, on CuPy's current stream. Never run on a GPU so far."""
+    """NCCL between the ranks' GPUs, on CuPy's current stream. Not yet tested on GPUs."""
 
     def __init__(self, ranks: Ranks):
         self.nccl, self.size = nccl_module(), ranks.size
@@ -245,7 +249,7 @@ class GPUs:
         self.comm = self.nccl.NcclCommunicator(ranks.size, unique, ranks.rank)
 
     def Alltoall(self, sent: Any, received: Any) -> None:  # noqa: N802  as mpi4py's
-        """Row r of ``sent`` to rank r, and row r of ``received`` from rank r."""
+        """Send row r of ``sent`` to rank r, and receive row r of ``received`` from rank r."""
         stream, kind = current_stream(), self._kind(sent)
         self.nccl.groupStart()
         for rank in range(self.size):
@@ -254,7 +258,7 @@ class GPUs:
         self.nccl.groupEnd()
 
     def Allgather(self, mine: Any, received: Any) -> None:  # noqa: N802
-        """Rank r's array to row r of ``received``."""
+        """Receive rank r's array ``mine`` into row r of ``received``."""
         addresses = _address(mine), _address(received)
         self.comm.allGather(*addresses, mine.size, self._kind(mine), current_stream())
 
@@ -263,13 +267,13 @@ class GPUs:
 
 
 def _address(array: Any) -> int:
-    """Where a GPU's array lies."""
+    """The device address of a GPU array."""
     return array.__cuda_array_interface__["data"][0]
 
 
 def join() -> Ranks:
-    """As ``world``, for a program that is about to start its work: ``supervise`` reports how it
-    ends.
+    """As ``world``, for a program before it starts its work: with several processes it first calls
+    ``supervise``.
     """
     if launched()[0] > 1:
         supervise()
@@ -278,11 +282,11 @@ def join() -> Ranks:
 
 @functools.cache
 def world() -> Ranks:
-    """All processes that a launcher started with this one; without a launcher this one alone.
+    """The processes that a launcher started, or this one alone without a launcher.
 
     Raises:
-        ParallelError: mpi4py or its MPI cannot be loaded, or it is not the launcher's MPI: each
-            process would train a model of its own.
+        ParallelError: mpi4py or its MPI library cannot be loaded, or it is not the launcher's MPI,
+            so that each process would train a model of its own.
     """
     count, _ = launched()
     if count == 1:
@@ -290,7 +294,7 @@ def world() -> Ranks:
     started = f"a launcher started {count} processes"
     try:
         from mpi4py import MPI
-    except Exception as error:  # where libmpi is missing, RuntimeError
+    except Exception as error:  # RuntimeError if libmpi is missing
         why = " ".join(str(error).split())
         raise ParallelError(
             f'{started}, which need mpi4py to work together: python -m pip install "minivae[mpi]" '
@@ -306,7 +310,7 @@ def world() -> Ranks:
 
 
 def library() -> str:
-    """The MPI library behind mpi4py, without initialising it; or why there is none."""
+    """The version of mpi4py's MPI library, which is not initialised; or "no: ..." with a reason."""
     try:
         import mpi4py
 
@@ -316,5 +320,5 @@ def library() -> str:
         finally:
             mpi4py.rc.initialize = initialize
         return MPI.Get_library_version().strip("\0 \n").splitlines()[0]
-    except Exception as error:  # where libmpi is missing or another one, anything
+    except Exception as error:  # of any kind, if libmpi is missing or a wrong one
         return f"no: {' '.join(str(error).split())}"

@@ -1,11 +1,11 @@
-"""A training step on the parts of a batch, which several processes may share.
+"""PartsStep: a training step on a batch cut into parts, which several processes may share.
 
 With rows_p of the rows in part p, and L_p the mean loss of its rows,
 
-    L = sum_p (rows_p / rows) L_p,   and so is every gradient of it.
+    L = sum_p (rows_p / rows) L_p,   and its gradient is the same weighted sum of gradients.
 
-All that a part gives, gradients, running statistics and losses, is one vector, weighted by its
-rows; the vectors are added in the order of one tree (``parallel.Ranks.sum``). Derivation:
+The results of a part (gradients, running statistics and losses) form one vector, weighted by its
+rows; the vectors are added in the order of a binary tree (``parallel.Ranks.sum``). Derivation:
 docs/several-processes.md.
 """
 
@@ -27,9 +27,9 @@ from .step import EagerStep
 class PartsStep:
     """One training step, operation by operation, on the parts of a batch.
 
-    ``step(batch, noise, beta)`` takes a ``CutBatch``, updates the weights and gives what an
-    ``EagerStep`` gives; it raises NonFiniteError likewise. Batch normalisation takes the statistics
-    of each part; running statistics move to the weighted mean of where the parts move them.
+    ``step(batch, noise, beta)`` takes a ``CutBatch``, updates the weights, and returns and raises
+    as an ``EagerStep``. Batch normalisation uses the statistics of each part; running statistics
+    become the weighted mean of those that the parts would give.
 
     Args:
         eager: the ``EagerStep`` whose objective is minimised.
@@ -54,7 +54,7 @@ class PartsStep:
         return ELBO(*map(Tensor, terms))
 
     def _vector(self, part: BatchPart, weight: float, noise: Noise, beta: float) -> Any:
-        """All that a part gives, weighted: one vector, padded for the ranks."""
+        """The results of a part as one weighted vector, its size a multiple of the ranks."""
         for buffer, before in self._before:
             buffer[...] = before
         x = to_device(part.x, self.device)
@@ -73,7 +73,7 @@ class PartsStep:
         return vector
 
     def _take(self, vector: Any) -> ELBO:
-        """Gradients and running statistics to where they belong; the terms."""
+        """Copy gradients and running statistics from the summed vector; returns the terms."""
         end = 0
 
         def next_like(a: Array) -> Array:
@@ -91,7 +91,7 @@ class PartsStep:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def _statistics(self) -> list[Array]:
-        """The buffers that are numbers, not counts: counts move alike in every part."""
+        """The floating-point buffers; the others are counts, which are equal in every part."""
         return [buffer for buffer, _ in self._before if buffer.dtype.kind == "f"]
 
     def _raise_nonfinite(self) -> NoReturn:
@@ -101,7 +101,7 @@ class PartsStep:
 
 
 def require_divisible(model: nn.Module, batches: Batches, parts: int, ranks: Ranks) -> None:
-    """ParallelError unless every batch can be cut into ``parts``, and these shared by ``ranks``."""
+    """ParallelError unless each batch has rows for ``parts`` parts and ``ranks`` can share them."""
     for name, count in (("parts", parts), ("processes", ranks.size)):
         if count < 1 or count & (count - 1):
             raise ParallelError(f"{name}: expected a power of two, got {count}")

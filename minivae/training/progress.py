@@ -8,17 +8,17 @@ from ..models.vae import ELBO
 from ..progress_bar import ProgressBar
 from .metrics import Row
 
-Tell: TypeAlias = Callable[[str], object]  # takes a line for the user
+Tell: TypeAlias = Callable[[str], object]  # called with a line of text for the user
 
 
 class EpochBar:
-    """A bar over the images of an epoch, on stderr where that is a terminal.
+    """A progress bar over the images of an epoch, on stderr if that is a terminal.
 
     Args:
         epoch: its number, counted from 1.
-        epochs: of the run.
-        images: in the epoch.
-        done: images before a resumed run's first step.
+        epochs: number of epochs in the run.
+        images: number of images in the epoch.
+        done: images of the epoch that were trained on before the run was resumed.
     """
 
     def __init__(self, epoch: int, epochs: int, images: int, done: int) -> None:
@@ -33,7 +33,7 @@ class EpochBar:
         self._bar.close()
 
     def step(self, images: int, mean: ELBO | None) -> None:
-        """Count the images of a step; show the epoch's means where they are known."""
+        """Advance by the images of a step; show ``mean``, the epoch's mean losses, if known."""
         if self._bar.disable:
             return
         if mean:
@@ -43,17 +43,14 @@ class EpochBar:
 
 
 def say(line: str) -> None:
-    """Print a line at once, also where stdout is a file."""
+    """Print a line without buffering, also if stdout is a file."""
     print(line, flush=True)
 
 
 def epoch_line(row: Row, epochs: int, seconds: float) -> str:
-    """The line that tells of an epoch that is done.
+    """The line that reports a finished epoch.
 
-    Args:
-        row: of metrics.csv.
-        epochs: of the run.
-        seconds: that the epoch took; NaN where it was begun before the run was resumed.
+    ``row`` is a row of metrics.csv; ``seconds`` is NaN if the epoch began before a resume.
     """
     took = "begun before the run was resumed" if math.isnan(seconds) else f"{seconds:.1f} s"
     return (

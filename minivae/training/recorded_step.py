@@ -1,11 +1,11 @@
-"""A whole training step, recorded once and repeated for every batch.
+"""RecordedStep: a training step that is recorded once and replayed for every batch.
 
-A step of a small model takes longer in Python than in its kernels. The kernels of a step, with the
-memory they work on, are the same for every batch of one shape, so they are recorded once and then
-started together: as a CUDA graph on a GPU (``cuda_graph``), as a tape of calls that compiled code
-makes on the CPU (``cpu_tape``). What a step is told, batch, noise, step count, learning rate and
-weight of the KL term, lies in arrays that the recorded kernels read. The results are those of
-``EagerStep``; a step that cannot be recorded runs there, and the reason is told once.
+A step of a small model spends more time in Python than in its kernels. The kernels of a step and
+the memory they work on are the same for every batch of one shape, so they are recorded once and
+replayed by one call: as a CUDA graph on a GPU (``cuda_graph``), as a tape of calls made by compiled
+code on the CPU (``cpu_tape``). The inputs of a step (batch, noise, step count, learning rate and
+weight of the KL term) are written to arrays that the recorded kernels read. The results are those
+of ``EagerStep``, which runs a step that cannot be recorded; the reason is reported once.
 """
 
 import contextlib
@@ -30,40 +30,42 @@ from .step import EagerStep
 Batch: TypeAlias = Array | Selection  # images (B, ...)
 States: TypeAlias = list[tuple[Tensor, dict[str, Any]]]  # parameters and what Adam keeps of each
 
-# What ``counters`` counts. Each holds the value of the step that comes next.
+# Positions in ``counters``: the noise offset, the batch number, the offset of the binarisation's
+# draw and Adam's step count, each with its value for the next step.
 NOISE, BATCH, DRAW, STEP = range(4)
 
 
 class RecordedStep:
-    """``step(x, noise, beta)`` with the results of an ``EagerStep``, which it stands in for.
+    """``step(x, noise, beta)`` with the results of an ``EagerStep``, which it replaces.
 
-    The first step of a shape runs operation by operation, so that everything that is made at a
-    first call is there; at the second one the step is recorded. Batches of any other shape than
-    the first one, such as the last one of an epoch, go to the eager step.
+    The first step runs operation by operation, so that everything that is created at a first call
+    exists; the second step is recorded. Batches of another shape than the first one, such as the
+    last one of an epoch, go to the eager step.
 
     Args:
         eager: the ``EagerStep``.
         tell: called with a line of text when steps run eagerly, once for each reason.
 
     Attributes:
-        recording: what was recorded, None before.
-        reasons: why steps ran eagerly, a dict from text to the number of steps.
-        replays: how many steps were repetitions of a recording.
+        recording: the recorded step; None before it is recorded.
+        reasons: why steps ran eagerly: a dict from reason to number of steps.
+        replays: how many steps were replays of a recording.
     """
 
     variant: str
     device: str
     xp: Any
     recording: Any = None
-    kind = "recording"  # the word for it
-    tells_misfits = True  # or only why no step can be recorded
-    together = 1  # steps that are better given to ``several`` than one by one
+    kind = "recording"  # the noun for a recording in messages
+    tells_misfits = True  # report why a single step ran eagerly, not only why all of them do
+    together = 1  # how many steps ``several`` takes at once
 
-    run_first: Callable[[], None]  # the first step, which makes what a recording needs
+    # Defined by a subclass:
+    run_first: Callable[[], None]  # run the first step without a recording
     record: Callable[[], None]
     replay: Callable[[], None]
-    results: Callable[[], list[Array]]  # the terms of the step that was made
-    put: Callable[[Array], None]  # the counters
+    results: Callable[[], list[Array]]  # the terms of the latest step
+    put: Callable[[Array], None]  # set the counters
     put_beta: Callable[[Any], None]
 
     def __init__(self, eager: EagerStep, tell: Tell = print) -> None:
@@ -74,10 +76,10 @@ class RecordedStep:
         self.replays = self._first_replay = 0
         self._short_lived = 0  # recordings in a row that served one step each
         self.refused = self._obstacle()
-        self._attributes: list[dict[str, Any]] = []  # of the model's parts and the objective
-        self._like: dict[str, Any] = {}  # what a batch must share with the first one
-        self._told: dict[int, float] = {}  # the learning rates that the arrays hold
-        self._arrays: list[Any] = []  # what was recorded, as the next two
+        self._attributes: list[dict[str, Any]] = []  # of the model's modules and the objective
+        self._like: dict[str, Any] = {}  # properties that a batch must share with the first one
+        self._told: dict[int, float] = {}  # the learning rates in ``rates``, by group
+        self._arrays: list[Any] = []  # used by the recording, as the gradients and options below
         self._grads: list[Array | None] = []
         self._options: list[Options] = []
 
@@ -91,7 +93,7 @@ class RecordedStep:
             self.recording = None
             self._short_lived = self._short_lived + 1 if self.replays == self._first_replay else 0
             if self._short_lived == 3:
-                self.refused = "what the model holds is another at each step"
+                self.refused = "the model's arrays or attributes are replaced at each step"
                 return self._run_eagerly(self.refused, x, noise, beta)
         assert isinstance(noise, Noise)  # or it is a misfit
         first = not self._told
@@ -122,7 +124,7 @@ class RecordedStep:
     def several(
         self, xs: Sequence[Batch], noises: Sequence[Noise], betas: list[float]
     ) -> list[ELBO]:
-        """Steps on some batches that follow each other: a list of their terms."""
+        """Steps on consecutive batches: a list of their terms."""
         return [self(*step) for step in zip(xs, noises, betas, strict=True)]
 
     def _run_eagerly(self, reason: str, x: Batch, noise: NoiseLike, beta: float) -> ELBO:
@@ -131,19 +133,19 @@ class RecordedStep:
             self.tell(f"not in a {self.kind}: {reason}")
         return self.eager(x.pixels() if isinstance(x, Selection) else x, noise, beta)
 
-    # ------------------------------------------------------------ what can be recorded
+    # ------------------------------------------------------------ which steps can be recorded
     def _obstacle(self) -> str | None:
         """Why no step of this model and optimiser can be recorded, or None."""
         if why := kernels.unavailable(self.variant):
             return f"the {self.variant} kernels are not available: {why}"
         if type(self.optimizer) is not Adam:
-            return f"the optimiser is {type(self.optimizer).__name__}, only Adam's steps are"
+            return f"expected the optimiser Adam, got {type(self.optimizer).__name__}"
         if any(device_of(p.data) != self.device for p in self.params()):
             return f"the parameters are in {'host' if self.device == 'cuda' else 'GPU'} memory"
         return None
 
     def _misfit(self, x: Batch, noise: NoiseLike, states: States) -> str | None:
-        """Why this step is not the one that was recorded, or None. The first one decides."""
+        """Why the recording does not fit this step, or None. The first step decides."""
         if kernels.active() not in (None, self.variant):
             return f"the kernel variant {kernels.active()!r} is forced"
         if not isinstance(noise, Noise):
@@ -151,7 +153,7 @@ class RecordedStep:
         if len({state["step"] for _, state in states}) > 1:
             return "some parameters have had more updates than others"
         if noise.first:
-            return "the noise begins at another row than the first"
+            return f"the noise begins at row {noise.first}, expected 0"
         source, draw = (x.batches, x.noise) if isinstance(x, Selection) else (None, None)
         like = {
             "shape": x.shape,
@@ -161,11 +163,11 @@ class RecordedStep:
             "mode": "training" if self.model.training else "evaluation",
             "kernels": kernels.active(),
         }
-        if not isinstance(x, Selection):  # NumPy's sums depend on the order in memory
+        if not isinstance(x, Selection):  # the rounding of NumPy's sums depends on memory order
             like |= {"dtype": x.dtype, "order": "C" if x.flags.c_contiguous else "another"}
         if not self._like:
             self._like = {**like, "dtype": states[0][0].dtype, "order": "C"}
-            if source is not None:  # a run may go on from the short batch at an epoch's end
+            if source is not None:  # a resumed run may begin with the short last batch of an epoch
                 self._like["shape"] = source.batch_shape
         for name, value in like.items():
             if value != (recorded := self._like[name]):
@@ -177,17 +179,17 @@ class RecordedStep:
         return [p for group in self.optimizer.param_groups for p in learning(group)]
 
     def _states(self) -> States:
-        """The parameters that are not frozen, each with what the optimiser keeps of it."""
+        """The parameters that are not frozen, each with its optimiser state."""
         return [(p, self.optimizer.state_of(p)) for p in self.params()]
 
     def _held(self) -> list[dict[str, Any]]:
-        """The attributes of the model's parts and of the objective."""
+        """The attributes of the model's modules and of the objective."""
         parts = [*self.model.modules(), self.eager.objective]
         return [getattr(part, "__dict__", {}) for part in parts]
 
     def _in_use(self, states: States) -> tuple[list[Any], list[Options]]:
-        """The arrays, attributes and options that a step uses now and a recording cannot be told
-        anew.
+        """(arrays and attributes, options of each group) that a recording holds fixed: if one is
+        replaced, the step must be recorded again.
         """
         arrays = [a for p, state in states for a in (p.data, state["m"], state["v"])]
         held = itertools.chain.from_iterable(map(dict.values, self._attributes))
@@ -199,16 +201,16 @@ class RecordedStep:
         return [*arrays, *held, self.eager.objective], groups
 
     def _is_stale(self, states: States) -> bool:
-        """Whether somebody has exchanged an array or another attribute, or changed an option, since
-        the recording.
+        """Whether an array or another attribute was replaced, or an option changed, since the
+        recording.
         """
         arrays, options = self._in_use(states)
         same = len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
         return not same or options != self._options
 
-    # ------------------------------------------------------------ the step and what it is told
+    # ------------------------------------------------------------ the step and its inputs
     def _allocate(self, x: Batch, noise: Noise) -> None:
-        """The arrays from which the recorded kernels read what changes from step to step."""
+        """Allocate the arrays from which the recorded kernels read the inputs of each step."""
         xp, dtype = self.xp, self.params()[0].dtype
         self.x, self.beta = xp.zeros(x.shape, dtype), xp.zeros((), dtype)
         self.counters = xp.zeros(4, np.uint64)
@@ -219,10 +221,10 @@ class RecordedStep:
         self.source = x.batches if isinstance(x, Selection) else None
 
     def _prepare(self, x: Batch, noise: Noise, beta: float | list[float], states: States) -> None:
-        """Put what this step is told into those arrays."""
+        """Write the inputs of this step to the arrays of ``_allocate``."""
         counts = np.zeros(4, np.uint64)
         counts[NOISE] = noise.offset
-        counts[STEP] = states[0][1]["step"] + 1  # of all
+        counts[STEP] = states[0][1]["step"] + 1  # the same for all parameters
         if isinstance(x, Selection):
             counts[BATCH], counts[DRAW] = x.number, x.noise.offset if x.noise else 0
         else:
@@ -237,17 +239,17 @@ class RecordedStep:
         self.put_beta(beta)
 
     def gradients(self, *told: Any) -> ELBO:
-        """Losses, forward and backward; all numbers are read from the arrays, but for the noise and
-        the weight of the KL term where they are ``told``. The terms.
+        """Forward and backward pass; returns the terms. ``told`` is empty, or (noise, beta), which
+        then replace the noise and the KL weight in the arrays.
         """
         noise, beta = told or (self.noise, Tensor(self.beta))
         terms = self.eager.objective(self.model, self.x, noise, beta)
         if not all(isinstance(term, Tensor) for term in terms):
-            raise RecordingError("a term is no tensor")
+            raise RecordingError("expected each term to be a Tensor")
         self.optimizer.zero_grad()
         self.backward(terms)
         if any(p.grad is None for p in self.params()):
-            raise RecordingError("a parameter got no gradient, so Adam does not move it")
+            raise RecordingError("a parameter got no gradient, so Adam does not update it")
         return terms
 
     def backward(self, terms: ELBO) -> None:
@@ -255,8 +257,8 @@ class RecordedStep:
         terms.loss.backward()
 
     def update(self, moved_on: int = 0) -> None:
-        """Adam, whose step count and learning rates are read from the arrays; the counters are at
-        ``moved_on`` steps after this one.
+        """Run Adam with the step count and learning rates from the arrays. ``moved_on``: by how
+        much the counters were already increased in this step.
         """
         step = -moved_on, self.counters[STEP : STEP + 1]
         for group, lr in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -264,18 +266,18 @@ class RecordedStep:
 
 
 class RecordingError(Exception):
-    """Why a step cannot be recorded."""
+    """A step cannot be recorded; the message says why."""
 
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Turn what goes wrong in the block into a ``RecordingError``."""
+    """Turn an exception in the block into a ``RecordingError``, unless memory ran out."""
     try:
         yield
     except RecordingError:
         raise
     except Exception as error:
-        if is_out_of_memory(error):  # step by step there would be no more
+        if is_out_of_memory(error):  # an eager step would run out of memory too
             raise
         raise RecordingError(f"{type(error).__name__}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run in its output folder: the newest, the one before it, and the best."""
+"""RunFiles: the checkpoints in a run's output folder (newest, backup and best)."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,17 +16,18 @@ BEST = "best.safetensors"
 
 
 class RunFiles:
-    """A run's checkpoints; while one is written the one before it stays on disk, whole.
+    """A run's checkpoints; while one is written, the previous one stays on disk.
 
     Args:
-        out: the folder, held.
-        replaces: names of files in it that an earlier run may have left and that no longer belong
-            there when this run's first checkpoint comes.
-        beside: texts of files to write with that checkpoint, or when it is read, by name.
+        out: the ``OutputFolder``, entered.
+        replaces: names of files in it that an earlier run may have left; they are removed when
+            this run's first checkpoint is written.
+        beside: files to write when this run first reads or writes a checkpoint: a dict from name
+            to text.
         tell: called with a line of text for the user.
 
     Attributes:
-        ours: whether ``checkpoint.safetensors`` is of this run, read or written.
+        ours: whether ``checkpoint.safetensors`` was read or written by this run.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class RunFiles:
 
     @property
     def path(self) -> Path:
-        """Of the newest checkpoint."""
+        """The path of the newest checkpoint."""
         return self.out / CHECKPOINT
 
     def tell_of_earlier_run(self) -> None:
-        """Say what will become of a checkpoint that is not of this run."""
+        """Announce, if the folder has a checkpoint of another run, that ``save`` will rename it."""
         if not self.ours and self.path.exists():
             self.tell(
                 f"{self.path} is of an earlier run; it is renamed {PREVIOUS} when this run's "
@@ -51,12 +52,13 @@ class RunFiles:
             )
 
     def save(self, model: Stateful, optimizer: Stateful, state: dict[str, Any]) -> None:
-        """Write the checkpoint and keep the one before it as ``backup.safetensors``.
+        """Write the checkpoint and keep the previous one as ``backup.safetensors``.
 
-        The first one of a new run moves an earlier run's file aside.
+        The first call of a new run renames an earlier run's checkpoint ``previous.safetensors``.
 
         Raises:
-            CheckpointError: a weight or moment is not finite. OutputError: it cannot be written.
+            CheckpointError: a weight or moment is not finite. OutputError: a file cannot be
+                written or renamed.
         """
         if not self.ours:
             self.out.remove(BACKUP)
@@ -72,10 +74,10 @@ class RunFiles:
         self.out.write(BEST, checkpoint.to_bytes(self.out / BEST, model, **state))
 
     def newest_good(self) -> tuple[Path, dict[str, Any]] | None:
-        """The path and the state of the newest checkpoint that is whole; None if there is none.
+        """(path, state) of the newest undamaged checkpoint; None if the folder has none.
 
         Raises:
-            CheckpointError: there are some, but none is whole.
+            CheckpointError: there are checkpoints, but all are damaged.
         """
         backup = self.out / BACKUP
         if not (self.path.exists() or backup.exists()):
@@ -90,14 +92,16 @@ class RunFiles:
             return backup, state
 
     def adopt(self, path: Path) -> None:
-        """Go on from this checkpoint. A damaged newer one is renamed ``damaged.safetensors``."""
+        """Continue from the checkpoint ``path``; a damaged newer one is renamed
+        ``damaged.safetensors``.
+        """
         if path != self.path:
             self.out.rename(CHECKPOINT, DAMAGED)
             self.out.rename(BACKUP, CHECKPOINT)
         self._take_over()
 
     def _take_over(self) -> None:
-        """From now on the folder is this run's."""
+        """Mark the checkpoint as this run's, and write the files of ``beside`` the first time."""
         if not self.ours:
             self.ours = True
             for name, text in self.beside.items():

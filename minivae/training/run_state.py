@@ -1,4 +1,4 @@
-"""The state of a training run: what its checkpoint holds beside weights and moments."""
+"""RunState: the counters, noise stream, losses and options that a checkpoint holds as well."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from .metrics import COLUMNS, Row
 
 
 class RunState:
-    """Everything that a step or an epoch changes, and the options that a resumed run must share.
+    """A run's state beside weights and moments, and the options that a resumed run must share.
 
     A checkpoint holds nothing that depends on time, so ``seconds`` is not part of ``to_dict``.
 
@@ -23,12 +23,12 @@ class RunState:
         config: JSON-able options that a resumed run must share.
 
     Attributes:
-        epoch, step: how many are done.
-        batch: how many batches of the epoch that is under way are done.
-        noise: the stream whose next draw is the next step's.
-        losses: ``EpochLosses`` of the epoch that is under way.
+        epoch, step: numbers of finished epochs and steps.
+        batch: number of finished batches in the current epoch.
+        noise: the ``NoiseStream`` from which the next step draws.
+        losses: ``EpochLosses`` of the current epoch.
         rows: one dict per epoch with the keys ``metrics.COLUMNS``, without ``seconds``.
-        seconds: dict from epoch to the time it took, where that is known.
+        seconds: dict from epoch to its duration in seconds, where that is known.
     """
 
     def __init__(self, seed: int, config: dict[str, Any]):
@@ -40,8 +40,8 @@ class RunState:
         self.seconds: dict[int, float] = {}
 
     def next_epoch(self, row: Row, seconds: float | None) -> None:
-        """Record the epoch that is under way and begin the next; ``seconds`` is None where the time
-        it took is not known.
+        """End the current epoch with its results ``row`` and duration, None if unknown; begin the
+        next.
         """
         self.epoch += 1
         self.rows.append({"epoch": self.epoch, "step": self.step, **row})
@@ -50,7 +50,7 @@ class RunState:
         self.batch, self.losses = 0, EpochLosses()
 
     def to_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: a dict for JSON."""
+        """The state as a dict for JSON, as checkpoints hold it."""
         return {
             "config": self.config,
             "epoch": self.epoch,
@@ -62,16 +62,16 @@ class RunState:
         }
 
     def restored(self, path: Path, saved: dict[str, Any], batches: int) -> "RunState":
-        """The state that a checkpoint of this very run has.
+        """The state that a checkpoint of this run holds.
 
         Args:
-            path: of the checkpoint, for errors.
-            saved: what ``to_dict`` may have given, or anything else.
-            batches: in an epoch.
+            path: of the checkpoint, for messages.
+            saved: the state read from the file; not trusted to be a result of ``to_dict``.
+            batches: number of batches in an epoch.
 
         Raises:
-            CheckpointError: it is of a run with other options, the first of which is named, or
-                contradicts itself.
+            CheckpointError: ``saved`` is of a run with other options, the first of which the
+                message names, or of other images, or its counters contradict one another.
         """
         try:
             self._require_same(path, saved["config"])
@@ -109,7 +109,7 @@ class RunState:
         if isinstance(recorded.get("architecture"), dict):
             architecture = json.loads(json.dumps(models.completed(recorded["architecture"])))
             recorded = {**recorded, "architecture": architecture}
-        for name in self.config | recorded:  # options before the architecture they lead to
+        for name in self.config | recorded:  # options first: the architecture follows from them
             was, now = recorded.get(name), self.config.get(name)
             if was != now and name not in dataset.RECORDED:
                 if isinstance(was, dict) and isinstance(now, dict):  # the architecture

@@ -1,4 +1,4 @@
-"""One training step, operation by operation."""
+"""EagerStep: one training step, executed operation by operation."""
 
 import math
 
@@ -11,14 +11,15 @@ from .objectives import Objective, elbo
 
 
 class EagerStep:
-    """One training step, operation by operation. A recorded step can stand in for it.
+    """One training step, executed operation by operation; a ``RecordedStep`` can replace it.
 
-    ``step(x, noise, beta)`` updates the weights and gives ``ELBO(loss, rec, kl)``, scalar tensors,
-    means over the batch. On the CPU it raises NonFiniteError before anything is changed.
+    ``step(x, noise, beta)`` updates the weights and returns ``ELBO(loss, rec, kl)``, scalar
+    tensors, means over the batch. On the CPU it raises NonFiniteError for a loss that is not
+    finite, before any weight is changed.
 
     Args:
-        model, optimizer: what is trained.
-        objective: ``objective(model, x, noise, beta)`` gives the terms; see
+        model, optimizer: the model to train and the optimiser of its parameters.
+        objective: ``objective(model, x, noise, beta)`` returns the terms; see
             ``minivae.training.objectives``.
     """
 

@@ -1,4 +1,4 @@
-"""What a recorded step on the CPU consists of: calls of kernels on a tape, and of ufuncs."""
+"""Program: a recorded sequence of calls of compiled kernels (on a tape) and of NumPy's ufuncs."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +15,13 @@ Call: TypeAlias = Callable[[], object]
 
 
 class Program:
-    """What was recorded: calls of compiled kernels, on a tape, and of NumPy's ufuncs between them.
+    """A recorded sequence of calls: compiled kernels on a tape, NumPy's ufuncs between them.
 
     Args:
-        value: of the results until they are computed.
+        value: fills the arrays of results until they are computed.
 
     Attributes:
-        tape: a ``minivae._cpu.Tape``, in whose memory all results lie.
+        tape: a ``minivae._cpu.Tape``, which owns the memory of all results.
     """
 
     def __init__(self, value: float) -> None:
@@ -29,12 +29,14 @@ class Program:
 
         self.tape, self.value = Tape(UnknownArray, value), value
         self._calls: list[Call] = []
-        self._taped = 0  # calls on the tape that `_calls` has
-        self._ufuncs = False  # whether there are any
+        self._taped = 0  # how many of the tape's calls are in _calls already
+        self._ufuncs = False  # whether a ufunc was recorded
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write down what this thread's kernels and ufuncs do inside, and do nothing of it."""
+        """A block whose calls of compiled kernels and ufuncs, in this thread, are recorded and not
+        executed.
+        """
         self._state = {**np.geterr(), "under": "ignore"}
         with values_unknown(self._write):
             self.tape.start()
@@ -44,7 +46,7 @@ class Program:
                 self.tape.stop()
 
     def cut(self) -> Call:
-        """The calls since the last cut, in their order, as one."""
+        """One function that makes the calls recorded since the last cut, in order."""
         self._end_of_tape()
         calls, self._calls = self._calls, []
         return calls[0] if not self._ufuncs and len(calls) == 1 else partial(run, calls)
@@ -56,12 +58,19 @@ class Program:
             self._taped = end
 
     def _write(self, function: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-        """The result of a ufunc, or of what looks like one, that is called at each replay."""
+        """Record a call of a ufunc, ``where`` or ``full_like``; returns its result, unfilled.
+
+        Raises:
+            RecordingError: another function, or ``out`` that is not of this recording.
+        """
         given = options.pop("out", None)
         ufunc: Any = getattr(function, "__self__", None)
         named = function.__name__ in ("__call__", "reduce", "where", "full_like")
         if not named or getattr(ufunc, "nout", 1) > 1:
-            raise RecordingError(f"NumPy's {ufunc.__name__}.{function.__name__} cannot be")
+            raise RecordingError(
+                f"expected a call or a reduce of a ufunc of one result, got NumPy's "
+                f"{ufunc.__name__}.{function.__name__}"
+            )
         if given is None:
             plain = {name: known(x) for name, x in options.items()}
             with np.errstate(all="ignore"):
@@ -70,9 +79,11 @@ class Program:
         else:
             (result,) = given if isinstance(given, tuple) else (given,)
             if not isinstance(result, UnknownArray):
-                raise RecordingError("a ufunc's result is written to an array of the step's own")
+                raise RecordingError(
+                    "out: expected an array of the recording, got one that the step made itself"
+                )
         self._end_of_tape()
-        # Aliases do not keep the memory of what is used here for the last time.
+        # Aliases, not the arrays: they do not keep memory from being reused after its last use.
         used = [self._alias(x) for x in inputs]
         options = {name: self._alias(x) for name, x in options.items()}
         call = partial(function, *used, out=self._alias(result), **options)
@@ -81,7 +92,10 @@ class Program:
         return result
 
     def _empty(self, like: Array) -> Array:
-        """An array of this shape, dtype and order in memory; whole numbers are no index."""
+        """An array of this shape, dtype and order in memory, filled with ``value``.
+
+        Integers get their dtype's largest value, with which an index is an error.
+        """
         order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
         shape = [like.shape[axis] for axis in order]
         if like.dtype in (np.float32, np.float64):
@@ -98,13 +112,13 @@ class Program:
 
 
 def run(calls: Iterable[Call]) -> None:
-    """Make the calls, in their order."""
-    with np.errstate(under="ignore"):  # as ``Function`` has it
+    """Make the calls, in order."""
+    with np.errstate(under="ignore"):  # as in ``Function.apply``
         for call in calls:
             call()
 
 
 def in_state(state: Any, call: Call) -> None:
-    """Make a call with what NumPy does at an error set as it was when the call was recorded."""
+    """Make a call under ``state``, the ``np.errstate`` at the time of the recording."""
     with np.errstate(**state):
         call()

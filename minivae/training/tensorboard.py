@@ -1,9 +1,9 @@
-"""The losses of a run in the file format of TensorBoard, beside metrics.csv.
+"""TensorBoardWriter: a run's losses as a TensorBoard event file, written without TensorBoard.
 
-A file is a row of records: length (uint64), its checksum, the body, its checksum; little-endian,
-each checksum a masked CRC-32C (RFC 3720, appendix B.4). A body is an ``Event`` in the encoding of
-protocol buffers: key = field number * 8 + type, then a varint, 8 bytes, a length and bytes, or
-4 bytes for types 0, 1, 2 and 5.
+A file is a sequence of records: length (uint64), its checksum, the body, its checksum;
+little-endian, each checksum a masked CRC-32C (RFC 3720, appendix B.4). A body is an ``Event`` in
+the encoding of protocol buffers: key = field number * 8 + type, then a varint, 8 bytes, a length
+and bytes, or 4 bytes for types 0, 1, 2 and 5.
 
     Event    wall_time = 1 (double), step = 2 (int64), file_version = 3 (string), summary = 5
     Summary  value = 1 (repeated)
@@ -23,13 +23,13 @@ EVENTS = "events.out.tfevents.minivae"
 
 
 class TensorBoardWriter:
-    """A callback of ``Trainer``: appends each row of metrics.csv as scalars, against the step.
+    """A callback of ``Trainer`` that appends each row of metrics.csv as scalars of its step.
 
     ``tensorboard --logdir runs`` then shows every run below ``runs`` by its folder's name.
 
     Args:
-        out: the run's folder. The first epoch begins the file anew. Where a resumed run has none,
-            it begins with the rows that metrics.csv has already, without their times.
+        out: the run's ``OutputFolder``. The first epoch overwrites the file, later ones append. If
+            a resumed run has no file, it begins with the rows of metrics.csv, without their times.
     """
 
     def __init__(self, out: OutputFolder):
@@ -63,7 +63,7 @@ def _scalars(row: Row) -> dict[str, float]:
 
 
 def _tag(name: str) -> str:
-    """ "train_loss" -> "loss/train", so that both parts share a diagram."""
+    """ "train_loss" -> "loss/train", so that training and test share a diagram."""
     part, _, term = name.partition("_")
     return f"{term}/{part}" if part in ("train", "test") else name
 
@@ -71,7 +71,7 @@ def _tag(name: str) -> str:
 def event(
     wall_time: float, step: int = 0, scalars: dict[str, float] | None = None, version: str = ""
 ) -> bytes:
-    """An ``Event``: the file's version, or scalars of a step.
+    """The bytes of an ``Event``: the file's ``version``, or the ``scalars`` of a step.
 
     >>> event(1.0, version="brain.Event:2").hex(" ", 1)
     '09 00 00 00 00 00 00 f0 3f 1a 0d 62 72 61 69 6e 2e 45 76 65 6e 74 3a 32'
@@ -98,7 +98,7 @@ def _field(number: int, body: bytes) -> bytes:
 
 
 def _varint(n: int) -> bytes:
-    """Seven bits in each byte, the lowest first; the eighth says that more follow."""
+    """A varint: seven bits in each byte, the lowest first; the eighth is set if more follow."""
     found = []
     while n > 127:
         found.append(n % 128 + 128)
@@ -131,6 +131,6 @@ def crc32c(body: bytes) -> int:
 
 
 def masked_crc32c(body: bytes) -> int:
-    """The CRC rotated right by 15 bits, plus a constant: a checksum may itself be in a body."""
+    """The CRC-32C rotated right by 15 bits, plus a constant: the checksum in event files."""
     crc = crc32c(body)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

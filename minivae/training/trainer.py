@@ -1,9 +1,9 @@
-"""Training a VAE: one loop for digits and faces that can be stopped at any moment and goes on.
+"""Trainer: the training loop of all VAEs, with checkpoints, exact resume and ``metrics.csv``.
 
 A run is a pure function of its configuration: the order of images and the noise are functions of
 (seed, epoch, batch), and a checkpoint holds nothing that depends on time. So a run killed anywhere
 and resumed ends with the same bytes as one never stopped. With several processes all of them run
-the loop; rank 0 alone writes and tells (``parallel``).
+the loop; rank 0 alone writes files and prints (``parallel``).
 """
 
 import itertools
@@ -42,47 +42,49 @@ Step: TypeAlias = Callable[[Any, Noise, float], ELBO]  # (x, noise, beta)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the checkpoint was written; the message says how to go on."""
+    """Training was stopped by Ctrl-C after a checkpoint; the message says how to resume."""
 
 
 class Trainer:
     """Trains a VAE and keeps ``metrics.csv`` and ``checkpoint.safetensors`` in an output folder.
 
     Args:
-        model, optimizer: what is trained.
+        model, optimizer: the model to train and the optimiser of its parameters.
         train, test: batches, such as ``data.PixelBatches``: ``len()`` is the number of batches in
             an epoch, ``count`` the number of images, ``epoch(e, start)`` yields epoch e's arrays
             from batch ``start`` on, the same at every call.
-        out: the output folder, held.
-        epochs: how many in all, resumed ones included.
-        seed: of the noise, for training (offset counts the steps) and, apart, for evaluation.
-        beta: weight of the KL term; reported losses are ``rec + beta kl`` always.
+        out: the ``OutputFolder``, entered.
+        epochs: how many in all, including those before a resume.
+        seed: of the noise, for training (the offset counts steps) and, separately, evaluation.
+        beta: weight of the KL term; every reported loss is ``rec + beta kl``.
         warmup: epochs over which the weight grows linearly from 0 to beta (Sønderby et al. 2016,
             arXiv:1602.02282), step by step.
-        schedule: (first epoch, learning rate) pairs, epochs counted from 0 and rising; from each
-            of them on the optimiser has that rate. Empty keeps the one it has.
+        schedule: (first epoch, learning rate) pairs, epochs counted from 0 and rising: from that
+            epoch on the optimiser has that rate. Empty keeps the optimiser's rate.
         keep_best: write the weights of the epoch with the lowest test loss to ``best.safetensors``.
-        save_every: also write a checkpoint after this many steps; 0 only after each epoch.
-        config: JSON-able options of the run that a resumed one must share.
-        replaces: names of files in ``out`` that an earlier run may have left and that no longer
-            belong there when this run's first checkpoint comes.
-        beside: texts of files to write with that checkpoint, by name.
+        save_every: also write a checkpoint every so many steps; 0: only after each epoch.
+        config: JSON-able options of the run, which a resumed run must share.
+        replaces: names of files in ``out`` that an earlier run may have left; they are removed
+            when this run's first checkpoint is written.
+        beside: files to write with that checkpoint: a dict from name to text.
         callbacks: each is called after an epoch is saved, with its row of ``metrics.csv``.
         film: a ``Film`` that takes its frames during the run.
-        parts: into how many each batch is cut, whose gradients are added; by default one for each
-            process. Results depend on it, and not on the number of processes.
+        parts: into how many parts each batch is cut; the gradients of the parts are added. By
+            default one for each process. Results depend on ``parts`` and not on the number of
+            processes.
         step: ``step(x, noise, beta)``; by default ``EagerStep(model, optimizer)``. An ``EagerStep``
-            is recorded and repeated where that is worth while; see ``training.choose_step``.
-        tell: called with each line that the run has to say.
+            is recorded and replayed where that is faster; see ``training.choose_step``.
+        tell: called with each line of text for the user.
 
     Attributes:
         state: the ``RunState``.
         files: the ``RunFiles``.
-        ranks: the processes that train together.
+        ranks: ``Ranks``, the processes that train together.
 
     Raises:
         ValueError: an argument is out of range.
-        ParallelError: a batch cannot be cut into so many parts, or they cannot be shared.
+        ParallelError: a batch cannot be cut into so many parts, the processes cannot share the
+            parts, or ``step`` does not support several parts.
     """
 
     def __init__(
@@ -134,11 +136,12 @@ class Trainer:
         """Train until ``epochs`` epochs are done; returns the rows of ``metrics.csv``.
 
         Raises:
-            NonFiniteError: names the first tensor that is not finite; the last checkpoint stays.
-            DeviceMemoryError: the GPU has no memory left; the last checkpoint stays.
-            Interrupted: Ctrl-C; a checkpoint of this very step was written.
-            CheckpointError, OutputError: a file cannot be written; the last checkpoint stays.
-            ValueError: the first images are not pixels in [0, 1], and nothing was trained; or
+            NonFiniteError: a tensor is NaN or infinite; the message names the first one. The last
+                checkpoint is kept.
+            DeviceMemoryError: the GPU has no memory left; the last checkpoint is kept.
+            Interrupted: Ctrl-C; a checkpoint after the latest step was written.
+            CheckpointError, OutputError: a file cannot be written; the last checkpoint is kept.
+            ValueError: the first batch is not of pixels in [0, 1], and nothing was trained; or
                 ``train`` yields more or fewer batches than its length.
         """
         _require_pixels("train", self.train)
@@ -174,7 +177,7 @@ class Trainer:
         return self.state.rows
 
     def _begin_together(self) -> None:
-        """Let all processes begin with the weights, moments and state of rank 0."""
+        """Give all processes the weights, moments and state of rank 0."""
         if self.ranks.leads:
             self.files.tell_of_earlier_run()
         if self.ranks.size == 1:
@@ -219,8 +222,8 @@ class Trainer:
     def _write_results(self, row: Row) -> None:
         """Write and print the results of an epoch."""
         state = self.state
-        # First the table, then the checkpoint: should the process die between the two, the time
-        # of the epoch is on record and a resumed run puts the table right.
+        # The table before the checkpoint: if the process dies between the two, the epoch's time is
+        # in the table, and a resumed run removes the row that the checkpoint does not have.
         metrics.write(self.files.out, state.rows, state.seconds)
         if self.keep_best and row["test_loss"] == min(r["test_loss"] for r in state.rows):
             self.files.save_best(self.model, {"epoch": state.epoch, "config": state.config})
@@ -231,7 +234,9 @@ class Trainer:
             callback({**state.rows[-1], "seconds": seconds})
 
     def _together(self, batches: Iterator[Any]) -> Iterator[list[Any]]:
-        """The batches, as many at a time as the step function likes and a checkpoint allows."""
+        """The batches in groups of the size that the step function takes at once, smaller where a
+        checkpoint or a frame of the film comes between.
+        """
         most = 1 if self.film else getattr(self.step_function, "together", 1)
         while xs := list(itertools.islice(batches, self._until_saved(most))):
             yield xs
@@ -267,10 +272,10 @@ class Trainer:
         return self.beta * min(1.0, step / ramp) if ramp else self.beta
 
     def _tested(self) -> evaluation.Evaluation:
-        """The losses on the test images; weights and moments are checked to be finite.
+        """The evaluation on the test images.
 
         Raises:
-            NonFiniteError: they are not.
+            NonFiniteError: the loss, a weight or a moment is not finite.
         """
         noise = NoiseStream(self.state.seed, EVALUATION)  # the same in every epoch
         images = self._watched(self.test.epoch(0), every=self.ranks.size)
@@ -282,22 +287,26 @@ class Trainer:
         return found
 
     def _watched(self, batches: Iterable[Any], every: int = 1) -> Iterator[Any]:
-        """The batches, until Ctrl-C in some process: all ask before each ``every`` of them."""
+        """The batches; raises ``_Stop`` on Ctrl-C in any process.
+
+        All processes exchange whether they were interrupted, once for ``every`` batches.
+        """
         for number, x in enumerate(batches):
             if number % every == 0 and self.ranks.any(self._signalled.is_set()):
                 raise _Stop
             yield x
 
     def _by(self) -> str:
-        """Which processes were asked to stop, unless that was all of them."""
+        """The words " by rank ..." for the processes that were interrupted; "" if all were."""
         asked = self.ranks.gather(self._signalled.is_set())
         ranks = [str(rank) for rank, signalled in enumerate(asked) if signalled]
         return "" if len(ranks) == self.ranks.size else f" by rank {', '.join(ranks)}"
 
     def timing(self) -> dict[str, float | None]:
-        """``seconds`` of all epochs, and training ``images_per_second`` of those whose time is
-        known (testing included in it). None where it is not: an epoch was stopped in its middle,
-        or metrics.csv no longer has its time.
+        """``seconds`` of all epochs, tests included, and training ``images_per_second``.
+
+        ``seconds`` is None if the time of an epoch is unknown, because the epoch was stopped in its
+        middle or metrics.csv was lost; the rate is of the epochs with a known time.
         """
         seconds = self.state.seconds
         if not seconds:
@@ -309,7 +318,7 @@ class Trainer:
         }
 
     def save(self) -> None:
-        """Write the checkpoint and keep the one before it; errors as ``RunFiles.save``."""
+        """Write the checkpoint and keep the previous one; errors as ``RunFiles.save``."""
         self.state.losses.read()
         if self.film:
             self.film.write()
@@ -317,15 +326,15 @@ class Trainer:
             self.files.save(self.model, self.optimizer, self.state.to_dict())
 
     def resume(self) -> bool:
-        """Continue from the newest good checkpoint in the output folder; False when there is none.
-        Rank 0 alone does so; the others take over its state in ``run``.
+        """Continue from the newest undamaged checkpoint in the output folder; False without one.
 
-        When ``checkpoint.safetensors`` is damaged, that is the one before it; the user is told so,
-        and the damaged file is renamed ``damaged.safetensors``.
+        If ``checkpoint.safetensors`` is damaged, the previous checkpoint is used, ``tell`` is
+        called with a line that says so, and the damaged file is renamed ``damaged.safetensors``.
+        Rank 0 alone reads the file; the others receive its state in ``run``.
 
         Raises:
-            CheckpointError: it cannot be used: damaged, or made with other options, the first of
-                which is named. Nothing is changed then.
+            CheckpointError: all checkpoints are damaged, or made with other options, the first of
+                which the message names. Nothing is changed.
         """
         newest = self.files.newest_good() if self.ranks.leads else None
         if newest is None:
@@ -350,12 +359,14 @@ class Trainer:
 
 
 def _require_pixels(name: str, batches: Batches | CutBatches) -> None:
-    """ValueError unless the first batch is in [0, 1]: 0 .. 255 would train, to no purpose."""
+    """ValueError unless the first batch is in [0, 1]; pixels of 0 .. 255 would train a useless
+    model without an error.
+    """
     whole = batches.batches if isinstance(batches, CutBatches) else batches
     x = next(iter(whole.epoch(0)), None)
-    if isinstance(x, np.ndarray) and not ((x >= 0) & (x <= 1)).all():  # nor is NaN
+    if isinstance(x, np.ndarray) and not ((x >= 0) & (x <= 1)).all():  # NaN fails too
         raise ValueError(f"{name}: expected pixels from 0 to 1, got {x.min()} to {x.max()}")
 
 
 class _Stop(Exception):  # noqa: N818  no error
-    """Ctrl-C was pressed and the state between two steps is whole."""
+    """Ctrl-C was pressed, and the latest step is finished."""

@@ -1,7 +1,7 @@
-"""Atomic writes: a reader finds the old file or the new one, never a part.
+"""Atomic file writes: a reader finds the old file or the new one, never a part of one.
 
-Windows, where this has not been run, renames no open file: there a part gives up its lock before it
-takes the file's place, and what a dead process left stays.
+Not tested on Windows, which does not rename open files: there the temporary file is closed, and so
+unlocked, before it is renamed, and temporary files of dead processes are not removed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: IO[Any], wait: bool) -> None:
-        """Lock a byte far behind the end, since what is locked cannot be read."""
+        """Lock one byte far beyond the end of the file, since locked bytes cannot be read."""
         descriptor = file.fileno()
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
         os.lseek(descriptor, 2**40, os.SEEK_SET)
@@ -42,7 +42,7 @@ else:
 def write_atomically(
     path: AnyPath, body: bytes, keep: str | None = None, *, follow_link: bool = True
 ) -> None:
-    """Make bytes the content of a file, as ``replacing`` does."""
+    """Write ``body`` to the file ``path``; arguments and errors as ``replacing``."""
     with replacing(path, keep, follow_link=follow_link) as file:
         file.write(body)
 
@@ -51,21 +51,21 @@ def write_atomically(
 def replacing(
     path: AnyPath, keep: str | None = None, *, follow_link: bool = True
 ) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of ``path`` when the block ends.
+    """A binary file to write to, which replaces ``path`` when the block ends.
 
-    It has a temporary name in the same folder, is flushed to disk and renamed: a reader finds the
-    old content or the new, never a part, whenever the process or the machine dies. Temporary files
-    that dead processes left for the same path are removed.
+    It is written under a temporary name in the same folder, flushed to disk and renamed, so that a
+    reader finds the old content or the new, even if the process or the machine crashes. Temporary
+    files that dead processes left for the same path are removed.
 
     Args:
         path: the file.
-        keep: the name, in the same folder, that the file's old content is to have from then on.
-        follow_link: where ``path`` is a symbolic link, replace the file that it leads to, wherever
-            that is; otherwise the link itself is replaced, and nothing outside the folder.
+        keep: the name, in the same folder, under which the old content is kept; None drops it.
+        follow_link: if ``path`` is a symbolic link, replace the file that it points to, in whatever
+            folder; if False, replace the link itself.
 
     Raises:
-        OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged,
-            as it is after an error in the block.
+        OSError: the folder is missing or not writable, or the disk is full. Then, and after an
+            error in the block, ``path`` is unchanged.
     """
     path = Path(os.path.realpath(path)) if follow_link else Path(path)
     remove_leftovers(path.parent, glob.escape(path.name))
@@ -88,15 +88,15 @@ def replacing(
 
 
 def _new_part(path: Path) -> tuple[Path, BinaryIO]:
-    """A new temporary file for ``path``, locked: the sign of a living writer."""
+    """A new temporary file for ``path``, locked to show that its writer is alive."""
     while True:
         part = _temporary(path)
         binary = getattr(os, "O_BINARY", 0)  # Windows
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o666)
         file = open(descriptor, "wb")
-        with contextlib.suppress(OSError):  # no locks here, so nobody will take the file for dead
+        with contextlib.suppress(OSError):  # without locks no process removes leftovers either
             _lock(file, wait=True)
-        # Between its creation and its lock another writer may have taken it for a dead one's.
+        # Another writer may have removed it as a leftover before it was locked.
         if _is_at(part, file):
             return part, file
         file.close()
@@ -107,7 +107,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _is_at(path: Path, file: IO[Any]) -> bool:
-    """Whether an open file is the one that has this name now."""
+    """Whether ``path`` is the name of this open file."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -115,25 +115,25 @@ def _is_at(path: Path, file: IO[Any]) -> bool:
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """Give the file at ``path``, if there is one, the name ``kept`` as well."""
+    """Make ``kept`` a second name (hard link) of the file at ``path``, if there is one."""
     if not os.path.lexists(path):
         return
     link = _temporary(kept)
     try:
         os.link(path, link)
         os.replace(link, kept)
-    except OSError:  # a file system without links: for a moment the file is at ``kept`` alone
+    except OSError:  # no hard links on this file system: ``path`` is missing for a moment
         os.replace(path, kept)
     finally:
-        link.unlink(missing_ok=True)  # renaming one of two names of one file does nothing
+        link.unlink(missing_ok=True)  # os.replace keeps it if both names are the same file
 
 
 def remove_leftovers(folder: AnyPath, name: str = "*") -> None:
     """Remove the temporary files of ``replacing`` whose writer is dead.
 
     Args:
-        folder: where they are.
-        name: a glob pattern for the files that they were to become.
+        folder: the folder to look in.
+        name: a glob pattern for the names of the files to be replaced.
     """
     for part in Path(folder).glob(f".{name}.*.part"):
         with contextlib.suppress(OSError), open_no_link(part) as file:
@@ -142,10 +142,14 @@ def remove_leftovers(folder: AnyPath, name: str = "*") -> None:
 
 
 def open_no_link(path: AnyPath, create: bool = False) -> BinaryIO:
-    """Open a file to read and write, but neither what a symbolic link leads to nor a pipe.
+    """Open a regular file to read and write, without following a symbolic link.
+
+    Args:
+        path: the file.
+        create: whether to create it if it is missing.
 
     Raises:
-        OSError: it is a symbolic link or no regular file, or it cannot be opened.
+        OSError: ``path`` is a symbolic link or no regular file, or cannot be opened.
     """
     flags = os.O_RDWR | (os.O_CREAT if create else 0)
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # as far as the system has them
@@ -163,7 +167,7 @@ def open_no_link(path: AnyPath, create: bool = False) -> BinaryIO:
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Lock an open file for this process if nobody holds it; False if somebody does.
+    """Lock an open file for this process; False if another process holds the lock.
 
     Raises:
         OSError: the file system has no locks.
@@ -176,7 +180,7 @@ def try_lock(file: IO[Any]) -> bool:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can flush a folder."""
+    """Flush a folder to disk, where the system can, so that a rename survives a power cut."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -36,7 +36,7 @@ class AttributeTable:
 
     Attributes:
         path: the file.
-        images, lines: the image of each row, and the line of the file that the row is on.
+        images, lines: for each row the name of its image, and its line number in the file.
         columns: attribute name -> bool (R,), one value per row.
     """
 
@@ -46,19 +46,19 @@ class AttributeTable:
     columns: dict[str, np.ndarray]
 
     def rows_for(self, names: Sequence[str], skipped: Iterable[str] = ()) -> dict[str, np.ndarray]:
-        """The columns reordered to the images ``names``: attribute name -> bool (len(names),).
+        """The columns in the order of the images ``names``: attribute name -> bool (len(names),).
 
-        A row belongs to the image of its very name (a path below the folder, with slashes) or else
-        to the only image whose last path component is that name. Rows of images that are not there
-        are passed over: a folder may hold a part of what the table describes.
+        A row belongs to the image with exactly its name (a path below the folder, with slashes), or
+        else to the only image whose last path component is that name. Rows of missing images are
+        ignored, since a folder may hold only some of the table's images.
 
         Args:
             names: the images.
-            skipped: images that are there too but could not be read.
+            skipped: further images in the folder, which could not be read.
 
         Raises:
-            DataError: an image has no row, or a row belongs to several images or to one that has a
-                row; the message has the line.
+            DataError: an image has no row or several rows, or a row belongs to several images; the
+                message has the line.
         """
         present = [*names, *skipped]
         by_name = {name: i for i, name in enumerate(present)}
@@ -83,14 +83,14 @@ class AttributeTable:
 
 
 def read_attributes(path: AnyPath, columns: Iterable[str] | None = None) -> AttributeTable:
-    """Read an attribute table in either format; the first line tells which.
+    """Read an attribute table in either format, which the first line shows.
 
     Args:
         path: the file.
-        columns: the attributes to read (others may be no yes/no columns); None reads all.
+        columns: the attributes to read; other columns need not be yes/no. None reads all.
 
     Raises:
-        DataError: it is no such table; the message has line and column.
+        DataError: the file is no such table; the message has line and column.
     """
     path = Path(os.fspath(path))
     with memory_errors_named(path):
@@ -110,7 +110,7 @@ def read_attributes(path: AnyPath, columns: Iterable[str] | None = None) -> Attr
 
 
 def _celeba_rows(path: Any, text: str) -> list[Row]:
-    """(line number, fields): first the header, with a title put in for the image's own column."""
+    """(line number, fields) of each row, the header first, with "image" added as first column."""
     lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, fields) for number, fields in lines if fields]
     (count_line, (count, *_)), *rows = lines

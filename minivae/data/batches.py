@@ -1,7 +1,7 @@
-"""Mini-batches whose order and noise are pure functions of (seed, epoch).
+"""Mini-batches of images, whose order and noise are pure functions of (seed, epoch).
 
-So a resumed run sees the batches that an uninterrupted one would have seen. The draws come from
-the project's noise stream, at offsets of their own.
+So a resumed run gets the batches that an uninterrupted one would have got. The random numbers are
+draws of ``noise.Noise`` at offsets that nothing else uses.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,16 @@ from .. import kernels
 from ..arguments import whole
 from ..noise import BINARISATION, SHUFFLE, Noise
 
-# Offsets within BINARISATION, each far above the number of draws that the one before it makes.
+# First offsets within BINARISATION, far enough apart that the draws never overlap.
 DYNAMIC, STATIC_TRAIN, STATIC_TEST, DEQUANTISED = (BINARISATION + (k << 56) for k in range(4))
 STATIC_SEED = 0  # static binarisation belongs to the data set: it is the same for every run
-STATIC_ROWS = 4096  # rows of one block
+STATIC_ROWS = 4096  # images binarised with one draw
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """A random order of range(count), int64 (count,), a function of seed and epoch.
+    """A random order of range(count), int64 (count,), a function of ``seed`` and ``epoch``.
 
-    It is the order that sorts as many uniform numbers.
+    It is the order that sorts ``count`` uniform numbers.
 
     >>> permutation(5, seed=0, epoch=0)
     array([2, 1, 0, 3, 4])
@@ -32,15 +32,15 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class Batches:
-    """Mini-batches that together visit ``count`` images once per epoch; the base of all others.
+    """Base class of mini-batches, which together visit ``count`` images once per epoch.
 
-    A batch is made from the numbers of its images, which is all that a subclass defines: see
-    ``batch``. Here it is those numbers themselves.
+    A subclass defines ``batch``, which makes a batch from the indices of its images; here a batch
+    is the indices themselves.
 
     Args:
         count: the number of images.
-        batch_size: of a batch; the last one of an epoch may be smaller.
-        seed: of the order; None keeps the images' own.
+        batch_size: images per batch; the last batch of an epoch may be smaller.
+        seed: of the random order; None keeps the order of the images.
 
     Raises:
         ValueError: a negative count, or a batch_size below 1.
@@ -64,7 +64,7 @@ class Batches:
         return permutation(self.count, self.seed, epoch)
 
     def rows(self, epoch: int, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
-        """(number, the numbers of its images, int64 (B,)) of the batches from ``start`` on."""
+        """(batch number, image indices int64 (B,)) of each batch from number ``start`` on."""
         order = self.order(epoch)
         for number in range(start, len(self)):
             first = number * self.batch_size
@@ -76,8 +76,9 @@ class Batches:
             yield self.batch(rows, epoch, number)
 
     def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> Any:
-        """The images ``rows``, int64 (B,), of the epoch's batch ``number``, from row ``first`` of
-        that batch on.
+        """The images at the indices ``rows``, int64 (B,).
+
+        They are the rows from ``first`` on of batch ``number`` of the epoch.
         """
         return rows
 
@@ -85,12 +86,12 @@ class Batches:
 class BatchPart(NamedTuple):
     """Consecutive rows of a batch."""
 
-    x: Any  # (B, ...) arrays, as the batches give
-    first: int  # the row of the batch that is row 0 here
+    x: Any  # an array (B, ...), as ``Batches.batch`` returns it
+    first: int  # the index in the batch of row 0 of x
 
 
 class CutBatch(NamedTuple):
-    """Those parts of a batch that one process works on. Its length is that of the whole batch."""
+    """The parts of a batch that one process works on; ``len`` gives the size of the whole batch."""
 
     size: int
     parts: tuple[BatchPart, ...]
@@ -100,14 +101,14 @@ class CutBatch(NamedTuple):
 
 
 class CutBatches:
-    """The batches of others cut into parts, of which an epoch yields some: ``CutBatch``es.
+    """Batches cut into parts; an epoch yields ``CutBatch``es with this process's parts.
 
-    Parts are in the order of the rows and differ by one row at most.
+    Parts are consecutive rows, and their sizes differ by at most one row.
 
     Args:
         batches: the ``Batches`` to cut.
-        parts: into how many.
-        mine: the numbers of those that are made.
+        parts: into how many parts.
+        mine: the numbers of the parts to make.
 
     >>> batches = CutBatches(Batches(5, 3), 2, range(2))
     >>> [[part.x.tolist() for part in batch.parts] for batch in batches.epoch(0)]
@@ -142,12 +143,12 @@ class PixelBatches(Batches):
         images: uint8 (N, H, W) or (N, C, H, W).
         batch_size: as in ``Batches``.
         seed: of the order and of ``dynamic``.
-        binarize: how grey becomes 0 and 1:
-            "none": it stays grey, pixel / 255;
+        binarize: how grey pixels become 0 and 1:
+            "none": they stay grey, pixel / 255;
             "static": each pixel is 1 with probability pixel / 255, drawn once for the data set;
-            "dynamic": the same, drawn anew at every visit from (seed, epoch, batch); the test
-            images are drawn once, as in static, so that test losses compare between epochs and
-            runs.
+            "dynamic": the same, drawn again at every visit from (seed, epoch, batch); test
+            images are drawn once, as in static, so that test losses of different epochs and runs
+            can be compared.
         train: shuffle the images; test batches keep the order.
 
     Raises:
@@ -173,13 +174,13 @@ class PixelBatches(Batches):
         self.images = images
 
     def noise(self, epoch: int, number: int) -> Noise | None:
-        """What binarises a batch anew: a draw of its own for each; None when nothing does."""
+        """The draw that binarises a batch when it is visited; None without dynamic binarisation."""
         if self.seed is None or not self.dynamic:
             return None
         return Noise(self.seed, DYNAMIC + epoch * len(self) + number)
 
     def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> np.ndarray:
-        """The images ``rows`` as float32 (B, C, H, W); arguments as in ``Batches.batch``."""
+        """The images at ``rows`` as float32 (B, C, H, W); arguments as in ``Batches.batch``."""
         gather, noise = kernels.get("gather_pixels", self.images), self.noise(epoch, number)
         return gather(self.images, rows, np.float32, noise and noise.rows(first))
 
@@ -204,11 +205,12 @@ def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:
 
 
 class DequantisedBatches(Batches):
-    """Batches of images with the gaps between grey values filled, in their own order.
+    """Batches of dequantised images, in the order of the images.
 
-    Pixels are (p + u) / 256 in (0, 1], float32, u uniform on (0, 1] and drawn once for each image
-    number. A density of such pixels, divided by 256 for each, bounds the probability of the grey
-    values from below: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844), section 3.1.
+    Pixels are (p + u) / 256 in (0, 1], float32, with u uniform on (0, 1] and drawn once for each
+    image. A log density of such pixels, less ln 256 per pixel, is in expectation a lower bound on
+    the log probability of the grey values: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844),
+    section 3.1.
 
     Args:
         images, batch_size: as in ``PixelBatches``.
@@ -223,7 +225,7 @@ class DequantisedBatches(Batches):
         super().__init__(len(images), batch_size)
 
     def batch(self, rows: np.ndarray, epoch: int, number: int, first: int = 0) -> np.ndarray:
-        """The images ``rows`` as float32 (B, C, H, W), the same in every epoch; arguments as in
+        """The images at ``rows`` as float32 (B, C, H, W), the same in every epoch; arguments as in
         ``Batches.batch``.
         """
         shape = self.images.shape[1:]

@@ -14,7 +14,7 @@ def cache_folder() -> Path:
         DataError: there is no home folder, as for a user that the system does not know.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # the XDG specification has relative ones ignored
+    if os.path.isabs(base):  # the XDG specification says to ignore relative paths
         return Path(base) / "minivae"
     home = os.path.expanduser("~") if sys.platform == "win32" else os.environ.get("HOME", "")
     if sys.platform != "win32" and not os.path.isabs(home):

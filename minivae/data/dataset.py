@@ -1,4 +1,4 @@
-"""A data set: a training and a test part of labelled images, told apart by their pixels."""
+"""Dataset: a training and a test part of labelled images, identified by a hash of the pixels."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ from ..errors import DataError
 
 
 class LabelledImages(Protocol):
-    """One part of a data set: row i of every array is of image i, and all are read-only."""
+    """One part of a data set. Row i of every array belongs to image i; arrays are read-only."""
 
     @property
     def images(self) -> np.ndarray:
@@ -22,18 +22,18 @@ class LabelledImages(Protocol):
 
     @property
     def labels(self) -> Mapping[str, np.ndarray]:
-        """What is known of each image: name -> whole numbers from 0, (N,)."""
+        """The labels of the images: name -> whole numbers from 0, (N,)."""
 
     def take(self, index: Any) -> "LabelledImages":
-        """The images of ``index``, a slice, an integer array or a bool mask (N,)."""
+        """The part with the images at ``index``, a slice, an integer array or a mask (N,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """``LabelledImages`` and nothing more.
+    """Images with labels: the plain implementation of ``LabelledImages``.
 
     Raises:
-        ValueError: another dtype or shape.
+        ValueError: images or labels have another dtype or shape.
     """
 
     images: np.ndarray
@@ -57,7 +57,7 @@ class Part:
         object.__setattr__(self, "labels", labels)
 
     def take(self, index: Any) -> "Part":
-        """The images of ``index`` as a part of their own."""
+        """A part with the images at ``index``."""
         return Part(self.images[index], {name: v[index] for name, v in self.labels.items()})
 
 
@@ -83,11 +83,12 @@ class Dataset:
     """A training and a test part of labelled images.
 
     Attributes:
-        name: what people call it; two sets may have one name.
+        name: its name for users; different sets may share one.
         train, test: the parts.
         split: how the parts were made, for ``data.reload``: JSON, with the key ``set``, the name
             of the kind of set in ``data.sets.SETS``.
-        public: MNIST or drawn, so that its pictures may be shown; no pictures of a user's own.
+        public: whether its pictures may be shown: True for MNIST and drawn sets, False for a
+            user's own pictures.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Dataset:
 
     @functools.cached_property
     def pixels(self) -> str:
-        """SHA-256 in hex of all pixels, of the training part and then of the test part."""
+        """SHA-256 in hex of all pixels, training part first."""
         digest = hashlib.sha256()
         for part in (self.train, self.test):
             digest.update(np.ascontiguousarray(part.images).data)
@@ -122,7 +123,9 @@ class Dataset:
         return replace(self, **parts, split={**self.split, "limit": count})
 
     def record(self) -> dict[str, Any]:
-        """What a run's configuration holds of its data: enough to load them again and to check."""
+        """The description of the data in a run's configuration, by which they are reloaded and
+        checked.
+        """
         counts = {"train": len(self.train.images), "test": len(self.test.images)}
         return {"data": self.name, "pixels": self.pixels, "split": {**self.split, **counts}}
 
@@ -132,10 +135,10 @@ RECORDED = ("data", "pixels", "split", "faces")
 
 
 def difference(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
-    """What the images of two ``Dataset.record``s differ in, in words; None where in nothing.
+    """How the images of two ``Dataset.record``s differ, as a message; None if they are the same.
 
-    The same pixels in the same parts are the same images, whatever they are called. Names are
-    compared only where ``recorded`` has no hash of its pixels, as in some files of version 0.1.
+    Images are the same if their pixels and the sizes of the parts are, whatever the names. Names
+    are compared only if ``recorded`` has no hash of its pixels, as in some files of version 0.1.
     """
     was, now = recorded.get("data"), found.get("data")
     names = f"trained on {was}, but the data are {now}"
@@ -162,10 +165,10 @@ def _count(record: Mapping[str, Any], part: str) -> Any:
 def whole_number(
     record: Mapping[str, Any], key: str, default: int, most: int = (1 << 64) - 1
 ) -> int:
-    """A whole number that a record's split has, or else the record itself, or else the default.
+    """The whole number ``key`` of a record's split, else of the record itself, else ``default``.
 
     Raises:
-        DataError: it is something else, or above ``most``.
+        DataError: the value is no whole number in [0, ``most``].
     """
     split = record.get("split")
     split = split if isinstance(split, Mapping) else {}

@@ -12,9 +12,9 @@ from .batches import PixelBatches
 
 
 class Selection:
-    """One batch of ``ResidentBatches``, told by its number in the epoch and gathered when needed.
+    """One batch of ``ResidentBatches``, identified by its number and gathered when needed.
 
-    ``pixels()`` gathers it; a captured training step does so in its graph.
+    ``pixels()`` gathers it; a captured training step gathers it in its graph.
 
     Attributes:
         batches: the ``ResidentBatches``.
@@ -33,19 +33,19 @@ class Selection:
         return self.shape[0]
 
     def pixels(self) -> Any:
-        """The float32 (B, C, H, W) batch on the GPU; the epoch must not have changed."""
+        """The batch on the GPU, float32 (B, C, H, W); valid until another epoch begins."""
         images, first = self.batches.images, self.number * self.batches.batch_size
         rows = self.batches.device_order[first : first + len(self)]
         return kernels.get("gather_pixels", images)(images, rows, np.float32, self.noise)
 
 
 class ResidentBatches(PixelBatches):
-    """``PixelBatches`` with its images in GPU memory, where an epoch yields ``Selection``s.
+    """``PixelBatches`` with the images in GPU memory; an epoch yields ``Selection``s.
 
-    One epoch at a time: beginning another replaces ``device_order``, its order in GPU memory.
+    One epoch at a time: beginning another replaces ``device_order``, the order in GPU memory.
 
     Args:
-        batches: what to follow: the same images in the same order, with the same noise.
+        batches: the ``PixelBatches`` whose images, order and noise are used.
 
     Raises:
         RuntimeError: no GPU answers; the message says why.
@@ -58,7 +58,7 @@ class ResidentBatches(PixelBatches):
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Of every batch but a smaller last one."""
+        """The shape (B, C, H, W) of every batch except a smaller last one."""
         return (min(self.batch_size, self.count), *self.images.shape[1:])
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Selection]:
@@ -69,9 +69,9 @@ class ResidentBatches(PixelBatches):
             yield Selection(self, number, rows, self.noise(epoch, number))
 
     def _order_there(self, epoch: int) -> Any:
-        """``order`` in GPU memory, made there where the CUDA kernels are."""
+        """``order`` in GPU memory, computed on the GPU if the CUDA kernels are available."""
         if self.seed is None or kernels.default("cuda") != "cuda":
             return to_device(self.order(epoch), "cuda")
-        from ..kernels import cuda  # here, because importing it takes a GPU
+        from ..kernels import cuda  # here, because importing it requires a GPU
 
         return cuda.permutation(self.seed, SHUFFLE + epoch, self.count)

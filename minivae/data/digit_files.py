@@ -1,7 +1,7 @@
 """Find a set of digits in a folder and read it: four IDX files, or the ``mnist.npz`` of Keras.
 
-The files may be gzipped, and be named as MNIST's authors, as torchvision or as EMNIST and QMNIST
-name theirs: ``train-images-idx3-ubyte``, ``train-images.idx3-ubyte``,
+The files may be gzipped, and named as by MNIST's authors, torchvision, EMNIST or QMNIST:
+``train-images-idx3-ubyte``, ``train-images.idx3-ubyte``,
 ``emnist-byclass-test-labels-idx1-ubyte``, ``qmnist-test-labels-idx2-int``.
 """
 
@@ -48,8 +48,8 @@ def read_digits(source: AnyPath) -> Digits:
     """Read the digits in a folder, in one of its ``PLACES``, or in a file like ``mnist.npz``.
 
     Raises:
-        DataError: no set is there, more than one is, or it is incomplete or damaged; images are
-            not 28 x 28, or labels not one whole number per image.
+        DataError: there is no set, more than one, or an incomplete or damaged one; images are not
+            28 x 28, or labels are not one whole number per image.
     """
     source = Path(os.fspath(source))
     if source.is_file():
@@ -82,7 +82,7 @@ def _find(place: Path) -> list[Path]:
         if match := NAME.fullmatch(name):
             part = "train" if match["part"] == "train" else "t10k"
             stem = next(s for s in STEMS if s.startswith(f"{part}-{match['kind']}"))
-            # One file may be there twice: gzipped and not.
+            # A file may exist twice, gzipped and not: the smallest rank is read.
             rank = (match["gz"] is None, match["part"] == "test", name)
             sets.setdefault(match["set"] or "", {}).setdefault(stem, []).append(rank)
     if len(sets) > 1 and "" not in sets:
@@ -110,7 +110,7 @@ def _read_keras(path: Path) -> Digits:
 
 
 def _checked(arrays: list[np.ndarray], names: list[str]) -> Digits:
-    """The four arrays as ``Digits``; the names begin the errors."""
+    """The four arrays as ``Digits``; messages begin with their ``names``."""
     found = []
     for i in (0, 2):
         images, labels = arrays[i], arrays[i + 1]

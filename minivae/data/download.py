@@ -1,4 +1,4 @@
-"""Download a file from the first of several mirrors that has the right bytes."""
+"""Download a file over HTTPS and check its hash, from the first of several mirrors that has it."""
 
 import hashlib
 import http.client
@@ -15,7 +15,7 @@ from .idx import MAX_BYTES
 from .untrusted_file import errors_named, extracted
 
 CHUNK = 1 << 16
-TIMEOUT, DEADLINE = 10.0, 300.0  # seconds: of silence, and of a whole transfer
+TIMEOUT, DEADLINE = 10.0, 300.0  # seconds without data, and for a whole transfer
 FAILURES = DataError, OSError, http.client.HTTPException, MemoryError, ValueError  # of a transfer
 
 
@@ -31,20 +31,20 @@ def fetch(
 ) -> bytes:
     """Download a file from the first of several mirrors that delivers bytes with this hash.
 
-    A line on stderr tells each mirror's failure.
+    A line on stderr reports each mirror's failure.
 
     Args:
-        urls: the mirrors' addresses of the file.
+        urls: the file's address at each mirror.
         name: of the file, for messages.
-        md5: of the extracted bytes, because mirrors compress anew; a gzip stream and the plain
-            bytes are both accepted. (It guards against damage; TLS guards against forgery.)
+        md5: of the extracted bytes, because mirrors compress differently; a gzip stream and the
+            plain bytes are both accepted. (It guards against damage; TLS guards against forgery.)
         max_bytes: limit on the transfer, and on the extracted bytes.
-        timeout: a mirror is given up when it is silent for so many seconds,
-        deadline: or takes more than these in all.
-        opener: opens the addresses; by default one that knows https only.
+        timeout: seconds without data after which a mirror is given up.
+        deadline: seconds after which a transfer is given up.
+        opener: opens the addresses; by default one for https only.
 
     Raises:
-        DataError: no mirror delivered it; the message lists their failures.
+        DataError: no mirror delivered the file; the message lists their failures.
     """
     opener = opener or https_opener()
     failures = []
@@ -68,10 +68,12 @@ def fetch_exactly(
     max_bytes: int = MAX_BYTES,
     opener: urllib.request.OpenerDirector | None = None,
 ) -> bytes:
-    """Download the one file that has this hash of its very bytes; arguments as ``fetch``.
+    """Download one file and check the SHA-256 of its bytes as transferred; arguments as ``fetch``.
+
+    ``sha256`` is in hex.
 
     Raises:
-        DataError: it cannot be had, or is another one.
+        DataError: the download fails, or the hash is another one.
     """
     try:
         body = _transfer(url, name, opener or https_opener(), max_bytes)
@@ -84,7 +86,7 @@ def fetch_exactly(
 
 
 def https_opener() -> urllib.request.OpenerDirector:
-    """An opener that knows no scheme but https, so that a redirect cannot leave TLS either."""
+    """An opener for https alone, so that a redirect cannot leave TLS either."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -106,7 +108,7 @@ def _transfer(
     timeout: float = TIMEOUT,
     deadline: float = DEADLINE,
 ) -> bytes:
-    """The body of one response, whole, or an error."""
+    """The complete body of one response; one of ``FAILURES`` otherwise."""
     start = time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "minivae"})
     with opener.open(request, timeout=timeout) as response:
@@ -117,7 +119,7 @@ def _transfer(
         body = bytearray()
         bar = ProgressBar(total=length, desc=name, unit="B", unit_scale=True, leave=False)
         with bar:
-            # read1 returns what has come; read would wait for a whole chunk, past the deadline.
+            # read1 returns the bytes that have arrived; read could wait past the deadline.
             while chunk := response.read1(CHUNK):
                 body += chunk
                 bar.update(len(chunk))

@@ -20,32 +20,33 @@ from .synthetic import faces as synthetic_faces
 
 NAME = "synthetic-faces"
 SYNTHETIC_COUNT = 2000
-# Known sets below DATA/faces, best first: for pictures up to 64 pixels, and for larger ones. Beside
-# the class folders of glasses256 lies a table, of which two columns are yes/no.
+# Known sets below DATA/faces, best first: for pictures up to 64 pixels, and for larger ones. The
+# folder glasses256 comes with a table, of which two columns are yes/no attributes.
 SMALL = ("celeba64.npz", "olivetti.npz", "glasses256")
 LARGE = ("glasses256", "celeba64.npz", "olivetti.npz")
 TABLES = {"glasses256": ("glasses256.csv", ("glasses", "dark_lenses"))}
 
 
-LABELS = ("male", "glasses", "smile")  # the attributes that codes of faces are asked for
-CELEBA = {"eyeglasses": "glasses", "smiling": "smile"}  # its other names for them
+LABELS = ("male", "glasses", "smile")  # the attributes that are predicted from codes
+CELEBA = {"eyeglasses": "glasses", "smiling": "smile"}  # CelebA's other names for them
 
 
 @dataclass(frozen=True, eq=False)
 class FaceDataset:
-    """Faces and what is known of them; row i of every array is face i. Arrays are read-only.
+    """Face images with attributes; row i of every array belongs to face i. Arrays are read-only.
 
     Attributes:
         name: a file's or folder's name, or "synthetic-faces".
-        images: uint8 (N, 3, S, S), red green blue.
-        attributes: yes/no: name -> bool (N,).
-        groups: anything else known of each face, such as identity: name -> (N,).
-        report: where they were read from, and what could not be read.
-        recipe: of drawn faces, all that ``synthetic.faces.render`` needs: name -> (N,); else empty.
-            ``render(faces.recipe | {"smile": ...}, size)`` draws the same people otherwise.
+        images: uint8 (N, 3, S, S), red, green, blue.
+        attributes: yes/no attributes: name -> bool (N,).
+        groups: other values known for each face, such as identity: name -> (N,).
+        report: where the images were read from, and which files could not be read.
+        recipe: for drawn faces the arguments of ``synthetic.faces.render``: name -> (N,); else
+            empty. ``render(faces.recipe | {"smile": ...}, size)`` draws the same people with
+            another smile.
 
     Raises:
-        ValueError: another dtype or shape.
+        ValueError: an array has another dtype or shape.
     """
 
     name: str
@@ -83,12 +84,12 @@ class FaceDataset:
 
     @property
     def labels(self) -> dict[str, np.ndarray]:
-        """Those of ``LABELS`` that are known, 0 and 1: name -> int64 (N,)."""
+        """The attributes in ``LABELS`` that are known, as 0 and 1: name -> int64 (N,)."""
         known = [name for name in LABELS if name in self.attributes]
         return {name: self.attributes[name].astype(np.int64) for name in known}
 
     def take(self, index: Any) -> "FaceDataset":
-        """The faces of ``index``, a slice, an integer array or a bool mask, as a set of its own."""
+        """A set with the faces at ``index``, a slice, an integer array or a bool mask."""
         return replace(
             self,
             images=self.images[index],
@@ -98,26 +99,27 @@ class FaceDataset:
         )
 
     def with_attributes(self, more: Mapping[str, np.ndarray]) -> "FaceDataset":
-        """The same faces with further attributes, name -> bool (N,)."""
+        """The same faces with the attributes ``more`` as well, name -> bool (N,)."""
         return replace(self, attributes={**self.attributes, **more})
 
     def split(
         self, held_out: float = 0.1, by: str | None = None, seed: int = 0
     ) -> tuple["FaceDataset", "FaceDataset"]:
-        """(training, held-out) parts: disjoint, complete, both in the order of the rows.
+        """(training, held-out) parts: every face is in one of them, in the order of the rows.
 
-        Which faces are held out depends on how many there are: a part of the set is split anew.
+        Which faces are held out depends on their number, so a subset of the set is split
+        differently.
 
         Args:
-            held_out: the share of faces to hold out, in (0, 1); at least one face, or group, goes
-                to either part.
-            by: the name of a group or attribute: faces that share its value stay together, so that
+            held_out: the share of faces to hold out, in (0, 1); each part gets at least one face
+                or group.
+            by: the name of a group or attribute: faces with the same value stay together, so that
                 no person is in both parts.
-            seed: decides who goes where.
+            seed: of the random choice.
 
         Raises:
-            ValueError: another share or name.
-            DataError: the faces are too few to be split so.
+            ValueError: ``held_out`` is out of range, or there is no group or attribute ``by``.
+            DataError: there are fewer than two faces or groups.
         """
         if not 0 < held_out < 1:
             raise ValueError(f"held_out: expected a share in (0, 1), got {held_out}")
@@ -135,19 +137,19 @@ class FaceDataset:
             )
         order = np.random.default_rng(seed).permutation(len(sizes))
         filled = np.cumsum(sizes[order])
-        # Whole groups, as many as come nearest to the share asked for.
+        # The number of whole groups whose share of faces is nearest to held_out.
         count = np.argmin(np.abs(filled - held_out * len(self))) + 1
         held = np.isin(member, order[: min(count, len(sizes) - 1)])
         return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
 
 
 def split_faces(faces: FaceDataset, seed: int = 0, limit: int | None = None) -> Dataset:
-    """Faces to train on and faces held out, no person in both where the people are known.
+    """A ``Dataset`` of training and held-out faces, with no person in both if identity is known.
 
     Args:
-        faces: all of them.
+        faces: the faces to split.
         seed: of the split.
-        limit: the first so many faces of each part; None for all.
+        limit: use only this many faces of each part; None for all.
 
     Raises:
         DataError: the faces are too few to be split.
@@ -159,12 +161,12 @@ def split_faces(faces: FaceDataset, seed: int = 0, limit: int | None = None) -> 
 
 
 def serves(shape: Sequence[int]) -> bool:
-    """Whether a model of images of this shape takes faces: see ``sets.KindOfSet``."""
+    """Whether images of this shape are square colour images; see ``sets.KindOfSet``."""
     return len(shape) == 3 and shape[0] == 3 and shape[1] == shape[2]
 
 
 def load_again(record: Mapping[str, Any], source: AnyPath | None, shape: Sequence[int]) -> Dataset:
-    """The faces of a run, split as for the run: see ``sets.KindOfSet``."""
+    """The faces of a run, with the same split; see ``sets.KindOfSet``."""
     size = shape[-1]
     count = whole_number(record, "count", SYNTHETIC_COUNT, most=MAX_BYTES // (3 * size * size))
     if source is None and record.get("data") == NAME:
@@ -189,17 +191,18 @@ def load_faces(
 ) -> FaceDataset:
     """Load faces as ``size`` x ``size`` pictures.
 
-    Of the sets in a data folder's ``faces/``, the first of ``SMALL`` that is there serves sizes up
-    to 64, the first of ``LARGE`` those above. Attributes that are ``LABELS`` in capitals or under
-    CelebA's names are there under those too. A line on stderr tells of pixels that are 0 and 1.
+    From a data folder's ``faces/`` it takes the first set of ``SMALL`` that exists for sizes up to
+    64, and the first of ``LARGE`` for larger ones. Attributes named as in ``LABELS`` but in
+    capitals, or as in CelebA, are found under the names of ``LABELS`` too. A line on stderr warns
+    of pixels that are all 0 or 1.
 
     Args:
-        source: an .npz file (image_npz.py), a folder of images, a data folder that has ``faces/``
-            in it, or None: ``$MINIVAE_DATA`` if it has faces, else drawn ones, which a line on
-            stderr announces.
-        size: height and width.
-        attributes, columns, strict, cache_dir, progress: as ``read_folder`` takes them.
-        synthetic_count, seed: how many faces are drawn, and which.
+        source: an .npz file (image_npz.py), a folder of images, a data folder with ``faces/`` in
+            it, or None: ``$MINIVAE_DATA`` if it has faces, else drawn faces, which a line on stderr
+            announces.
+        size: height and width of the images.
+        attributes, columns, strict, cache_dir, progress: as in ``image_folder.read_folder``.
+        synthetic_count, seed: the number of faces to draw, and the seed.
 
     Raises:
         DataError: the source cannot be read.
@@ -228,13 +231,13 @@ def load_faces(
 
 
 def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = None) -> FaceDataset:
-    """The first ``n`` drawn faces of ``seed``; face i does not depend on ``n``.
+    """Draw ``n`` synthetic faces; face i depends on ``seed`` and i, not on ``n``.
 
     Args:
         n: how many.
         size: height and width.
-        seed: which endless sequence of faces.
-        progress: whether a bar is shown; None shows it on a terminal only.
+        seed: of the attributes.
+        progress: whether to show a bar; None shows it on a terminal only.
     """
     recipe = synthetic_faces.sample_attributes(n, seed)
     images = np.empty((n, 3, size, size), np.uint8)
@@ -256,13 +259,13 @@ def draw_faces(n: int, size: int = 64, seed: int = 0, progress: bool | None = No
 
 
 def _printable(name: str) -> str:
-    """A file's name as any terminal and any picture's title can show it."""
+    """A file name with unprintable characters replaced, for terminals and titles."""
     text = os.fsencode(name).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _known_set(folder: Path, size: int) -> Path | None:
-    """The set in ``folder`` that suits the size best, or None."""
+    """The first known set in ``folder`` for this size, or None."""
     names = SMALL if size <= 64 else LARGE
     return next((folder / name for name in names if (folder / name).exists()), None)
 

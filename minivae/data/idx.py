@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST: a magic number, the dimensions, then the elements.
+"""Read IDX, the file format of MNIST: a magic number, the dimensions, then the elements.
 
     byte 0, 1    zero
     byte 2       element type, a key of ``TYPES``
@@ -34,7 +34,7 @@ def read_idx(path: AnyPath, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """Read an IDX file, gzipped or not, into a read-only array in the machine's byte order.
 
     The dimensions are checked against ``max_bytes`` before anything is allocated, and a gzip stream
-    is never expanded further than its own header announces.
+    is expanded no further than the IDX header announces.
 
     Raises:
         DataError: the file cannot be read or is not one whole IDX file; nothing else is raised.
@@ -44,17 +44,17 @@ def read_idx(path: AnyPath, max_bytes: int = MAX_BYTES) -> np.ndarray:
 
 
 def parse_idx(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """Read the extracted bytes of an IDX file as ``read_idx`` does.
+    """Read the extracted bytes of an IDX file from a stream, as ``read_idx`` does.
 
     Raises:
-        DataError: they are not one whole IDX file.
-        EOFError, OSError, zlib.error: as the stream.
+        DataError: the bytes are not one whole IDX file.
+        EOFError, OSError, zlib.error: raised by the stream.
     """
     dtype, shape = _read_header(stream)
     if math.prod(max(n, 1) for n in shape) * dtype.itemsize > max_bytes:
         raise DataError(f"absurd dimensions {shape}: the limit is {max_bytes} bytes in all")
     size = math.prod(shape) * dtype.itemsize
-    elements = stream.read(size + 1)  # one more, to see the end of the file and gzip's checksum
+    elements = stream.read(size + 1)  # one more, to reach the end and check gzip's checksum
     if len(elements) < size:
         raise DataError(f"truncated: {shape} needs {size} bytes, got {len(elements)}")
     if len(elements) > size:

@@ -1,8 +1,8 @@
 """A cache on disk of decoded image folders.
 
-A set is two files of one stem: an .npy of its pixels and a .json of its names, beside a checksum
-over both. What cannot be read back whole counts as not there, and what cannot be written is only
-said: the cache saves time and decides nothing.
+A set is two files with the same stem: an .npy of the pixels, and a .json of the names with a
+checksum over both. A set that cannot be read completely counts as missing, and one that cannot be
+written is only reported, so the cache never changes a result.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from ..errors import DataError
 from .cache import cache_folder
 from .untrusted_file import require_regular
 
-MAX_BYTES = 1 << 34  # of all sets together; those not used for longest are removed
+MAX_BYTES = 1 << 34  # of all sets together; the least recently used are removed
 OURS = re.compile(r"(?P<stem>.+-\d+-[0-9a-f]{24})\.(npy|json)", re.DOTALL)
 
 
@@ -36,9 +36,9 @@ class CachedImages(NamedTuple):
 
 
 class ImageCache:
-    """One folder of decoded sets; ``None`` stands for ``images`` in the user's cache folder.
+    """One folder of decoded sets; None for ``folder`` is ``images`` in the user's cache folder.
 
-    Where that is nowhere, nothing is found and nothing kept.
+    If the user has no cache folder, nothing is found and nothing is kept.
     """
 
     def __init__(self, folder: AnyPath | None = None):
@@ -50,7 +50,7 @@ class ImageCache:
             self.reason = str(error)
 
     def find(self, stem: str, size: int) -> CachedImages | None:
-        """The set of that stem with images of ``size``, or None where there is no whole one."""
+        """The set with this stem and images of ``size``, or None if missing or damaged."""
         if self.folder is None:
             return None
         try:
@@ -61,15 +61,15 @@ class ImageCache:
             images = _read_pixels(pixels, (len(names), 3, size, size))
             if _checksum(images, written["contents"]) != written["crc32"]:
                 return None
-            with contextlib.suppress(OSError):  # somebody else's cache
-                os.utime(record)  # used now
+            with contextlib.suppress(OSError):  # the file may belong to another user
+                os.utime(record)  # marks it as just used
             return CachedImages(images, names, skipped)
-        # A damaged cache can fail in any way; it is made anew.
+        # A damaged cache can raise anything; it will be written again.
         except Exception:
             return None
 
     def keep(self, stem: str, found: CachedImages) -> None:
-        """Write a set for the next run, then remove old ones; a line on stderr says why not."""
+        """Write a set for the next run, then remove old ones; failures are reported on stderr."""
         try:
             if self.folder is None:
                 raise OSError(errno.ENOENT, self.reason)
@@ -77,7 +77,7 @@ class ImageCache:
                 raise OSError(errno.EFBIG, f"larger than {MAX_BYTES} bytes")
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.folder)
-            # Plain writes, not a map: on a full disk they raise, where a map would kill the process
+            # Plain writes: on a full disk they raise, where a memory map would kill the process.
             with replacing(self.folder / f"{stem}.npy", follow_link=False) as file:
                 np.lib.format.write_array_header_1_0(file, _header(found.images.shape))
                 file.write(found.images.data)
@@ -95,7 +95,7 @@ class ImageCache:
             )
 
     def sets(self) -> dict[str, tuple[float, int]]:
-        """Stem -> (when it was last used, bytes) of every set in the folder."""
+        """Stem -> (time of last use, bytes) of every set in the folder."""
         found: dict[str, tuple[float, int]] = {}
         if self.folder is None or not self.folder.is_dir():
             return found
@@ -121,7 +121,7 @@ class ImageCache:
 
 
 def cache_summary() -> str:
-    """The user's cache folder and how much is in it, in one line."""
+    """One line with the path of the user's cache folder and the size of its contents."""
     try:
         folder = cache_folder()
         sets = [size for _, size in ImageCache().sets().values()]
@@ -144,9 +144,9 @@ def _checksum(images: np.ndarray, contents: str) -> int:
 
 
 def _read_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an .npy file, read whole.
+    """The array of an .npy file, read into memory.
 
-    Not mapped: a file that another process cuts short would kill this one (SIGBUS).
+    It is not memory-mapped: if another process truncated the file, SIGBUS would kill this one.
     """
     require_regular(path)
     with open(path, "rb") as file:

@@ -1,7 +1,8 @@
-"""Read a folder of pictures as one array, decoded once and then kept in a cache.
+"""Read a folder of pictures as one array, decoded once and then read from a cache.
 
-Every file either becomes a row or is named in the report with the reason. The name of a set in the
-cache is a hash of what went in (names, bytes, options): a changed file makes a new one.
+Every picture either becomes a row or is named in the report with a reason. The name of a set in the
+cache is a hash of the files' names and bytes and of the options, so a changed file is decoded
+again.
 """
 
 import hashlib
@@ -24,14 +25,14 @@ from .image_cache import CachedImages, ImageCache
 from .image_file import MAX_PIXELS, SIGNATURES, decode_image
 from .untrusted_file import memory_errors_named
 
-# Suffixes that promise a picture, in a format that is read or in one that is not.
+# Suffixes of pictures, in formats that are read and in others, which are reported as skipped.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".pbm", ".pgm", ".ppm", ".pnm"),
     *(".bmp", ".gif", ".tif", ".tiff", ".webp"),
 )
-TABLES = ("list_attr_celeba.txt", "list_attr_celeba.csv", "attributes.csv")  # found by themselves
+TABLES = ("list_attr_celeba.txt", "list_attr_celeba.csv", "attributes.csv")  # read if present
 MAX_BYTES = 1 << 28  # of one file
-CACHE_FORMAT = 2  # part of every key: raise it when decoding changes
+CACHE_FORMAT = 2  # part of every key: increase it when decoding changes
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Report:
     """Where images were read from.
 
     Attributes:
-        source: a path, or what was drawn.
+        source: a path, or a description of drawn images.
         names: of the files, in row order.
-        skipped: name -> reason of the files that could not be read.
+        skipped: name -> reason for each file that could not be read.
     """
 
     source: str
@@ -50,14 +51,14 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """One line: how many were read, how many not, and the commonest reasons."""
+        """One line: the numbers of files read and skipped, and the most common reasons."""
         line = f"{self.source}: {len(self.names)} images read, {len(self.skipped)} skipped"
         reasons = Counter(reason.split(":")[0] for reason in self.skipped.values())
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4))
         return f"{line} ({counts})" if counts else line
 
     def told(self, most: int = 5) -> str:
-        """The summary, and below it the first files that were skipped, each with its reason."""
+        """The summary, and below it at most ``most`` skipped files, each with its reason."""
         lines = [f"  {name!r}: {reason}" for name, reason in self.skipped.items()]
         if len(lines) > most:
             lines[most:] = [f"  and {len(lines) - most} more"]
@@ -85,24 +86,25 @@ def read_folder(
 ) -> FolderSet:
     """Read every picture below ``folder``; the rows are sorted by name.
 
-    Two or more subfolders with images are classes, each an attribute. Files that neither are nor
-    claim (by their suffix) to be pictures are passed over, hidden ones too. A link is followed to a
-    file inside the folder only.
+    Two or more subfolders with images are classes, each an attribute. Hidden files, and files that
+    are pictures neither by suffix nor by content, are ignored. A symbolic link is followed only to
+    a file inside the folder.
 
     Args:
         folder: the folder.
         size: height and width of the images to return, 1 to 4096.
-        attributes: a table of attributes (see attributes.py); None looks for one of ``TABLES`` in
-            the folder.
-        columns: the attributes to take from the table; None takes all.
+        attributes: a table of attributes (see attributes.py); None reads the first of ``TABLES``
+            in the folder, if there is one.
+        columns: the attributes to read from the table; None reads all.
         strict: raise for the first file that would be skipped.
-        cache_dir: where decoded pictures are kept; None is the user's cache folder.
-        max_pixels: limit on the size of one picture.
-        progress: whether a bar is shown; None shows it on a terminal only.
+        cache_dir: the folder of the cache; None is the user's cache folder.
+        max_pixels: limit on the pixels of one picture.
+        progress: whether to show a bar; None shows it on a terminal only.
 
     Raises:
-        DataError: the folder has no readable picture or more than fit into memory, or the table
-            does not fit.
+        ValueError: ``size`` is out of range.
+        DataError: the folder has no readable picture, or more than fit into memory; the table
+            does not fit the pictures; or ``strict`` and a file would be skipped.
     """
     root = Path(os.fspath(folder))
     if not 1 <= size <= 4096:
@@ -139,7 +141,7 @@ def _refuse(root: Path, skipped: dict[str, str]) -> NoReturn:
 
 # ---------------------------------------------------------------- which files
 def _list_files(root: Path) -> tuple[list[str], dict[str, str]]:
-    """(candidate files, sorted, as relative paths with slashes; the others: name -> reason)."""
+    """(files to decode, skipped): sorted relative paths with slashes; name -> reason."""
     inside = root.resolve()
     names: list[str] = []
     skipped: dict[str, str] = {}
@@ -166,7 +168,7 @@ def _list_files(root: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _bad_link(path: Path, inside: Path) -> str | None:
-    """Why a link is not followed; None for a good one, and for what is no link."""
+    """Why a symbolic link is not followed; None for a good link and for other files."""
     if not path.is_symlink():
         return None
     try:
@@ -179,11 +181,11 @@ def _bad_link(path: Path, inside: Path) -> str | None:
 
 
 def _not_a_candidate(path: Path) -> str | None:
-    """None: a candidate. A reason: to be reported. "": no image and no claim to be one."""
+    """None for a file to decode, a reason for one to report as skipped, "" for one to ignore."""
     claims = path.suffix.lower() in SUFFIXES
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # to open a named pipe would wait for its writer
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would block
             return "not a regular file" if claims else ""
         if status.st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES} bytes" if claims else ""
@@ -198,7 +200,9 @@ def _not_a_candidate(path: Path) -> str | None:
 def _hash(
     root: Path, names: list[str], size: int, max_pixels: int
 ) -> tuple[str, dict[str, bytes | None]]:
-    """(key over names, bytes and options; each file's own digest, None where it cannot be read)."""
+    """(key of the set, a hash of names, bytes and options; digest of each file, None if
+    unreadable).
+    """
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, size, max_pixels]).encode())
     digests: dict[str, bytes | None] = {}
     for name in names:
@@ -222,7 +226,7 @@ def _decoded(
     max_pixels: int,
     strict: bool,
 ) -> CachedImages:
-    """All of ``files`` that can be decoded, as ``CachedImages``."""
+    """Decode ``files``; those that cannot be decoded are in ``skipped`` of the result."""
     images = np.empty((len(digests), 3, size, size), np.uint8)
     names: list[str] = []
     skipped: dict[str, str] = {}
@@ -234,7 +238,7 @@ def _decoded(
             images[len(names)] = decode_image(data, size, max_pixels)
             names.append(name)
         except (OSError, DataError) as error:
-            if isinstance(error.__cause__, MemoryError):  # which says nothing of the picture
+            if isinstance(error.__cause__, MemoryError):  # no fault of the picture
                 raise DataError(f"{root / name}: {error}") from error.__cause__
             reason = str(error)
             if isinstance(error, OSError):
@@ -249,7 +253,7 @@ def _decoded(
 def _attributes(
     root: Path, report: Report, table: Any, columns: Iterable[str] | None
 ) -> dict[str, np.ndarray]:
-    """Class folders first, then the table's columns."""
+    """Attribute name -> bool (N,): class folders first, then the table's columns."""
     tops = [name.split("/")[0] if "/" in name else None for name in report.names]
     classes = sorted({top for top in tops if top is not None})
     found: dict[str, np.ndarray] = {}

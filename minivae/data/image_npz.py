@@ -2,11 +2,11 @@
 
     images             uint8 (N, H, W), (N, H, W, 3) or (N, 3, H, W)
     any yes/no (N,)    an attribute of that name
-    attributes         yes/no (N, K), with ``attribute_names`` (K,): K more of them
+    attributes         yes/no (N, K), with ``attribute_names`` (K,): K further attributes
     any other (N,)     a group of that name: identity, subject ...
 
-Yes/no values are bool, or numbers that are 0 and 1, or -1 and 1. (N, 1) stands for (N,).
-``identity`` and ``subject`` are groups whatever their values. ``NAME_labels.npz`` beside
+Yes/no values are bool, or numbers that are 0 and 1, or -1 and 1. (N, 1) is read as (N,).
+``identity`` and ``subject`` are groups whatever their values. ``NAME_labels.npz`` in the folder of
 ``NAME.npz`` may hold more arrays for the same images.
 """
 
@@ -25,7 +25,7 @@ from .image_file import square
 from .npz import MAX_BYTES, read_arrays, read_headers
 from .untrusted_file import memory_errors_named
 
-PEOPLE = ("identity", "subject")  # groups that say whose face it is, best known first
+PEOPLE = ("identity", "subject")  # groups that identify the person; the first one found is used
 
 Columns: TypeAlias = dict[str, Array]  # by name, (N,) each
 
@@ -39,12 +39,13 @@ class ImageSet(NamedTuple):
 
 
 def read_npz(path: AnyPath, size: int | None = None) -> ImageSet:
-    """Read a set of images. A line on stderr names the arrays that are not of any use.
+    """Read a set of images. A line on stderr names arrays that are not used.
 
     Args:
         path: the .npz file.
-        size: of the images to return: others are scaled by their short side and cut to the
-            middle; None keeps the file's, which must then be square.
+        size: height and width of the images to return. Images of another size are scaled so that
+            the short side fits, and cropped to the middle. None keeps the file's size, which must
+            then be square.
 
     Raises:
         DataError: the file is not as described above, or the images take more than ``MAX_BYTES``;
@@ -70,10 +71,10 @@ def read_npz(path: AnyPath, size: int | None = None) -> ImageSet:
 
 
 def _require_room(path: Path, size: int | None) -> None:
-    """DataError if the images are too many once in colour and resized."""
+    """DataError if the images in colour and resized would take more than ``MAX_BYTES``."""
     header = read_headers(path).get("images")
     if header is None or len(header.shape) not in (3, 4):
-        return  # to be told when the arrays are read
+        return  # an error that is raised when the arrays are read
     count, *sides = header.shape
     if len(sides) == 3:
         sides.remove(3) if 3 in sides else sides.pop()
@@ -102,7 +103,7 @@ def _channels_first(path: Path, images: Array) -> Array:
 
 
 def _columns(path: Path, arrays: dict[str, Array], n: int) -> tuple[Columns, Columns]:
-    """(attributes, groups) of the arrays beside ``images``."""
+    """(attributes, groups) from the arrays other than ``images``."""
     attributes: Columns = {}
     groups: Columns = {}
     useless = []
@@ -149,7 +150,7 @@ def _table(path: Path, table: Array, names: Array | None, n: int) -> Columns:
 
 
 def _yes_no(values: Array) -> Array | None:
-    """The values as bool where they are yes and no, else None."""
+    """The values as bool if they are yes/no values, else None."""
     if values.dtype == bool:
         return values
     if values.dtype.kind not in "iuf":

@@ -7,15 +7,15 @@ from .batches import Batches
 
 
 class LabelledBatches(Batches):
-    """Batches of which each image is a row of its pixels and its label, one-hot.
+    """Batches in which each row is an image's pixels followed by its one-hot label.
 
     Args:
-        batches: the images' batches, such as ``PixelBatches``; theirs is the order too.
-        labels: one whole number per image.
-        classes: how many columns the labels take; all labels are below it.
+        batches: the images' batches, such as ``PixelBatches``, which also give the order.
+        labels: one whole number in [0, ``classes``) per image.
+        classes: number of columns for the label.
 
     Raises:
-        ValueError: another number of labels, or one that is not below ``classes``.
+        ValueError: the number of labels differs from that of images, or a label is out of range.
     """
 
     def __init__(self, batches: Batches, labels: np.ndarray, classes: int = 10):

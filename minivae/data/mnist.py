@@ -1,4 +1,4 @@
-"""Load MNIST from disk, else download it, else draw digits in its place and say so."""
+"""Load MNIST from disk or by download; without either, draw synthetic digits with a notice."""
 
 import hashlib
 import io
@@ -43,20 +43,20 @@ def load(
     mirrors: Sequence[str] = MIRRORS,
     opener: OpenerDirector | None = None,
 ) -> Dataset:
-    """Load MNIST, or what can be had in its place.
+    """Load MNIST, or else the synthetic digits.
 
-    Looked for in ``folder``, else in ``$MINIVAE_DATA``, else in the user's cache folder, else
-    downloaded and kept there; else the synthetic digits are drawn, which a line on stderr and the
-    set's name announce.
+    The set is read from ``folder``, if given, else from ``$MINIVAE_DATA``, if set, else from the
+    user's cache folder, else downloaded to there. If that fails, synthetic digits are drawn, which
+    a line on stderr and the set's name announce.
 
     Args:
-        folder: a folder or file as ``read_folder`` takes it.
+        folder: a folder or file, as in ``read_folder``.
         download: whether the network may be used.
         mirrors: addresses that end in a slash.
-        opener: as in ``fetch``.
+        opener: as in ``download.fetch``.
 
     Raises:
-        DataError: the place named by ``folder`` or ``$MINIVAE_DATA`` does not hold a whole set.
+        DataError: ``folder`` or ``$MINIVAE_DATA`` does not hold a complete set.
     """
     named = folder if folder is not None else os.environ.get("MINIVAE_DATA") or None
     if named is not None:
@@ -79,14 +79,15 @@ def load(
 
 
 def read_folder(folder: AnyPath) -> Dataset:
-    """Read a set of digits in MNIST's form: see ``digit_files.read_digits``. A line on stderr tells
-    of pixels that are 0 and 1.
+    """Read a set of digits in MNIST's format from ``folder``: see ``digit_files.read_digits``.
+
+    A line on stderr warns of pixels that are all 0 or 1.
 
     Returns:
         Dataset: named "mnist" if its bytes are MNIST's, else "idx".
 
     Raises:
-        DataError: a file is missing, damaged or of another form.
+        DataError: a file is missing, damaged or of another format.
     """
     digits = read_digits(folder)
     warn_if_black(folder, digits.train_images)
@@ -105,21 +106,21 @@ def _named(digits: Digits) -> Dataset:
 
 
 def serves(shape: Sequence[int]) -> bool:
-    """Whether a model of images of this shape takes digits: see ``sets.KindOfSet``."""
+    """Whether images of this shape are digits, 28 x 28; see ``sets.KindOfSet``."""
     return tuple(shape) in ((1, *IMAGE_SIZE), (IMAGE_SIZE[0] * IMAGE_SIZE[1],))
 
 
 def load_again(record: Mapping[str, Any], source: AnyPath | None, shape: Sequence[int]) -> Dataset:
-    """The digits of a run: see ``sets.KindOfSet``."""
+    """The digits of a run; see ``sets.KindOfSet``."""
     drawn = source is None and record.get("data") == synthetic_digits.NAME
     found = synthetic_digits.load() if drawn else load(source)
     return found.limited(whole_number(record, "limit", 0) or None)
 
 
 def _fill(mirrors: Sequence[str], opener: OpenerDirector | None) -> Digits:
-    """The four files: what the cache folder does not have whole is downloaded and kept there.
+    """The four files, of which those missing or damaged in the cache folder are downloaded to it.
 
-    A line on stderr says where they cannot be kept.
+    A line on stderr says so if a file cannot be written there.
     """
     found = []
     for stem, md5 in FILES.items():

@@ -16,7 +16,7 @@ MAX_BYTES = 1 << 32  # of all arrays together, once unpacked
 
 
 class Header(NamedTuple):
-    """Shape, order and dtype, as the array's header has them."""
+    """Shape, order and dtype from an array's header."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -24,7 +24,7 @@ class Header(NamedTuple):
 
 
 def read_headers(path: AnyPath) -> dict[str, Header]:
-    """Name -> ``Header`` of every array; nothing else is read.
+    """Name -> ``Header`` of every array, without reading the arrays.
 
     Raises:
         DataError: as ``read_arrays``.
@@ -41,8 +41,8 @@ def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
     """Name -> array, each checked against its announced size before it is allocated.
 
     Raises:
-        DataError: the file is no whole .npz file, has more than ``MAX_BYTES`` once unpacked, more
-            than fit into memory, or an array of objects or records; nothing else is raised.
+        DataError: the file is no complete .npz file, is larger than ``MAX_BYTES`` or than memory
+            when unpacked, or has an array of objects or records; nothing else is raised.
     """
     with _opened(path) as archive:
         return {e.filename[:-4]: _array(path, archive, e) for e in _entries(path, archive)}
@@ -58,7 +58,7 @@ def _opened(path: AnyPath) -> Iterator[zipfile.ZipFile]:
                 yield archive
     except DataError:
         raise
-    # zipfile and numpy's header parser answer crafted bytes with a dozen exception types.
+    # zipfile and NumPy's header parser raise a dozen exception types for crafted bytes.
     except Exception as cause:
         reason = getattr(cause, "strerror", None) or cause or type(cause).__name__
         raise DataError(f"{path}: not a whole .npz file: {reason}") from cause
@@ -86,7 +86,7 @@ def _header(path: AnyPath, name: str, file: IO[bytes]) -> Header:
 def _array(path: AnyPath, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as file:
         shape, fortran, dtype = _header(path, entry.filename, file)
-        data = file.read()  # to the end, where zipfile compares the checksum
+        data = file.read()  # to the end, so that zipfile checks the CRC
     count = math.prod(shape)
     if min(shape, default=0) < 0 or count * dtype.itemsize != len(data):
         raise DataError(f"{path}: {entry.filename}: {len(data)} bytes do not fill {dtype} {shape}")

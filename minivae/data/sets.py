@@ -1,7 +1,7 @@
-"""The registry of data sets, and the loading again of the very set of a run.
+"""The registry of data sets, and ``reload``, which loads the images and the split of a run again.
 
-To add a kind of set, write a module like mnist.py beside it, with the two functions of
-``KindOfSet``, and name it in ``SETS``.
+To add a kind of set, write a module like mnist.py with the two functions of ``KindOfSet``, and add
+it to ``SETS``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,21 @@ class KindOfSet(Protocol):
     """The functions that a module of a data set defines."""
 
     def serves(self, shape: Sequence[int]) -> bool:
-        """Whether its images fit a model of such images, (C, H, W) or (pixels,)."""
+        """Whether the set's images fit a model of images of this shape, (C, H, W) or (pixels,)."""
 
     def load_again(
         self, record: Mapping[str, Any], source: AnyPath | None, shape: Sequence[int]
     ) -> Dataset:
-        """The set that a run's configuration describes, split as it says.
+        """The set that a run's configuration describes, with the same split.
 
         Args:
-            record: the configuration, of which any key may be missing or wrong: it was read from a
-                file. ``Dataset.record`` tells what it holds.
-            source: where to look, as a user names it; None for where the set is looked for.
+            record: the configuration, with the keys of ``Dataset.record``. It was read from a file,
+                so any key may be missing or wrong.
+            source: a path given by the user; None for the default places.
             shape: of the images.
 
         Raises:
-            DataError: the set cannot be read, or the record makes no sense.
+            DataError: the set cannot be read, or the record is not valid.
         """
 
 
@@ -45,20 +45,20 @@ def reload(
     shapes: Sequence[Sequence[int]],
     other: bool = False,
 ) -> Dataset:
-    """The very images and the very split that a run was trained and tested on.
+    """Load the images that a run was trained and tested on, with the same split.
 
-    A set that was drawn is drawn again, where ``source`` names no other.
+    A drawn set is drawn again if ``source`` is None.
 
     Args:
-        record: the run's configuration; it holds what ``Dataset.record`` gave. One without that
-            (a checkpoint that no run wrote) takes whatever set serves the model.
-        source: where the images are, as for the run itself; None for where they are looked for.
-        shapes: of one image, those that the model takes.
+        record: the run's configuration, with the keys of ``Dataset.record``. Without these keys
+            (a checkpoint that no run wrote) the first set that fits the model is loaded.
+        source: where the images are, as in the run; None for the default places.
+        shapes: the shapes of one image that the model takes.
         other: allow other images than the run's.
 
     Raises:
-        DataError: the images cannot be read, or are others than the run's, or the record does not
-            tell them from others.
+        DataError: the images cannot be read, are not the run's, or cannot be compared with them
+            because the record has no hash.
     """
     shape, kind = _kind_of(record, shapes)
     found = kind.load_again(record, source, shape)
@@ -76,7 +76,7 @@ def reload(
 def _kind_of(
     record: Mapping[str, Any], shapes: Sequence[Sequence[int]]
 ) -> tuple[Sequence[int], KindOfSet]:
-    """The kind of set that a record names, or else the first that serves one of the shapes."""
+    """(shape, kind) of the set that a record names, else of the first that fits a shape."""
     split = record.get("split")
     name = split.get("set") if isinstance(split, Mapping) else None
     kinds = [SETS[name]] if isinstance(name, str) and name in SETS else list(SETS.values())

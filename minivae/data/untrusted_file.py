@@ -1,4 +1,4 @@
-"""Open untrusted files; an error is a DataError that begins with the file's name."""
+"""Open untrusted files safely, and turn all errors into a DataError with the file's name."""
 
 import gzip
 import math
@@ -18,11 +18,11 @@ GZIP_MAGIC = b"\x1f\x8b"
 def require_regular(path: AnyPath, max_bytes: float = math.inf) -> None:
     """Raise unless ``path`` is a regular file of at most ``max_bytes``.
 
-    Asked before opening: to open a named pipe waits for its writer, and a device may have no end.
+    To be called before opening: opening a named pipe blocks, and a device may have no end.
 
     Raises:
-        DataError: it is something else, or larger.
-        OSError: it is not there.
+        DataError: ``path`` is something else, or larger.
+        OSError: there is no such file.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
@@ -34,14 +34,14 @@ def require_regular(path: AnyPath, max_bytes: float = math.inf) -> None:
 
 @contextmanager
 def open_extracted(path: AnyPath) -> Iterator[BinaryIO]:
-    """Open a regular file to read its bytes, through gzip if it starts as gzip does."""
+    """Open a regular file to read its bytes, decompressed if it starts with gzip's magic number."""
     require_regular(path)
     with open(path, "rb") as file, extracted(file) as stream:
         yield stream
 
 
 def extracted(file: BinaryIO) -> Any:
-    """The bytes of a seekable binary file, through gzip if it starts as gzip does."""
+    """A stream of a seekable file's bytes, decompressed if they start with gzip's magic number."""
     zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     file.seek(0)
     return gzip.GzipFile(fileobj=file) if zipped else file
@@ -49,7 +49,7 @@ def extracted(file: BinaryIO) -> Any:
 
 @contextmanager
 def errors_named(name: object) -> Iterator[None]:
-    """Turn what reading a damaged file can raise into a DataError that begins with its name."""
+    """Turn any error of reading a damaged file into a DataError that begins with ``name``."""
     try:
         yield
     except DataError as error:
@@ -71,7 +71,7 @@ NO_MEMORY = "needs more memory than there is"
 
 @contextmanager
 def memory_errors_named(name: object) -> Iterator[None]:
-    """Turn a MemoryError into a DataError that begins with the name of what was read."""
+    """Turn a MemoryError into a DataError that begins with ``name``."""
     try:
         yield
     except MemoryError as cause:

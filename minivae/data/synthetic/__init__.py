@@ -1,1 +1,1 @@
-"""Draw digits and faces, for machines without a data set."""
+"""Synthetic data sets: drawn digits and drawn faces, which need no download."""

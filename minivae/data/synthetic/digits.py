@@ -1,13 +1,13 @@
-"""Draw ten classes of digits in MNIST's form, for when MNIST cannot be had.
+"""Synthetic digits: ten classes in MNIST's format, for machines without MNIST.
 
 A digit is a few strokes in the unit square. Each image bends them by smooth waves, changes their
 aspect, slant and angle, fits them to MNIST's 20 x 20 box and puts their centre of mass in the
 middle of 28 x 28.
 
-How a pixel's distance d to the strokes is found: cut them into short pieces and let each spread a
-Gaussian of deviation s, as heavy as the piece is long. Along a straight stroke these add up to
-exp(-d^2 / 2 s^2), and d is read back from that. A Gaussian is separable, so the sum over all pieces
-is one matrix product per image.
+A pixel's distance d to the strokes is computed as follows. The strokes are cut into short pieces;
+each piece adds a Gaussian of standard deviation s whose weight is the piece's length. Along a
+straight stroke the sum is exp(-d^2 / 2 s^2), which is solved for d. A Gaussian is separable, so the
+sum over all pieces is one matrix product per image.
 """
 
 import functools
@@ -23,14 +23,18 @@ SIZE = 28
 BOX = 20.0  # longer side of a digit with its stroke width, pixels
 PIECES = 64  # short pieces that the strokes of one digit are cut into
 WAVES = 2  # waves that bend a digit
-PARAMETERS = 2 + 5 + 4 * WAVES  # uniforms per image: class, variant, placement, waves
+PARAMETERS = 2 + 5 + 4 * WAVES  # uniform numbers per image: class, variant, placement, waves
 BLOCK = 1000  # images drawn at a time, each block from its own noise offset
 TEST_START = BLOCK << 32  # number of the first test image; the training images lie below
 
 
 @functools.cache
 def load(train_count: int = 60_000, test_count: int = 10_000, seed: int = 0) -> Dataset:
-    """The set in MNIST's sizes; image i of either part does not depend on the counts."""
+    """A ``Dataset`` of drawn digits, by default as many as MNIST has.
+
+    Image i of either part is a function of ``seed`` and i and does not depend on ``train_count``
+    or ``test_count``.
+    """
 
     def part(count: int, start: int) -> Part:
         images, labels = draw(count, seed, start)
@@ -41,7 +45,7 @@ def load(train_count: int = 60_000, test_count: int = 10_000, seed: int = 0) -> 
 
 
 def draw(count: int, seed: int = 0, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Digits number ``start`` to ``start + count``, each a function of (seed, number) alone.
+    """Draw digits ``start`` to ``start + count - 1``, each a function of (seed, number) alone.
 
     Returns:
         Images uint8 (count, 28, 28) and labels uint8 (count,).
@@ -71,8 +75,9 @@ def draw(count: int, seed: int = 0, start: int = 0) -> tuple[np.ndarray, np.ndar
 def _place(ends: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bend and place strokes, given as the ends of their pieces in the unit square.
 
-    ``ends`` is (N, P, 2, 2), the last two axes being the piece's two ends and (x, y); ``u`` is
-    uniform (N, 5 + 4 * WAVES). Returns the ends in pixels from the centre and the half widths (N,).
+    ``ends`` is (N, P, 2, 2), where the last two axes are the two ends of a piece and (x, y); ``u``
+    holds uniform numbers (N, 5 + 4 * WAVES). Returns the ends, in pixels from the centre, and the
+    half widths (N,).
     """
 
     def between(column: int, low: float, high: float) -> np.ndarray:
@@ -115,7 +120,7 @@ def _ink(ends: np.ndarray, half_width: np.ndarray) -> np.ndarray:
     spread = np.exp(-0.5 * ((pixel - middle[..., None]) / s[..., None]) ** 2)  # (N, P, 2, 28)
     ink = np.swapaxes(spread[:, :, 1] * weight, 1, 2) @ spread[:, :, 0]  # rows y, columns x
     distance = s * np.sqrt(np.maximum(-2 * np.log(np.maximum(ink, 1e-30)), 0))
-    # Full ink within half a width of the stroke, falling to none over a soft edge of 1.4 pixels.
+    # Full ink up to half a stroke width from the middle line, with a soft edge of 1.4 pixels.
     cover = np.clip((half_width - distance) / 1.4 + 0.5, 0, 1)
     return np.rint(255 * cover).astype(np.uint8)
 
@@ -202,7 +207,9 @@ def _smooth(points: np.ndarray) -> np.ndarray:
 
 
 def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Piece ends of all variants (V, P, 2, 2); per class its first variant and their number."""
+    """Piece ends of all variants (V, P, 2, 2); for each class the index of its first variant, and
+    the number of its variants.
+    """
     counts = np.array([len(variants) for variants in DIGITS])
     pieces = [
         _pieces([_stroke(text) for text in strokes.split("|")])
@@ -213,7 +220,7 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _pieces(strokes: list[np.ndarray]) -> np.ndarray:
-    """Cut polylines into PIECES short pieces, each its share by length -> ends (P, 2, 2)."""
+    """Cut polylines into PIECES short pieces of about equal length -> ends (P, 2, 2)."""
     travelled = [np.concatenate(([0], np.cumsum(np.hypot(*np.diff(s, axis=0).T)))) for s in strokes]
     lengths = np.array([t[-1] for t in travelled])
     borders = np.rint(PIECES * np.concatenate(([0], np.cumsum(lengths))) / lengths.sum()).astype(

@@ -12,7 +12,7 @@ from .face_shapes import Canvas, blob, ellipse, mix, paint, rgb, shade, step
 
 
 def relief(canvas: Canvas, f: SimpleNamespace) -> None:
-    """Soft relief of the face: eye relief, forehead, chin."""
+    """Shading of the eye sockets, the forehead and the chin."""
     v = canvas.window(-0.62, -0.6, 0.62, 0.68)
     u = turned(v, f)
     socket = blob(np.abs(u) - f.eye_x + 0.02, v.y + 0.03, 0.19, 0.14)

@@ -13,7 +13,7 @@ from .face_shapes import Canvas, blob, ellipse, hue, mix, paint, ramp, rgb, shad
 
 
 def hair_shape(view: SimpleNamespace, f: SimpleNamespace) -> Array:
-    """Distance to the outline of the hair: an ellipse over the head, drawn out downwards."""
+    """Distance to the outline of the hair: an ellipse over the head, extended downwards."""
     fall = step(0.25, 1.0, f.length)
     centre = -0.14
     bottom = mix(centre, 0.95, fall) + 0.03 * fall * np.sin(17 * view.x + 20 * f.parting)
@@ -28,7 +28,7 @@ def hair_shape(view: SimpleNamespace, f: SimpleNamespace) -> Array:
 
 
 def hair_colour(canvas: Canvas, view: SimpleNamespace, f: SimpleNamespace) -> Array:
-    """Locks that run down from the parting, and the gloss where the crown faces the light."""
+    """Colour of the hair: locks that run down from the parting, and gloss towards the light."""
     x, y = view.x - f.cx - f.part, view.y
     t = x / (np.abs(y + 0.9) + 0.30)
     locks = (

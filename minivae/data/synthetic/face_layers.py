@@ -1,4 +1,4 @@
-"""Draw faces in layers, back to front: the order, and what is behind and around the features.
+"""Draw faces in layers, back to front: the order, background, shoulders, neck, ears and head.
 
 ``f`` holds the measures of ``face_measures.geometry``.
 """
@@ -92,7 +92,7 @@ def ears(canvas: Canvas, f: SimpleNamespace) -> None:
 def head(canvas: Canvas, f: SimpleNamespace) -> None:
     v = canvas.window(-0.75, -0.75, 0.75, 0.8)
     p, q, d = head_shape(v, f)
-    # Lambert's law on an egg; its rim is lifted so that the outline does not go black.
+    # Lambert's law on an ellipsoid; nz is bounded below so that the outline does not turn black.
     nz = np.sqrt(np.maximum(1 - 0.9 * (p * p + q * q), 0.02))
     lit = 0.70 + 0.36 * np.clip(0.55 * f.light_x * p - 0.30 * q + 0.80 * nz, -0.2, 1)
     warm = rgb(0.92, 1.10, 1.22)  # shadows on skin turn red

@@ -1,8 +1,8 @@
-"""The measures and colours of a drawn face that several layers share.
+"""Measures and colours of a drawn face that several layers share.
 
 Units and shapes are those of face_shapes.py. To turn the head, features are drawn in (u, y), where
-u is x on the skin of a barrel turned by the yaw: so a feature moves sideways and narrows by itself.
-The small numbers are measures, chosen by eye.
+u is the x coordinate on the surface of a cylinder turned by the yaw, so that features move sideways
+and become narrower. The numeric constants are measures chosen by eye.
 """
 
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ EYES = [
 ]
 FRAMES = [(0.05, 0.05, 0.07), (0.12, 0.07, 0.06), (0.40, 0.19, 0.09)]
 
-# Where switching an attribute can change the picture: left, top, right, bottom.
+# The region in which changing an attribute can affect the picture: left, top, right, bottom.
 REGIONS = {
     "glasses": (-0.7, -0.2, 0.7, 0.2),
     "smile": (-0.62, 0.03, 0.62, 0.66),
@@ -69,13 +69,13 @@ def geometry(a: SimpleNamespace) -> SimpleNamespace:
 
 
 def axis(view: SimpleNamespace, f: SimpleNamespace) -> Array:
-    """x of the middle of the head at each height: the chin turns further than the crown."""
+    """x of the middle of the head at each height: the chin moves further than the crown."""
     t = np.clip(view.y / f.height, 0, 1)
     return f.cx + 0.26 * f.sin * t * t
 
 
 def turned(view: SimpleNamespace, f: SimpleNamespace) -> Array:
-    """u: x on a barrel a little wider than the head, turned back by the yaw."""
+    """u: x on a cylinder a little wider than the head, turned back by the yaw."""
     t = np.clip(view.y / f.height, 0, 1)
     radius = 1.30 * f.width * (1 - 0.7 * f.taper * t * t)
     s = np.clip((view.x - axis(view, f)) / radius, -1, 1)
@@ -91,5 +91,5 @@ def head_shape(view: SimpleNamespace, f: SimpleNamespace) -> tuple[Array, Array,
 
 
 def on_head(canvas: Canvas, view: SimpleNamespace, f: SimpleNamespace) -> Array:
-    """Coverage by the head, to keep its shades off the background."""
+    """Coverage by the head, which confines shading to it."""
     return canvas.fill(head_shape(view, f)[2])

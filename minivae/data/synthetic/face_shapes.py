@@ -1,9 +1,9 @@
-"""Soft shapes and colours, the vocabulary in which face_layers.py draws.
+"""Antialiased shapes and colours with which face_layers.py draws.
 
 Coordinates: x in [-1, 1] to the right, y in [-1, 1] downwards, over the whole picture; every length
 is in these units, every colour in 0 .. 1. A shape is a signed distance d (negative inside); its
-coverage of a pixel is that distance filtered to the pixel's width. Arrays are (B, h, w): B faces,
-the rows and columns of the window being drawn in; an attribute is a column (B, 1, 1) beside them.
+coverage of a pixel is computed from that distance and the pixel's width. Arrays are (B, h, w): B
+faces, and the rows and columns of the current window; an attribute is (B, 1, 1).
 """
 
 import math
@@ -27,13 +27,13 @@ def ramp(stops: Sequence[Colour], t: Array) -> Array:
 
 
 def hue(t: Array, saturation: Values, value: Values) -> Array:
-    """Colour of hue t in [0, 1]: t (B, 1, 1) -> (B, 3, 1, 1); cosines keep it muted."""
+    """Colour of hue t in [0, 1]: t (B, 1, 1) -> (B, 3, 1, 1); cosines avoid saturated colours."""
     phase = t[:, None] - rgb(0, 1 / 3, 2 / 3)
     return value * (1 - saturation * (0.5 - 0.5 * np.cos(math.tau * phase)))
 
 
 def rgb(*channels: float) -> Array:
-    """Three numbers as a column (3, 1, 1) beside pictures (B, 3, h, w)."""
+    """Three numbers as (3, 1, 1), which broadcasts against pictures (B, 3, h, w)."""
     return np.array(channels, np.float32).reshape(3, 1, 1)
 
 
@@ -62,13 +62,13 @@ def blob(x: Values, y: Values, a: Values, b: Values) -> Array:
 
 
 def pixels(low: float, high: float, size: int) -> slice:
-    """The slice of pixels that the stretch low .. high of an axis touches."""
+    """The slice of the pixels that overlap the interval low .. high of an axis."""
     first, last = (low + 1) * size / 2, (high + 1) * size / 2
     return slice(max(0, int(np.floor(first))), min(size, int(np.ceil(last))))
 
 
 class Canvas:
-    """B pictures in the making; a layer draws in a ``window`` and can touch nothing else."""
+    """B pictures being drawn; a layer draws in a ``window`` and cannot change other pixels."""
 
     def __init__(self, faces: int, size: int) -> None:
         self.rgb = np.zeros((faces, 3, size, size), np.float32)
@@ -88,19 +88,19 @@ class Canvas:
         return np.clip(np.float32(0.5) - d * (1 / max(self.pixel, np.float32(soft))), 0, 1)
 
     def band(self, d: Values, half_width: Values, soft: float = 0.0) -> Array:
-        """Coverage by the stroke |d| < half_width; thin strokes fade instead of breaking up."""
+        """Coverage by the stroke |d| < half_width; a thin stroke becomes fainter, not dashed."""
         return self.fill(d - half_width, soft) - self.fill(d + half_width, soft)
 
     def wave(self, phase: Values, wavenumber: float) -> Array:
-        """sin(phase), weakened as averaging over a pixel weakens a wave of this wavenumber."""
+        """sin(phase), attenuated as a wave of this wavenumber is by averaging over a pixel."""
         return np.sin(phase) * np.sinc(wavenumber * self.pixel / math.tau)
 
 
 def paint(view: SimpleNamespace, coverage: Array, colour: Array) -> None:
-    """Lay a colour (..., 3, 1, 1) or (B, 3, h, w) over the view where covered."""
+    """Blend a colour (..., 3, 1, 1) or (B, 3, h, w) over the view by ``coverage``."""
     view.rgb += coverage[:, None] * (colour - view.rgb)
 
 
 def shade(view: SimpleNamespace, coverage: Array, factor: Colour) -> None:
-    """Darken (factor < 1) or lighten the view where covered; ``factor`` is one per channel."""
+    """Multiply the view by ``factor``, one number per channel, in proportion to ``coverage``."""
     view.rgb *= 1 + coverage[:, None] * (rgb(*factor) - 1)

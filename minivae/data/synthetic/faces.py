@@ -1,14 +1,14 @@
-"""Draw faces in colour from named attributes.
+"""Synthetic faces: colour images drawn from named attributes.
 
-A face is a pure function of its attributes, so any of them can be switched with all else held
-equal: an edit made in a model's latent space has a known right answer to be compared with.
+A face is a pure function of its attributes, so one attribute can be changed while all others stay
+the same: an edit made in a model's latent space can be compared with the true edited face.
 
     faces = sample_attributes(1000, seed=0)
     images = render(faces, size=64)                                     # uint8 (1000, 3, 64, 64)
     bare = render(faces | {"glasses": np.zeros(1000, bool)}, size=64)   # the same people without
 
-``sample_attributes`` decides what a face is; ``render`` draws it, with the layers of
-face_layers.py.
+``sample_attributes`` draws the attributes at random; ``render`` draws the faces, with the layers
+of face_layers.py.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ import numpy as np
 from . import face_layers, face_measures
 from .face_shapes import pixels
 
-# Every continuous attribute lies in [0, 1]; the two ends are described here.
+# Every continuous attribute is in [0, 1]; the text describes its values from 0 to 1.
 CONTINUOUS = {
     "head_width": "narrow .. wide",
     "head_height": "short .. long",
@@ -39,15 +39,15 @@ CONTINUOUS = {
     "background": "hue around the colour circle",
     "clothes": "hue around the colour circle",
 }
-# Every yes/no attribute, with the share of faces that have it.
+# Each yes/no attribute with the share of faces that have it.
 YES_NO = {"glasses": 0.4, "smile": 0.5, "male": 0.5, "hat": 0.1}
 
 
 def sample_attributes(n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Attributes of the first ``n`` faces of the endless sequence that ``seed`` names.
+    """Random attributes of ``n`` faces.
 
-    Face i is a pure function of (seed, i), whatever ``n`` is. Attributes are independent, except
-    that hair and eyes tend to be darker with darker skin.
+    Face i is a pure function of (``seed``, i) and does not depend on ``n``. Attributes are
+    independent, except that hair and eyes tend to be darker with darker skin.
 
     Returns:
         Name -> array (n,): float32 in [0, 1] for ``CONTINUOUS``, bool for ``YES_NO``.
@@ -57,7 +57,7 @@ def sample_attributes(n: int, seed: int = 0) -> dict[str, np.ndarray]:
     """
     if n < 0 or seed < 0:
         raise ValueError(f"n, seed: expected at least 0, got {n}, {seed}")
-    # Rows are filled one after the other from one stream, so face i does not depend on n.
+    # One stream fills the rows one after the other, so face i does not depend on n.
     u = np.random.default_rng(seed).random((n, len(CONTINUOUS) + len(YES_NO)))
     columns = dict(zip([*CONTINUOUS, *YES_NO], u.T, strict=True))
     faces = {name: columns[name].astype(np.float32) for name in CONTINUOUS}
@@ -67,10 +67,9 @@ def sample_attributes(n: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def render(attributes: Mapping[str, np.ndarray], size: int = 64) -> np.ndarray:
-    """Draw faces: uint8 (n, 3, size, size), red green blue.
+    """Draw faces: uint8 (n, 3, size, size), red, green, blue.
 
-    Edges are filtered to the pixel, so a small picture is the large one scaled down, up to a small
-    error.
+    Edges are antialiased, so a small picture is the large one scaled down, up to a small error.
 
     Args:
         attributes: as ``sample_attributes`` returns them.
@@ -84,7 +83,7 @@ def render(attributes: Mapping[str, np.ndarray], size: int = 64) -> np.ndarray:
         raise ValueError(f"size: expected 8 to 256, got {size}")
     n = _check(attributes)
     images = np.empty((n, 3, size, size), np.uint8)
-    batch = max(1, 2**15 // size**2)  # the working arrays of a batch stay in the second-level cache
+    batch = max(1, 2**15 // size**2)  # so that the arrays of a batch fit into the L2 cache
     for start in range(0, n, batch):
         rows = slice(start, start + batch)
         part = {
@@ -95,17 +94,17 @@ def render(attributes: Mapping[str, np.ndarray], size: int = 64) -> np.ndarray:
 
 
 def region(attribute: str, size: int) -> tuple[slice, slice]:
-    """The part of a picture that switching an attribute can change, as (rows, columns).
+    """The part of a picture that changing an attribute can affect, as slices (rows, columns).
 
     Raises:
-        KeyError: an attribute other than glasses, smile and hat: it may touch any pixel.
+        KeyError: an attribute other than glasses, smile and hat, which may affect any pixel.
     """
     left, top, right, bottom = face_measures.REGIONS[attribute]
     return pixels(top, bottom, size), pixels(left, right, size)
 
 
 def _check(attributes: Mapping[str, np.ndarray]) -> int:
-    """Number of faces described, after checking every array."""
+    """Check every array; returns the number of faces."""
     expected = [*CONTINUOUS, *YES_NO]
     for name in expected:
         if name not in attributes:

@@ -1,7 +1,7 @@
-"""Evaluation of trained models: bounds on the likelihood, measures of codes and of pictures.
+"""Evaluation of trained models: likelihood bounds, statistics of codes, measures of pictures.
 
-Every estimator takes images in batches of any sizes. All but ``elbo``, which draws noise for each
-batch, give the same bits for all of them.
+Every estimator takes images in batches of any size. All except ``elbo``, which draws noise for each
+batch, give bit-identical results for all batch sizes.
 
 Formulas and tests: docs/evaluation.md.
 """

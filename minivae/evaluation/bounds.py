@@ -1,4 +1,4 @@
-"""Bounds on ln p(x) from any number of samples of q(z|x).
+"""Bounds on ln p(x): the ELBO and the importance-weighted bound, from samples of q(z|x).
 
 Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8:
 
@@ -23,31 +23,31 @@ from ..progress_bar import ProgressBar
 from ..tensor import Tensor
 from .grouping import regroup
 
-IMPORTANCE = EVALUATION + (1 << 56)  # the stream's offset for these samples: apart from training's
+IMPORTANCE = EVALUATION + (1 << 56)  # first offset for these samples; training uses none of them
 
-# (image, sample) pairs that are decoded at a time, and the pixels of them. A function of the
-# image's size and K alone, never of the batches that come: a product may round otherwise in
-# another shape.
+# The largest number of (image, sample) pairs decoded at a time, and of their pixels. The number
+# depends on the image's size and K alone, not on the batches, because a matrix product of another
+# shape may be rounded differently.
 ROWS = {"cpu": 512, "cuda": 1 << 16}
 PIXELS = {"cpu": 1 << 22, "cuda": 1 << 26}
 MIN_ROWS = 16
 
 
 class NLL(NamedTuple):
-    """-L_K on a set of images: in expectation no less than -ln p(x). Nats per image."""
+    """-L_K on a set of images, in expectation an upper bound on -ln p(x), in nats per image."""
 
     nll: float  # mean over the images
-    standard_error: float  # of that mean, from drawing z alone; NaN for one sample
+    standard_error: float  # of that mean, from sampling z, not from the images; NaN for one sample
     per_image: Array  # (N,) float64
     effective_samples: Array  # (N,) between 1 and K: (sum w)^2 / sum w^2
 
 
 class Evaluation(NamedTuple):
-    """The negative ELBO on a set of images, and what else was seen on the way."""
+    """The negative ELBO on a set of images, with the loss and the mean code of each image."""
 
     terms: ELBO  # means over the images and samples
-    standard_error: float  # of the loss, from drawing z; NaN for one sample
-    per_image: Array  # (N,) float64, of the loss
+    standard_error: float  # of the loss, from sampling z; NaN for one sample
+    per_image: Array  # (N,) float64, the loss of each image
     mu: Array  # (N, D) float64, posterior means
 
 
@@ -64,20 +64,20 @@ def elbo(
     """The negative evidence lower bound, rec + KL: the mean over ``samples`` draws of z.
 
     Kingma & Welling 2014 (arXiv:1312.6114), eq. 3 and 7: rec is -E[ln p(x|z)] by sampling, the KL
-    is in closed form where the model has one. More samples lower the standard error and, other
-    than in ``importance_weighted_nll``, leave the expectation as it is. One sample is quick enough
-    for every epoch of a training run.
+    is in closed form if the model has one. More samples lower the standard error and do not change
+    the expectation, unlike in ``importance_weighted_nll``. One sample is fast enough for every
+    epoch of a training run.
 
     Args:
         model: a ``models.VAE``; ``forward`` and ``reconstruction_loss`` are used.
-        batches: arrays of images (B, ...); each is decoded whole.
-        noise: a ``NoiseStream``; ``samples`` draws for each batch.
-        samples: of z for each image.
+        batches: arrays of images (B, ...); each batch is decoded at once.
+        noise: a ``NoiseStream``; ``samples`` draws are taken for each batch.
+        samples: number of samples of z for each image.
         beta: weight of the KL (Higgins et al. 2017); above 1 the loss is still an upper bound on
             -ln p(x), below 1 not in general.
         total: number of images, for a progress bar; None shows none.
-        ranks: a ``training.parallel.Ranks`` of processes that share out the batches; the result is
-            that of one process, in all of them.
+        ranks: a ``training.parallel.Ranks`` of processes among which the batches are divided; all
+            of them return the result of a single process.
 
     Returns:
         ``Evaluation``, in nats per image.
@@ -88,7 +88,7 @@ def elbo(
     """
     whole("samples", samples, 1)
     device = device_of(model.parameters()[0].data)
-    done = []  # of each batch: rec and kl summed over its images (samples,), losses, means
+    done = []  # for each batch: sums of rec and kl for each sample, losses, posterior means
     with model.evaluating(), _progress(total) as bar:
         for number, images in enumerate(batches):
             draws = [drawn(noise) for _ in range(samples)]
@@ -110,7 +110,7 @@ def elbo(
     pairs = itertools.chain(*per_draw)
     rec, kl = (float(sum(term)) / found.size for term in zip(*pairs, strict=True))
     error = math.nan
-    if samples > 1:  # the squared errors of the images' means add up
+    if samples > 1:  # the variances of the images' means add up
         error = math.sqrt((found.var(axis=0, ddof=1) / samples).sum()) / found.shape[1]
     terms = ELBO(rec + beta * kl, rec, kl)
     return Evaluation(terms, error, found.mean(axis=0), np.concatenate(means))
@@ -127,20 +127,20 @@ def importance_weighted_nll(
     """-ln p(x) by importance sampling from q(z|x): -L_K with K = ``samples``.
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), eq. 8; K = 5000 in section 5. With
-    K = 1 it is the negative ELBO, with a sampled KL. The squared Monte Carlo error of an image is
-    by the delta method that of the mean weight relative to it, 1/ESS - 1/K (Owen 2013, "Monte
-    Carlo theory, methods and examples", section 9.3). While it is small, the expectation lies
-    above -ln p(x) by half of it (Nowozin 2018, "Debiasing evidence approximations", proposition 1).
+    K = 1 it is the negative ELBO, with a sampled KL. By the delta method the squared Monte Carlo
+    error of an image is the relative variance of the mean weight, 1/ESS - 1/K (Owen 2013, "Monte
+    Carlo theory, methods and examples", section 9.3). While it is small, the expectation exceeds
+    -ln p(x) by half of it (Nowozin 2018, "Debiasing evidence approximations", proposition 1).
 
-    Weights are not kept: logarithms of their sums, in float64, grow block by block, in an order
-    that is a function of K and the image's size. So the result is the same, bit by bit, for
-    ``batches`` of any size.
+    Weights are not stored: the logarithms of their sums are accumulated in float64, block by block,
+    in an order that depends on K and the image's size alone. So the result is bit-identical for
+    all batch sizes.
 
     Args:
         model: a ``models.VAE``; ``encode``, ``log_weight`` and ``noise_dim`` are used.
-        batches: arrays of images (B, ...), of any sizes.
-        noise: a ``NoiseStream``; one draw for each image. Sample k of image n takes row k of draw
-            n, so that fewer samples are the first ones of more.
+        batches: arrays of images (B, ...), of any batch size.
+        noise: a ``NoiseStream``; one draw is taken for each image. Sample k of image n is row k of
+            draw n, so a run with fewer samples uses the first samples of a run with more.
         samples: K.
         total: number of images, for a progress bar; None shows none.
 
@@ -181,8 +181,8 @@ def importance_weighted_nll(
 
 
 def _blocks(eps: Array, x: Tensor, *more: Tensor) -> Iterator[tuple[list[Tensor], Array]]:
-    """Samples (n, K, D) in blocks: rows of x and of what goes with it, each repeated for every
-    sample of the block, and the noise (n S, D).
+    """Blocks of S samples from ``eps`` (n, K, D): x and ``more``, each row repeated S times, and
+    the noise (n S, D).
     """
     n, samples, d = eps.shape
     _, block = _tile(x.shape[1:], samples, device_of(eps))
@@ -190,14 +190,14 @@ def _blocks(eps: Array, x: Tensor, *more: Tensor) -> Iterator[tuple[list[Tensor]
     size = 0
     for first in range(0, samples, block):
         part = eps[:, first : first + block]
-        if part.shape[1] != size:  # all blocks are of one size but the last
+        if part.shape[1] != size:  # only the last block may be smaller
             size = part.shape[1]
             repeated = [repeat_rows(t, size) for t in (x, *more)]
         yield repeated, part.reshape(n * size, d)
 
 
 def _per_row(tensor: Tensor) -> Array:
-    """One number of each image, (N,) float64 on the host."""
+    """A tensor (N,) as float64 on the host."""
     return to_numpy(tensor.data).astype(np.float64)
 
 
@@ -207,7 +207,7 @@ def _log_sum_exp(x: Array) -> Array:
 
 
 def _tile(image_shape: Sequence[int], samples: int, device: str) -> tuple[int, int]:
-    """(images, samples of each) that are decoded at a time."""
+    """(number of images, number of samples of each) to decode at a time."""
     rows = PIXELS[device] // max(1, math.prod(image_shape))
     rows = min(ROWS[device], max(MIN_ROWS, rows))
     blocks = -(-samples // rows)
@@ -215,7 +215,7 @@ def _tile(image_shape: Sequence[int], samples: int, device: str) -> tuple[int, i
 
 
 def _progress(total: int | None) -> Any:
-    """A bar over images on a terminal; none without a total."""
+    """A progress bar over images on a terminal; hidden without a total."""
     return ProgressBar(
         total=total, unit="img", desc="sampling", leave=False,
         show=False if total is None else None,

@@ -1,20 +1,20 @@
-"""The checkerboard that transposed convolutions leave, as energy at a period of two pixels."""
+"""Measure checkerboard artefacts of transposed convolutions: energy at a period of two pixels."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def checkerboard_energy(images: ArrayLike) -> float:
-    """Share of the pictures' spectral energy at the frequency of a stride of 2.
+    """Share of the pictures' spectral energy at a period of two pixels, that of a stride of 2.
 
-    With P the power spectrum of a picture less its mean, under a Hann window (edges that do not
-    meet would else count at every frequency),
+    With P the power spectrum of a picture minus its mean, under a Hann window (without one,
+    opposite edges that differ would add energy at every frequency),
 
         sum of P where f_x or f_y is 1/2 cycle per pixel  /  sum of P
 
-    of all pictures and channels together; a frequency counts to one bin beside it, which is how
-    far the window spreads it. A decoder that doubles sizes has no reason to put
-    energy there that the pictures it learned from have not: compare with theirs.
+    over all pictures and channels together; the sum includes one bin on each side, to which the
+    window spreads a frequency. Energy there above that of the training images is an artefact of
+    the decoder: compare with the same measure of them.
 
     Args:
         images: NumPy array (N, C, S, S), S even and at least 8.
@@ -22,7 +22,7 @@ def checkerboard_energy(images: ArrayLike) -> float:
     Raises:
         ValueError: another shape.
 
-    A checkerboard has all its energy there, a slope next to none:
+    A checkerboard has all its energy at this period, a slope almost none:
 
     >>> board = np.indices((16, 16)).sum(axis=0) % 2
     >>> round(checkerboard_energy(board[None, None]), 3)
@@ -35,7 +35,7 @@ def checkerboard_energy(images: ArrayLike) -> float:
     side = x.shape[-1]
     if x.ndim != 4 or x.shape[-2] != side or side % 2 or side < 8:
         raise ValueError(f"images: expected (N, C, S, S), S even and >= 8, got {x.shape}")
-    window = np.hanning(side + 1)[:-1]  # one period of it: zero at one end
+    window = np.hanning(side + 1)[:-1]  # one period of the window, without the second zero
     x = x - x.mean(axis=(2, 3), keepdims=True)
     power = abs(np.fft.fft2(x * window * window[:, None])) ** 2
     nyquist = np.zeros((side, side), bool)

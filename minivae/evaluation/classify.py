@@ -1,4 +1,4 @@
-"""Train the small classifier that judges pictures."""
+"""Train the small classifier by which pictures are evaluated."""
 
 from collections.abc import Sequence
 
@@ -28,14 +28,14 @@ def fit_classifier(
         images: uint8 (N, H, W) or (N, C, H, W), square.
         targets: float32 (N, A) of 0 and 1.
         labels: the A labels' names.
-        epochs, seed, batch_size: of the training; weights and order follow from the seed.
-        progress: show a bar on a terminal.
+        epochs, seed, batch_size: of the training; the seed gives initial weights and order.
+        progress: whether to show a bar on a terminal.
     """
     size, channels = images.shape[-1], 1 if images.ndim == 3 else images.shape[1]
     classifier = ImageClassifier(labels, size, channels, seed=seed)
     adam = optim.Adam(classifier.parameters(), lr=1e-3)
     batches = PixelBatches(images, batch_size, seed=seed)
-    numbers = Batches(len(images), batch_size, seed)  # of the images, in the same order
+    numbers = Batches(len(images), batch_size, seed)  # indices of the images in the same order
     show = None if progress else False
     with ProgressBar(total=epochs * len(batches), desc="classifier", leave=False, show=show) as bar:
         for epoch in range(epochs):
@@ -57,13 +57,13 @@ def fit_digit_classifier(
     progress: bool = True,
     classes: int = 10,
 ) -> ImageClassifier:
-    """A classifier of digits, or other classes: ``predict`` gives the class.
+    """Train a classifier of digits or other classes, whose ``predict`` gives the class.
 
     Args:
         images: uint8 (N, H, W).
-        labels: whole numbers below ``classes``, (N,).
-        epochs, seed, progress: as ``fit_classifier``.
-        classes: how many there are.
+        labels: whole numbers in [0, ``classes``), (N,).
+        epochs, seed, progress: as in ``fit_classifier``.
+        classes: number of classes.
     """
     names = [str(digit) for digit in range(classes)]
     targets = one_hot(np.asarray(labels), classes)

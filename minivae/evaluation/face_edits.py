@@ -1,11 +1,11 @@
-"""Scores for adding and removing an attribute of a face in latent space.
+"""Scores for edits of face attributes in latent space: adding or removing glasses, a smile.
 
 An edit moves the mean code of a face along the attribute's vector and decodes it. It is scored
 
-- by ``counterfactual_scores`` against the true edited face, known where faces are drawn;
+- by ``counterfactual_scores`` against the true edited face, which is known for drawn faces;
 - by ``agreement_scores`` with a classifier trained on the original faces, for photographs.
 
-Both take held-out faces and score their plain reconstructions beside the edits.
+Both take held-out faces, and also score the reconstructions without an edit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,7 @@ def encode_means(model: VAE, images: Array) -> Array:
 
 
 def decode_means(model: VAE, codes: Array) -> Array:
-    """The decoder's mean image of each code, (N, C, S, S) in [0, 1]."""
+    """The decoder's mean image for each code, (N, C, S, S) in [0, 1]."""
     rows = range(0, len(codes), BATCH)
     return np.concatenate([model.pixels(codes[i : i + BATCH]).numpy() for i in rows])
 
@@ -55,7 +55,9 @@ def fit_classifier(
     batch_size: int = 64,
     progress: bool = True,
 ) -> ImageClassifier:
-    """Train an ``ImageClassifier`` on the faces' attributes called ``labels``.
+    """Train an ``ImageClassifier`` on the faces' attributes named in ``labels``.
+
+    Arguments as ``classify.fit_classifier``; errors as ``label_matrix``.
 
     Returns:
         The classifier. Its accuracy on other faces is ``accuracy(classifier, other)``.
@@ -78,15 +80,17 @@ def guess_attributes(
     """Predict attributes that a set lacks with a classifier trained on a labelled set.
 
     Args:
-        faces: the set; its faces are framed like those of the labelled one.
-        names: the attributes wanted; those that the set has are left out.
-        teacher: path of the labelled set, an argument of ``data.load_faces``.
+        faces: the set, whose faces must be cropped like those of the labelled set.
+        names: the attributes to predict; those that the set has are left out.
+        teacher: path of the labelled set, as ``source`` of ``data.load_faces``.
+        size: height and width at which the classifier sees faces.
+        epochs: of the classifier's training.
 
     Returns:
         dict from name to bool (N,): predicted, not ground truth.
 
     Raises:
-        DataError: the labelled set cannot be read, or lacks an attribute wanted.
+        DataError: the labelled set cannot be read, or lacks one of the attributes.
     """
     names = [name for name in names if name not in faces.attributes]
     if not names:
@@ -105,7 +109,7 @@ def guess_attributes(
 
 
 def label_matrix(faces: FaceDataset, labels: Sequence[str]) -> Array:
-    """(N, A) float32 of 0 and 1; ValueError for an attribute that the faces lack."""
+    """The attributes ``labels`` as 0 and 1, float32 (N, A); ValueError if the faces lack one."""
     missing = [name for name in labels if name not in faces.attributes]
     if missing:
         raise ValueError(f"labels: {missing} not among {sorted(faces.attributes)}")
@@ -113,7 +117,7 @@ def label_matrix(faces: FaceDataset, labels: Sequence[str]) -> Array:
 
 
 def says(classifier: ImageClassifier, images: Array, label: str) -> Array:
-    """The classifier's answer for each image in [0, 1]: a boolean array (N,)."""
+    """Whether the classifier predicts ``label`` for each image, pixels in [0, 1]: bool (N,)."""
     column = classifier.labels.index(label)
     rows = range(0, len(images), BATCH)
     with no_grad():
@@ -122,7 +126,7 @@ def says(classifier: ImageClassifier, images: Array, label: str) -> Array:
 
 
 def accuracy(classifier: ImageClassifier, faces: FaceDataset) -> dict[str, float]:
-    """Share of right answers for each label, a dict."""
+    """The classifier's accuracy on ``faces`` for each label: a dict from label to [0, 1]."""
     pixels = unit_pixels(faces.images)
     return {
         name: float(np.mean(says(classifier, pixels, name) == faces.attributes[name]))
@@ -138,15 +142,22 @@ def agreement_scores(
     attribute: str,
     strengths: Sequence[float] = (1.0, 1.5, 2.0),
 ) -> dict[str, dict[str, float]]:
-    """Shares of held-out faces on which the classifier sees the attribute after an edit.
+    """Shares of held-out faces for which the classifier predicts the attribute after an edit.
 
     The attribute's vector is the difference of mean codes with and without it over ``train``.
 
+    Args:
+        model, classifier: the model whose codes are edited, and the judge of the pictures.
+        train: faces for the attribute's vector.
+        held_out: faces to edit.
+        attribute: its name.
+        strengths: multiples of the vector by which codes are moved.
+
     Returns:
-        dict: ``faces`` (counts), ``reconstructed`` {with, without}: share seen on plain
-        reconstructions of faces that have it and that have it not; and for each strength
-        ``added`` (share seen after adding it to faces without) and ``removed`` (share no longer
-        seen after removing it from faces with).
+        dict: ``faces`` {with, without}: numbers of faces; ``reconstructed`` {with, without}: the
+        share predicted for reconstructions of faces with and without the attribute; and for each
+        strength ``added``: the share predicted after adding it to faces without, and ``removed``:
+        the share no longer predicted after removing it from faces with.
     """
     vector = latent.attribute_vector(encode_means(model, train.images), train.attributes[attribute])
     codes, has = encode_means(model, held_out.images), held_out.attributes[attribute]
@@ -170,19 +181,21 @@ def agreement_scores(
 def counterfactual_scores(
     model: VAE, train: FaceDataset, with_it: Array, without_it: Array, attribute: str
 ) -> dict[str, dict[str, Any]]:
-    """Errors of removing the attribute, against faces drawn without it.
+    """Errors of removing the attribute, compared with the same faces drawn without it.
 
     Args:
-        train: faces for the attribute's vector and its pixel-space counterpart.
+        model: the model whose codes are edited.
+        train: faces for the attribute's vector and for the mean image difference.
         with_it, without_it: uint8 (N, C, S, S), the same held-out faces drawn with and without.
+        attribute: its name.
 
     Returns:
-        dict of root mean squared errors to ``without_it`` over pixels in [0, 1], mean over faces:
-        starting from reconstructions, ``nothing`` (the reconstruction itself), ``pixel`` (minus
-        the mean image difference) and ``latent`` (the edit); starting from the original pictures
-        the same with the change that the edit makes added to the picture; and for each
-        the ``gain`` of latent over the better of the others, with its standard error (None for
-        a single face).
+        Two dicts, "from reconstructions" and "from originals", of root mean squared errors to
+        ``without_it`` over pixels in [0, 1], mean over faces. ``nothing``: the picture unchanged;
+        ``pixel``: the picture minus the mean image difference; ``latent``: for a reconstruction the
+        decoded edit, for an original the picture plus the change that the edit makes to the
+        reconstruction. ``gain``: by how much the error of latent is below the smaller of the other
+        two, with its standard error (None for a single face).
     """
     has = train.attributes[attribute]
     vector = latent.attribute_vector(encode_means(model, train.images), has)
@@ -200,7 +213,7 @@ def counterfactual_scores(
 
 
 def _errors(truth: Array, nothing: Array, pixel: Array, latent_edit: Array) -> dict[str, Any]:
-    """Mean RMSE of each candidate, and the paired gain of the latent edit over the best other."""
+    """Mean RMSE of each method, and the paired gain of the latent edit over the better other."""
     rmse = {
         name: np.sqrt(((np.clip(x, 0, 1) - truth) ** 2).mean(axis=(1, 2, 3)))
         for name, x in [("nothing", nothing), ("pixel", pixel), ("latent", latent_edit)]

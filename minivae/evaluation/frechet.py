@@ -1,4 +1,4 @@
-"""The Fréchet distance between sets of pictures, in the features of a small classifier."""
+"""Fréchet distance between sets of pictures in the features of a small classifier (not the FID)."""
 
 from collections.abc import Iterable
 
@@ -13,16 +13,17 @@ from .grouping import at_a_time, regroup
 def classifier_frechet_distance(
     classifier: ImageClassifier, batches: Iterable[Array], others: Iterable[Array]
 ) -> float:
-    """The Fréchet distance between two sets of pictures as ``classifier.features`` sees them.
+    """The Fréchet distance between two sets of pictures in the space of ``classifier.features``.
 
-    It is not the FID: Heusel et al. 2017 (arXiv:1706.08500), eq. 6, take the same formula in the
-    features of an Inception network trained on ImageNet. These features are those of a small
-    network trained on the data set itself, so that the number compares with itself alone: same
-    classifier, same number of pictures. It has no unit, and a bias that falls with their number.
+    It is not the FID: Heusel et al. 2017 (arXiv:1706.08500), eq. 6, apply the same formula to the
+    features of an Inception network trained on ImageNet. Here the features are those of a small
+    network trained on the data set itself, so two distances can be compared only for the same
+    classifier and the same number of pictures. The distance has no unit; its bias decreases with
+    the number of pictures.
 
     Args:
         classifier: a ``models.ImageClassifier``.
-        batches, others: arrays of pictures (B, C, H, W), of any sizes.
+        batches, others: arrays of pictures (B, C, H, W), of any batch size.
 
     Raises:
         ValueError: a set has fewer than two pictures.
@@ -38,11 +39,11 @@ def features(classifier: ImageClassifier, batches: Iterable[Array]) -> Array:
 
 
 def frechet_distance(a: Array, b: Array) -> float:
-    """|m - n|^2 + tr( C + D - 2 (C D)^(1/2) ) of sets with means m, n and covariances C, D.
+    """|m - n|^2 + tr( C + D - 2 (C D)^(1/2) ) for sets with means m, n and covariances C, D.
 
     The squared Wasserstein-2 distance of the Gaussians with these moments: Dowson & Landau 1982,
-    "The Fréchet distance between multivariate normal distributions". The trace of
-    (C D)^(1/2) is that of (R D R)^(1/2), R = C^(1/2), which is symmetric.
+    "The Fréchet distance between multivariate normal distributions". The trace of (C D)^(1/2) is
+    computed as that of the symmetric matrix (R D R)^(1/2) with R = C^(1/2).
 
     Args:
         a, b: (N, F) and (M, F), float64.

@@ -1,4 +1,4 @@
-"""Batches of any sizes as groups of one size."""
+"""Regroup batches of images to groups of a fixed size, so that results do not depend on batches."""
 
 import itertools
 import math
@@ -7,24 +7,24 @@ from typing import Any
 
 from ..backend import array_module
 
-IMAGES = 512  # looked at by a model at a time, fewer where they are large
-PIXELS = 1 << 22  # of all of them together, at most
+IMAGES = 512  # at most this many images at a time
+PIXELS = 1 << 22  # at most this many pixels at a time, but at least MIN_IMAGES images
 MIN_IMAGES = 16
 
 
 def at_a_time(image: Sequence[int]) -> int:
-    """How many images of a shape a model is given at a time: a function of the shape alone."""
+    """How many images of this shape a model gets at a time, a function of the shape alone."""
     return min(IMAGES, max(MIN_IMAGES, PIXELS // max(1, math.prod(image))))
 
 
 def regroup(batches: Iterable[Any], size: int | Callable[[tuple[int, ...]], int]) -> Iterator[Any]:
     """The images of ``batches``, in order, as arrays of ``size`` images; the last may be shorter.
 
-    What is computed on the groups cannot depend on how the images came.
+    Results computed on the groups do not depend on the sizes of the batches.
 
     Args:
         batches: arrays of images (B, ...).
-        size: a number, or a function that gives it for the shape of an image.
+        size: a number, or a function from the shape of an image to a number.
 
     Raises:
         ValueError: there is no image.

@@ -1,6 +1,6 @@
-"""Statistics of a set of images' codes: active units, KL of each latent, aggregate posterior.
+"""Statistics of codes: active units, KL of each latent, aggregate posterior.
 
-The functions take the posteriors of N images, N(mu, diag(exp(logvar))): float64 arrays (N, D).
+The functions take the posteriors of N images, N(mu, diag(exp(logvar))), as float64 arrays (N, D).
 """
 
 import math
@@ -16,21 +16,21 @@ from ..noise import Noise
 from ..ops.loss import LOG_2PI
 from .grouping import at_a_time, regroup
 
-CODES = 128  # compared with all posteriors at a time
+CODES = 128  # number of codes that are compared with all posteriors at a time
 
 
 class AggregatePosterior(NamedTuple):
-    """q(z) = 1/N sum_n q(z|x_n), the mixture of all posteriors, beside the prior. Nats."""
+    """q(z) = 1/N sum_n q(z|x_n), the mixture of all posteriors, compared with the prior; nats."""
 
-    mutual_information: float  # I(n; z), of an image's number and its code: at most ln N
-    marginal_kl: float  # KL(q(z) || p(z)); adds up with the former to the mean KL
-    standard_error: float  # of either, from drawing z
+    mutual_information: float  # I(n; z) between an image's index and its code, at most ln N
+    marginal_kl: float  # KL(q(z) || p(z)); the mean KL minus the mutual information
+    standard_error: float  # of each of the two, from sampling z
     mean: Array  # (D,)
     covariance: Array  # (D, D)
 
 
 def posteriors(model: VAE, batches: Iterable[Array]) -> tuple[Array, Array]:
-    """mu and logvar of every image, float64 (N, D) each; the same bits for batches of any size."""
+    """mu and logvar of every image, float64 (N, D) each; bit-identical for all batch sizes."""
     device = device_of(model.parameters()[0].data)
     parts = []
     with model.evaluating():
@@ -44,7 +44,7 @@ def posteriors(model: VAE, batches: Iterable[Array]) -> tuple[Array, Array]:
 def active_units(mu: Array, threshold: float = 0.01) -> int:
     """The number of latents whose posterior mean varies over the images: variance > threshold.
 
-    Takes mu (N, D). Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
+    ``mu`` is (N, D). Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
     """
     return int((mu.var(axis=0) > threshold).sum())
 
@@ -52,21 +52,21 @@ def active_units(mu: Array, threshold: float = 0.01) -> int:
 def kl_per_latent(mu: Array, logvar: Array) -> Array:
     """KL(q(z_d|x) || N(0, 1)) of each latent, mean over the images, in nats: (D,).
 
-    Kingma & Welling 2014 (arXiv:1312.6114), appendix B. Their sum is the ELBO's KL term. Takes
-    mu and logvar (N, D).
+    Kingma & Welling 2014 (arXiv:1312.6114), appendix B. The sum over d is the ELBO's KL term.
+    ``mu`` and ``logvar`` are (N, D).
     """
     return (mu * mu + (np.expm1(logvar) - logvar)).mean(axis=0) / 2
 
 
 def aggregate_posterior(mu: Array, logvar: Array, noise: Noise) -> AggregatePosterior:
-    """How the KL term splits, and the moments of the mixture of all posteriors.
+    """Mutual information and marginal KL, and the moments of the mixture of all posteriors.
 
     Hoffman & Johnson 2016, "ELBO surgery: yet another way to carve up the variational evidence
-    lower bound", whose last split has the index-code mutual information and the marginal KL:
+    lower bound", split the mean KL into the index-code mutual information and the marginal KL:
 
         1/N sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z))
 
-    q(z) is summed exactly over all N posteriors at one z_n drawn from each, so that
+    The density q(z) of the mixture is computed exactly at one z_n drawn from each posterior, and
 
         I(n; z) = E[ ln q(z_n|x_n) - ln q(z_n) ],   KL(q(z) || p(z)) = the mean KL - I(n; z)
 
@@ -94,8 +94,8 @@ def aggregate_posterior(mu: Array, logvar: Array, noise: Noise) -> AggregatePost
 def log_mixture_density(z: Array, mu: Array, logvar: Array) -> Array:
     """ln q(z) = ln 1/N sum_n N(z; mu_n, exp(logvar_n)) of codes z (M, D): (M,), float64.
 
-    The squares are multiplied out, so that all pairs of codes and posteriors are three matrix
-    products: (z - mu)^2 / v = z^2 / v - 2 z mu / v + mu^2 / v.
+    The squares are expanded, (z - mu)^2 / v = z^2 / v - 2 z mu / v + mu^2 / v, so that all pairs of
+    codes and posteriors take two matrix products. mu, logvar (N, D).
     """
     precision = np.exp(-logvar)
     constant = (mu * mu * precision + logvar + LOG_2PI).sum(axis=1)

@@ -19,24 +19,24 @@ from .probes import linear_probe, nearest_neighbour_accuracy
 from .trained_model import TrainedModel
 from .units import bits_per_dimension
 
-AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw that tells the aggregate posterior
+AGGREGATE = EVALUATION + (2 << 56)  # offset of the draw for the aggregate posterior
 ELBO_SAMPLES = 10
 
 
 def measure(
     trained: TrainedModel, samples: int = 1000, seed: int = 0, frechet: bool = False
 ) -> dict[str, Any]:
-    """Everything that can be said of a model and its images: a dict for JSON, losses in nats.
+    """All measurements of a model on its images: a dict for JSON, losses in nats per image.
 
     Args:
-        trained: model and images.
+        trained: the model and its images.
         samples: K of the importance-weighted bound.
         seed: of the noise.
-        frechet: also the classifier Fréchet distance.
+        frechet: whether to measure the classifier Fréchet distance too.
 
     Raises:
         NonFiniteError: the loss is NaN or infinite.
-        DataError: ``frechet`` cannot be measured on these images; nothing was measured then.
+        DataError: ``frechet`` cannot be measured on these images; raised before all measurements.
     """
     if frechet:
         _require_comparable(trained)
@@ -88,11 +88,11 @@ def _importance_weighted(trained: TrainedModel, samples: int, seed: int) -> dict
 
 
 def _about_codes(trained: TrainedModel, seed: int) -> dict[str, Any]:
-    """What the codes hold."""
+    """Statistics of the codes: active units, KL, mutual information, accuracy of probes."""
     model = trained.model
     mu, logvar = posteriors(model, trained.batches(trained.data.test))
     result: dict[str, Any] = {"latent_dim": model.latent_dim, "active_units": active_units(mu)}
-    if model.noise_dim == model.latent_dim:  # else the prior of these latents is no N(0, I)
+    if model.noise_dim == model.latent_dim:  # else the prior of these latents is not N(0, I)
         aggregate = aggregate_posterior(mu, logvar, Noise(seed, AGGREGATE))
         result |= {
             "kl_per_latent": kl_per_latent(mu, logvar).tolist(),
@@ -123,7 +123,7 @@ def _require_comparable(trained: TrainedModel) -> None:
 
 
 def _frechet_distances(trained: TrainedModel, seed: int) -> dict[str, float]:
-    """Distances of the test images from decoded draws from the prior, and from training images."""
+    """Distances between test images and samples, and between test and training images."""
     train, test = trained.data.train.images, trained.data.test.images
     classifier = _classifier(trained, seed)
     shape = (classifier.channels, classifier.image_size, classifier.image_size)
@@ -140,10 +140,10 @@ def _frechet_distances(trained: TrainedModel, seed: int) -> dict[str, float]:
 
 
 def _classifier(trained: TrainedModel, seed: int) -> ImageClassifier:
-    """One of the training images' own labels."""
+    """A classifier trained on the training images and their labels."""
     images, labels = trained.data.train.images, trained.data.train.labels
     if "digit" in labels:
-        classes = max(10, int(labels["digit"].max()) + 1)  # letters and the like have more
+        classes = max(10, int(labels["digit"].max()) + 1)  # sets such as EMNIST have more
         return classify.fit_digit_classifier(images, labels["digit"], seed=seed, classes=classes)
     targets = np.stack(list(labels.values()), axis=1).astype(np.float32)
     return classify.fit_classifier(images, targets, list(labels), seed=seed)

@@ -1,4 +1,4 @@
-"""The nearest training image of each picture, to see whether a model copies its training set."""
+"""Nearest training images of generated pictures, to detect a model that copies its training set."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,17 +9,17 @@ QUERIES = 128  # pictures compared with all images at a time
 
 
 def nearest_images(pictures: ArrayLike, images: ArrayLike) -> tuple[Array, Array]:
-    """For each picture the nearest image, by the root mean square difference of pixels.
+    """For each picture the nearest image by the root mean squared difference of pixels.
 
     Args:
         pictures: (N, ...), pixels in [0, 1].
         images: (M, ...), pixels in [0, 1] of the same shape.
 
     Returns:
-        ``(index, distance)``: the image's number (N,) and the distance (N,), float64.
+        ``(index, distance)``: index of the nearest image, int64 (N,), and distance, float64 (N,).
 
     Raises:
-        ValueError: shapes differ, or there is no image.
+        ValueError: shapes differ, or ``images`` is empty.
 
     >>> nearest_images(np.array([[0.0, 0.9]]), np.array([[1.0, 1.0], [0.0, 1.0]]))[0]
     array([1])
@@ -36,6 +36,6 @@ def nearest_images(pictures: ArrayLike, images: ArrayLike) -> tuple[Array, Array
     for first in range(0, len(pictures), QUERIES):
         rows = slice(first, first + QUERIES)
         some = pictures[rows].reshape(-1, found.shape[1]).astype(np.float64)
-        index[rows] = (squares - 2 * some @ found.T).argmin(axis=1)  # but for |picture|^2
+        index[rows] = (squares - 2 * some @ found.T).argmin(axis=1)  # |picture|^2 is constant
         distance[rows] = np.sqrt(((some - found[index[rows]]) ** 2).mean(axis=1))
     return index, distance

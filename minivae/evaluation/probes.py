@@ -15,7 +15,7 @@ from ..nn import Parameter
 from ..tensor import Tensor
 
 STEPS, LR, L2 = 300, 0.05, 1e-4
-QUERIES = 128  # codes compared with all others at a time
+QUERIES = 128  # test codes that are compared with all training codes at a time
 
 
 def linear_probe(
@@ -24,8 +24,9 @@ def linear_probe(
     """Accuracy on the test codes of multinomial logistic regression on the training codes.
 
     Alain & Bengio 2016 (arXiv:1610.01644), section 3. The codes are standardised by the training
-    codes' moments; all of them are used in each of 300 steps of Adam, from weights of 0, on the
-    cross-entropy plus 1e-4 of the squared weights. The loss is convex: nothing is drawn.
+    codes' mean and standard deviation. The weights start at 0 and are fitted by 300 steps of Adam,
+    each on all codes, to the cross-entropy plus 1e-4 times the squared weights. The loss is convex
+    and nothing is random.
 
     Args:
         train_codes, test_codes: (N, D), (M, D).
@@ -40,13 +41,15 @@ def linear_probe(
 
 
 def fit_softmax(codes: Array, labels: Array) -> tuple[Array, Array]:
-    """(weight (D, C), bias (C,)) that ``linear_probe`` finds for codes (N, D), labels (N,)."""
+    """(weight (D, C), bias (C,)) of logistic regression on standardised codes (N, D) and labels
+    (N,), as ``linear_probe`` fits them.
+    """
     (n, d), c = codes.shape, int(labels.max()) + 1
     weight, bias = Parameter(np.zeros((d, c))), Parameter(np.zeros(c))
     adam = optim.Adam([weight, bias], lr=LR)
     x, chosen = Tensor(codes), np.eye(c)[labels]
     for step in range(STEPS):
-        adam.lr = LR * (1 - step / STEPS)  # to 0, so that the last step is no jump
+        adam.lr = LR * (1 - step / STEPS)  # decays to 0, so that the weights converge
         logits = x @ weight + bias
         # -ln softmax of the right class: ln sum_c exp(logit_c) - logit_y
         log_sum = F.log_mean_exp(logits, axis=1) + math.log(c)
@@ -64,10 +67,10 @@ def nearest_neighbour_accuracy(
     test_labels: ArrayLike,
     k: int = 5,
 ) -> float:
-    """Accuracy of the commonest label among the k nearest training codes of each test code.
+    """Accuracy on the test codes of the most common label among the k nearest training codes.
 
-    Cover & Hart 1967, "Nearest neighbor pattern classification". Distances are Euclidean; among
-    equally common labels the smallest is taken.
+    Cover & Hart 1967, "Nearest neighbor pattern classification". Distances are Euclidean; of
+    equally common labels the smallest is chosen.
 
     Args:
         train_codes, test_codes: (N, D), (M, D).
@@ -85,7 +88,7 @@ def nearest_neighbour_accuracy(
     right = 0
     for first in range(0, len(test), QUERIES):
         queries = test[first : first + QUERIES]
-        distances = squares - 2 * queries @ train.T  # but for |query|^2, the same for all
+        distances = squares - 2 * queries @ train.T  # without the constant |query|^2
         nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
         votes = one_hot[nearest].sum(axis=1)
         right += int((votes.argmax(axis=1) == expected[first : first + QUERIES]).sum())

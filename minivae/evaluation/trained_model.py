@@ -1,4 +1,4 @@
-"""A trained model and the images that it is measured on."""
+"""TrainedModel: a trained model with its images, and how they are fed to it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,23 +25,22 @@ class TrainedModel(NamedTuple):
 
     model: VAE
     data: Dataset
-    binarize: str
-    trained_binarize: str | None  # None where the checkpoint does not say
-    own: bool | None = None  # the run's very images; None where the checkpoint does not say
+    binarize: str  # one of BINARIZE
+    trained_binarize: str | None  # in training; None if the checkpoint does not say
+    own: bool | None = None  # whether data are the run's images; None if that is not known
 
     def batches(self, part: LabelledImages, train: bool = False) -> Iterator[np.ndarray]:
-        """The batches of a part as the model takes them.
+        """Batches of ``part`` as the model takes them: binarised, dequantised or with labels.
 
-        Args:
-            part: the first images of one of the data's two parts, or all of them.
-            train: it is the training part, whose static pixels are other draws.
+        ``train`` says that ``part`` is of the training images, which static binarisation draws from
+        another stream than the test images.
         """
         size = at_a_time(part.images.shape[1:])
         batches: Batches
         if self.model.likelihood.startswith("gaussian"):
             batches = DequantisedBatches(part.images, size)
         else:
-            # Static and dynamic draw a test set alike, once; dynamic has no such training set.
+            # train=False: images are drawn once, whether static or dynamic, and keep their order.
             images, binarize = part.images, self.binarize
             if train and binarize == "static":
                 images, binarize = binarize_once(images, STATIC_TRAIN), "none"
@@ -52,7 +51,7 @@ class TrainedModel(NamedTuple):
         return batches.epoch(0)
 
     def meaning(self) -> tuple[str, bool]:
-        """What the model's ``rec`` is, in words, and whether it is a likelihood."""
+        """(description of the model's ``rec``, whether it is a likelihood)."""
         if self.model.likelihood == "squared-error":
             return "squared error of pixels: not a likelihood", False
         if self.model.likelihood.startswith("gaussian"):

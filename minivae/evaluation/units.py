@@ -1,4 +1,4 @@
-"""Nats per image as bits per dimension."""
+"""Convert nats per image to bits per dimension."""
 
 import math
 
@@ -6,19 +6,19 @@ LEVELS = 256  # grey values of a pixel
 
 
 def bits_per_dimension(nats: float, dimensions: int, *, dequantised: bool = False) -> float:
-    """nats / (dimensions ln 2): bits for each pixel and channel, of an NLL in nats per image.
+    """Bits per pixel and channel of an NLL in nats per image: nats / (dimensions ln 2).
 
-    A probability of binary pixels needs no more. A density of dequantised pixels (p + u) / 256 is
-    first turned into one of p + u, 256 times smaller in each dimension by the change of variables:
-    8 bits more. It then bounds the bits of the grey values 0 to 255 from above: Theis, van den
-    Oord & Bethge 2016 (arXiv:1511.01844), section 3.1.
+    For the probability of binary pixels this is all. A density of dequantised pixels (p + u) / 256
+    is first converted to one of p + u, which the change of variables makes 256 times smaller in
+    each dimension, so that 8 bits are added. The result is an upper bound on the bits of the grey
+    values 0 to 255: Theis, van den Oord & Bethge 2016 (arXiv:1511.01844), section 3.1.
 
     Args:
-        nats: of the whole image.
+        nats: NLL of an image.
         dimensions: pixels times channels.
-        dequantised: the density is of ``data.DequantisedBatches``.
+        dequantised: whether ``nats`` is of a density of the pixels of ``data.DequantisedBatches``.
 
-    The uniform density on [0, 1] is worth no nats, and the 8 bits of a pixel:
+    The uniform density on [0, 1] has an NLL of 0 nats, which is 8 bits per grey pixel:
 
     >>> bits_per_dimension(0.0, 784, dequantised=True)
     8.0

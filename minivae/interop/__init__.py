@@ -1,1 +1,1 @@
-"""Trained models in the formats of other programs: ONNX, and weights as PyTorch names them."""
+"""Export trained models to other programs: ONNX, and safetensors with PyTorch's names."""

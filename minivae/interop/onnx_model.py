@@ -1,8 +1,8 @@
-"""Encoder and decoder of a VAE as ONNX models, made from the graph that a forward pass records.
+"""Export the encoder and the decoder of a VAE to ONNX from the graph of a forward pass.
 
-A batch of ``BATCH`` zeros goes through the model; every operation of the graph behind the result
-becomes a node or two, every parameter an initializer of its name. Batch norm is in evaluation
-mode. The models take any number of images: axis 0 is the batch in every value.
+The model runs on a batch of ``BATCH`` zeros. Every operation of the recorded graph becomes one or
+two ONNX nodes, and every parameter an initializer of its name. Batch norm is in evaluation mode.
+The exported models take any number of images: axis 0 is the batch in every value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
 CLASSES = (models.ConvVAE, models.DeepVAE, models.FaceVAE, models.MLPVAE)
-OPSET, IR_VERSION = 17, 8  # of 2022: what has come since is not needed
+OPSET, IR_VERSION = 17, 8  # of 2022; nothing newer is needed
 BATCH = 3
 TOLERANCE = 1e-5  # largest difference from onnxruntime, relative to the largest value or 1
 
@@ -39,7 +39,7 @@ def export(model: models.VAE) -> dict[str, onnx.ModelProto]:
 
     Raises:
         TypeError: a class, dtype or operation that is not translated.
-        MinivaeError: the package onnx is missing.
+        MinivaeError: the package onnx cannot be imported.
     """
     if not isinstance(model, CLASSES):
         names = ", ".join(cls.__name__ for cls in CLASSES)
@@ -60,13 +60,18 @@ def export(model: models.VAE) -> dict[str, onnx.ModelProto]:
 
 
 def check(model: models.VAE, exported: dict[str, onnx.ModelProto], images: int = 4) -> float:
-    """Run exported models with onnxruntime beside the model itself, on random images and codes.
+    """Compare exported models, run by onnxruntime, with the model on random images and codes.
+
+    Args:
+        model: the VAE.
+        exported: the result of ``export``.
+        images: number of images and codes.
 
     Returns:
-        The largest difference, relative to the largest value of that output, or to 1.
+        The largest difference, relative to the largest value of that output or to 1.
 
     Raises:
-        MinivaeError: it is above ``TOLERANCE``; or onnxruntime is missing.
+        MinivaeError: the difference is above ``TOLERANCE``, or onnxruntime cannot be imported.
     """
     runtime = _package("onnxruntime")
     noise = Noise(0, SAMPLING)
@@ -86,7 +91,7 @@ def check(model: models.VAE, exported: dict[str, onnx.ModelProto], images: int =
         found = session.run(None, {proto.graph.input[0].name: fed})
         for output, got, want in zip(proto.graph.output, found, expected[name], strict=True):
             difference = float(abs(got - want).max() / max(1.0, abs(want).max()))
-            if not difference <= TOLERANCE:  # nor NaN
+            if not difference <= TOLERANCE:  # NaN fails too
                 raise MinivaeError(
                     f"{name}: onnxruntime's {output.name} differs by {difference:.1e}, expected at "
                     f"most {TOLERANCE:.0e}"
@@ -96,12 +101,12 @@ def check(model: models.VAE, exported: dict[str, onnx.ModelProto], images: int =
 
 
 def _example(shape: tuple[int, ...]) -> Tensor:
-    """A batch that is traced: its gradient makes every operation behind it record itself."""
+    """A batch of zeros that requires a gradient, so that all operations on it are recorded."""
     return Tensor(np.zeros((BATCH, *shape), np.float32), requires_grad=True)
 
 
 def _package(name: str) -> Any:
-    """An optional package; MinivaeError that says how to install it."""
+    """Import an optional package; MinivaeError with the command to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -114,8 +119,9 @@ class _Writer:
     """Translates a recorded graph.
 
     Args:
-        model: whose parameters keep their names.
-        source: the graph's input, called ``name`` in ONNX.
+        model: the model, whose parameters keep their names.
+        source: the graph's input.
+        name: its name in ONNX.
     """
 
     def __init__(self, model: models.VAE, source: Tensor, name: str):
@@ -129,7 +135,7 @@ class _Writer:
         self.results: dict[tuple[Function, int], str] = {}
 
     def model(self, outputs: dict[str, Tensor]) -> onnx.ModelProto:
-        """The ONNX model of everything behind the outputs."""
+        """The ONNX model that computes ``outputs`` from the source."""
         for op in _operations(outputs.values()):
             translate = NODES.get(type(op))
             if translate is None:
@@ -180,14 +186,14 @@ class _Writer:
     def node(
         self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any
     ) -> str:
-        """Add a node of one output and return that one's name."""
+        """Add a node with one output; returns the output's name."""
         output = output or f"{kind.lower()}_{next(self.numbers)}"
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], **attributes))
         return output
 
 
 def _operations(outputs: Iterable[Any]) -> list[Function]:
-    """The functions behind tensors, each after those it depends on."""
+    """The functions that ``outputs`` depend on, each after its inputs."""
     found, stack = set(), list(outputs)
     while stack:
         op = stack.pop().creator
@@ -198,7 +204,7 @@ def _operations(outputs: Iterable[Any]) -> list[Function]:
 
 
 def _same(kind: str) -> Any:
-    """An operation that ONNX has as it is."""
+    """The translation of an operation that ONNX has with the same inputs."""
     return lambda writer, op, inputs: writer.node(kind, inputs)
 
 
@@ -215,7 +221,7 @@ def _linear_heads(writer: Any, op: Any, inputs: list[str]) -> tuple[str, ...]:
 
 
 def _rectified(translate: Any) -> Any:
-    """The operation that ``translate`` translates, with its ReLU."""
+    """The translation of an operation fused with a ReLU; ``translate`` does the operation."""
     return lambda writer, op, inputs: writer.node("Relu", [translate(writer, op, inputs)])
 
 
@@ -253,7 +259,7 @@ def _reshape(writer: Any, op: Any, inputs: list[str]) -> str:
     (shape, _), source = op.output_like[0], op.inputs[0].shape
     if shape[:1] != source[:1] or shape[:1] != (BATCH,):
         raise TypeError(f"onnx: a change of shape across the batch, {source} to {shape}")
-    sizes = writer.constant(np.array([0, *shape[1:]], np.int64))  # 0: as it was
+    sizes = writer.constant(np.array([0, *shape[1:]], np.int64))  # 0 keeps a size
     return writer.node("Reshape", [inputs[0], sizes])
 
 

@@ -1,8 +1,8 @@
-"""Trained models that can be downloaded: names, and the hashes that their files must have.
+"""Download trained models: their names, and the hashes that their files must have.
 
-``pretrained.json`` holds the hashes, and the address with ``{name}`` and ``{file}`` in it. A
-release trains the models, writes both and builds the package then (examples/pretrained.py); where
-the address is null, no models are hosted.
+``pretrained.json`` holds the hashes and the address, with ``{name}`` and ``{file}`` in it. For a
+release examples/pretrained.py trains the models and writes this file before the package is built;
+an address of null means that no models are hosted.
 """
 
 import json
@@ -26,20 +26,20 @@ BUILD = "python examples/pretrained.py"
 
 
 def pinned() -> dict[str, Any]:
-    """``address`` of the files, or None, and ``sha256`` in hex by name and file."""
+    """The contents of ``pretrained.json``: ``address`` (or None), and ``sha256[name][file]``."""
     return json.loads(PINNED.read_bytes())
 
 
 def download(name: str, opener: urllib.request.OpenerDirector | None = None) -> dict[str, bytes]:
-    """The three files of a model by their names, each checked against its hash.
+    """Download the three files of a model and check their hashes: a dict from name to bytes.
 
     Args:
         name: one of ``MODELS``.
-        opener: opens the addresses; by default one that knows https only.
+        opener: opens the addresses; by default one for https only.
 
     Raises:
         ValueError: an unknown name.
-        DataError: no models are hosted, or a file cannot be had, or is another one.
+        DataError: no models are hosted, a download fails, or a file has another hash.
     """
     if name not in MODELS:
         raise ValueError(f"name: expected one of {sorted(MODELS)}, got {name!r}")

@@ -1,7 +1,7 @@
-"""Weights as model hubs and PyTorch's users expect them: three files in a folder.
+"""Write and read weights in the layout of model hubs: three files in a folder.
 
-``model.safetensors`` is the ``state_dict``, ``config.json`` the run's configuration, of which
-``architecture`` alone is needed, and ``README.md`` the model's card.
+``model.safetensors`` is the ``state_dict``; ``config.json`` is the run's configuration, of which
+only ``architecture`` is required; ``README.md`` is the model card.
 """
 
 import json
@@ -31,7 +31,7 @@ def to_files(
         model: the trained model.
         config: its run's configuration, with ``architecture``.
         results: the run's ``summary.json``, for the card.
-        license: of the weights, by its SPDX identifier in small letters, for the card.
+        license: of the weights, for the card: its SPDX identifier in lower case.
     """
     config = config | {"architecture": {"name": type(model).__name__, **model.config()}}
     return {
@@ -42,10 +42,11 @@ def to_files(
 
 
 def read_config(folder: AnyPath) -> dict[str, Any]:
-    """The configuration in ``config.json``, which has an architecture, beside weights.
+    """The configuration in ``config.json`` of a folder that also has the weights.
 
     Raises:
-        CheckpointError: one of the two is missing, or the configuration is damaged.
+        CheckpointError: one of the two files is missing, or the configuration is damaged or names
+            no architecture.
     """
     weights, path = Path(folder) / WEIGHTS, Path(folder) / CONFIG
     for needed in (weights, path):
@@ -63,10 +64,10 @@ def read_config(folder: AnyPath) -> dict[str, Any]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The contents of a ``summary.json``; empty where there is none.
+    """The contents of the ``summary.json`` at ``path``; empty if there is none.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the file is damaged.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -82,7 +83,7 @@ def read_results(path: Path) -> dict[str, Any]:
 def card(
     model: VAE, config: dict[str, Any], results: dict[str, Any], license: str | None = None
 ) -> str:
-    """The model's card, Markdown: what it is, what it was trained on, how it is used.
+    """The model card in Markdown: the model, its training data and how to use it.
 
     Arguments as ``to_files``.
     """

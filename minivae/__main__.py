@@ -8,7 +8,7 @@ from .cli.options import Parser
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train.main, "train a model on digits, on faces or on pictures of your own"),
-    "evaluate": (evaluate.main, "what the model of a checkpoint is worth"),
+    "evaluate": (evaluate.main, "measure a trained model: likelihood bounds, codes, probes"),
     "explore": (explore.main, "a run as one page in the browser"),
     "sample": (sample.main, "new pictures from a trained model"),
     "reconstruct": (reconstruct.main, "images of a run beside what the model makes of them"),

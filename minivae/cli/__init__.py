@@ -1,1 +1,1 @@
-"""The program ``minivae``: a module for each command, and what they share."""
+"""The command-line program ``minivae``: a module for each command, and shared options."""

@@ -15,17 +15,17 @@ else:
     import tomli as tomllib
 
 CONFIG = "config.toml"
-APART = ("help", "config", "out", "resume")  # what another run is to be asked anew
+APART = ("help", "config", "out", "resume")  # options that a file never holds
 
 
 def read(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
-    """The options in a file, converted and checked as if they stood in the command line.
+    """The options in the file ``path``, converted and checked by ``parser``'s rules.
 
     Keys are the options' names, with dashes or underscores.
 
     Raises:
-        DataError: the file cannot be read, or it has a key that is no option, or a value that is
-            none of the option's. The message names the key.
+        DataError: the file cannot be read, a key is no option, or a value is not valid. The message
+            names the key.
     """
     try:
         body = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
@@ -51,32 +51,32 @@ def read(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
 
 
 def _value(action: argparse.Action, value: Any) -> Any:
-    """A value of a file as the option has it; ArgumentTypeError when it is none."""
+    """A value from a file, converted to the option's type; ArgumentTypeError if not valid."""
     if action.nargs == 0:  # a flag
         if not isinstance(value, bool):
             raise argparse.ArgumentTypeError(f"expected true or false, got {value!r}")
         return value
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise argparse.ArgumentTypeError(f"expected a number or a text, got {value!r}")
+        raise argparse.ArgumentTypeError(f"expected a number or a string, got {value!r}")
     if action.choices is not None and value not in action.choices:
         choices = ", ".join(map(str, action.choices))
         raise argparse.ArgumentTypeError(f"expected one of {choices}, got {value!r}")
     if not callable(action.type):
         if not isinstance(value, str):
-            raise argparse.ArgumentTypeError(f"expected a text, got {value!r}")
+            raise argparse.ArgumentTypeError(f"expected a string, got {value!r}")
         return value
     return action.type(str(value))
 
 
 def as_toml(parser: argparse.ArgumentParser, args: argparse.Namespace, command: str) -> str:
-    """The options as a file that ``--config`` takes; those that were not given are left out."""
+    """The options as the text of a TOML file for ``--config``; unset options are left out."""
     lines = [f"# The options of this run, for: {command} --config {CONFIG}"]
     for action in parser._actions:
         value = getattr(args, action.dest, None)
         if action.dest in APART or value is None:
             continue
         try:
-            text = json.dumps(value, ensure_ascii=False)  # of these types TOML's own
+            text = json.dumps(value, ensure_ascii=False)  # JSON and TOML agree on these types
             text.encode()
         except UnicodeEncodeError:
             lines.append(f"# {action.dest}: a name that is not UTF-8, which TOML cannot hold")

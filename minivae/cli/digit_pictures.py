@@ -1,4 +1,4 @@
-"""Draw the pictures of a run on digits."""
+"""Draw the pictures and the film that a run on digits writes at its end."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ FILMED, DECODED = 500, 64  # test images and codes in each frame of a film
 def draw(
     model: VAE, test: PixelBatches, labels: np.ndarray, name: str, rows: list[Row], args: Namespace
 ) -> Iterator[tuple[str, Figure]]:
-    """Each picture with its name.
+    """(name, figure) of each picture.
 
     Args:
         model: the trained model.
-        test: batches of the test images, as the model sees them.
-        labels: their classes.
-        name: of the set.
-        rows: of ``metrics.csv``.
+        test: batches of the test images, as the model takes them.
+        labels: their classes, (N,).
+        name: of the data set.
+        rows: the rows of ``metrics.csv``.
         args: the run's options.
     """
     about = f"\n{_about(model, name, args)}, epoch {len(rows)}"
@@ -59,8 +59,8 @@ def draw(
 def film_of(
     model: VAE, test: LabelledImages, out: OutputFolder, batches: int, args: Namespace
 ) -> Film:
-    """The ``Film`` of a run: it shows the first test images, and codes that cover the plane of two
-    latents or are drawn from the prior.
+    """The ``Film`` of a run. It encodes the first test images, and decodes a grid of codes for two
+    latents, else draws from the prior.
     """
     images = PixelBatches(
         test.images[:FILMED], FILMED, seed=args.seed, binarize=args.binarize, train=False
@@ -81,6 +81,6 @@ def gif_of(taken: Film, labels: np.ndarray, name: str, args: Namespace) -> bytes
 
 
 def _about(model: VAE, name: str, args: Namespace) -> str:
-    """What was trained on what, for titles."""
+    """Data set, pixels, model and beta, for titles."""
     kind = "grey pixels" if args.binarize == "none" else f"{args.binarize} binarisation"
     return f"{name}, {kind}; {type(model).__name__}, {model.latent_dim} latents, beta {args.beta:g}"

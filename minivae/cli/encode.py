@@ -1,4 +1,4 @@
-"""``minivae encode``: the codes of a run's images, with their labels."""
+"""``minivae encode``: write the posteriors of a run's images, with their labels, to an .npz."""
 
 from ..errors import DataError
 from ..evaluation import posteriors

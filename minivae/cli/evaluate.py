@@ -1,4 +1,4 @@
-"""``minivae evaluate``: measure a trained model; a table, and JSON."""
+"""``minivae evaluate``: measure a trained model; prints a table and can write JSON."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def choice_of_pixels(result: dict[str, Any]) -> str:
-    """Which pixels a model was asked about, and whether it was trained on such."""
+    """How a model's pixels were binarised, and whether that is as in training."""
     used, trained = result["binarize"], result["trained_binarize"]
     if trained is None:
         return f"binarize {used}; the checkpoint does not say how it was trained"
@@ -68,7 +68,7 @@ def choice_of_pixels(result: dict[str, Any]) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The results as text."""
+    """The results of ``measure`` as a table of text."""
     elbo, exact = result["elbo"], result["is_likelihood"]
     rows = [
         ("-ELBO" if exact else "loss", number(elbo["loss"], elbo["standard_error"]),
@@ -124,10 +124,10 @@ def table(result: dict[str, Any]) -> str:
 
 
 def span(values: Sequence[float]) -> str:
-    """The least and the largest of some values."""
+    """The smallest and the largest of ``values``, as text."""
     return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def number(value: float, error: float | None = None) -> str:
-    """A value, and its standard error where there is one."""
+    """A value, and its standard error if known, as text."""
     return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"

@@ -1,4 +1,4 @@
-"""``minivae explore``: a run as one page in the browser."""
+"""``minivae explore``: write or serve an HTML page that shows a run interactively."""
 
 import sys
 import webbrowser
@@ -41,21 +41,21 @@ def main(argv: list[str] | None = None) -> None:
     no_metrics: set[str] = set()
 
     def read() -> tuple[TrainedModel, explore.Contents]:
-        """(subject, contents) as the run's files are now."""
+        """(subject, contents) from the current files of the run."""
         subject, config = loaded(path, args.data)
         explore.require_explorable(subject.model)
         try:
             rows = metrics.read(path.parent)
         except DataError as error:
             rows = []
-            if str(error) not in no_metrics:  # once, however often a served run is read
+            if str(error) not in no_metrics:  # printed once, though a served run is read often
                 print(f"{error}; the page has no curves", file=sys.stderr)
                 no_metrics.add(str(error))
         return subject, explore.contents(subject, config, rows, images=args.images)
 
     live = explore.LiveRun([path, path.with_name(metrics.METRICS)], read)
     out = Path(args.out or path.parent / PAGE)
-    # A link that somebody put into a run's folder is replaced, one that the user named is followed.
+    # A symbolic link in the run's folder is replaced; one named by --out is followed.
     write_result(out, explore.page(live.contents), follow_link=bool(args.out))
     print(f"wrote {out}")
     parameters = live.contents["about"]["parameters"]
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def loaded(path: Path, data: str | None = None) -> tuple[TrainedModel, Config]:
-    """(subject, configuration) of a checkpoint, with the images that its run was given."""
+    """(subject, configuration) of the checkpoint ``path``, with the images of its run."""
     _, config = loaded_run.load_model(path)
     return loaded_run.load(path, data), config
 

@@ -1,4 +1,4 @@
-"""``minivae export``: a model for other programs, and their weights as a checkpoint."""
+"""``minivae export``: convert a checkpoint to ONNX or PyTorch's weights, and weights back."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from ..training.run_files import CHECKPOINT
 from .options import Parser, checkpoint_of, reported, require_new
 
 SUMMARY = "summary.json"
-Files: TypeAlias = Mapping[str, str | bytes]  # what is in each, by name
+Files: TypeAlias = Mapping[str, str | bytes]  # contents by file name
 
 
 def parser() -> Parser:
@@ -26,14 +26,14 @@ def parser() -> Parser:
         f"checkpoint, a folder with {weights.WEIGHTS} and {weights.CONFIG}")  # fmt: skip
     add("--format", choices=list(FORMATS), required=True,
         help="onnx: encoder and decoder, compared with the model by onnxruntime; pytorch: the "
-        "state_dict, its configuration and a card; checkpoint: back from those")  # fmt: skip
-    add("--out", metavar="FOLDER", required=True, help="where the files go; replaces none")
+        "state_dict, its configuration and a card; checkpoint: back from those three")  # fmt: skip
+    add("--out", metavar="FOLDER", required=True, help="folder to write to; no file is replaced")
     return p
 
 
 @reported
 def main(argv: list[str] | None = None) -> None:
-    """Read, translate, write."""
+    """Read the run, convert it, write the files."""
     args = parser().parse_args(argv)
     files = FORMATS[args.format](Path(args.run))
     with OutputFolder(args.out) as out:
@@ -47,7 +47,7 @@ def imported(folder: Path) -> tuple[VAE, Config]:
     """(model, configuration) of a folder that ``to_pytorch`` wrote.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or they do not fit each other.
+        CheckpointError: a file is missing or damaged, or weights and configuration do not match.
     """
     path = folder / weights.WEIGHTS
     config = weights.read_config(folder)
@@ -57,7 +57,7 @@ def imported(folder: Path) -> tuple[VAE, Config]:
 
 
 def to_onnx(run: Path) -> Files:
-    """Encoder and decoder, by file name."""
+    """Encoder and decoder as ONNX, by file name; MinivaeError for a model that is not supported."""
     model, _ = loaded_run.load_model(checkpoint_of(run))
     try:
         exported = onnx_model.export(model)
@@ -91,7 +91,7 @@ def results_of(path: Path) -> dict[str, Any]:
 
 
 def to_checkpoint(folder: Path) -> Files:
-    """A checkpoint that every command but ``--resume`` takes, by file name."""
+    """A checkpoint for all commands, without the state that ``--resume`` needs, by file name."""
     model, config = imported(folder)
     return {CHECKPOINT: checkpoint.to_bytes(CHECKPOINT, model, config=config)}
 

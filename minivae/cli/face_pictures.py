@@ -1,4 +1,4 @@
-"""Draw the pictures of a run on faces, or on any folder of pictures."""
+"""Draw the pictures that a run on faces, or on a folder of pictures, writes at its end."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from ..viz import latent, plots
 from ..viz.without_backend import Figure
 from .run_output import EDITED
 
-Pictures: TypeAlias = Iterator[tuple[str, Figure]]  # each with its name
+Pictures: TypeAlias = Iterator[tuple[str, Figure]]  # (name, figure) pairs
 STRENGTHS = np.linspace(-2, 2, 7)
 
 
 def draw(
     model: VAE, train: FaceDataset, test: FaceDataset, rows: list[Row], args: Namespace, noun: str
 ) -> Pictures:
-    """Each picture that the images and their attributes allow, with its name.
+    """(name, figure) of each picture that can be drawn from the images and their attributes.
 
     Args:
         model: the trained model.
         train, test: the parts of the set.
-        rows: of ``metrics.csv``; empty where nothing was trained.
+        rows: the rows of ``metrics.csv``; empty if nothing was trained.
         args: the run's options.
-        noun: what the images are called: "faces" or "images".
+        noun: the word for the images in titles: "faces" or "images".
     """
     about = f"\n{test.name} at {test.size}; {type(model).__name__}, {model.latent_dim} latents, "
     about += f"{args.likelihood}, beta {args.beta:g}, "
@@ -57,7 +57,7 @@ def draw(
 
 
 def _walks(model: VAE, codes: Array, seed: int, noun: str, about: str) -> Pictures:
-    """Between pairs of held-out images."""
+    """Interpolations between pairs of held-out images."""
     order = np.random.default_rng(seed).permutation(len(codes))
     pairs = order[: 2 * min(4, len(codes) // 2)].reshape(-1, 2)
     if not len(pairs):
@@ -70,7 +70,7 @@ def _walks(model: VAE, codes: Array, seed: int, noun: str, about: str) -> Pictur
 
 
 def _arithmetic(model: VAE, train: FaceDataset, codes: Array, about: str) -> Pictures:
-    """A man with glasses - a woman with glasses + a woman without."""
+    """Arithmetic on mean codes: man with glasses - woman with glasses + woman without."""
     if not all(face_edits.has_both(train, name) for name in ("male", "glasses")):
         return
     man, glasses = train.attributes["male"], train.attributes["glasses"]
@@ -95,8 +95,8 @@ def _decoded(model: VAE, codes: ArrayLike) -> Array:
 
 
 def great_circle(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
-    """``latent.slerp``; the straight line, its limit, for codes of one direction: a picture that
-    comes twice, a single latent, a collapsed posterior.
+    """``latent.slerp``, or ``latent.lerp`` for codes of the same or opposite direction, for which
+    slerp is undefined: equal pictures, a single latent, a collapsed posterior.
     """
     try:
         return latent.slerp(a, b, steps)

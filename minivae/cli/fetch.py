@@ -14,13 +14,13 @@ def parser() -> Parser:
     about = "; ".join(f"{name}: {what}" for name, what in pretrained.MODELS.items())
     p.add_argument("name", choices=list(pretrained.MODELS), help=about)
     p.add_argument("--out", metavar="FOLDER",
-                   help="where its files go; if not given, runs/NAME; replaces none")  # fmt: skip
+                   help="new files go here; if not given, to runs/NAME")  # fmt: skip
     return p
 
 
 @reported
 def main(argv: list[str] | None = None) -> None:
-    """Download, check, and write with a checkpoint that ``evaluate`` and ``explore`` take."""
+    """Download and check the files; write them, and a checkpoint for the other commands."""
     args = parser().parse_args(argv)
     with OutputFolder(args.out or f"runs/{args.name}") as out:
         require_new(out, (*pretrained.FILES, CHECKPOINT))

@@ -1,4 +1,4 @@
-"""Where ``minivae sample``, ``reconstruct`` and ``encode`` write: PNG files or an .npz."""
+"""Write images or arrays for ``minivae sample``, ``reconstruct`` and ``encode``: PNG or .npz."""
 
 import io
 import zipfile
@@ -16,7 +16,7 @@ PLACE = "a folder for PNG files, or FILE.npz"
 
 
 def is_npz(place: str) -> bool:
-    """Whether a place is a file of arrays; OutputError if it is one that could not be written."""
+    """Whether ``place`` is an .npz file; OutputError if it is one that cannot be written."""
     if Path(place).suffix != ".npz":
         return False
     require_writable(place)
@@ -24,7 +24,7 @@ def is_npz(place: str) -> bool:
 
 
 def write_npz(place: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name: the same bytes for the same arrays."""
+    """Write an .npz file of arrays by name; equal arrays give equal bytes."""
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as file:
         for name, array in arrays.items():  # np.savez takes no array called "file"
@@ -34,13 +34,13 @@ def write_npz(place: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_images(place: str, **images: np.ndarray) -> None:
-    """Write sets of as many images each, uint8 (N, H, W) or (N, H, W, 3), by the set's name.
+    """Write one or several sets of N images, uint8 (N, H, W) or (N, H, W, 3), each by its name.
 
-    A folder has a file for each: ``00000.png``, or ``00000_NAME.png`` where there are several sets.
+    A folder gets one file for each image: ``00000.png``, or ``00000_NAME.png`` for several sets.
 
     Raises:
-        DataError: one of the files is there already.
-        OutputError: they cannot be written.
+        DataError: one of the files exists already.
+        OutputError: a file cannot be written.
     """
     if is_npz(place):
         return write_npz(place, images)
@@ -62,7 +62,7 @@ def grey_levels(pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
     Args:
         pixels: (N, ...).
-        shape: (C, H, W) of one.
+        shape: (C, H, W) of one image.
     """
     images = np.rint(255 * pixels.astype(np.float64)).astype(np.uint8)
     images = images.reshape(len(pixels), *shape)

@@ -1,4 +1,4 @@
-"""What is installed, built and reachable, for ``minivae info``."""
+"""``minivae info``: print versions, built kernels and devices, with reasons for what is missing."""
 
 import importlib
 import importlib.metadata
@@ -17,12 +17,12 @@ from .options import Parser, reported
 
 LIBRARIES = ("numpy", "safetensors", "matplotlib", "tqdm", "PIL", "threadpoolctl")
 OPTIONAL = ("numba", "cupy", "graphviz", "onnx", "onnxruntime", "mpi4py", "scipy")
-NEVER_IMPORTED = ("torch", "jax")  # by this package: only looked for
+NEVER_IMPORTED = ("torch", "jax")  # never imported by this package; only their version is shown
 LABELS = {"PIL": "Pillow"}
 
 
 def kernels_used(device: str) -> str:
-    """The name of the variant that serves arrays on ``device`` ("cpu" or "cuda") now."""
+    """The name of the kernel variant used for arrays on ``device`` ("cpu" or "cuda")."""
     return kernels.active() or kernels.default(device)
 
 
@@ -36,9 +36,9 @@ def processor() -> str:
 
 
 def cuda_extension() -> list[tuple[str, str]]:
-    """(name, text) pairs: whether minivae._cuda was built and loads, and what it multiplies with.
+    """(name, text) pairs: whether minivae._cuda was built and loads, and whether cuBLASLt is found.
 
-    Loading it takes no driver; finding cuBLASLt takes the library alone.
+    Neither needs a GPU or a driver.
     """
     try:
         _cuda = extension("cuda")
@@ -57,7 +57,7 @@ def cuda_extension() -> list[tuple[str, str]]:
 
 @reported
 def main(argv: list[str] | None = None) -> None:
-    """Print it."""
+    """Print ``info()``."""
     Parser(prog="minivae info", description="What is installed, built and reachable.").parse_args(
         argv
     )
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def library(name: str) -> tuple[str | None, str | None]:
-    """The version of a library, or why it cannot be imported: it may be installed and broken."""
+    """(version, None) of a library, or (None, why it cannot be imported), as if it is broken."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -77,7 +77,7 @@ def library(name: str) -> tuple[str | None, str | None]:
 
 
 def libraries() -> Iterator[str]:
-    """A line for each library that is needed, or optional and there."""
+    """A line for each required library, and for each optional one that is installed."""
     for name in LIBRARIES:
         version, reason = library(name)
         yield f"  {LABELS.get(name, name):<14} {version or reason}"
@@ -91,7 +91,7 @@ def libraries() -> Iterator[str]:
 
 
 def instruction_set() -> Iterator[str]:
-    """The line of what compiled CPU kernels use and this machine has; none without them."""
+    """A line with the instruction sets of the compiled CPU kernels; none if they are not built."""
     if "cpu" in kernels.available():
         from .. import _cpu
 
@@ -132,7 +132,7 @@ def info() -> str:
 
 
 def _gpu() -> list[tuple[str, str]]:
-    """What is known of the GPU and of the extension for it, (name, text) pairs."""
+    """(name, text) pairs that describe the GPU and the CUDA extension."""
     device = {} if cuda_unavailable() else device_description()
     return [*device.items(), *cuda_extension()]
 

@@ -1,4 +1,4 @@
-"""Command-line options that several commands share, and how a command reports its errors."""
+"""Command-line options shared by several commands, and ``reported``, which handles errors."""
 
 import argparse
 import contextlib
@@ -41,8 +41,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but a misspelt option is told with the one that may be meant, and an empty
-        text is refused: it is a variable of the shell that was not set.
+        """As argparse's, but the error for a misspelt option suggests the closest one, and an empty
+        text is refused: it often is a shell variable that is not set.
         """
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but for options that are simply absent."""
+    """A help formatter that shows defaults other than None and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False:
@@ -74,7 +74,7 @@ def add_training_options(
     parser: argparse.ArgumentParser, *, out: str, data_help: str | None, epochs: int,
     batch_size: int, lr: float | None, lr_help: str = "Adam's learning rate",
 ) -> None:  # fmt: skip
-    """The options that every training example takes, with defaults of its own."""
+    """Add the options of all training commands, with the defaults of one command."""
     add = parser.add_argument
     add("--epochs", type=positive_int, default=epochs, metavar="N", help="passes over the images")
     add("--batch-size", type=positive_int, default=batch_size, metavar="N", help="images in a step")
@@ -89,21 +89,21 @@ def add_training_options(
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
     if data_help:
         add("--data", metavar="DIR", help=data_help)
-    add("--out", default=out, metavar="DIR", help="folder for all that the run leaves")
+    add("--out", default=out, metavar="DIR", help="folder for all files that the run writes")
     add("--resume", action="store_true",
         help="continue the run in --out; it ends as if it had never stopped")  # fmt: skip
     add("--limit", type=positive_int, metavar="N",
         help="use only the first N training and N test images")  # fmt: skip
-    add("--no-plots", action="store_true", help="leave no pictures")
+    add("--no-plots", action="store_true", help="write no pictures")
     add("--tensorboard", action="store_true",
-        help="also write the losses as TensorBoard reads them")  # fmt: skip
+        help="also write the losses as a TensorBoard event file")  # fmt: skip
     add("--config", metavar="FILE.toml",
-        help=f"take options from here, such as the {CONFIG} that a run leaves; those of the "
-        "command line win")  # fmt: skip
+        help=f"read options from this file, such as the {CONFIG} that a run writes; those of the "
+        "command line take precedence")  # fmt: skip
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """The run whose model a command takes, and where it computes."""
+    """Add the arguments RUN, whose model a command uses, and ``--device``."""
     parser.add_argument("run", metavar="RUN",
                         help=f"output folder of a training run, or its {CHECKPOINT}")  # fmt: skip
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
@@ -111,7 +111,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> None:
-    """A run, and which images a command takes; of its own, the first ``limit`` by default."""
+    """Add RUN and the options that choose its images; ``limit`` is the default of ``--limit``."""
     add_run(parser)
     add = parser.add_argument
     add("--data", metavar="DIR", help="where the images are, as in training")
@@ -125,17 +125,17 @@ def add_images_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> 
 
 
 def add_part_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> None:
-    """A run, and which part of its images a command takes."""
+    """Add the options of ``add_images_of_run`` and ``--part``, the training or test images."""
     add_images_of_run(parser, limit=limit)
     parser.add_argument("--part", choices=["train", "test"], default="test",
                         help="which of the run's images")  # fmt: skip
 
 
 def checkpoint_of(run: AnyPath) -> Path:
-    """The checkpoint's path of a run that is named by its folder or by that file itself.
+    """The path of a run's checkpoint; ``run`` is the run's folder or the checkpoint itself.
 
     Raises:
-        DataError: there is nothing of that name.
+        DataError: there is no such file or folder.
     """
     path = Path(run)
     if not path.exists():
@@ -144,7 +144,7 @@ def checkpoint_of(run: AnyPath) -> Path:
 
 
 def loaded(args: Namespace) -> TrainedModel:
-    """The ``TrainedModel`` that the options of ``add_images_of_run`` name."""
+    """The ``TrainedModel`` for the options of ``add_images_of_run``."""
     return loaded_run.load(
         checkpoint_of(args.run), args.data, binarize=args.binarize, limit=args.limit,
         device=args.device, other_data=args.other_data,
@@ -152,8 +152,8 @@ def loaded(args: Namespace) -> TrainedModel:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Namespace:
-    """The arguments, those of ``--config`` too; exits with code 2 and one line when one is wrong or
-    cannot be honoured.
+    """The arguments, including those of ``--config``; exits with code 2 and one line if one is not
+    valid or not available.
     """
     args = parser.parse_args(argv)
     if getattr(args, "config", None):
@@ -163,7 +163,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Namesp
             parser.error(f"argument --config: {error}")
         args = parser.parse_args(argv)
     for name, value in vars(args).items():
-        if value == []:  # what argparse makes of --lr=--, unconverted (CPython 3.11)
+        if value == []:  # argparse's unconverted result for --lr=-- (CPython 3.11)
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
     if args.device == "cuda" and (reason := cuda_unavailable()):
         parser.error(f"argument --device: {reason}")
@@ -171,13 +171,13 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Namesp
 
 
 def callbacks(args: Namespace, out: OutputFolder) -> tuple[TensorBoardWriter, ...]:
-    """What a ``Trainer`` in the folder ``out`` calls after each epoch, as the options have it."""
+    """The ``callbacks`` of a ``Trainer`` in the folder ``out``, by the options."""
     return (TensorBoardWriter(out),) if args.tensorboard else ()
 
 
 def earlier_config(args: Namespace) -> dict[str, Any]:
-    """The configuration of the run whose weights are read, of ``--checkpoint`` or ``--resume``, as
-    rank 0 finds it; empty without one.
+    """The configuration in the checkpoint of ``--checkpoint`` or ``--resume``, read by rank 0;
+    empty without one.
     """
     folder, ranks, found = Path(args.out), parallel.world(), {}
     written = [folder / CHECKPOINT, folder / BACKUP] if args.resume else []
@@ -190,8 +190,8 @@ def earlier_config(args: Namespace) -> dict[str, Any]:
 
 
 def parts(args: Namespace) -> int:
-    """Into how many parts batches are cut: as asked, as in the run that is resumed, or one for each
-    process.
+    """The number of parts of a batch: ``--parts``, else that of the run to be resumed, else one for
+    each process.
     """
     if args.parts is None and (config := earlier_config(args)):
         return config.get("parts", 1)
@@ -199,7 +199,7 @@ def parts(args: Namespace) -> int:
 
 
 def resume(trainer: Trainer) -> None:
-    """Go on with the run in a ``Trainer``'s output folder, if there is one, and say so."""
+    """Resume the run in a ``Trainer``'s output folder, if there is one, and print the progress."""
     if not trainer.resume():
         print(f"nothing to resume in {trainer.files.out.path}, starting a new run")
     elif trainer.state.epoch >= trainer.epochs:
@@ -211,7 +211,7 @@ def resume(trainer: Trainer) -> None:
 
 
 def require_writable(path: AnyPath) -> None:
-    """OutputError if a file that is to be written after long work cannot be written."""
+    """OutputError if the file cannot be written, to be called before a long computation."""
     path = Path(path)
     if path.is_dir():
         raise OutputError(f"{path}: cannot be written: this is a folder")
@@ -222,14 +222,14 @@ def require_writable(path: AnyPath) -> None:
 
 
 def require_new(out: OutputFolder, names: Iterable[str]) -> None:
-    """DataError when one of the files is there already."""
+    """DataError if one of the files exists already."""
     for name in names:
         if (out / name).exists():
             raise DataError(f"{out / name}: is there already; choose another folder")
 
 
 def write_result(path: AnyPath, body: str | bytes, *, follow_link: bool = True) -> None:
-    """Write a file, text or bytes, whole or not at all; OutputError when that fails."""
+    """Write a file, text or bytes, atomically; OutputError if that fails."""
     body = body.encode() if isinstance(body, str) else body
     try:
         write_atomically(path, body, follow_link=follow_link)
@@ -240,12 +240,15 @@ def write_result(path: AnyPath, body: str | bytes, *, follow_link: bool = True) 
 def reported(main: Callable[..., None], several: bool = False) -> Callable[..., int]:
     """Make ``main(argv)`` return an exit code and print the library's errors in one line.
 
-    0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C. What is printed
-    never stops the work; where stdout could not take it, that is told on stderr, and the code is 2.
-    A reader that closed its pipe has read what it wanted: no error.
+    0 success, 1 training diverged, 2 wrong options or files, 130 stopped by Ctrl-C. Printing never
+    ends the command; if stdout cannot be written, stderr says so at the end, and the code is 2. A
+    pipe that its reader closed is no error.
 
-    Of several processes the first alone prints, but for a rank that cannot go on where others can.
-    ``several`` tells that they share the work; else the first does it and the others end.
+    With several processes only rank 0 prints, except that a rank which fails alone reports it.
+
+    Args:
+        main: a command, ``main(argv, **options)``.
+        several: whether several processes share its work; if not, all but the first end at once.
     """
 
     @functools.wraps(main)
@@ -274,7 +277,7 @@ def reported(main: Callable[..., None], several: bool = False) -> Callable[..., 
 
 
 def _silent() -> contextlib.ExitStack:
-    """Print nothing inside."""
+    """A context that discards stdout and stderr."""
     stack = contextlib.ExitStack()
     null = stack.enter_context(open(os.devnull, "w"))
     stack.enter_context(contextlib.redirect_stdout(null))
@@ -286,7 +289,7 @@ def _outcome(
     main: Callable[..., None], argv: Sequence[str] | None, options: dict[str, Any],
     ranks: parallel.Ranks,
 ) -> tuple[str, Any]:  # fmt: skip
-    """(what to tell, exit code) of ``main(argv, **options)``."""
+    """(message to print, exit code) of ``main(argv, **options)``."""
     try:
         main(argv, **options)
     except Interrupted as error:
@@ -295,9 +298,9 @@ def _outcome(
         return "stopped", 130
     except MinivaeError as error:
         return f"error: {error}", 1 if isinstance(error, NonFiniteError) else 2
-    except MemoryError as error:  # of a large model, or many pictures at a time
+    except MemoryError as error:  # a large model, or many large pictures
         return f"error: not enough memory: {error}", 2
-    except SystemExit as error:  # the parser's, which has told why
+    except SystemExit as error:  # from the parser, which has printed the reason
         if ranks.size == 1:
             raise
         return "", error.code
@@ -307,7 +310,10 @@ def _outcome(
 def _number(
     convert: Callable[[str], Any], accept: Callable[[Any], bool], expected: str
 ) -> Callable[[str], Any]:
-    """A converter for argparse that says what was expected."""
+    """A converter for argparse, whose error says "expected ..., got ...".
+
+    ``convert`` makes the value and ``accept`` checks it; ``expected`` describes valid values.
+    """
 
     def converted(text: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""``minivae reconstruct``: images of a run beside what the model makes of them."""
+"""``minivae reconstruct``: write images of a run with the model's reconstructions."""
 
 import math
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     shape, pairs, part = image_shape(trained.model), [], getattr(trained.data, args.part)
     for x in trained.batches(part, args.part == "train"):
         pixels = to_numpy(trained.model.reconstruct(to_device(x, args.device)).data)
-        seen = x.reshape(len(x), -1)[:, : math.prod(shape)]  # a label may stand behind the pixels
+        seen = x.reshape(len(x), -1)[:, : math.prod(shape)]  # a label may follow the pixels
         pairs.append([grey_levels(seen, shape), grey_levels(pixels, shape)])
     images, decoded = (np.concatenate(part) for part in zip(*pairs, strict=True))
     write_images(args.out, images=images, reconstructions=decoded)

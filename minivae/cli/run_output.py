@@ -1,4 +1,4 @@
-"""Write what a training command leaves beside its checkpoints: summary, pictures, explorer page."""
+"""Write a run's results except checkpoints: summary.json, pictures and the explorer page."""
 
 import json
 from argparse import Namespace
@@ -23,7 +23,10 @@ FACE_PICTURES = (
 
 
 def leftovers(pictures: Iterable[str], film: Film | None = None) -> list[str]:
-    """The files of an earlier run that a new one, with ``film`` or without, may not replace."""
+    """The names of an earlier run's files to remove, because a new run may not overwrite them.
+
+    ``pictures`` are the names of pictures; ``film`` is the new run's, or None.
+    """
     found = [SUMMARY, PAGE, EVENTS, GIF, *(f"{name}.png" for name in pictures)]
     return found if film else [*found, FILM]
 
@@ -35,14 +38,14 @@ def write_summary(
     """Write ``summary.json``.
 
     Args:
-        out: the folder.
+        out: the ``OutputFolder``, entered.
         args: the run's options.
         trained: model and data.
-        model: what the model is called.
-        rows: of ``metrics.csv``, one per epoch.
-        terms: of the test images, by name.
-        timing: of the run.
-        **more: what only some runs have.
+        model: the name of the model.
+        rows: the rows of ``metrics.csv``, one per epoch.
+        terms: losses on the test images: "loss", "rec" and "kl".
+        timing: ``Trainer.timing()``.
+        **more: further entries.
     """  # fmt: skip
     out.write(SUMMARY, json.dumps({
         "dataset": trained.data.name, "model": model,
@@ -55,8 +58,10 @@ def write_summary(
 
 
 def write_pictures(out: OutputFolder, pictures: Iterable[tuple[str, Any]]) -> None:
-    """Write each picture as soon as it is drawn, in matplotlib's own style and not the user's: a
-    run that has trained shall not fail for want of LaTeX, and equal runs shall leave equal files.
+    """Write each (name, figure) as soon as it is drawn, in matplotlib's default style.
+
+    A user's ``matplotlibrc`` could end a finished run, for lack of LaTeX say, and equal runs leave
+    equal files.
     """
     from ..viz import plots  # here, because a run without pictures needs no matplotlib
     from ..viz.without_backend import style

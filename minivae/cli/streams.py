@@ -1,4 +1,4 @@
-"""stdout and stderr that never raise: characters they cannot encode, readers that went away."""
+"""stdout and stderr that never raise, neither for unencodable characters nor for a closed pipe."""
 
 import codecs
 import contextlib
@@ -11,7 +11,7 @@ PLAIN = {"±": "+-", "é": "e", "×": "x", "\N{MINUS SIGN}": "-"}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks, as ``codecs.register_error`` has it."""
+    """The error handler "minivae.plain" of ``codecs``: replaces characters an encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -23,14 +23,14 @@ codecs.register_error("minivae.plain", _plain)
 
 
 class LenientStream:
-    """A text stream that takes every text, and goes on when its reader does not.
+    """A text stream whose ``write`` never raises.
 
-    A character that the stream's encoding lacks is written in a plain form or as an escape. After
-    an error, such as a full disk or a closed pipe, everything is dropped: what was being done is
-    worth more than what is told of it.
+    A character that the stream's encoding lacks is replaced by a plain form or an escape. After an
+    error, such as a full disk or a closed pipe, all output is dropped, so that printing cannot end
+    a long computation.
 
     Attributes:
-        error: the first OSError, None before it.
+        error: the first OSError; None if there was none.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -60,7 +60,7 @@ class LenientStream:
             action()
         except OSError as error:
             self.error = error
-            # Python flushes once more at its end: what is left in the buffer goes nowhere then.
+            # Python flushes again when it exits; the rest of the buffer then goes to /dev/null.
             with contextlib.suppress(OSError, ValueError):
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, self._stream.fileno())
@@ -69,7 +69,10 @@ class LenientStream:
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[LenientStream]:
-    """Make stdout and stderr lenient inside the block; gives the former. A closed one drops all."""
+    """Replace stdout and stderr by ``LenientStream``s inside the block; gives that of stdout.
+
+    A stream that is closed (None) drops all output.
+    """
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as null:
         lenient = [LenientStream(null if stream is None else stream) for stream in before]

@@ -1,4 +1,4 @@
-"""``minivae train``: on digits, on faces, or on the pictures of a folder."""
+"""``minivae train``: train on digits, on faces, or on the pictures of a folder."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
         return KINDS[argv[0]](argv[1:])
     parser = Parser(prog="minivae train", description="Train a variational autoencoder.")
     kinds = parser.add_subparsers(dest="kind", metavar="|".join(KINDS), required=True)
-    kinds.add_parser("mnist", help="digits, or what is in the form of MNIST", add_help=False)
+    kinds.add_parser("mnist", help="digits, or a set in MNIST's format", add_help=False)
     kinds.add_parser("faces", help="faces with attributes, or drawn ones", add_help=False)
     kinds.add_parser("images", help="any folder of pictures", add_help=False)
     parser.parse_args(argv)

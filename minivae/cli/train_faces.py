@@ -1,4 +1,4 @@
-"""``minivae train faces`` and ``minivae train images``: a VAE of pictures, edits of its codes."""
+"""``minivae train faces`` and ``minivae train images``: train a FaceVAE and score latent edits."""
 
 import sys
 from argparse import Namespace
@@ -46,8 +46,8 @@ from .run_output import (
 FACES = "Train a variational autoencoder on faces, then edit faces with arithmetic on their codes."
 IMAGES = "Train a variational autoencoder on the pictures of a folder."
 RECORDED = ("batch_size", "lr", "weight_decay", "limit", "device")  # a resumed run shares them
-GUESSED = ("male", *EDITED)  # attributes that a teacher names where the set lacks them
-TRAINING = ("epochs", "lr", "weight_decay", "warmup", "resume")  # without a use but in training
+GUESSED = ("male", *EDITED)  # attributes that --teacher predicts if the set lacks them
+TRAINING = ("epochs", "lr", "weight_decay", "warmup", "resume")  # options not for --checkpoint
 
 
 def parser(prog: str = "minivae train faces", images: bool = False) -> Parser:
@@ -69,8 +69,8 @@ def parser(prog: str = "minivae train faces", images: bool = False) -> Parser:
         add("--synthetic", type=positive_int, default=4000, metavar="N",
             help="how many faces to draw when there are none to load")  # fmt: skip
     add("--teacher", metavar="FILE.npz",
-        help="labelled faces; a classifier guesses from them what the set lacks")  # fmt: skip
-    add("--checkpoint", metavar="FILE", help="take the weights from here and do not train")
+        help="labelled faces to train a classifier of missing attributes on")  # fmt: skip
+    add("--checkpoint", metavar="FILE", help="load the weights from this file and do not train")
     add_training_options(
         p, out="runs/images" if images else "runs/faces", epochs=40, batch_size=16, lr=1e-4,
         data_help=None if images else "folder of images, an .npz, or a folder that holds faces/; "
@@ -83,7 +83,7 @@ def parser(prog: str = "minivae train faces", images: bool = False) -> Parser:
 def main(
     argv: list[str] | None = None, prog: str = "minivae train faces", images: bool = False
 ) -> None:
-    """Train or load, then write summary.json, the pictures and the page to explore them."""
+    """Train or load a model, then write summary.json, the pictures and the explorer page."""
     p = parser(prog, images)
     untold = {name: p.get_default(name) for name in TRAINING}
     args = parse(p, argv)
@@ -91,10 +91,10 @@ def main(
         p.error("the following arguments are required: FOLDER")
     _require_sense(p, args, untold)
     if not args.no_plots:
-        from . import face_pictures  # before the training, should matplotlib be missing
+        from . import face_pictures  # before the training, in case matplotlib is missing
     ranks = parallel.world()
     if args.checkpoint and not ranks.dismiss():
-        return  # there is nothing to share
+        return  # without training one process does all the work
     args.parts = parts(args)
     if args.device == "cuda":
         ranks.choose_gpu()
@@ -135,7 +135,7 @@ def main(
             "attributes_guessed": sorted(guessed),
         }  # fmt: skip
         summary = out, args, trained, noun.removesuffix("s"), rows, terms, timing
-        write_summary(*summary, **more)  # what is known already, should the scores fail
+        write_summary(*summary, **more)  # already now, in case the scores fail
         write_summary(*summary, **more, edits=scores(model, *halves, args))
         if not args.no_plots:
             drawn = face_pictures.draw(model, *halves, rows, args, noun)
@@ -147,7 +147,7 @@ def main(
 def _untrained(
     args: Namespace, model: models.VAE, test: PixelBatches
 ) -> tuple[list[Row], dict[str, float | None], dict[str, Any], dict[str, float]]:
-    """What a training gives (rows, timing, configuration, terms), of weights that were loaded."""
+    """(rows, timing, configuration, test losses) for loaded weights, as after a training."""
     timing: dict[str, float | None] = {"seconds": None, "images_per_second": None}
     config = {"seed": args.seed, "architecture": {"name": "FaceVAE", **model.config()}}
     noise = NoiseStream(args.seed, EVALUATION)
@@ -159,7 +159,7 @@ def _trainer(
     args: Namespace, model: models.VAE, train: PixelBatches, test: PixelBatches, out: OutputFolder,
     split: Dataset, options: str,
 ) -> Trainer:  # fmt: skip
-    """The training that the arguments ask for, at the step from which ``--resume`` goes on."""
+    """The ``Trainer`` for the options, resumed if ``--resume`` was given."""
     trainer = Trainer(
         model,
         optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay),
@@ -175,7 +175,9 @@ def _trainer(
 
 
 def _require_sense(p: Parser, args: Namespace, untold: dict[str, Any]) -> None:
-    """Exit with code 2 where ``--checkpoint`` stands beside what it makes senseless."""
+    """Exit with code 2 if ``--checkpoint`` is combined with an option of the training, or with
+    an output folder whose summary would be overwritten.
+    """
     if not args.checkpoint:
         return
     for name, default in untold.items():
@@ -190,7 +192,7 @@ def _require_sense(p: Parser, args: Namespace, untold: dict[str, Any]) -> None:
 
 
 def _load(path: str, model: models.VAE, split: Dataset) -> None:
-    """Take weights from a checkpoint; say so where its run may have seen what is held out here."""
+    """Load weights from a checkpoint; warn if its run may have trained on held-out images."""
     recorded = checkpoint.load(path, model).get("config", {})
     if "data" not in recorded or difference(recorded, split.record()):
         print(f"{path}: these are not known to be the images and the split of its run: faces held "
@@ -198,8 +200,9 @@ def _load(path: str, model: models.VAE, split: Dataset) -> None:
 
 
 def layers(args: Namespace) -> dict[str, Any]:
-    """How the model goes down and up in size: as asked, or as the weights that will be read have
-    it. Before version 0.2 there was one way for all sizes.
+    """The arguments ``paddings`` and ``upsampling`` of the model: those of the weights that will
+    be loaded, if there are any, unless ``--upsampling`` asks for another. Before version 0.2 all
+    sizes had the published ones.
     """
     asked = {"upsampling": args.upsampling} if args.upsampling else {}
     if config := earlier_config(args):
@@ -213,7 +216,7 @@ def layers(args: Namespace) -> dict[str, Any]:
 def scores(
     model: models.VAE, train: FaceDataset, test: FaceDataset, args: Namespace
 ) -> dict[str, Any]:
-    """How well attributes can be added and removed, on held-out faces (``face_edits``)."""
+    """Scores of adding and removing attributes on held-out faces; see ``face_edits``."""
     names = [n for n in EDITED if face_edits.has_both(train, n) and face_edits.has_both(test, n)]
     if not names:
         return {}

@@ -1,4 +1,4 @@
-"""``minivae train mnist``: train a VAE on digits and leave pictures of what it learned."""
+"""``minivae train mnist``: train a VAE on digits and write metrics, checkpoints and pictures."""
 
 import sys
 from argparse import Namespace
@@ -32,18 +32,18 @@ COMMAND = "minivae train mnist"
 DESCRIPTION = "Train a variational autoencoder on MNIST and leave pictures of what it learned."
 MODELS = {"mlp": models.MLPVAE, "conv": models.ConvVAE}
 LATENT_DIM = {"mlp": 20, "conv": 2}
-# Adam's rate from each epoch on. Two latents first learn the mean digit, then divide the plane
-# among the digits. Steps of 1e-3 take long to leave the first and settle in whatever division
-# chance offers; larger ones do better but end in noise, so they shrink.
+# (first epoch, Adam's learning rate). With two latents a model first learns the mean digit, then
+# divides the plane among the digits. With 1e-3 the first phase is long and the division poor; a
+# larger rate does better but ends with a noisy loss, so the rate decreases.
 RATES = {"mlp": ((0, 1e-3),), "conv": ((0, 2e-3), (6, 1e-3), (8, 5e-4))}
-OBJECTIVES: dict[str, Callable[[Any], Objective]] = {  # name -> what makes one of the options
+OBJECTIVES: dict[str, Callable[[Any], Objective]] = {  # name -> function from the options to it
     "elbo": lambda args: objectives.elbo,
     "free-bits": lambda args: partial(objectives.free_bits, nats=args.free_bits),
     "iwae": lambda args: partial(objectives.iwae, samples=args.samples),
     "dreg": lambda args: partial(objectives.dreg, samples=args.samples),
 }
 USED_BY = {"samples": ("iwae", "dreg"), "free_bits": ("free-bits",)}  # option -> objectives
-# What a resumed run must share, beside what is told apart below.
+# Options that a resumed run must share; further ones are added in ``main``.
 OPTIONS = ("model", "batch_size", "binarize", "objective", "samples", "free_bits")
 
 
@@ -60,9 +60,9 @@ def parser(prog: str = COMMAND) -> Parser:
     p.add_argument("--samples", type=positive_int, default=5, metavar="K",
                    help="samples of z for each image, for iwae and dreg")  # fmt: skip
     p.add_argument("--free-bits", type=non_negative, default=0.25, metavar="NATS",
-                   help="nats that are free of charge to each latent, for free-bits")  # fmt: skip
+                   help="nats of KL per latent without penalty, for free-bits")  # fmt: skip
     p.add_argument("--film", action="store_true",
-                   help="leave film.gif too: codes, pictures and losses of each step")  # fmt: skip
+                   help="write film.gif too: codes, pictures, losses during training")  # fmt: skip
     add_training_options(
         p, out="runs/mnist", epochs=10, batch_size=128, lr=None,
         lr_help="Adam's learning rate; if not given, 1e-3 for mlp, and for conv 2e-3 that falls to "
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None, prog: str = COMMAND) -> None:
     if args.film and args.no_plots:
         p.error("argument --film: not allowed with argument --no-plots")
     if not args.no_plots:
-        from . import digit_pictures  # before the training, should matplotlib be missing
+        from . import digit_pictures  # before the training, in case matplotlib is missing
     ranks, args.parts = parallel.world(), parts(args)
     if ranks.rank == 0 and not args.resume:  # which refuses options that differ
         warn_of_unused_options(args)

@@ -1,7 +1,7 @@
-"""A trained model in the browser: one page from a file, or served while it trains.
+"""The explorer: an HTML page that runs a trained model in the browser, from a file or served live.
 
-``export`` writes the page, ``server`` serves it; ``model.js`` is the model in the page, ``page.js``
-the three views.
+``export`` writes the page, ``server`` serves it; ``model.js`` computes the model in the page, and
+``page.js`` has the three views.
 """
 
 from .export import (

@@ -1,7 +1,7 @@
-"""One HTML file that explores a trained model: weights, pictures, codes and curves, and a script.
+"""Write the explorer page, one HTML file with a run's weights, pictures, codes, curves and scripts.
 
-Weights are float16 in base64; the page decodes pixels within 2e-3 of ``model.pixels``. Nothing in
-it depends on time or on where the run lies: the same run gives the same bytes.
+Weights are float16 in base64; the page decodes pixels within 2e-3 of ``model.pixels``. It depends
+neither on time nor on the run's path: the same run gives the same bytes.
 """
 
 import base64
@@ -23,15 +23,15 @@ from ..nn import Module, Unflatten
 from ..viz import latent
 
 Contents: TypeAlias = dict[str, Any]  # JSON, for the page's script
-Config: TypeAlias = Mapping[str, Any]  # of a run
-Row: TypeAlias = Mapping[str, Any]  # of its metrics.csv
+Config: TypeAlias = Mapping[str, Any]  # a run's options
+Row: TypeAlias = Mapping[str, Any]  # of the run's metrics.csv
 Masks: TypeAlias = dict[str, Array]  # bool (N,), by name
-CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # those of model.js
-MOST_PARAMETERS = 8_000_000  # of a model that a page can hold
-DIGITS, FACES = 200, 60  # pictures in a page, unless another number is asked for
-CODES = 2000  # points in the plane of two latents, and images behind a mean code
-EXEMPLARS = 3  # typical images behind a named code, as in the example
-FEW = 30  # images, of which a mean might show one, where none may be shown
+CLASSES = models.MLPVAE, models.ConvVAE, models.DeepVAE, models.FaceVAE  # as in model.js
+MOST_PARAMETERS = 8_000_000  # largest model that is embedded in a page
+DIGITS, FACES = 200, 60  # default number of pictures in a page
+CODES = 2000  # points in the plane of two latents, and training images used for mean codes
+EXEMPLARS = 3  # typical images whose mean is a group's code
+FEW = 30  # a mean of fewer private images might show one of them
 
 
 def explorer_page(
@@ -43,13 +43,13 @@ def explorer_page(
     Args:
         subject: a ``TrainedModel``: the model and the images it was trained and tested on.
         config: the run's configuration, as its checkpoint has it.
-        rows: of ``metrics.csv``, or none; ``training.metrics.read`` reads them.
-        images: how many test pictures to embed. None embeds some of MNIST and of drawn images, and
-            none of a user's own set.
-        served: the page asks the server that it comes from for what is new.
+        rows: the rows of ``metrics.csv``, as ``training.metrics.read`` gives them; may be empty.
+        images: how many test pictures to embed. None embeds ``DIGITS`` or ``FACES`` of a public
+            set, and none of a user's own set.
+        served: whether the page polls its server for new contents.
 
     Raises:
-        DataError: a model that the page cannot run, or whose codes are not finite.
+        DataError: the page cannot run a model of this class, or codes are not finite.
     """
     return page(contents(subject, config, rows, images=images), served=served)
 
@@ -57,7 +57,7 @@ def explorer_page(
 def contents(
     subject: TrainedModel, config: Config, rows: Sequence[Row], *, images: int | None = None
 ) -> Contents:
-    """What the page shows, as a dict for JSON; arguments and errors as ``explorer_page``."""
+    """The data of the page as a dict for JSON; arguments and errors as ``explorer_page``."""
     model, data = subject.model, subject.data
     require_explorable(model)
     mu, logvar = posteriors(model, subject.batches(data.test))
@@ -94,7 +94,7 @@ def contents(
 
 
 def require_explorable(model: Module) -> None:
-    """DataError unless the page's script has the model's class."""
+    """DataError unless model.js implements the model's class."""
     if not isinstance(model, CLASSES):
         names = ", ".join(cls.__name__ for cls in CLASSES)
         raise DataError(f"model: the explorer runs {names}, got {type(model).__name__}")
@@ -128,7 +128,7 @@ def layers(module: Module) -> Contents:
 
 
 def array(values: Array, dtype: str = "float16") -> Contents:
-    """An array as ``decoded`` of model.js reads it; float32 where float16 overflows."""
+    """An array for ``decoded`` of model.js; float32 if its values overflow float16."""
     values = np.asarray(values)
     if dtype == "float16" and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
         dtype = "float32"
@@ -146,7 +146,7 @@ def options(config: Config) -> list[tuple[str, str]]:
 
 
 def likelihood(model: models.VAE) -> Contents:
-    """p(x|z) as ``reconstructionLoss`` of model.js takes it."""
+    """p(x|z) for ``reconstructionLoss`` of model.js: its name, and the log variance or None."""
     logvar = None
     if model.likelihood.startswith("gaussian"):
         learned = model.state_dict().get("pixel_logvar")
@@ -156,14 +156,14 @@ def likelihood(model: models.VAE) -> Contents:
 
 
 def plane(mu: Array, labels: Mapping[str, Array]) -> Contents:
-    """Mean codes of test images and a class for each, for a model of two latents."""
+    """Mean codes of test images and the class of each, for a model with two latents."""
     kind = next(iter(labels), None)
     classes = labels[kind][:CODES] if kind else np.zeros(len(mu[:CODES]))
     return {"codes": array(mu[:CODES]), "classes": array(classes, "uint8"), "kind": kind or ""}
 
 
 def pictures(subject: TrainedModel, count: int) -> Contents:
-    """The first test images as the model sees them, and what is known of each."""
+    """The first ``count`` test images as the model takes them, with a name from their labels."""
     part = subject.data.test.take(slice(count))
     labels = part.labels
     if subject.model.likelihood.startswith("gaussian"):  # without the noise of dequantisation
@@ -180,10 +180,10 @@ def pictures(subject: TrainedModel, count: int) -> Contents:
 
 
 def directions(subject: TrainedModel, may_show: bool) -> Contents:
-    """Vectors that add an attribute to a code, and mean codes of groups, both of training images.
+    """Attribute vectors, and mean codes of groups, both from training images.
 
-    A named code is the mean of the most typical images of a group. Where no picture of the set may
-    be shown it is that of the whole group, and groups of few images are left out.
+    The code of a group is the mean of its most typical images. If no picture of the set may be
+    shown, it is the mean of the whole group, and groups of fewer than ``FEW`` images are left out.
     """
     part = subject.data.train.take(slice(CODES))
     codes, _ = posteriors(subject.model, subject.batches(part, train=True))
@@ -220,7 +220,7 @@ def masks(labels: Mapping[str, Array]) -> tuple[Masks, Masks]:
 
 # ---------------------------------------------------------------- the file
 def page(found: Contents, *, served: bool = False) -> bytes:
-    """The HTML file that shows ``contents``, in UTF-8; ``served`` as in ``explorer_page``."""
+    """The HTML file of the contents ``found``, in UTF-8; ``served`` as in ``explorer_page``."""
     script, style = source("model.js") + source("page.js"), source("page.css")
     data = json.dumps(found, allow_nan=False, separators=(",", ":"), sort_keys=True)
     about = found["about"]
@@ -233,7 +233,9 @@ def page(found: Contents, *, served: bool = False) -> bytes:
 
 
 def policy(script: str, style: str, served: bool) -> str:
-    """The content policy: this script, this style, no request; served: to the server alone."""
+    """The Content-Security-Policy: this script and style only, and no requests, or if ``served``
+    requests to the page's own server only.
+    """
     digests = (hashlib.sha256(text.encode()).digest() for text in (script, style))
     script, style = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     connect = "'self'" if served else "'none'"
@@ -244,5 +246,5 @@ def policy(script: str, style: str, served: bool) -> str:
 
 
 def source(name: str) -> str:
-    """A file of the page."""
+    """The text of a file in this package, such as model.js."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Serve the page of a run on this machine alone: training seen live, large models decoded here.
+"""Serve the explorer page on this machine, to watch a training run or to decode large models.
 
-It listens on 127.0.0.1. Every answer needs the random token of the address that is printed, and a
-``Host`` that names this server, so that no other page in the browser can ask. There are four fixed
-routes and no path is ever read.
+The server listens on 127.0.0.1. Every request needs the random token of the printed address and a
+``Host`` header of this server, so that other pages in the browser cannot use it. There are four
+fixed routes, and no file is read by a path from a request.
 """
 
 import hmac
@@ -28,16 +28,17 @@ from .export import Contents, page
 ADDRESS = "127.0.0.1"
 ROUTES = {("GET", "/"): "page", ("GET", "/run"): "run", ("POST", "/encode"): "encode",
           ("POST", "/decode"): "decode"}  # fmt: skip
-Query: TypeAlias = dict[str, list[str]]  # of a request's address
-SECONDS = 30  # that a client may take to send its request
+Query: TypeAlias = dict[str, list[str]]  # the query string of a request
+SECONDS = 30  # time limit for a client to send its request
 
 
 class LiveRun:
-    """The contents of a run's page, read anew when one of its files has changed.
+    """The contents of a run's page, read again when one of the run's files has changed.
 
     Args:
-        files: paths; while one cannot be read, what was read before stays.
-        read: gives (subject, contents), as ``export.contents`` has them.
+        files: paths of the files to watch.
+        read: returns (subject, contents), with ``export.contents`` of the subject. If it raises a
+            MinivaeError, the contents stay as they were.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class LiveRun:
         self._state, (self.subject, self.contents) = self._stamp(), read()
 
     def refreshed(self) -> "LiveRun":
-        """This object, up to date; a file that is damaged at the moment changes nothing."""
+        """This object, after reading changed files; a damaged file changes nothing."""
         with self._lock:
             stamp = self._stamp()
             if stamp != self._state:
@@ -55,11 +56,11 @@ class LiveRun:
                 try:
                     self.subject, self.contents = self._read()
                 except MinivaeError:
-                    pass  # replaced again soon, or never: the page keeps what it has
+                    pass  # the file may be replaced soon; until then the old contents stay
         return self
 
     def json(self) -> Contents:
-        """The contents, and under ``state`` the version that a page sends back as ``have``."""
+        """The contents, with their version under ``state``, which a page sends back as ``have``."""
         return {**self.contents, "state": self._state}
 
     def _stamp(self) -> str:
@@ -78,7 +79,7 @@ class RunServer(ThreadingMixIn, TCPServer):
 
     Args:
         run: the ``LiveRun``.
-        port: 0 for any that is free.
+        port: the port; 0 for any free one.
 
     Raises:
         OSError: the port is taken.
@@ -105,15 +106,15 @@ class Handler(BaseHTTPRequestHandler):
     server: RunServer
 
     def do_GET(self) -> None:
-        """Pictures and numbers."""
+        """Answer a GET request: the page, or its contents."""
         self.answer()
 
     def do_POST(self) -> None:
-        """Encode and decode."""
+        """Answer a POST request: encode or decode."""
         self.answer()
 
     def answer(self) -> None:
-        """Check the request, then do as its route says."""
+        """Check the request, then call the method of its route."""
         path, _, text = self.path.partition("?")
         route, query = ROUTES.get((self.command, path)), parse_qs(text)
         token = query.get("token", [""])[0]
@@ -127,12 +128,12 @@ class Handler(BaseHTTPRequestHandler):
             getattr(self, route)(query)
 
     def page(self, _: Query) -> None:
-        """The page itself."""
+        """Send the page."""
         self.reply(HTTPStatus.OK, page(self.server.run.refreshed().json(), served=True),
                    "text/html; charset=utf-8")  # fmt: skip
 
     def run(self, query: Query) -> None:
-        """The contents, if they have changed since the page last had them."""
+        """Send the contents, if they are newer than those the page has."""
         found = self.server.run.refreshed().json()
         if query.get("have") == [found["state"]]:
             self.reply(HTTPStatus.NO_CONTENT)
@@ -140,18 +141,18 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(HTTPStatus.OK, json.dumps(found).encode(), "application/json")
 
     def encode(self, _: Query) -> None:
-        """Pixels in [0, 1] -> mu and logvar; float32 in and out."""
+        """Encode one image: pixels in [0, 1] -> mu and logvar, float32."""
         model = self.server.run.subject.model
         shape = (1, *model.image_shapes[-1])
         self.compute(shape, lambda x: np.concatenate([t.numpy() for t in model.encode(x)], axis=1))
 
     def decode(self, _: Query) -> None:
-        """A code -> logits; float32 in and out."""
+        """Decode one code: z -> logits, float32."""
         model = self.server.run.subject.model
         self.compute((1, model.latent_dim), lambda z: model.decode(z).numpy())
 
     def compute(self, shape: tuple[int, ...], function: Callable[[Array], Array]) -> None:
-        """Answer with ``function`` of the float32 array in the request."""
+        """Send ``function`` of the float32 array of ``shape`` in the request's body."""
         size = 4 * int(np.prod(shape))
         if self.headers.get("Content-Length") != str(size):
             return self.refuse(HTTPStatus.BAD_REQUEST, f"expected {size} bytes")
@@ -168,7 +169,7 @@ class Handler(BaseHTTPRequestHandler):
     def reply(
         self, status: HTTPStatus, body: bytes = b"", kind: str = "text/plain; charset=utf-8"
     ) -> None:
-        """Header and body in one write."""
+        """Send header and body in one write."""
         lines = [
             f"HTTP/1.1 {status.value} {status.phrase}",
             f"Content-Type: {kind}",
@@ -183,13 +184,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def refuse(self, status: HTTPStatus, why: str) -> None:
-        """Say no, and close the connection, whatever else it may have sent."""
+        """Send an error, and close the connection without reading the rest of the request."""
         self.close_connection = True
         self.reply(status, f"{why}\n".encode())
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses: requests that are too long, or none."""
+        """Errors that http.server itself sends, such as for requests that are not valid."""
         self.refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: object) -> None:
-        """No line per request."""
+        """Log nothing."""

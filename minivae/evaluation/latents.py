@@ -30,7 +30,10 @@ class AggregatePosterior(NamedTuple):
 
 
 def posteriors(model: VAE, batches: Iterable[Array]) -> tuple[Array, Array]:
-    """mu and logvar of every image, float64 (N, D) each; bit-identical for all batch sizes."""
+    """mu and logvar of every image in ``batches``, float64 (N, D) each.
+
+    Bit-identical for all batch sizes.
+    """
     device = device_of(model.parameters()[0].data)
     parts = []
     with model.evaluating():

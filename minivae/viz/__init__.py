@@ -1,1 +1,1 @@
-"""Pictures: plots, the drawn graph, and the maths of a walk through latent space."""
+"""Visualisation: plots, drawings of computation graphs, films, and latent-space arithmetic."""

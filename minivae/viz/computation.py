@@ -1,4 +1,4 @@
-"""The computation behind a tensor: its operations and leaves, their names, modules and labels."""
+"""Graph: the operations and leaves that a tensor depends on, with names, modules and labels."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,22 +9,22 @@ from ..errors import GradientError
 from ..tensor import Function, Tensor
 from .graph_text import argument_names, value_lines
 
-Path: TypeAlias = list[str]  # of a module, the names of those around it first
-Lines: TypeAlias = list[tuple[str, str]]  # (style, text) of each
+Path: TypeAlias = list[str]  # attribute names from the model to a module, outermost first
+Lines: TypeAlias = list[tuple[str, str]]  # (style, text) of each line
 
 
 class Named(Protocol):
-    """A module: what has parameters by name."""
+    """A module, or another object with named parameters."""
 
     def named_parameters(self) -> Iterable[tuple[str, Tensor]]:
-        """Pairs of a name and a parameter."""
+        """(name, parameter) pairs."""
 
 
 class Label(NamedTuple):
-    """The text of a box: of a function or of a leaf.
+    """The text of the box of a function or a leaf.
 
-    ``outputs`` has for each output the lines (style, text), the style one of "", "name", "wrong"
-    and "gradient"; ``kind`` is "operation", "parameter" or "input"; ``about`` is an operation's
+    ``outputs`` has for each output its lines (style, text), where style is "", "name", "wrong" or
+    "gradient"; ``kind`` is "operation", "parameter" or "input"; ``about`` is an operation's
     docstring or a leaf's full name.
     """
 
@@ -35,13 +35,17 @@ class Label(NamedTuple):
 
 
 class Graph:
-    """The operations and leaves behind ``root``; arguments and errors as ``viz.graph.to_dot``.
+    """The operations and leaves that ``root`` depends on.
+
+    Arguments and errors as ``viz.graph.to_dot``.
 
     Attributes:
-        ops: functions, each after those it depends on.
-        inputs: dict from function to its input tensors (None for one left out).
-        outputs: dict from function to {output index: tensor}, as far as they are used.
-        leaves: tensors no operation made, in the order of their first use.
+        ops: functions, each after its inputs.
+        inputs: dict from function to its input tensors (None for an omitted input).
+        outputs: dict from function to {output index: tensor}, for the outputs that are used.
+        leaves: tensors that no operation computed, in the order of their first use.
+        names: dict from tensor to its name; a shared parameter has its first name.
+        owner: dict from parameter or function to the path of its module.
     """
 
     def __init__(
@@ -73,9 +77,7 @@ class Graph:
         self.ops = sorted(self.inputs, key=lambda op: op.serial)
         used = dict.fromkeys(t for op in self.ops for t in self.inputs[op] if t is not None)
         self.leaves = [t for t in used if t.creator is None] or [root]
-        # tensor -> name; the first name of a shared parameter counts
         self.names: dict[Any, str] = {}
-        # parameter or function -> path of the module it belongs to
         self.owner: dict[Any, Path] = {}
         for name, parameter in model.named_parameters() if model is not None else ():
             if parameter in found and parameter not in self.names:
@@ -86,9 +88,11 @@ class Graph:
         self._assign_modules()
 
     def _assign_modules(self) -> None:
-        """An operation belongs to the module that owns the parameters it uses. One without
-        parameters belongs to the innermost module around all its nearest neighbours that have
-        some, both before and after it: the relu between two layers of an encoder, to the encoder.
+        """Set ``owner`` of each operation: the module that owns the parameters it uses.
+
+        An operation without parameters belongs to the innermost module that contains its nearest
+        operations with parameters, both before and after it. So the ReLU between two layers of an
+        encoder belongs to the encoder.
         """
         users: dict[Function, list[Function]] = {op: [] for op in self.ops}
         makers: dict[Function, list[Function]] = {}
@@ -118,7 +122,7 @@ class Graph:
                 self.owner[op] = _common(before[op] + after[op])
 
     def edges(self) -> list[tuple[Tensor, Function, str]]:
-        """(tensor, function that takes it, name of that argument), "" for an only one."""
+        """(tensor, function, argument name) of each input; the name is "" for a single input."""
         found = []
         for op in self.ops:
             inputs = self.inputs[op]
@@ -128,7 +132,7 @@ class Graph:
         return found
 
     def label(self, item: Any, max_values: int = 6) -> Label:
-        """The text of a function's or a leaf's box; ``max_values`` as in ``to_dot``."""
+        """The ``Label`` of a function or a leaf; ``max_values`` as in ``to_dot``."""
         if item not in self.inputs:
             name = self.names.get(item, "")
             kind = "parameter" if item.requires_grad else "input"
@@ -146,7 +150,7 @@ class Graph:
 
 
 def _lines(tensor: Tensor, name: str, max_values: int) -> Lines:
-    """Name, shape and dtype, value, and the gradient where there is one."""
+    """The lines of a tensor: name, shape and dtype, values, and the gradient if it has one."""
     lines = [("name", name)] if name else []
     lines.append(("", f"{tensor.shape} {tensor.dtype}"))
     for line in value_lines(tensor.data, max_values):
@@ -158,7 +162,7 @@ def _lines(tensor: Tensor, name: str, max_values: int) -> Lines:
 
 
 def _reshaped(array: Array, original: Any) -> bool:
-    """Whether ``array`` is the array ``original``, or the whole of it in another shape."""
+    """Whether ``array`` is the array ``original`` or a reshaped view of all of it."""
     base: Any = array.base
     return array is original or (base is original and base.size == array.size)
 

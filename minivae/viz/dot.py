@@ -1,4 +1,4 @@
-"""A captured graph in DOT, the language of Graphviz (https://graphviz.org/doc/info/lang.html)."""
+"""Write a captured graph in DOT, Graphviz's language (https://graphviz.org/doc/info/lang.html)."""
 
 import html
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ GRADIENT = "#b85450"
 
 
 def to_dot(graph: Graph, max_values: int) -> str:
-    """The text; see ``minivae.viz.graph.to_dot``.
+    """The DOT text; see ``minivae.viz.graph.to_dot``.
 
     Args:
         graph: a ``Graph``.
-        max_values: the largest number of elements to be written out.
+        max_values: the largest number of elements to print.
     """
     node: dict[Any, str] = {op: f"op{i}" for i, op in enumerate(graph.ops)}
     node |= {leaf: f"leaf{i}" for i, leaf in enumerate(graph.leaves)}
@@ -56,14 +56,14 @@ def _cell(lines: Lines) -> str:
 
 
 def _table(title: str, cells: Sequence[str]) -> str:
-    """An HTML-like label: the title, and below it the outputs side by side, which edges leave."""
+    """An HTML-like label: the title, and below it the outputs side by side, one port for each."""
     head = f'<tr><td colspan="{len(cells)}"><b>{html.escape(title)}</b></td></tr>' if title else ""
     body = "".join(f'<td port="out{i}">{cell}</td>' for i, cell in enumerate(cells))
     return f'<table border="0" cellspacing="0" cellpadding="3">{head}<tr>{body}</tr></table>'
 
 
 def _nested(cluster: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
-    """The lines of a module and, indented, those of its parts."""
+    """The lines of a module and, indented, those of its submodules."""
     indent = "  " * (len(path) + 1)
     lines = [indent + line for line in cluster["lines"]]
     for name, child in cluster["children"].items():
@@ -78,5 +78,5 @@ def _nested(cluster: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """Text inside a DOT string of double quotes."""
+    """Text escaped for a DOT string in double quotes."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

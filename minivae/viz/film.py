@@ -1,7 +1,7 @@
-"""The film of a training run as a GIF: codes, decoded pictures, reconstruction loss and KL.
+"""Draw the film of a training run as a GIF: codes, decoded pictures, reconstruction loss and KL.
 
-Equal frames give equal bytes. The axes are the same in all pictures, so that what moves is the
-model.
+Equal frames give equal bytes. The axes are the same in all pictures, so that only the model's
+changes are visible.
 """
 
 import io
@@ -16,13 +16,13 @@ from . import plots
 from .without_backend import Figure, FigureCanvasAgg, MaxNLocator, style, to_rgb
 
 Frames: TypeAlias = Mapping[str, Array]
-Update: TypeAlias = Callable[[int], object]  # shows frame i
+Update: TypeAlias = Callable[[int], object]  # makes a panel show frame i
 DPI = 100
 WIDTH, HEIGHT, SIDE = 800, 340, 224  # of a picture and of its square panels, in dots
-SHOWN = 50  # pictures at most
-GREYS = 8  # of the decoded pictures: fewer make a smaller file
-DURATION, LAST = 120, 2500  # milliseconds of a picture
-FAR = 99.5  # percent of the codes are inside the panel
+SHOWN = 50  # largest number of pictures in a GIF
+GREYS = 8  # grey levels of the decoded pictures: fewer make a smaller file
+DURATION, LAST = 120, 2500  # milliseconds that a picture is shown; the last one
+FAR = 99.5  # percentage of the codes inside the panel
 
 
 @style.context("default")  # not the user's: equal runs leave equal files
@@ -30,11 +30,12 @@ def gif(frames: Frames, labels: Array, per_epoch: float, title: str) -> bytes:
     """A film as GIF bytes.
 
     Args:
-        frames: a dict of arrays as ``training.film.Film.arrays`` gives it: ``step``, ``beta`` and
-            ``rec`` (F,), ``kl`` (F, D), ``mu`` (F, N, D), ``pixels`` (F, M, P) uint8, M a square.
+        frames: a dict of arrays, the result of ``training.film.Film.arrays``: ``step``, ``beta``
+            and ``rec`` (F,), ``kl`` (F, D), ``mu`` (F, N, D), ``pixels`` (F, M, P) uint8, with M a
+            square number.
         labels: class of each code, (N,).
-        per_epoch: steps in an epoch.
-        title: of all pictures.
+        per_epoch: number of steps in an epoch.
+        title: the title of all pictures.
     """
     count = len(frames["step"])
     shown = np.unique(np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int))
@@ -55,7 +56,7 @@ def gif(frames: Frames, labels: Array, per_epoch: float, title: str) -> bytes:
 
 
 def _palette(colours: Iterable[Any]) -> Image.Image:
-    """Greys, and each colour with two paler ones: at most the 256 of a GIF."""
+    """Greys, and each colour with two lighter ones, cut to the 256 colours of a GIF."""
     shades = [np.linspace(0, 1, 4 * GREYS)[:, None].repeat(3, axis=1)]
     for colour in (plots.TRAIN, plots.TEST, *colours):
         shades.append(1 - np.array([[1], [0.7], [0.35]]) * (1 - np.array(to_rgb(colour))))
@@ -67,14 +68,14 @@ def _palette(colours: Iterable[Any]) -> Image.Image:
 def _figure(
     frames: Frames, colours: Sequence[Any], per_epoch: float, title: str
 ) -> tuple[Figure, Update]:
-    """(figure, a function that makes it show frame i); ``colours`` of the codes."""
+    """(figure, function that makes it show frame i); ``colours`` are those of the codes."""
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
     plots.write(lambda text, **o: figure.text(0.5, 0.97, text, ha="center", va="top", **o), title)
     line = figure.text(0.5, 0.03, "", ha="center", family="monospace")
     codes, grid = (_axes(figure, left, 50, SIDE, SIDE) for left in (50, 300))
     parts = [_codes(codes, frames, colours), _pictures(grid, frames)]
     epochs, rec, kl = frames["step"] / per_epoch, frames["rec"], frames["kl"]
-    late = epochs >= min(0.25, epochs[-1])  # these decide the scales; the first steps are beyond
+    late = epochs >= min(0.25, epochs[-1])  # these set the scales; first losses are huge
     above, middle, below = (_axes(figure, 580, bottom, 200, 46) for bottom in (228, 139, 50))
     parts.append(_curve(above, "rec", epochs, rec, plots.TRAIN, rec[late].min(), rec[late].max()))
     total = kl.sum(axis=1)
@@ -93,7 +94,7 @@ def _figure(
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
-    """Axes at a place given in dots."""
+    """Axes at a position given in dots."""
     axes = figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
     axes.tick_params(labelsize="x-small")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -118,7 +119,7 @@ def _codes(axes: Any, frames: Frames, colours: Sequence[Any]) -> Update:
 
 
 def _pictures(axes: Any, frames: Frames) -> Update:
-    """The decoded codes, in a square."""
+    """The decoded codes, tiled to a square."""
     columns = round(frames["pixels"].shape[1] ** 0.5)
     plane = frames["mu"].shape[-1] == 2
     axes.set_title("the plane, decoded" if plane else "draws from the prior", fontsize="small")
@@ -135,7 +136,7 @@ def _pictures(axes: Any, frames: Frames) -> Update:
 def _curve(
     axes: Any, name: str, epochs: Array, values: Array, colour: str, low: float, high: float
 ) -> Update:
-    """A loss up to the frame."""
+    """The curve of a loss up to the current frame."""
     margin = 0.05 * (high - low) or 1.0
     axes.set(xlim=(0, epochs[-1] or 1), ylim=(low - margin, high + margin))
     axes.set_title(f"{name}, nats per image, by epoch", fontsize="small")
@@ -144,7 +145,7 @@ def _curve(
 
 
 def _bars(axes: Any, kl: Array, high: float) -> Update:
-    """The KL of each latent."""
+    """A bar for the KL of each latent."""
     bars = axes.bar(1 + np.arange(kl.shape[1]), kl[0], color=plots.TEST)
     axes.set_ylim(0, 1.05 * high)
     axes.set_title("KL of each latent", fontsize="small")

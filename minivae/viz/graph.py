@@ -1,10 +1,10 @@
-"""The graph of a computation as a drawing: operations, shapes, values and gradients.
+"""Draw the graph of a computation: operations, shapes, values and gradients.
 
     mv.graph.draw(loss, "graph.svg", model, backward=True)
 
-Each operation is a box with one line for each of its outputs, each leaf a box of its own; arrows
-run the way values flow, ``backward`` runs against them. ``draw`` needs Graphviz; ``to_svg`` lays
-the graph out itself, and ``to_dot`` gives the text that Graphviz reads.
+Each operation is a box with one section for each of its outputs, and each leaf is a box; arrows
+point in the direction of the forward pass. ``draw`` needs Graphviz; ``to_svg`` has a layout of its
+own, and ``to_dot`` gives the text that Graphviz reads.
 """
 
 from collections.abc import Mapping
@@ -28,15 +28,15 @@ def to_dot(
     """The computation behind ``tensor`` as DOT text.
 
     Args:
-        tensor: the result, not yet used by ``backward``; or a ``Graph`` from ``capture``.
-        model: a module. Its parameters are shown by name and its parts as clusters.
-        names: dict from a name to the tensor, or input array, to be labelled with it.
+        tensor: the result, before ``backward`` was called; or a ``Graph`` from ``capture``.
+        model: a module. Its parameters are shown by name and its submodules as clusters.
+        names: dict from a name to the tensor, or input array, that is labelled with it.
         backward: run ``tensor.backward()`` first and show the gradients of intermediate tensors
-            as well; leaves accumulate into ``.grad`` as always, and the graph is freed.
-        max_values: the largest number of elements to be written out; else mean and std.
+            as well; gradients of leaves are added to ``.grad`` as usual, and the graph is freed.
+        max_values: the largest number of elements to print; larger arrays show mean and std.
 
     Raises:
-        GradientError: the graph was freed by an earlier backward (``capture`` it before).
+        GradientError: the graph was freed by an earlier ``backward``; call ``capture`` before it.
     """
     graph = tensor if isinstance(tensor, Graph) else capture(tensor, model, names)
     if backward:
@@ -48,9 +48,9 @@ def to_svg(
     tensor: Tensor | Graph, model: Named | None = None, names: Mapping[str, Any] | None = None, *,
     backward: bool = False, max_values: int = 6,
 ) -> str:  # fmt: skip
-    """The computation behind ``tensor`` as an SVG drawing, laid out here, without Graphviz.
+    """The computation behind ``tensor`` as an SVG drawing, without Graphviz.
 
-    Plainer than ``draw``: modules are named in the boxes, not drawn around them.
+    Simpler than ``draw``: modules are named in the boxes, not drawn around them.
     Arguments and errors as ``to_dot``.
     """
     graph = tensor if isinstance(tensor, Graph) else capture(tensor, model, names)
@@ -65,8 +65,8 @@ def draw(
 ) -> Path:  # fmt: skip
     """Lay the graph out with Graphviz and write it to ``path``: .svg, .png or .pdf.
 
-    Arguments and errors otherwise as ``to_dot``; in an SVG the formulas of an operation show when
-    the pointer rests on it. Returns the path.
+    Arguments and errors otherwise as ``to_dot``. In an SVG the tooltip of an operation shows its
+    formulas. Returns the path.
 
     Raises:
         ValueError: another suffix.
@@ -99,11 +99,12 @@ def trace(
     tensor: Tensor | Graph, path: AnyPath, model: Named | None = None,
     names: Mapping[str, Any] | None = None, *, max_values: int = 8,
 ) -> Path:  # fmt: skip
-    """Write a page that goes through the computation behind ``tensor`` step by step.
+    """Write an HTML page to ``path`` that steps through the computation behind ``tensor``.
 
-    Each operation with its inputs, its outputs, its formulas and its code; then backward, with what
-    each receives (dy) and gives (dx). The page needs no server, network or Graphviz. Runs
-    ``tensor.backward()``. Arguments and errors otherwise as ``to_dot``; returns the path.
+    It shows each operation with its inputs, outputs, formulas and code; then the backward pass,
+    with the gradients that each operation receives (dy) and returns (dx). The page needs no server,
+    network or Graphviz. Runs ``tensor.backward()``. Arguments and errors otherwise as ``to_dot``;
+    returns the path.
 
         mv.graph.trace(loss, "trace.html", model)
     """
@@ -119,14 +120,14 @@ def trace(
 def capture(
     tensor: Tensor, model: Named | None = None, names: Mapping[str, Any] | None = None
 ) -> Graph:
-    """Keep the graph behind ``tensor``, so that it can be drawn after ``backward`` has freed it.
+    """Record the graph behind ``tensor``, so that it can be drawn after ``backward`` has freed it.
 
         graph = mv.graph.capture(loss, model)
         loss.backward()
         mv.graph.draw(graph, "graph.svg")
 
-    Intermediate tensors keep their gradients while the ``Graph`` lives. Values are those at the
-    time of drawing: draw before the optimiser's step changes the parameters. Arguments and errors
-    as ``to_dot``.
+    Intermediate tensors keep their gradients as long as the ``Graph`` exists. Values are those at
+    the time of drawing: draw before the optimiser's step changes the parameters. Arguments and
+    errors as ``to_dot``.
     """
     return Graph(tensor, model, names)

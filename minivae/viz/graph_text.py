@@ -10,11 +10,11 @@ from ..backend import Array, to_numpy
 
 
 def value_lines(array: Array, max_values: int) -> list[str]:
-    """A small array written out, one line per row; one line of statistics for a larger one.
+    """The values of a small array, one line per row, or one line with mean and std of a larger one.
 
     Args:
         array: a NumPy or CuPy array.
-        max_values: the largest number of elements to be written out.
+        max_values: the largest number of elements to print.
     """
     array = to_numpy(array)
     if array.size == 0:
@@ -32,7 +32,7 @@ def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
 
     Args:
         forward: the bound method.
-        count: how many arrays it takes; it may take numbers after them.
+        count: how many arrays it takes; further parameters are ignored.
     """
     parameters = list(inspect.signature(forward).parameters.values())
     if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:

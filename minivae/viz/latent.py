@@ -1,7 +1,7 @@
-"""Latent codes: attribute vectors, arithmetic, interpolation, grids. Arrays, one code per row.
+"""Arithmetic on latent codes: attribute vectors, interpolation, traversals, grids.
 
-Codes are an encoder's mu, (N, D); a single code is (D,). Codes that are not finite, or that do not
-fit one another, are refused with a ValueError that names the argument.
+Codes are posterior means, arrays (N, D); a single code is (D,). Codes that are not finite, or whose
+shapes do not match, raise a ValueError that names the argument.
 """
 
 from statistics import NormalDist
@@ -14,7 +14,7 @@ from ..backend import Array
 
 
 def mean_code(codes: ArrayLike, mask: ArrayLike) -> Array:
-    """Mean of the codes in a group: codes (N, D), mask bool (N,) with at least one True -> (D,)."""
+    """Mean code of a group: codes (N, D), mask bool (N,) with at least one True -> (D,)."""
     codes, mask = _codes("codes", codes), np.asarray(mask)
     if mask.dtype != bool or mask.shape != (len(codes),):
         raise ValueError(f"mask: expected bool ({len(codes)},), got {mask.dtype} {mask.shape}")
@@ -24,18 +24,20 @@ def mean_code(codes: ArrayLike, mask: ArrayLike) -> Array:
 
 
 def exemplars(codes: Array, mask: Array, count: int) -> Array:
-    """The ``count`` most typical codes of a group: those whose direction from the mean of all codes
-    is nearest that of the group's mean (largest cosine), best first.
+    """The ``count`` most typical codes of a group, best first.
 
-    A mean over hundreds of codes is shorter than any of them and decodes to a blur; A. Radford,
-    L. Metz, S. Chintala, "Unsupervised representation learning with deep convolutional GANs", 2016,
-    section 6.3.2, average three for their arithmetic.
+    Typical are codes with a large cosine between code - m and group mean - m, where m is the mean
+    of all codes.
+
+    A mean of hundreds of codes is closer to the origin than any of them and decodes to a blurred
+    picture; A. Radford, L. Metz, S. Chintala, "Unsupervised representation learning with deep
+    convolutional GANs", 2016, section 6.3.2, average three codes for their arithmetic.
 
     Args:
         codes: (N, D). mask: bool (N,) with at least ``count`` True.
 
     Returns:
-        int64 (count,), row numbers of ``codes``.
+        int64 (count,), row indices into ``codes``.
     """
     towards = mean_code(codes, mask) - codes.mean(axis=0)
     members = np.flatnonzero(mask)
@@ -51,7 +53,8 @@ def attribute_vector(codes: Array, mask: Array) -> Array:
     """Mean code with an attribute minus mean code without: codes (N, D), mask bool (N,) -> (D,).
 
     Adding it to a code adds the attribute: the "visual attribute vector" of A. Larsen, S. Sønderby,
-    H. Larochelle, O. Winther, "Autoencoding beyond pixels", 2016. Both groups need a code.
+    H. Larochelle, O. Winther, "Autoencoding beyond pixels", 2016. ValueError if one of the two
+    groups is empty.
     """
     return mean_code(codes, mask) - mean_code(codes, ~np.asarray(mask))
 
@@ -75,9 +78,9 @@ def slerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
     """Great circle from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2.
 
     K. Shoemake, "Animating rotation with quaternion curves", 1985: with theta the angle between a
-    and b, sin((1-t) theta)/sin(theta) a + sin(t theta)/sin(theta) b. Vectors of one length keep it
-    on the way, which under a Gaussian prior keeps the codes as likely as the ends. The circle is
-    undefined for zero and for parallel or opposite vectors: ValueError.
+    and b, sin((1-t) theta)/sin(theta) a + sin(t theta)/sin(theta) b. If a and b have the same
+    length, all codes have it, and so the same density under a Gaussian prior. ValueError for a
+    zero vector, and for parallel or opposite vectors, for which the circle is undefined.
     """
     a, b = _pair(a, b)
     u, v = a.astype(np.float64), b.astype(np.float64)
@@ -86,7 +89,7 @@ def slerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
         if length == 0 or not np.isfinite(length):
             raise ValueError(f"{name}: its length is {length}, the great circle is undefined")
     u, v = u / length_a, v / length_b
-    # atan2 of the two diagonals is accurate at every angle, where arccos of the product is not.
+    # atan2 of |u - v| and |u + v| is accurate at every angle, unlike arccos of the dot product.
     sine, cosine = np.linalg.norm(u - v), np.linalg.norm(u + v)
     theta = 2 * np.arctan2(sine, cosine)
     if min(sine, cosine) < 1e-7:
@@ -126,9 +129,9 @@ def manifold_grid(n: int = 20, lo: float = 0.01, hi: float = 0.99) -> Array:
     """Codes (n*n, 2) that cover the prior of two latents evenly: float32, n >= 2.
 
     Coordinates are quantiles of the standard normal at n equally spaced probabilities lo .. hi (D.
-    P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2014, appendix A). Rows are in the
-    order in which pictures are laid in a grid: row r*n + c is at row r from the top and column c
-    from the left; the first latent grows to the right, the second one upwards.
+    P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2014, appendix A). Code r*n + c is for
+    row r from the top and column c from the left of a grid of pictures: the first latent increases
+    to the right, the second one upwards.
     """
     whole("n", n, 2)
     if not 0 < lo < hi < 1:
@@ -140,7 +143,7 @@ def manifold_grid(n: int = 20, lo: float = 0.01, hi: float = 0.99) -> Array:
 
 # ---------------------------------------------------------------- checks
 def _finite(name: str, values: ArrayLike) -> Array:
-    """As a float array; float32 stays float32."""
+    """``values`` as a float array (float32 stays float32); ValueError unless finite and real."""
     values = np.asarray(values)
     if values.dtype not in (np.float32, np.float64):
         if values.dtype.kind not in "iuf":
@@ -178,6 +181,6 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 
 def _fractions(steps: int, dtype: DTypeLike) -> Array:
-    """0 .. 1 in ``steps`` equal steps, as a column."""
+    """``steps`` equally spaced numbers from 0 to 1, as a column."""
     whole("steps", steps, 2)
     return np.linspace(0, 1, steps, dtype=dtype)[:, None]

@@ -1,8 +1,8 @@
 """Layered layout of a directed acyclic graph, edges running downwards.
 
-The method of Sugiyama, Tagawa & Toda 1981 (IEEE Trans. SMC 11): layers by longest path, a dummy
-node in every layer that a long edge passes, an order within layers that puts each node at the mean
-place of its neighbours, and then coordinates that bring neighbours above one another.
+The method of Sugiyama, Tagawa & Toda 1981 (IEEE Trans. SMC 11): assign layers by longest path, add
+a dummy node in every layer that a long edge crosses, order each layer by the mean position of the
+nodes' neighbours, and choose coordinates that align neighbours vertically.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 SWEEPS = 12
 Point: TypeAlias = tuple[float, float]
-Edge: TypeAlias = tuple[Any, Any]  # two nodes, each anything that a dict takes for a key
+Edge: TypeAlias = tuple[Any, Any]  # two nodes, which are any hashable objects
 Neighbours: TypeAlias = dict[Any, list[Any]]
 
 
@@ -21,9 +21,9 @@ def layered(
     """Centres of nodes, and the points through which each edge runs.
 
     Args:
-        sizes: dict from node to (width, height), in an order in which each follows its inputs.
+        sizes: dict from node to (width, height), in which each node comes after its inputs.
         edges: (tail, head) pairs of nodes.
-        gap: between neighbours in a layer, and between layers.
+        gap: (space between neighbours in a layer, space between layers).
 
     Returns:
         A dict from node to (x, y), and a list with the points of each edge, tail first; all
@@ -64,7 +64,7 @@ def layered(
 
 
 def _layers(nodes: Iterable[Any], edges: Sequence[Edge]) -> dict[Any, int]:
-    """Layer of each node: below all its inputs; what has no inputs is just above its first user."""
+    """Layer of each node: below all its inputs; without inputs, one above its first user."""
     inputs: Neighbours = {n: [] for n in nodes}
     users: Neighbours = {n: [] for n in nodes}
     for tail, head in edges:
@@ -80,7 +80,9 @@ def _layers(nodes: Iterable[Any], edges: Sequence[Edge]) -> dict[Any, int]:
 
 
 def _order(rows: list[list[Any]], above: Neighbours, below: Neighbours) -> None:
-    """Sort each row by the mean place of the neighbours in the row before, downwards and back."""
+    """Sort each row by the mean position of the neighbours in the adjacent row, in sweeps down and
+    up.
+    """
     place = {node: i for row in rows for i, node in enumerate(row)}
     for sweep in range(SWEEPS):
         neighbours = above if sweep % 2 == 0 else below
@@ -93,7 +95,7 @@ def _columns(
     rows: list[list[Any]], widths: dict[Any, float], above: Neighbours, below: Neighbours,
     gap: float,
 ) -> dict[Any, float]:  # fmt: skip
-    """x of each node: near the mean of its neighbours, as far as those beside it leave room."""
+    """x of each node: as near to the mean of its neighbours as the other nodes of its row allow."""
     x: dict[Any, float] = {}
     for row in rows:
         _spread(row, dict.fromkeys(row, 0.0), widths, gap, x)
@@ -109,8 +111,8 @@ def _spread(
     row: list[Any], wanted: dict[Any, float], widths: dict[Any, float], gap: float,
     x: dict[Any, float],
 ) -> None:  # fmt: skip
-    """Write places into ``x``, in the row's order and apart: the mean of pushing everything that
-    is in the way to the right, and to the left.
+    """Write the row's coordinates to ``x``, in order and without overlap: the mean of the solution
+    that pushes overlapping nodes to the right and of the one that pushes them to the left.
     """
     right: dict[Any, float] = {}
     left: dict[Any, float] = {}

@@ -1,6 +1,7 @@
-"""Pictures of a run. Each function returns a Figure; ``png`` gives its bytes, the same every time.
+"""Plots of a training run: losses, reconstructions, samples, interpolations, latent plane.
 
-Figures are made without pyplot, so nothing global changes and no display is needed.
+Each function returns a Figure; ``png`` gives its bytes, which are equal for equal pictures. Figures
+are made without pyplot, so no global state changes and no display is needed.
 """
 
 import io
@@ -15,19 +16,19 @@ from ..backend import Array
 from .without_backend import Figure, MaxNLocator, colormaps
 
 DPI = 150
-COLOURS = 10  # of matplotlib's cycle
-LEGEND_ROWS = 20  # of a legend's column
-HEIGHT = 9  # inches at most, of a page of images
-TRAIN, TEST = "#0072b2", "#d55e00"  # a pair that colour-blind readers can tell apart
+COLOURS = 10  # number of colours in matplotlib's cycle
+LEGEND_ROWS = 20  # largest number of rows in a legend's column
+HEIGHT = 9  # largest height of a grid of images, inches
+TRAIN, TEST = "#0072b2", "#d55e00"  # distinguishable for colour-blind readers
 
 
 def png(figure: Any) -> bytes:
-    """A figure as PNG bytes, without date or version, so that equal pictures are equal files."""
+    """A figure as PNG bytes, without date or version, so that equal pictures give equal bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a set's name: shown as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a missing glyph is drawn as a box
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # another drawing would not move anything
+        figure.set_layout_engine("none")  # so that drawing again does not move anything
         figure.savefig(
             buffer, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight"
         )
@@ -35,9 +36,10 @@ def png(figure: Any) -> bytes:
 
 
 def write(set_text: Callable[..., Any], text: str, **options: Any) -> None:
-    """Hand matplotlib a text that a user may have chosen, such as the name of a set.
+    """Call ``set_text`` with a text that a user may have chosen, such as the name of a set.
 
-    Dollars in it do not enclose mathematics, and what is no character of Unicode is escaped.
+    Dollar signs do not start mathematics, and bytes that are not Unicode are escaped. ``options``
+    are passed on.
     """
     text = text.encode("utf-8", "backslashreplace").decode()
     set_text(text, parse_math=False, **options)
@@ -46,8 +48,8 @@ def write(set_text: Callable[..., Any], text: str, **options: Any) -> None:
 def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
     """Loss, reconstruction and KL by epoch, on training and test images.
 
-    ``rows``: dicts with the columns of metrics.csv. Three panels, because the terms differ in
-    scale and the sum does not show which of them changes.
+    ``rows``: dicts with the columns of metrics.csv. There are three panels, because the terms
+    differ in scale and the sum does not show which term changes.
     """
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     write(figure.suptitle, title)
@@ -69,7 +71,8 @@ def losses(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
 def reconstructions(originals: Array, decoded: Array, title: str) -> Any:
     """Pairs of rows: images above, reconstructions below.
 
-    Arrays (N, ...) in [0, 1]; N a multiple of 10 fills the picture.
+    ``originals`` and ``decoded`` are (N, ...) in [0, 1]; N should be below 10 or a multiple of 10,
+    as an incomplete pair of rows is left out.
     """
     columns = min(10, len(originals))
     gap = 2
@@ -95,7 +98,7 @@ def samples(images: Array, title: str, columns: int = 10) -> Any:
 
 
 def interpolation(strips: Array, title: str) -> Any:
-    """One row per pair of images, from code to code; ``strips`` (rows, steps, ...) in [0, 1]."""
+    """One row per pair of images: ``strips`` (rows, steps, ...) of decoded codes, in [0, 1]."""
     names = [f"{t:.2g}" for t in np.linspace(0, 1, strips.shape[1])]
     figure, axes = _walks(strips, names, title)
     axes.set_xlabel("share of the way to the second image")
@@ -123,8 +126,8 @@ def arithmetic(panels: Array, names: Sequence[str], title: str) -> Any:
 
 
 def manifold(images: Array, probabilities: Array, title: str) -> Any:
-    """The plane of two latents, decoded: ``images`` (n * n, ...) as ``latent.manifold_grid`` orders
-    them; ``probabilities`` are the n quantile levels of each axis.
+    """The decoded plane of two latents: ``images`` (n * n, ...) in the order of
+    ``latent.manifold_grid``; ``probabilities`` are the n quantile levels of each axis.
     """
     n = len(probabilities)
     figure, axes = _picture(tiled(pixels(images), n, gap=0), title, size=8)
@@ -143,7 +146,7 @@ def manifold(images: Array, probabilities: Array, title: str) -> Any:
 
 
 def latent_plane(codes: Array, labels: Array, title: str) -> Any:
-    """Posterior means (N, 2) coloured by class, a legend beside them."""
+    """A scatter plot of ``codes`` (N, 2) coloured by class, with a legend."""
     figure = Figure(figsize=(8, 6.8), layout="constrained")
     axes = figure.subplots()
     colours = class_colours(labels)
@@ -151,11 +154,11 @@ def latent_plane(codes: Array, labels: Array, title: str) -> Any:
     for label, colour in colours.items():
         x, y = codes[labels == label].T
         axes.plot(x, y, ".", ms=4, alpha=0.6, mew=0, color=colour, label=label, rasterized=True)
-        axes.annotate(  # the class's name at its middle, for readers who cannot tell the colours
+        axes.annotate(  # the class's name at its median, for colour-blind readers
             str(label), (np.median(x), np.median(y)), weight="bold", fontsize=13 if few else 9,
             ha="center", va="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1},
         )  # fmt: skip
-    # Limits by percentiles: a few far codes would leave the rest too small to see.
+    # Limits by percentiles, because a few outliers would make the rest too small to see.
     for set_limits, values in ((axes.set_xlim, codes[:, 0]), (axes.set_ylim, codes[:, 1])):
         low, high = np.percentile(values, [0.2, 99.8])
         margin = 0.05 * (high - low) or 1.0
@@ -172,15 +175,15 @@ def latent_plane(codes: Array, labels: Array, title: str) -> Any:
 
 
 def class_colours(labels: Array) -> Any:
-    """Class -> colour, another for each of the classes that there are, in their order."""
+    """A dict from class to colour, a different one for each class in ``labels``."""
     classes = np.unique(labels)
-    if len(classes) == 0 or classes[-1] < COLOURS:  # digits: a class has one colour in all pictures
+    if len(classes) == 0 or classes[-1] < COLOURS:  # a digit has the same colour in all pictures
         return {label: f"C{label}" for label in classes}
     return dict(zip(classes, colormaps["turbo"](np.linspace(0, 1, len(classes))), strict=True))
 
 
 def pixels(images: Array) -> Array:
-    """(N, H, W) grey or (N, H, W, 3) colour from (N, P), (N, H, W) or (N, C, H, W)."""
+    """Images (N, P), (N, H, W) or (N, C, H, W) as (N, H, W) grey or (N, H, W, 3) colour."""
     images = np.asarray(images, dtype=np.float64)
     if images.ndim == 2:  # rows of pixels are square images
         side = round(images.shape[1] ** 0.5)
@@ -192,7 +195,7 @@ def pixels(images: Array) -> Array:
 
 
 def tiled(images: Array, columns: int, gap: int) -> Array:
-    """One image of N in a grid, ``gap`` white pixels apart; places that are left over are white."""
+    """N images tiled to one, with ``gap`` white pixels between; unused places are white."""
     n, height, width = images.shape[:3]
     rows = -(-n // columns)
     page = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:]))
@@ -214,9 +217,9 @@ def _walks(strips: Array, names: Sequence[str], title: str) -> Any:
 
 
 def _picture(page: Array, title: str, size: float = 7.5) -> Any:
-    """(figure, axes) that show one image as it is, pixel borders sharp."""
+    """(figure, axes) that show one image without interpolation between pixels."""
     height, width = page.shape[:2]
-    size = min(size, HEIGHT * width / height)  # a few images, one above the other
+    size = min(size, HEIGHT * width / height)  # narrower for tall images
     figure = Figure(figsize=(size, size * height / width + 0.6), layout="constrained")
     axes = figure.subplots()
     write(axes.set_title, title, fontsize="medium", pad=10)

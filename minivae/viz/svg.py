@@ -1,4 +1,4 @@
-"""A captured graph as SVG, laid out here, without Graphviz."""
+"""Draw a captured graph as SVG with a layout of its own, without Graphviz."""
 
 import html
 from collections import Counter
@@ -11,7 +11,7 @@ from .dot import COLOURS, GRADIENT
 from .layered import Point, layered
 
 CHARACTER, LINE, PADDING = 6.1, 13, 8  # pixels of a monospaced font of size 10
-BESIDE = 24  # pixels between edges that join the same boxes
+BESIDE = 24  # pixels between edges that join the same two boxes
 STYLE = (
     """
 text { font: 10px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #222; }
@@ -23,7 +23,7 @@ text { font: 10px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; 
 
 
 class Drawing(str):
-    """SVG text that a notebook shows as a picture."""
+    """SVG text that a notebook displays as a picture."""
 
     __slots__ = ()
 
@@ -32,14 +32,14 @@ class Drawing(str):
 
 
 def to_svg(graph: Graph, max_values: int) -> Drawing:
-    """The text; see ``minivae.viz.graph.to_svg``. Element ``node0`` is the first operation, or,
-    after all of these, the first leaf.
+    """The SVG text; see ``minivae.viz.graph.to_svg``. Elements ``node0``, ``node1``, ... are the
+    operations and then the leaves.
 
     Args:
         graph: a ``Graph``.
-        max_values: the largest number of elements to be written out.
+        max_values: the largest number of elements to print.
     """
-    # Leaves first: ``layered`` takes nodes in an order in which each follows its inputs.
+    # Leaves first: ``layered`` requires each node to come after its inputs.
     labels = {item: graph.label(item, max_values) for item in [*graph.leaves, *graph.ops]}
     lines = {item: _lines(graph, item, label) for item, label in labels.items()}
     sizes: dict[Any, Point] = {
@@ -58,7 +58,7 @@ def to_svg(graph: Graph, max_values: int) -> Drawing:
     for route, (tail, head), (_, _, role) in zip(routes, edges, arrows, strict=True):
         beside = drawn[tail, head] = drawn.get((tail, head), -1) + 1
         aside = (beside - (alike[tail, head] - 1) / 2) * BESIDE
-        route = [(x + aside, y) for x, y in route]  # edges between the same two boxes, apart
+        route = [(x + aside, y) for x, y in route]  # separates edges between the same two boxes
         body.append(_edge(route, sizes[tail], sizes[head], role))
     for item, (x, y) in places.items():
         width, height = sizes[item]
@@ -87,7 +87,7 @@ def to_svg(graph: Graph, max_values: int) -> Drawing:
 
 
 def _lines(graph: Graph, item: Tensor | Function, label: Label) -> Lines:
-    """(style, text) of each line of a box: module and name, then each output."""
+    """(style, text) of each line of a box: title, module, then each output."""
     path = ".".join(graph.owner.get(item, ()))
     title = f"{path}.{label.title}" if path and label.kind == "parameter" else label.title
     lines = [("title", title)] if title else []
@@ -97,7 +97,7 @@ def _lines(graph: Graph, item: Tensor | Function, label: Label) -> Lines:
 
 
 def _edge(route: Sequence[Point], tail: Point, head: Point, role: str) -> str:
-    """A smooth line from the lower side of one box to the upper side of another."""
+    """A smooth line, labelled ``role``, from the bottom of box ``tail`` to the top of ``head``."""
     points = [list(point) for point in route]
     points[0][1] += tail[1] / 2
     points[-1][1] -= head[1] / 2

@@ -1,7 +1,7 @@
-"""A page that goes through a computation step by step: forward, then backward.
+"""An HTML page that steps through a computation: forward, then backward.
 
-No server, network or Graphviz: one HTML file with the drawing of the graph, the steps as JSON and
-a few lines of script. ``minivae.viz.graph.trace`` writes one.
+One file without server, network or Graphviz: the drawing of the graph, the steps as JSON and a
+short script. ``minivae.viz.graph.trace`` writes it.
 """
 
 import html
@@ -20,16 +20,16 @@ from ..tensor.arrays import filled
 from .computation import Graph
 from .graph_text import argument_names, value_lines
 
-Step: TypeAlias = dict[str, Any]  # what the page's script shows
+Step: TypeAlias = dict[str, Any]  # one step, as the page's script shows it
 PACKAGE = Path(__file__).parents[1]
 
 
 def steps(graph: Graph, max_values: int) -> list[Step]:
-    """Each operation's forward step, then, as ``graph.root.backward()`` comes to it, its backward.
+    """The forward steps of all operations, then their backward steps in the engine's order.
 
     Args:
-        graph: a ``Graph``; its graph is freed by this.
-        max_values: the largest number of elements to be written out.
+        graph: a ``Graph``; ``graph.root.backward()`` is run, which frees the graph.
+        max_values: the largest number of elements to print.
     """
     made = [forward_step(graph, number, max_values) for number in range(len(graph.ops))]
     watched: list[Step] = []
@@ -42,7 +42,7 @@ def steps(graph: Graph, max_values: int) -> list[Step]:
             watched.append(backward_step(graph, number, dys, dxs, max_values))
             return dxs
 
-        op.backward = told  # this one operation only; its class is as it was
+        op.backward = told  # on this object only, not on its class
     try:
         graph.root.backward()
     finally:
@@ -52,7 +52,7 @@ def steps(graph: Graph, max_values: int) -> list[Step]:
 
 
 def forward_step(graph: Graph, number: int, max_values: int) -> Step:
-    """What operation ``number`` of a graph takes and gives."""
+    """The inputs and outputs of operation ``number`` of a graph."""
     op = graph.ops[number]
     rows = []
     for role, tensor in _arguments(graph, op):
@@ -69,14 +69,14 @@ def forward_step(graph: Graph, number: int, max_values: int) -> Step:
 def backward_step(
     graph: Graph, number: int, dys: tuple[Any, ...], dxs: Any, max_values: int, whole: bool = True
 ) -> Step:
-    """What operation ``number`` receives for its outputs, and gives for its inputs.
+    """The gradients ``dys`` and ``dxs`` of the outputs and inputs of operation ``number``.
 
-    ``whole`` says that ``dys`` are the whole gradients, as they are when the engine comes to it.
+    ``whole``: whether ``dys`` are the complete gradients, as they are in the engine's order.
     """
     op = graph.ops[number]
     rows = []
     for index, (dy, like) in enumerate(zip(dys, op.output_like, strict=True)):
-        dy = filled(op.xp, dy, *like)  # a number stands for an array
+        dy = filled(op.xp, dy, *like)  # a number means an array filled with it
         name = graph.names.get(graph.outputs[op].get(index))
         y = f"d{_output(op, index)}"
         told = f"{y} {'=' if whole else 'is a part of'} dL/d({name})"
@@ -92,7 +92,7 @@ def backward_step(
 
 
 def _arguments(graph: Graph, op: Function) -> list[tuple[str, Any]]:
-    """(name of the argument, tensor) of each input."""
+    """(argument name, tensor) of each input."""
     inputs = graph.inputs[op]
     return list(zip(argument_names(op.forward, len(inputs)), inputs, strict=True))
 
@@ -104,12 +104,12 @@ def _name(graph: Graph, tensor: Tensor) -> str:
 
 
 def _output(op: Function, index: int) -> str:
-    """y, or with several outputs y0, y1, ..."""
+    """The name of an output: y, or y0, y1, ... if there are several."""
     return f"y{index}" if len(op.output_like) > 1 else "y"
 
 
 def _row(name: str, array: Array, max_values: int, kind: str = "input") -> dict[str, str]:
-    """What the page shows of one array."""
+    """The row of the page for one array: name, kind, shape and values."""
     array = to_numpy(array)
     return {
         "name": name, "kind": kind, "shape": str(np.shape(array)),
@@ -118,7 +118,7 @@ def _row(name: str, array: Array, max_values: int, kind: str = "input") -> dict[
 
 
 def _step(graph: Graph, number: int, phase: str, rows: list[dict[str, str]]) -> Step:
-    """One step: which box, what happens there, and the code that does it."""
+    """One step: the box of the operation, the arrays, and the source code."""
     op = graph.ops[number]
     cls = type(op)
     code, where = _source(getattr(cls, phase))
@@ -130,7 +130,7 @@ def _step(graph: Graph, number: int, phase: str, rows: list[dict[str, str]]) -> 
 
 
 def _source(function: Callable[..., Any]) -> tuple[str, str]:
-    """(text, "file:line") of a method; empty where Python no longer has its source."""
+    """(source text, "file:line") of a method; empty strings if the source is not available."""
     try:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError):
@@ -145,10 +145,11 @@ def page(title: str, drawing: str, tracks: dict[str, list[Step]], note: str = ""
     """The page.
 
     Args:
-        title: its heading.
+        title: the heading.
         drawing: SVG whose boxes have ids node0, node1, ...
-        tracks: dict from a name to a list of steps, as ``steps`` gives; one is shown at a time.
-        note: a paragraph above, plain text.
+        tracks: dict from a name to the list of steps that ``steps`` returns; the reader chooses
+            which one is shown.
+        note: a paragraph of plain text below the heading.
     """
     data = json.dumps(tracks, ensure_ascii=False).replace("<", "\\u003c")
     return (

@@ -1,7 +1,7 @@
-"""Import matplotlib without pyplot, so that a wrong choice of backend does no harm.
+"""Import matplotlib without pyplot and without the backend that MPLBACKEND names.
 
-Jupyter names its own in MPLBACKEND, which its children inherit. Where that package is missing, such
-as in another environment, matplotlib refuses to be imported at all.
+Jupyter sets MPLBACKEND to its own backend, and child processes inherit it. In an environment
+without that package, ``import matplotlib`` would fail.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ finally:
     if backend is not None:
         os.environ["MPLBACKEND"] = backend
 if backend is not None:
-    with contextlib.suppress(ValueError):  # a right choice is for pyplot, should anybody use it
+    with contextlib.suppress(ValueError):  # keep a valid choice for users of pyplot
         matplotlib.rcParams["backend"] = backend
 
 from matplotlib import colormaps, style  # noqa: E402

@@ -23,12 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] and argv[0] in COMMANDS:
-        run, _ = COMMANDS[argv[0]]  # its own parser tells its options
+        run, _ = COMMANDS[argv[0]]  # which has its own parser
         return run(argv[1:])
     parser = Parser(prog="minivae", description="Variational autoencoders from first principles.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (_, told) in COMMANDS.items():
-        commands.add_parser(name, help=told, add_help=False)
+    for name, (_, help) in COMMANDS.items():
+        commands.add_parser(name, help=help, add_help=False)
     parser.parse_args(argv)
     return 2
 

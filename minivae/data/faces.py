@@ -128,7 +128,8 @@ class FaceDataset:
         else:
             known = {**self.groups, **self.attributes, **self.groups}
             if by not in known:
-                raise ValueError(f"by: no group {by!r}; there are {', '.join(known) or 'none'}")
+                names = ", ".join(known) or "none"
+                raise ValueError(f"by: expected a group or attribute ({names}), got {by!r}")
             _, member = np.unique(known[by], return_inverse=True)
         sizes = np.bincount(member)
         if len(sizes) < 2:

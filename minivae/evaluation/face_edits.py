@@ -112,7 +112,7 @@ def label_matrix(faces: FaceDataset, labels: Sequence[str]) -> Array:
     """The attributes ``labels`` as 0 and 1, float32 (N, A); ValueError if the faces lack one."""
     missing = [name for name in labels if name not in faces.attributes]
     if missing:
-        raise ValueError(f"labels: {missing} not among {sorted(faces.attributes)}")
+        raise ValueError(f"labels: expected some of {sorted(faces.attributes)}, got {missing}")
     return np.stack([faces.attributes[name] for name in labels], axis=1).astype(np.float32)
 
 

@@ -304,7 +304,7 @@ class Unflatten(Module):
         """
         x = as_tensor(x)
         if not -x.ndim <= self.dim < x.ndim:
-            raise ValueError(f"dim: {self.dim} is out of range for shape {x.shape}")
+            raise ValueError(f"dim: expected an axis of shape {x.shape}, got {self.dim}")
         dim = self.dim % x.ndim
         return reshape(x, (*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :]))
 

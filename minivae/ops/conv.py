@@ -196,7 +196,7 @@ def conv_output_size(
 ) -> int:  # fmt: skip
     """(n + 2 padding - dilation (kernel - 1) - 1) // stride + 1; ValueError when below 1.
 
-    ``name`` is what the message calls n. Several sizes give the same one:
+    The message calls n ``name``. Several n give the same output size:
 
     >>> conv_output_size(27, kernel=3, stride=2, padding=1)
     14
@@ -206,8 +206,8 @@ def conv_output_size(
     reach = dilation * (kernel - 1) + 1
     if n + 2 * padding < reach:
         raise ValueError(
-            f"{name} {n} with padding {padding} on both sides is {n + 2 * padding}, smaller than "
-            f"the kernel's reach {reach} = {dilation} * ({kernel} - 1) + 1"
+            f"{name} {n} with padding {padding} on both sides: expected at least the kernel's "
+            f"reach {reach} = {dilation} * ({kernel} - 1) + 1, got {n + 2 * padding}"
         )
     return output_size(n, kernel, stride, padding, dilation)
 
@@ -313,10 +313,10 @@ def _check(op: str, x: Tensor, w: Tensor, b: Tensor | None, in_axis: int, out_ax
         raise ValueError(f"{op}: expected x and w with 4 axes, got x {x.shape} and w {w.shape}")
     if x.shape[1] != w.shape[in_axis]:
         raise ValueError(
-            f"{op}: x {x.shape} has {x.shape[1]} channels, but w {w.shape} expects "
-            f"{w.shape[in_axis]} (axis {in_axis})"
+            f"{op}: expected x with {w.shape[in_axis]} channels (axis {in_axis} of w {w.shape}), "
+            f"got x {x.shape} with {x.shape[1]}"
         )
     if 0 in w.shape[2:]:
-        raise ValueError(f"{op}: w {w.shape} has an empty kernel")
+        raise ValueError(f"{op}: expected w with a kernel of at least 1 x 1, got w {w.shape}")
     if b is not None and b.shape != (w.shape[out_axis],):
         raise ValueError(f"{op}: expected b ({w.shape[out_axis]},), got {b.shape}")

@@ -284,7 +284,7 @@ def _reduce_rows(op: type[_LossOfLogits], logits: Tensor, target: Tensor, reduct
         return reshape(rows, shape)
     if reduction == "mean":
         if not logits.size:
-            raise ValueError(f"mean: no elements in shape {shape}")
+            raise ValueError(f"mean: expected at least one element, got shape {shape}")
         return reductions.sum(rows) * (1 / logits.size)
     return rows if reduction == "rows" else reduce(rows, reduction)
 

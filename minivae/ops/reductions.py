@@ -42,7 +42,9 @@ class Mean(Function):
         self.shape, self.kept = x.shape, _kept_shape(x.shape, axis)
         self.count = math.prod(n for n, k in zip(x.shape, self.kept, strict=True) if n != k)
         if self.count == 0:
-            raise ValueError(f"mean: no elements along axis {axis} of shape {x.shape}")
+            raise ValueError(
+                f"mean: expected at least one element along axis {axis}, got shape {x.shape}"
+            )
         y = x.mean(axis=axis)
         return y.reshape(self.kept) if keepdims else y
 
@@ -108,7 +110,7 @@ def _checked(axis: Axis, shape: tuple[int, ...]) -> Axes:
     axes, ndim = [whole("axis", i) for i in several], len(shape)
     for i in axes:
         if not -ndim <= i < ndim:
-            raise ValueError(f"axis: {i} is out of range for shape {shape}")
+            raise ValueError(f"axis: expected an axis of shape {shape}, got {i}")
     axes = [i % ndim for i in axes]
     if len(set(axes)) < len(axes):
         raise ValueError(f"axis: expected different axes, got {axis}")

@@ -116,7 +116,7 @@ def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     start, end = whole("start_dim", start_dim), whole("end_dim", end_dim)
     for name, dim in (("start_dim", start), ("end_dim", end)):
         if not -n <= dim < n:
-            raise ValueError(f"{name}: {dim} is out of range for shape {x.shape}")
+            raise ValueError(f"{name}: expected an axis of shape {x.shape}, got {dim}")
     start, end = start % n, end % n
     if start > end:
         raise ValueError(f"start_dim: expected at most end_dim, got {start_dim} and {end_dim}")

@@ -75,10 +75,10 @@ class Optimizer:
                 raise ValueError(f"params: expected leaves of a floating dtype, got {p!r}")
         params = list(dict.fromkeys(params))
         if not set(params).isdisjoint(self._params()):
-            raise ValueError("params: a parameter is in more than one group")
+            raise ValueError("params: expected each parameter in one group, got one in two groups")
         options = {name: value for name, value in group.items() if name != "params"}
         if unknown := sorted(options.keys() - self.defaults.keys()):
-            raise ValueError(f"params: unknown options {unknown}; known {sorted(self.defaults)}")
+            raise ValueError(f"params: expected options {sorted(self.defaults)}, got {unknown}")
         self.param_groups.append({"params": params, **self.checked(self.defaults | options)})
 
     @property
@@ -89,7 +89,9 @@ class Optimizer:
         """
         rates = {group["lr"] for group in self.param_groups}
         if len(rates) > 1:
-            raise ValueError(f"lr: the groups have {sorted(rates)}; see param_groups")
+            raise ValueError(
+                f"lr: expected one rate for all groups, got {sorted(rates)}; see param_groups"
+            )
         return rates.pop()
 
     @lr.setter

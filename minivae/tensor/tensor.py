@@ -166,8 +166,8 @@ class Tensor(Interchange):
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(
-                f"bool(): a tensor of shape {self.shape} is neither true nor false; "
-                "ask .data.any() or .data.all()"
+                f"bool(): expected a tensor of one element, got shape {self.shape}; "
+                "use .data.any() or .data.all()"
             )
         return bool(self.item())
 
@@ -187,7 +187,7 @@ class Tensor(Interchange):
 
     def __iter__(self) -> Iterator["Tensor"]:
         if self.ndim == 0:
-            raise TypeError("a tensor without axes cannot be iterated over")
+            raise TypeError("iter(): expected a tensor with an axis, got shape ()")
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
@@ -230,7 +230,7 @@ class Tensor(Interchange):
         """
         if self.creator is not None:
             raise TypeError(
-                "a tensor that has a graph cannot be copied or pickled; take x.detach()"
+                "copy, pickle: expected a leaf, got a tensor with a graph; use x.detach()"
             )
         owner, place = owner_and_place(self.data)
         return _rebuilt, (type(self), owner, place, self.requires_grad)

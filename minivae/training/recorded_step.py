@@ -238,11 +238,11 @@ class RecordedStep:
                 self._told[i] = group["lr"]
         self.put_beta(beta)
 
-    def gradients(self, *told: Any) -> ELBO:
-        """Forward and backward pass; returns the terms. ``told`` is empty, or (noise, beta), which
-        then replace the noise and the KL weight in the arrays.
+    def gradients(self, *inputs: Any) -> ELBO:
+        """Forward and backward pass; returns the terms. ``inputs`` are (noise, beta), or none for
+        the noise and the KL weight in the arrays.
         """
-        noise, beta = told or (self.noise, Tensor(self.beta))
+        noise, beta = inputs or (self.noise, Tensor(self.beta))
         terms = self.eager.objective(self.model, self.x, noise, beta)
         if not all(isinstance(term, Tensor) for term in terms):
             raise RecordingError("expected each term to be a Tensor")

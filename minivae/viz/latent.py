@@ -19,7 +19,7 @@ def mean_code(codes: ArrayLike, mask: ArrayLike) -> Array:
     if mask.dtype != bool or mask.shape != (len(codes),):
         raise ValueError(f"mask: expected bool ({len(codes)},), got {mask.dtype} {mask.shape}")
     if not mask.any():
-        raise ValueError(f"mask: the group is empty: none of {len(codes)} codes is chosen")
+        raise ValueError(f"mask: expected at least one True for {len(codes)} codes, got none")
     return codes[mask].mean(axis=0)
 
 
@@ -150,7 +150,7 @@ def _finite(name: str, values: ArrayLike) -> Array:
             raise ValueError(f"{name}: expected real numbers, got {values.dtype}")
         values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{name}: has values that are not finite")
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")
     return values
 
 

@@ -29,8 +29,8 @@ from minivae import nn
         (lambda: nn.LeakyReLU(float("nan")), ValueError, "negative_slope: expected"),
         (lambda: nn.Unflatten((32, 31)), TypeError, "unflattened_size"),
         (lambda: nn.Unflatten(1, 32), TypeError, "unflattened_size: expected a tuple of sizes"),
-        (lambda: nn.Unflatten(3, (1, 2))(np.ones((1, 2))), ValueError, "dim: 3 is out of range"),
-        (lambda: nn.Flatten(2)(np.ones((1, 2))), ValueError, "start_dim: 2 is out of range"),
+        (lambda: nn.Unflatten(3, (1, 2))(np.ones((1, 2))), ValueError, "dim: .* got 3"),
+        (lambda: nn.Flatten(2)(np.ones((1, 2))), ValueError, "start_dim: .* got 2"),
         (lambda: F.flatten(np.ones((1, 2)), 1, 0), ValueError, "start_dim: expected at most"),
     ],
 )  # fmt: skip

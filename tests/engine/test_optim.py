@@ -206,7 +206,7 @@ def test_a_parameter_that_is_given_twice_moves_once():
     gradients([a])
     sgd.step()
     assert a.data.tolist() == [[0, 0], [0, 0]]
-    with pytest.raises(ValueError, match="more than one group"):
+    with pytest.raises(ValueError, match="expected each parameter in one group"):
         optim.SGD([{"params": [a]}, {"params": [b, a]}])
 
 
@@ -217,7 +217,7 @@ def test_groups_have_options_of_their_own():
     gradients([a, b, c])
     sgd.step()
     assert values([a, b, c]) == [[[0.5, 1.0], [1.5, 2.0]], [-2.5], 6.0]
-    with pytest.raises(ValueError, match=r"lr: the groups have \[0.0, 0.25, 0.5\]"):
+    with pytest.raises(ValueError, match=r"lr: expected one rate for all groups, got \[0.0, 0.25"):
         _ = sgd.lr
     sgd.param_groups[1]["lr"] = 0.0
     sgd.zero_grad()
@@ -297,7 +297,7 @@ def test_bad_options_are_refused(make, options, error, says):
         (models.MLPVAE(hidden=2).named_parameters(), TypeError, "expected tensors, got tuple"),
         ([mv.Tensor([1])], ValueError, "leaves of a floating dtype"),
         ([parameters()[0] * 2], ValueError, "leaves of a floating dtype"),
-        ([{"params": parameters(), "rate": 1}], ValueError, r"unknown options \['rate'\]"),
+        ([{"params": parameters(), "rate": 1}], ValueError, r"expected options .*, got \['rate'\]"),
         ([{"parameters": parameters()}], TypeError, "with the key 'params'"),
         ([{"params": parameters()}, parameters()[0]], TypeError, "with the key 'params'"),
     ],

@@ -29,7 +29,7 @@ X = MODEL.draw(40)
 @pytest.mark.parametrize("axis", [2, -3, (0, 2)])
 @pytest.mark.parametrize("reduce", [F.sum, F.mean, F.max])
 def test_an_axis_past_the_last_is_told_by_name(reduce, axis):
-    with pytest.raises(ValueError, match=r"axis: -?\d is out of range for shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"axis: expected an axis of shape \(2, 3\), got -?\d"):
         reduce(mv.Tensor(np.ones((2, 3))), axis=axis)
 
 
@@ -44,7 +44,7 @@ def test_a_kernel_that_reaches_past_the_padded_image_is_refused(
     if places:
         assert conv_output_size(*arguments) == len(places)
     else:
-        with pytest.raises(ValueError, match="smaller than the kernel's reach"):
+        with pytest.raises(ValueError, match="expected at least the kernel's reach"):
             conv_output_size(*arguments)
 
 

@@ -94,5 +94,5 @@ def test_classifier_learns_what_the_pixels_show():
 
 
 def test_unknown_label_is_named():
-    with pytest.raises(ValueError, match=r"\['moustache'\] not among \['mark'\]"):
+    with pytest.raises(ValueError, match=r"expected some of \['mark'\], got \['moustache'\]"):
         face_edits.label_matrix(marked_faces(4), ["mark", "moustache"])

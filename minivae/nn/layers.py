@@ -48,6 +48,8 @@ class _Weighted(Module):
         self, shape: tuple[int, ...], out: int, fan_in: int, bias: bool, rng: NoiseStream | None
     ) -> None:
         """Draw the initial values, the weight's first."""
+        if bias not in (True, False):  # such as a stream in the place of ``bias``
+            raise TypeError(f"bias: expected True or False, got {bias!r}")
         rng = _stream(rng)
         self.weight = uniform_init(shape, fan_in, rng)
         self.register_parameter("bias", uniform_init((out,), fan_in, rng) if bias else None)
@@ -62,7 +64,8 @@ class Linear(_Weighted):
         rng: ``NoiseStream`` for the initial values; None draws them with a random seed.
 
     Raises:
-        TypeError, ValueError: a size is no whole number of at least 0; ``rng`` is no NoiseStream.
+        TypeError, ValueError: a size is no whole number of at least 0, ``bias`` no truth value, or
+            ``rng`` no NoiseStream.
 
     >>> layer = Linear(784, 20)
     >>> layer.weight.shape, layer.bias.shape

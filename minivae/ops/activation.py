@@ -90,16 +90,16 @@ class Softplus(Function):
         return dy * logistic(x, self.xp)
 
 
-def relu(x: TensorLike) -> Tensor:
-    """max(x, 0), elementwise; gradient 0 at the kink. A NaN stays NaN and its gradient passes."""
+def relu(x: TensorLike, inplace: bool = False) -> Tensor:
+    """max(x, 0), elementwise; gradient 0 at the kink. A NaN stays NaN and its gradient passes.
+
+    ``inplace`` is accepted as in PyTorch and ignored: x is never changed.
+    """
     return ReLU.apply(x)
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where positive, else ``negative_slope * x``, elementwise.
-
-    ``inplace`` is accepted as in PyTorch and ignored: x is never changed.
-    """
+    """x where positive, else ``negative_slope * x``, elementwise; ``inplace`` as in ``relu``."""
     return LeakyReLU.apply(x, slope=real("negative_slope", negative_slope, -math.inf))
 
 

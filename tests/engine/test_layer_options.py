@@ -15,6 +15,7 @@ from minivae import nn
         (lambda: nn.Linear(3, 2.5), TypeError, r"out_features: expected a whole number, got 2\.5"),
         (lambda: nn.Linear(3, True, rng=0), TypeError, "out_features: expected a whole number"),
         (lambda: nn.Linear(3, 2, rng=0), TypeError, "rng: expected a NoiseStream, got 0"),
+        (lambda: nn.Linear(3, 2, mv.NoiseStream(0)), TypeError, "bias: expected True or False"),
         (lambda: nn.Conv2d(3, 8, (3,)), ValueError, r"kernel_size: .*got \(3,\)"),
         (lambda: nn.Conv2d(3, 8, 0), ValueError, "kernel_size: expected"),
         (lambda: nn.Conv2d("3", 8, 3), TypeError, "in_channels: expected a whole number"),

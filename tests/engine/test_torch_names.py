@@ -129,6 +129,7 @@ def test_the_functions_arguments_stand_where_pytorchs_do():
         F.conv2d: "x w b stride padding dilation groups",
         F.conv_transpose2d: "x w b stride padding output_padding",
         F.batch_norm: "x running_mean running_var w b training momentum eps",
+        F.relu: "x inplace",
         F.leaky_relu: "x negative_slope inplace",
         nn.Conv2d: "in_channels out_channels kernel_size stride padding dilation groups bias",
         nn.ConvTranspose2d: "in_channels out_channels kernel_size stride padding output_padding",

@@ -1,7 +1,7 @@
 """Test oracles for the kernels of products, convolutions and batch norm: loops over definitions.
 
 Nothing of minivae is imported. Products and convolutions take arrays of whole numbers, work in
-int64 and are exact.
+int64 and are exact; convolutions work in another dtype if asked to.
 """
 
 import math
@@ -41,25 +41,25 @@ def _all_meetings(size, kernel, out, stride, padding, dilation):
             yield (..., oh, ow), (..., kh, kw), (..., ih, iw)
 
 
-def conv2d(x, w, out_size, stride, padding, dilation):
-    y = np.zeros((len(x), len(w), *out_size), np.int64)
-    x, w = x.astype(np.int64), w.astype(np.int64)
+def conv2d(x, w, out_size, stride, padding, dilation, dtype=np.int64):
+    y = np.zeros((len(x), len(w), *out_size), dtype)
+    x, w = x.astype(dtype), w.astype(dtype)
     for o, k, i in _all_meetings(x.shape[2:], w.shape[2:], out_size, stride, padding, dilation):
         y[o] += x[i] @ w[k].T
     return y
 
 
-def conv2d_grad_input(dy, w, input_size, stride, padding, dilation):
-    dx = np.zeros((len(dy), w.shape[1], *input_size), np.int64)
-    dy, w = dy.astype(np.int64), w.astype(np.int64)
+def conv2d_grad_input(dy, w, input_size, stride, padding, dilation, dtype=np.int64):
+    dx = np.zeros((len(dy), w.shape[1], *input_size), dtype)
+    dy, w = dy.astype(dtype), w.astype(dtype)
     for o, k, i in _all_meetings(input_size, w.shape[2:], dy.shape[2:], stride, padding, dilation):
         dx[i] += dy[o] @ w[k]
     return dx
 
 
-def conv2d_grad_weight(x, dy, kernel, stride, padding, dilation):
-    dw = np.zeros((dy.shape[1], x.shape[1], *kernel), np.int64)
-    x, dy = x.astype(np.int64), dy.astype(np.int64)
+def conv2d_grad_weight(x, dy, kernel, stride, padding, dilation, dtype=np.int64):
+    dw = np.zeros((dy.shape[1], x.shape[1], *kernel), dtype)
+    x, dy = x.astype(dtype), dy.astype(dtype)
     for o, k, i in _all_meetings(x.shape[2:], kernel, dy.shape[2:], stride, padding, dilation):
         dw[k] += dy[o].T @ x[i]
     return dw

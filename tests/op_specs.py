@@ -170,13 +170,11 @@ def reparameterize_kl(mu, logvar, noise):
     return F.reparameterize_kl(mu, logvar, noise)
 
 
-def latent(noise, half):
+def latent(noise, oracle, half):
     """reparameterize_kl with one kind of noise: an array, or a ``Noise`` drawn by the kernel."""
     return Spec(
         fn=reparameterize_kl,
-        oracle=lambda mu, logvar, noise: oracles.reparameterize_kl(
-            mu, logvar, noise.normal(mu.shape, np.float64) if isinstance(noise, tuple) else noise
-        ),
+        oracle=oracle,
         op=reparam_kl.ReparameterizeKL,
         shapes=any_shape(least_ndim=1).map(lambda shape: ((shape, shape), {})),
         example=(((3, 3), (3, 3)), {}),
@@ -409,9 +407,15 @@ SPECS = {
         empty=((((0, 3), (3,), ()), {"reduction": "sum"}),),
         broadcasts=True,
     ),
-    "reparameterize_kl": latent(lambda rng, shape: np.asarray(rng.normal(size=shape)), half=True),
+    "reparameterize_kl": latent(
+        lambda rng, shape: np.asarray(rng.normal(size=shape)), oracles.reparameterize_kl, half=True
+    ),
     "reparameterize_kl with noise made inside": latent(
-        lambda rng, shape: mv.Noise(7, int(rng.integers(2**40))), half=False
+        lambda rng, shape: mv.Noise(7, int(rng.integers(2**40))),
+        lambda mu, logvar, noise: oracles.reparameterize_kl(
+            mu, logvar, oracles.normal(noise.seed, noise.offset, mu.shape)
+        ),
+        half=False,
     ),
     "conv2d": Spec(
         fn=F.conv2d,

@@ -142,8 +142,34 @@ def transpose(x, axes=None):
 
 
 def index(x, key):
-    """NumPy indexing, which defines the operation: only its gradient is checked independently."""
-    return np.array(x)[key]
+    """Python's own indexing of nested lists; the shape, which empty lists do not tell, is NumPy's.
+
+    Lists in the key go through their elements together; a mask is the list of its true places.
+    """
+
+    def taken(x, key):
+        if not key:
+            return x
+        first, *rest = key
+        if first is None:
+            return [taken(x, rest)]
+        if isinstance(first, list):
+            rows = range(len(first))
+            return [taken(x, [k[n] if isinstance(k, list) else k for k in key]) for n in rows]
+        if isinstance(first, slice):
+            return [taken(row, rest) for row in x[first]]
+        return taken(x[first], rest)
+
+    parts = []
+    for part in key if isinstance(key, tuple) else (key,):
+        part = part.tolist() if hasattr(part, "tolist") else part
+        if isinstance(part, list) and part and isinstance(part[0], bool):
+            part = [i for i, true in enumerate(part) if true]
+        parts.append(part)
+    if ... in parts:
+        at, named = parts.index(...), [part for part in parts if part not in (None, ...)]
+        parts[at : at + 1] = [slice(None)] * (x.ndim - len(named))
+    return np.array(taken(x.tolist(), parts), np.float64).reshape(np.shape(x[key]))
 
 
 def concatenate(*xs, axis=0):
@@ -197,6 +223,31 @@ def gaussian_nll(x, mean, logvar, reduction="sum"):
         )
 
     return _reduced(elementwise(nll)(x, mean, logvar), reduction)
+
+
+def philox(counter, key):
+    """The ten rounds of Philox4x32 (Salmon et al. 2011) on four words and a key of two."""
+    (a, b, c, d), (k, l), mask = counter, key, 2**32 - 1
+    for r in range(10):
+        p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b = q >> 32 ^ b ^ (k + r * 0x9E3779B9) & mask, q & mask
+        c, d = p >> 32 ^ d ^ (l + r * 0xBB67AE85) & mask, p & mask
+    return [a, b, c, d]
+
+
+def noise_element(seed, offset, i):
+    """(word, normal number) of element i of a draw: Philox, then Box-Muller on pairs of words."""
+    halves = [half for n in (i // 4, offset, seed) for half in (n % 2**32, n >> 32)]
+    w = philox(halves[:4], halves[4:])
+    u, v = ((2 * word + 1) / 2**33 for word in w[i % 4 // 2 * 2 :][:2])
+    turn = math.sin if i % 2 else math.cos
+    return w[i % 4], math.sqrt(-2 * math.log(u)) * turn(2 * math.pi * v)
+
+
+def normal(seed, offset, shape):
+    """The standard normal numbers of a draw."""
+    numbers = [noise_element(seed, offset, i)[1] for i in range(math.prod(shape))]
+    return np.array(numbers, np.float64).reshape(shape)
 
 
 def reparameterize_kl(mu, logvar, noise):

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 from pathlib import Path
 
@@ -129,11 +130,14 @@ def test_no_or_a_wrong_token_is_refused(server, target, query):
     assert status == wanted and ("Connection: close" in head) == (wanted == 403)
 
 
-@pytest.mark.parametrize("method", ["POST"])
-@pytest.mark.parametrize("target", ["/encode", "/decode"])
-def test_posts_need_the_token(server, method, target):
-    """A POST without the token is refused."""
-    assert request(server, target, method, b"\0" * 12, token=False)[0] == 403
+@pytest.mark.parametrize("target, count", [("/encode", 784), ("/decode", 3)])
+def test_posts_need_the_token(server, target, count):
+    """A POST is answered with the token, and without it refused for that reason."""
+    body = b"\0" * (4 * count)
+    assert request(server, target, "POST", body)[0] == 200
+    status, head, answer = request(server, target, "POST", body, token=False)
+    assert status == 403 and "Connection: close" in head
+    assert answer == b"the token is missing or wrong\n"
 
 
 @pytest.mark.parametrize("target", [
@@ -155,14 +159,15 @@ def test_other_methods_are_refused(server, method):
     assert status in (404, 501) and "Connection: close" in head
 
 
-@pytest.mark.parametrize("raw", [
-    b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\xff\xfe\x00\r\n\r\n",
-    b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
-    b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n",
-    b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000 + b"\r\n\r\n",
+@pytest.mark.parametrize("raw, status", [
+    (b"\r\n\r\n", None), (b"GET\r\n\r\n", 400), (b"GET / HTTP/9.9\r\n\r\n", 505),
+    (b"\xff\xfe\x00\r\n\r\n", 400),
+    (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nx: " + b"a" * 70_000 + b"\r\n\r\n", 431),
 ])  # fmt: skip
-def test_what_is_no_request(server, raw):
-    """Malformed requests get one status of 400 or above, or no answer, and are disconnected."""
+def test_what_is_no_request(server, raw, status):
+    """Malformed requests get one answer, an empty one none, and they are disconnected."""
     with socket.create_connection(server.server_address, timeout=10) as connection:
         connection.sendall(raw)
         answer = b""
@@ -170,8 +175,10 @@ def test_what_is_no_request(server, raw):
             connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(65536):
                 answer += part
-    assert answer == b"" or int(answer.split()[1]) >= 400
-    assert answer.count(b"HTTP/1.1 ") <= 1
+    if not answer and len(raw) > 1000 and sys.platform != "linux":
+        pytest.skip("the reset of a connection whose input is not read took the answer with it")
+    answers = re.findall(rb"HTTP/1\.1 (\d+)", answer)
+    assert answers == ([] if status is None else [b"%d" % status])
 
 
 def test_a_refused_request_closes_its_connection(server):

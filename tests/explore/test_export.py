@@ -132,10 +132,17 @@ def test_models_that_the_page_cannot_run(subject):
 
 
 def test_a_large_model_leaves_its_weights_out(subject, monkeypatch):
-    """The page of a model with too many parameters has no weights."""
-    monkeypatch.setattr(export, "MOST_PARAMETERS", 10)
-    assert explore.contents(subject, CONFIG, [])["model"] is None
-    assert len(explore.explorer_page(subject, CONFIG, [])) < 400_000
+    """The page of a model with too many parameters has none, and tells the script how many."""
+    parameters = sum(p.size for p in subject.model.parameters())
+    pages = []
+    for most in (parameters, parameters - 1):
+        monkeypatch.setattr(export, "MOST_PARAMETERS", most)
+        pages.append(explore.explorer_page(subject, CONFIG, []).decode())
+    whole, without = map(data_of, pages)
+    assert whole.pop("model") and without.pop("model") is None and whole == without
+    assert without["about"]["parameters"] == parameters
+    assert "parameters are too many for a file" in pages[1]
+    assert len(pages[0]) - len(pages[1]) > 2 * parameters  # bytes of float16
 
 
 # ---------------------------------------------------------------- a user's own pictures

@@ -1,8 +1,6 @@
-"""Test oracles for the fused kernels: loops over Python floats, and plain array code.
+"""Test oracles for the fused kernels: loops over Python floats.
 
-Nothing of minivae is imported. The loops take arrays of any float dtype and work in double. The
-``plain_`` functions work in the dtype of their arrays: their error is what rounding alone causes,
-and kernels are allowed a small multiple of it.
+Nothing of minivae is imported. They take arrays of any float dtype and work in double.
 """
 
 import math
@@ -82,29 +80,3 @@ def adam(param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay):
             second,
         )
     return tuple(new)
-
-
-def plain_reparam_kl_forward(mu, logvar, eps):
-    return mu + np.exp(logvar / 2) * eps, 0.5 * (mu**2 + np.expm1(logvar) - logvar).sum(axis=1)
-
-
-def plain_reparam_kl_backward(mu, logvar, eps, dz, dkl):
-    k = dkl[:, None]
-    return dz + k * mu, 0.5 * dz * eps * np.exp(logvar / 2) + 0.5 * k * np.expm1(logvar)
-
-
-def plain_bce_with_logits(logits, target):
-    loss = np.logaddexp(np.zeros_like(logits), logits) - logits * target
-    return loss.sum(axis=1), 1 / (1 + np.exp(-logits)) - target
-
-
-def plain_log_mean_exp(x):
-    e = np.exp(x - x.max(axis=1, keepdims=True))
-    total = e.sum(axis=1, keepdims=True)
-    y = x.max(axis=1) + np.log(total[:, 0] / x.dtype.type(x.shape[1]))
-    return y, e / total
-
-
-def plain_squared_error_with_logits(logits, target):
-    s = 1 / (1 + np.exp(-logits))
-    return ((s - target) ** 2).sum(axis=1), 2 * (s - target) * s * (1 - s)

@@ -59,7 +59,7 @@ def test_iteration_gives_the_rows_and_their_gradients():
     assert x.grad.tolist() == [[3, 4], [1, 2]]
     assert list(mv.Tensor(np.zeros((0, 2)))) == []
     for function in (iter, list, sum, len):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"expected a tensor with an axis|unsized object"):
             function(mv.Tensor(3.0))
 
 
@@ -121,8 +121,8 @@ def test_scalars_never_change_a_dtype(scalar, shape, dtype):
         assert y.dtype == dtype
         x.grad = channels.grad = None
         F.sum(y).backward()
-        for t in (x, channels):
-            assert t.grad is None or t.grad.dtype == dtype
+        (grad,) = (t.grad for t in (x, channels) if t.grad is not None)
+        assert grad.dtype == dtype
     assert ones.dtype == dtype
 
 
@@ -253,14 +253,15 @@ def test_numpy_functions_that_tensors_have_themselves_stay_in_the_graph():
     "function",
     [
         lambda x: np.concatenate([x, x]), lambda x: np.stack([x, x]), np.asarray, np.array,
-        np.exp, np.sqrt, lambda x: np.add(np.ones(2), x), np.clip, np.min, np.squeeze, np.std,
+        np.exp, np.sqrt, lambda x: np.add(np.ones(2), x), lambda x: np.clip(x, 0, 1), np.min,
+        np.squeeze, np.std,
         lambda x: np.where([True, False], x, 0), lambda x: np.dot(x, x), np.linalg.norm,
         lambda x: np.testing.assert_allclose(x, 1), lambda x: np.full(2, 1.0).__iadd__(x),
     ],
 )  # fmt: skip
 def test_numpy_functions_do_not_cut_the_graph(function):
     for x in (leaf([1.0, 2.0]), leaf([1.0, 2.0]) * 2, nn.Parameter(np.ones(2))):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"out of the graph|does not support ufuncs"):
             function(x)
 
 

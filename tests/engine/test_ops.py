@@ -286,9 +286,11 @@ def test_kl_is_never_negative(seed):
     _, kl = F.reparameterize_kl(
         mv.Tensor(np.zeros_like(logvar)), mv.Tensor(logvar), np.zeros_like(logvar)
     )
-    exact = (np.expm1(logvar.astype(np.float64)) - logvar)[:, 0] / 2
+    logvar = logvar[:, 0].astype(np.float64)
+    terms = np.expm1(logvar), logvar
+    error = np.abs(kl.data - (terms[0] - terms[1]) / 2)
     assert (kl.data >= 0).all()
-    np.testing.assert_allclose(kl.data, exact, rtol=2e-3, atol=1e-10)
+    assert (error <= 2 * np.finfo(np.float32).eps * np.abs(terms).max(axis=0)).all()
 
 
 BAD_CALLS = [
@@ -299,22 +301,22 @@ BAD_CALLS = [
     (lambda x: F.linear(x, x, activation="tanh"), ValueError, "None or 'relu', got 'tanh'"),
     (lambda x: F.negative_elbo(x[:0], x), ValueError, "got shapes (0, 4) and (3, 4)"),
     (lambda x: F.negative_elbo(x, x, x[0]), ValueError, "beta: expected one number, got shape"),
-    (lambda x: F.pow(x, "2"), (TypeError, ValueError), ""),
+    (lambda x: F.pow(x, "2"), TypeError, "expected dtype float64, got <U1"),
     (lambda x: F.mse(x, x[0]), ValueError, "(3, 4), got (4,)"),
     (lambda x: F.bce_with_logits(x, x, "avg"), ValueError, "'avg'"),
     (lambda x: F.gaussian_nll(x, x, x, "avg"), ValueError, "'avg'"),
     (lambda x: F.concatenate([]), ValueError, "at least one"),
-    (lambda x: F.sum(x, axis=2), ValueError, "2"),
+    (lambda x: F.sum(x, axis=2), ValueError, "axis of shape (3, 4), got 2"),
     (lambda x: F.mean(x[:0]), ValueError, "at least one element"),
     (lambda x: F.mse(x[:0], x[:0], "mean"), ValueError, "at least one element"),
     (lambda x: F.bce_with_logits(x[:0], x[:0], "mean"), ValueError, "at least one element"),
     (lambda x: F.reparameterize_kl(x, x, x.data[:2]), ValueError, "noise: expected shape (3, 4)"),
-    (lambda x: F.reparameterize_kl(x, x, x.data.astype("f4")), TypeError, "noise"),
-    (lambda x: F.reparameterize_kl(x, x, 3), TypeError, "noise"),
+    (lambda x: F.reparameterize_kl(x, x, x.data.astype("f4")), TypeError, "noise: expected dtype"),
+    (lambda x: F.reparameterize_kl(x, x, 3), TypeError, "noise: expected a Noise or an array"),
     (lambda x: F.reparameterize_kl(x, x[0], x.data), ValueError, "(4,)"),
     (lambda x: F.conv2d(x, x), ValueError, "4 axes"),
     (lambda x: x + x.data.astype("f4"), TypeError, "float32"),
-    (lambda x: x + "1", (TypeError, ValueError), ""),
+    (lambda x: x + "1", TypeError, "expected dtype float64, got <U1"),
     (lambda x: F.mse(x, 1.0), ValueError, "(3, 4), got ()"),
     (lambda x: F.concatenate(x[0]), ValueError, "zero-dimensional"),
     (lambda x: x.sum(0, 1), TypeError, "several axes go into one tuple"),

@@ -39,7 +39,7 @@ axes.set(xlabel="step", ylabel="nats", ylim=(evidence - 7, evidence + 0.5))
 axes.legend()
 figure
 
-# %% [page] elbo.md 3. Importance weighting: a ladder of bounds
+# %% [page] elbo.md 3. Importance weighting: tighter bounds
 
 # %% [markdown]
 # z ~ N(0, 1), x | z ~ N(2 z, 1), x = 1.5, and q is the prior, a poor choice.

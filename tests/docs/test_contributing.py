@@ -24,6 +24,15 @@ def test_the_table_of_lines_names_parts_that_exist():
     assert [part for part in parts if not (ROOT / part).exists()] == []
 
 
+def test_the_places_of_a_kernel_hold_one():
+    """Each file that "Add a kernel" names is there for adam and says its name."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (section,) = re.findall(r"^## Add a kernel$(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    places = re.findall(r"`((?:minivae|csrc|tests)/[^`]+)`", section.replace("STEM", "adam"))
+    assert len(places) > 10
+    assert [p for p in places if "adam" not in (ROOT / p).read_text()] == []
+
+
 def test_no_two_modules_of_tests_have_one_name():
     """Test modules lie in no packages: with two of one name, pytest stops with an error."""
     names = collections.Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))

@@ -33,8 +33,9 @@ def parser() -> Parser:
     add_images_of_run(p, limit=None)
     add = p.add_argument
     add("--samples", type=positive_int, default=1000, metavar="K",
-        help="of the importance-weighted bound; the literature has 5000")  # fmt: skip
-    add("--seed", type=seed, default=0, metavar="N", help="the noise follows from it")
+        help="samples per image for the importance-weighted bound; published results "
+        "use 5000")  # fmt: skip
+    add("--seed", type=seed, default=0, metavar="N", help="seed of the noise")
     add("--frechet", action="store_true",
         help="also train a small classifier and compare decoded draws from the prior in its "
         "features")  # fmt: skip

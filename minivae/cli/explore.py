@@ -10,7 +10,7 @@ from ..evaluation import TrainedModel
 from ..training import loaded_run, metrics
 from ..training.loaded_run import Config
 from ..training.run_files import CHECKPOINT
-from .options import Parser, checkpoint_of, reported, whole_number, write_result
+from .options import DATA_OF_RUN, Parser, checkpoint_of, reported, whole_number, write_result
 
 PAGE = "explorer.html"
 
@@ -25,7 +25,7 @@ def parser() -> Parser:
     add("--images", type=whole_number(0, 10_000), metavar="N",
         help=f"test pictures to embed; if not given, {explore.DIGITS} of MNIST, {explore.FACES} "
         "drawn faces, and none of a set of your own")  # fmt: skip
-    add("--data", metavar="DIR", help="as the example that trained the model takes it")
+    add("--data", metavar="DIR", help=DATA_OF_RUN)
     add("--serve", nargs="?", type=whole_number(0, 65535), const=0, metavar="PORT",
         help="serve the page to this machine, to see a training run live; any free port if none "
         "is given")  # fmt: skip

@@ -25,8 +25,9 @@ def parser() -> Parser:
     add("run", metavar="RUN", help=f"output folder of a training run, or its {CHECKPOINT}; for "
         f"checkpoint, a folder with {weights.WEIGHTS} and {weights.CONFIG}")  # fmt: skip
     add("--format", choices=list(FORMATS), required=True,
-        help="onnx: encoder and decoder, compared with the model by onnxruntime; pytorch: the "
-        "state_dict, its configuration and a card; checkpoint: back from those three")  # fmt: skip
+        help="onnx: encoder and decoder, compared with the model by onnxruntime\n"
+        "pytorch: the state_dict, its configuration and a model card\n"
+        "checkpoint: from those files back, without the state that --resume needs")  # fmt: skip
     add("--out", metavar="FOLDER", required=True, help="folder to write to; no file is replaced")
     return p
 

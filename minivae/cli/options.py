@@ -33,6 +33,12 @@ from . import config_file
 from .config_file import CONFIG
 from .streams import lenient_streams
 
+BINARIZE_HELP = (
+    "none: grey pixels\nstatic: 0 or 1, drawn once\n"
+    "dynamic: training images drawn again for each batch, test images once"
+)
+DATA_OF_RUN = "folder or .npz of the run's images, if not where training found them"
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports an error in one line."""
@@ -62,7 +68,11 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """A help formatter that shows defaults other than None and False."""
+    """A help formatter that keeps line breaks and shows defaults other than None and False."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        lines = text.splitlines()
+        return [part for line in lines for part in super(_Help, self)._split_lines(line, width)]
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False:
@@ -82,11 +92,12 @@ def add_training_options(
     add("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term")
     add("--warmup", type=non_negative, default=0.0, metavar="EPOCHS",
         help="let the KL's weight grow from 0 to beta over this many epochs")  # fmt: skip
-    add("--seed", type=seed, default=0, metavar="N", help="weights, order and noise follow from it")
+    add("--seed", type=seed, default=0, metavar="N",
+        help="seed of the initial weights, the order of the images and the noise")  # fmt: skip
     add("--parts", type=positive_int, metavar="S",
         help="cut each batch into S parts, which processes share and whose gradients are added; if "
         "not given, one for each process")  # fmt: skip
-    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="device that computes")
     if data_help:
         add("--data", metavar="DIR", help=data_help)
     add("--out", default=out, metavar="DIR", help="folder for all files that the run writes")
@@ -107,21 +118,21 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN",
                         help=f"output folder of a training run, or its {CHECKPOINT}")  # fmt: skip
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
-                        help="where the arrays live")  # fmt: skip
+                        help="device that computes")  # fmt: skip
 
 
 def add_images_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> None:
     """Add RUN and the options that choose its images; ``limit`` is the default of ``--limit``."""
     add_run(parser)
     add = parser.add_argument
-    add("--data", metavar="DIR", help="where the images are, as in training")
+    add("--data", metavar="DIR", help=DATA_OF_RUN)
     add(
         "--other-data", action="store_true", help="allow other images than the model was trained on"
     )
     add("--binarize", choices=BINARIZE,
-        help="grey pixels, or 0 and 1 drawn once; if not given, as in training")  # fmt: skip
+        help=f"{BINARIZE_HELP}\nif not given, as in training")  # fmt: skip
     add("--limit", type=positive_int, default=limit, metavar="N",
-        help="only the first N images of each part")  # fmt: skip
+        help="use only the first N training and N test images")  # fmt: skip
 
 
 def add_part_of_run(parser: argparse.ArgumentParser, *, limit: int | None) -> None:

@@ -12,7 +12,7 @@ def parser() -> Parser:
     add_run(p)
     p.add_argument("--out", metavar="PLACE", required=True, help=PLACE)
     p.add_argument("--count", type=positive_int, default=100, metavar="N", help="how many pictures")
-    p.add_argument("--seed", type=seed, default=0, metavar="N", help="the draws follow from it")
+    p.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the draws")
     return p
 
 

@@ -16,6 +16,7 @@ from ..training.step import EagerStep
 from ..training.trainer import Trainer
 from .config_file import CONFIG, as_toml
 from .options import (
+    BINARIZE_HELP,
     Parser,
     add_training_options,
     callbacks,
@@ -54,9 +55,12 @@ def parser(prog: str = COMMAND) -> Parser:
     p.add_argument("--latent-dim", type=positive_int, metavar="N",
                    help="size of the code; if not given, 20 for mlp and 2 for conv")  # fmt: skip
     p.add_argument("--binarize", choices=["none", "static", "dynamic"], default="none",
-                   help="grey pixels, or 0 and 1 drawn once or at every visit")  # fmt: skip
+                   help=BINARIZE_HELP)  # fmt: skip
     p.add_argument("--objective", choices=list(OBJECTIVES), default="elbo",
-                   help="what is minimised; docs/objectives.md has the formulas")  # fmt: skip
+                   help="elbo: the negative ELBO, rec + beta KL\n"
+                   "free-bits: the same, but KL below --free-bits per latent is not penalised\n"
+                   "iwae: the negative importance-weighted bound from --samples samples\n"
+                   "dreg: that of iwae, with a gradient of lower variance")  # fmt: skip
     p.add_argument("--samples", type=positive_int, default=5, metavar="K",
                    help="samples of z for each image, for iwae and dreg")  # fmt: skip
     p.add_argument("--free-bits", type=non_negative, default=0.25, metavar="NATS",
@@ -65,8 +69,8 @@ def parser(prog: str = COMMAND) -> Parser:
                    help="write film.gif too: codes, pictures, losses during training")  # fmt: skip
     add_training_options(
         p, out="runs/mnist", epochs=10, batch_size=128, lr=None,
-        lr_help="Adam's learning rate; if not given, 1e-3 for mlp, and for conv 2e-3 that falls to "
-        "5e-4 from the ninth epoch on",
+        lr_help="Adam's learning rate; if not given, 1e-3 for mlp, and for conv 2e-3, then 1e-3 "
+        "from the seventh and 5e-4 from the ninth epoch on",
         data_help="folder that holds mnist/*-ubyte.gz; if not given, $MINIVAE_DATA, the user's "
         "cache, a download or built-in synthetic digits",
     )  # fmt: skip

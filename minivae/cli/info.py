@@ -95,7 +95,7 @@ def instruction_set() -> Iterator[str]:
     if "cpu" in kernels.available():
         from .. import _cpu
 
-        yield f"  instructions   {_cpu.isa()}, of {', '.join(_cpu.isas())}"
+        yield f"  instructions   {_cpu.isa()} (available: {', '.join(_cpu.isas())})"
 
 
 def info() -> str:
@@ -116,8 +116,8 @@ def info() -> str:
         "",
         f"cache            {cache_summary()}",
         "",
-        f"kernel variants ({kernels_used('cpu')} on cpu and {kernels_used('cuda')} on cuda serve; "
-        "mv.kernels.use forces one)",
+        f"kernel variants (default: {kernels_used('cpu')} for NumPy arrays, "
+        f"{kernels_used('cuda')} for CuPy arrays; mv.kernels.use forces one)",
     ]
     reasons = kernels.reasons()
     lines += [f"  {name:<14} {_why(reasons.get(name))}" for name in kernels.VARIANTS]

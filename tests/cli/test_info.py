@@ -115,7 +115,7 @@ def test_the_mpi_is_named_and_not_initialised(tmp_path, monkeypatch):
 
 def test_the_instruction_set_is_named():
     _cpu = pytest.importorskip("minivae._cpu")
-    assert line_of("instructions") == f"{_cpu.isa()}, of {', '.join(_cpu.isas())}"
+    assert line_of("instructions") == f"{_cpu.isa()} (available: {', '.join(_cpu.isas())})"
 
 
 def test_a_missing_extension_is_explained(monkeypatch):
@@ -124,7 +124,7 @@ def test_a_missing_extension_is_explained(monkeypatch):
     monkeypatch.setattr(kernels, "unavailable", lambda name: there.get(name, why))
     text = info()
     assert "  cpu            no: not built: no compiler found" in text
-    assert "reference on cpu" in text and "reference on cuda" in text
+    assert "(default: reference for NumPy arrays, reference for CuPy arrays;" in text
 
 
 def test_the_variant_in_use_is_the_forced_one():

@@ -14,7 +14,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "reconstruct": (reconstruct.main, "images of a run beside what the model makes of them"),
     "encode": (encode.main, "the codes of a run's images, with their labels"),
     "export": (export.main, "a trained model for other programs"),
-    "fetch": (fetch.main, "download a trained model"),
+    "fetch": (fetch.main, fetch.about()),
     "info": (info.main, "versions, which kernels are built, which devices answered"),
 }
 

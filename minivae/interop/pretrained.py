@@ -30,6 +30,12 @@ def pinned() -> dict[str, Any]:
     return json.loads(PINNED.read_bytes())
 
 
+def hosted() -> tuple[str, ...]:
+    """The names of the models that can be downloaded."""
+    known = pinned()
+    return tuple(name for name in MODELS if known["address"] and name in known["sha256"])
+
+
 def download(name: str, opener: urllib.request.OpenerDirector | None = None) -> dict[str, bytes]:
     """Download the three files of a model and check their hashes: a dict from name to bytes.
 
@@ -43,12 +49,12 @@ def download(name: str, opener: urllib.request.OpenerDirector | None = None) -> 
     """
     if name not in MODELS:
         raise ValueError(f"name: expected one of {sorted(MODELS)}, got {name!r}")
-    known = pinned()
-    if known["address"] is None or name not in known["sha256"]:
+    if name not in hosted():
         raise DataError(
             f"{name}: no trained models are hosted for this version; "
             f"`{BUILD}` in a clone trains them"
         )
+    known = pinned()
     return {
         file: fetch_exactly(
             known["address"].format(name=name, file=file), f"{name}/{file}",

@@ -57,6 +57,7 @@ def server(tmp_path, monkeypatch):
 
 def test_a_model_is_fetched(server, tmp_path, capsys):
     out = tmp_path / "model"
+    assert "hosted" not in fetch.parser().format_help()
     assert main(["fetch", "mnist-conv", "--out", str(out)]) == 0
     assert "two latents, on MNIST" in capsys.readouterr().out
     assert {name: (out / name).read_bytes() for name in FILES} == FILES
@@ -72,7 +73,7 @@ def test_another_file_is_refused(server, tmp_path, capsys, file):
     assert main(["fetch", "mnist-conv", "--out", str(tmp_path / "model")]) == 2
     assert f"mnist-conv/{file}: " in (told := capsys.readouterr().err)
     assert "wrong content: expected sha256" in told
-    assert not any((tmp_path / "model" / name).exists() for name in FILES)
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_missing_file_is_named(server):
@@ -93,6 +94,8 @@ def test_the_address_may_be_missing(tmp_path, monkeypatch, capsys):
     for name in pretrained.MODELS:
         assert main(["fetch", name]) == 2
         assert "`python examples/pretrained.py` in a clone trains them" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["none.json"]
+    assert "hosted for this version" in fetch.parser().format_help()
 
 
 def test_unknown_names_are_refused(capsys):

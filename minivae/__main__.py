@@ -7,15 +7,15 @@ from .cli import encode, evaluate, explore, export, fetch, info, reconstruct, sa
 from .cli.options import Parser
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "train": (train.main, "train a model on digits, on faces or on pictures of your own"),
+    "train": (train.main, "train a model"),
     "evaluate": (evaluate.main, "measure a trained model: likelihood bounds, codes, probes"),
-    "explore": (explore.main, "a run as one page in the browser"),
-    "sample": (sample.main, "new pictures from a trained model"),
-    "reconstruct": (reconstruct.main, "images of a run beside what the model makes of them"),
-    "encode": (encode.main, "the codes of a run's images, with their labels"),
-    "export": (export.main, "a trained model for other programs"),
+    "explore": (explore.main, "show a run as a page in the browser"),
+    "sample": (sample.main, "draw new pictures"),
+    "reconstruct": (reconstruct.main, "decode images of a run beside the originals"),
+    "encode": (encode.main, "write the codes of a run's images"),
+    "export": (export.main, "convert a trained model for other programs"),
     "fetch": (fetch.main, fetch.about()),
-    "info": (info.main, "versions, which kernels are built, which devices answered"),
+    "info": (info.main, "show versions, kernels and devices"),
 }
 
 
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         run, _ = COMMANDS[argv[0]]  # which has its own parser
         return run(argv[1:])
     parser = Parser(prog="minivae", description="Variational autoencoders from first principles.")
+    parser.add_argument("--version", action="version", version=f"minivae {info.version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (_, help) in COMMANDS.items():
         commands.add_parser(name, help=help, add_help=False)

@@ -76,6 +76,11 @@ def library(name: str) -> tuple[str | None, str | None]:
     return getattr(module, "__version__", "of unknown version"), None
 
 
+def version() -> str:
+    """The version of this package, which need not be installed."""
+    return str(library("minivae")[0])
+
+
 def libraries() -> Iterator[str]:
     """A line for each required library, and for each optional one that is installed."""
     for name in LIBRARIES:
@@ -101,7 +106,7 @@ def instruction_set() -> Iterator[str]:
 def info() -> str:
     """Versions, kernels and devices as text, with the reason for everything that is missing."""
     lines = [
-        f"minivae {_version('minivae')}, Python {platform.python_version()}, "
+        f"minivae {version()}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
         "",
         "libraries",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import digit_sets
+import minivae as mv
 import tiny_run
 from minivae import kernels
 from minivae.__main__ import main as minivae
@@ -105,6 +106,12 @@ def test_every_command_explains_itself(words, capsys):
         minivae(words)
     assert stop.value.code == 0
     assert f"usage: minivae {' '.join(words[:-1])}".strip() in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as stop:
+        minivae(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"minivae {mv.__version__}\n"
 
 
 @pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "cats"]])

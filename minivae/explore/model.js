@@ -131,7 +131,8 @@ class BatchNorm2d extends Module { // in evaluation mode, with the running stati
 }
 
 const relu = (x) => map(x, (v) => (v < 0 ? 0 : v));
-const sigmoid = (x) => map(x, (v) => 1 / (1 + Math.exp(-v)));
+const logistic = (v) => 1 / (1 + Math.exp(-v));
+const sigmoid = (x) => map(x, logistic);
 class ReLU extends Module { forward(x) { return relu(x); } }
 class LeakyReLU extends Module {
   forward(x) { return map(x, (v) => (v < 0 ? this.negative_slope * v : v)); }
@@ -225,6 +226,10 @@ function reparameterizeKL(mu, logvar, eps) {
   };
 }
 
+/** The logarithm of the Gaussian density. */
+const logNormal = (x, mean, variance) =>
+  -0.5 * (Math.log(2 * Math.PI * variance) + (x - mean) ** 2 / variance);
+
 /** -ln p(x|z) in nats, as VAE.reconstruction_loss: logits and pixels x are plain lists. */
 function reconstructionLoss({ name, logvar }, logits, x) {
   let total = 0;
@@ -233,9 +238,8 @@ function reconstructionLoss({ name, logvar }, logits, x) {
     if (name === "bernoulli") {
       total += Math.max(l, 0) - l * x[i] + Math.log1p(Math.exp(-Math.abs(l)));
     } else {
-      const square = (1 / (1 + Math.exp(-l)) - x[i]) ** 2;
-      const v = logvar && logvar[logvar.length > 1 ? i : 0];
-      total += logvar ? 0.5 * (Math.log(2 * Math.PI) + v + square / Math.exp(v)) : square;
+      const p = logistic(l), v = logvar && logvar[logvar.length > 1 ? i : 0];
+      total += logvar ? -logNormal(x[i], p, Math.exp(v)) : (p - x[i]) ** 2;
     }
   }
   return total;
@@ -296,7 +300,7 @@ function slerp(a, b, steps) {
 }
 
 const traverse = (code, dim, values) => values.map((v) => code.with(dim, v));
-const logPrior = (z) => -0.5 * sum(Array.from(z, (v) => v * v + Math.log(2 * Math.PI)));
+const logPrior = (z) => sum(Array.from(z, (v) => logNormal(v, 0, 1)));
 
 /** The standard normal distribution function (W. J. Cody's erfc would be finer; 1e-7 is enough to
  * place a point; M. Abramowitz, I. Stegun, 7.1.26) and its inverse, by halving. */
@@ -350,8 +354,6 @@ function rasterise(strokes) {
 // z ~ N(0, 1), x | z ~ N(w z, s2), x = 1.5: every integral is known.
 const [W1, S2, X1] = [2, 1, 1.5];
 const POSTERIOR = { mean: (W1 * X1) / (W1 * W1 + S2), variance: S2 / (W1 * W1 + S2) };
-const logNormal = (x, mean, variance) =>
-  -0.5 * (Math.log(2 * Math.PI * variance) + (x - mean) ** 2 / variance);
 const klNormal = (m, v, m0, v0) => 0.5 * (v / v0 + (m - m0) ** 2 / v0 - 1 + Math.log(v0 / v));
 const logEvidence = logNormal(X1, 0, W1 * W1 + S2);
 const rec1 = (mu, sigma) => -logNormal(X1, W1 * mu, S2) + (0.5 * (W1 * sigma) ** 2) / S2;

@@ -73,7 +73,7 @@ function paint(canvas, pixels) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-const pixelsOf = (logits) => Float32Array.from(logits, (l) => 1 / (1 + Math.exp(-l)));
+const pixelsOf = (logits) => Float32Array.from(logits, logistic);
 const decode = async (z) => pixelsOf(await model.decode(z));
 
 /** A row of decoded codes, each a button that makes its code the page's. */

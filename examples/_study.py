@@ -2,13 +2,14 @@
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 
 import minivae as mv
 from minivae import data
-from minivae.cli.options import Parser, seed
+from minivae.cli.options import Parser, reported, seed
 from minivae.viz import plots
 from minivae.viz.without_backend import Figure
 
@@ -29,6 +30,11 @@ def options(doc, name, argv):
     args.choose = lambda short, usual, full: short if args.short else full if args.full else usual
     args.out.mkdir(parents=True, exist_ok=True)
     return args
+
+
+def run_example(main):
+    """Run an example and exit; an error of the library, such as missing data, is one line."""
+    sys.exit(reported(main)())
 
 
 def panels(rows, columns, width=4.0, height=3.2, **share):

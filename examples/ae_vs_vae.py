@@ -16,7 +16,7 @@ import numpy as np
 from _codes import PCA, D, holes
 from _mixture import draw, fit
 from _moons import compare
-from _study import options, save, strips
+from _study import options, run_example, save, strips
 
 import minivae as mv
 from minivae import functional as F
@@ -93,4 +93,4 @@ def shown(numbers):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

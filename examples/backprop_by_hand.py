@@ -9,7 +9,7 @@ engine's gradient; the engine's backward pass is printed step by step.
 """
 
 import numpy as np
-from _study import options, panels, save, save_graph
+from _study import options, panels, run_example, save, save_graph
 
 import minivae as mv
 from minivae import functional as F
@@ -116,4 +116,4 @@ def show(array):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

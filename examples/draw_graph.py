@@ -4,7 +4,7 @@ With Graphviz (``pip install "minivae[graph]"`` and the ``dot`` program) modules
 their operations; without it minivae lays the graph out itself.
 """
 
-from _study import draw_graph, options
+from _study import draw_graph, options, run_example
 
 import minivae as mv
 from minivae import models
@@ -21,4 +21,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

@@ -9,7 +9,7 @@ The evidence log p(x) does not depend on q: raising the bound lowers the KL from
 """
 
 import numpy as np
-from _study import options, panels, save
+from _study import options, panels, run_example, save
 
 import minivae as mv
 from minivae import functional as F
@@ -116,4 +116,4 @@ def draw_gap(axes, name, x, rows, evidence):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

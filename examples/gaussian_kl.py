@@ -10,7 +10,7 @@ formula, so that only the values show the mistake.
 """
 
 import numpy as np
-from _study import options, panels, save
+from _study import options, panels, run_example, save
 
 import minivae as mv
 from minivae import functional as F
@@ -114,4 +114,4 @@ def draw():
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

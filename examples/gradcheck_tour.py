@@ -11,7 +11,7 @@ Then ``mv.gradcheck`` checks operations with a wrong backward; its error message
 import functools
 
 import numpy as np
-from _study import options, panels, save
+from _study import options, panels, run_example, save
 
 import minivae as mv
 from minivae import functional as F
@@ -110,4 +110,4 @@ def verdict(fn, inputs):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

@@ -7,7 +7,7 @@ Read the picture down on the left, then up on the right.
 """
 
 import numpy as np
-from _study import first_batches, options, save
+from _study import first_batches, options, run_example, save
 from matplotlib.figure import Figure
 
 import minivae as mv
@@ -108,4 +108,4 @@ def show(axes, array, colours):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

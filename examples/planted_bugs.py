@@ -9,7 +9,7 @@ seed, the figure ``truth.png`` all seeds.
 import numpy as np
 from _bug_pictures import draw_curves, draw_truth, short
 from _loss_checks import CHECKS
-from _study import first_batches, options, save
+from _study import first_batches, options, run_example, save
 from _wrong_losses import LOSSES
 
 import minivae as mv
@@ -84,4 +84,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 from _collapsing_vae import Setting, SmallVAE
-from _study import first_batches, options, panels, save
+from _study import first_batches, options, panels, run_example, save
 
 from minivae import data, optim
 from minivae.evaluation import kl_per_latent
@@ -116,4 +116,4 @@ def draw_training(curves):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

@@ -12,7 +12,7 @@ Writes two pages that open without a server: ``trace.html`` shows the network of
 """
 
 import numpy as np
-from _study import options, panels, save
+from _study import options, panels, run_example, save
 from backprop_by_hand import WEIGHTS, T, X, network
 
 import minivae as mv
@@ -100,4 +100,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_example(main)

@@ -69,6 +69,17 @@ def test_draw_graph_needs_no_graphviz(tmp_path, capsys, monkeypatch):
     forget_examples()
 
 
+def test_missing_data_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module("_study").run_example(
+            lambda argv: mnist.read_folder(tmp_path / "none")
+        )
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    forget_examples()
+
+
 def test_three_sizes_of_a_run(tmp_path, monkeypatch):
     """--short, the default, --full; the first and last exclude each other."""
     monkeypatch.syspath_prepend(EXAMPLES)

@@ -31,7 +31,7 @@ from ..training.tensorboard import TensorBoardWriter
 from ..training.trainer import Interrupted, Trainer
 from . import config_file
 from .config_file import CONFIG
-from .streams import lenient_streams
+from .lenient_output import lenient_streams
 
 BINARIZE_HELP = (
     "none: grey pixels\nstatic: 0 or 1, drawn once\n"

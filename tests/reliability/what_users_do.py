@@ -24,7 +24,7 @@ KINDS = {
         "data/test_image_cache", "data/test_memory", "training/test_atomic_write",
         "training/test_output_folder",
     ],
-    "a terminal, a disk or a locale in the way of results": ["cli/test_streams"],
+    "a terminal, a disk or a locale in the way of results": ["cli/test_lenient_output"],
     "threads, and programs that end in the middle": [
         "kernels/test_thread_count", "kernels/test_threads", "kernels/test_heap",
     ],

@@ -13,7 +13,7 @@ import pytest
 
 import digit_sets
 from minivae.__main__ import main as minivae
-from minivae.cli.streams import LenientStream
+from minivae.cli.lenient_output import LenientStream
 from minivae.data.synthetic import digits as synthetic_digits
 
 pytestmark = pytest.mark.slow

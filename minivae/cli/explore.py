@@ -9,7 +9,7 @@ from ..errors import DataError, OutputError
 from ..evaluation import TrainedModel
 from ..training import loaded_run, metrics
 from ..training.loaded_run import Config
-from ..training.run_files import CHECKPOINT
+from ..training.run_files import CHECKPOINT, PREVIOUS
 from .options import DATA_OF_RUN, Parser, checkpoint_of, reported, whole_number, write_result
 
 PAGE = "explorer.html"
@@ -21,7 +21,9 @@ def parser() -> Parser:
                "latents, draw a digit, edit a face, see the loss move.")  # fmt: skip
     add = p.add_argument
     add("run", metavar="RUN", help=f"output folder of a training run, or its {CHECKPOINT}")
-    add("--out", metavar="FILE", help=f"the page; if not given, {PAGE} in the run's folder")
+    add("--out", metavar="FILE",
+        help=f"the page; if not given, {PAGE} in the run's folder, or NAME.html beside another "
+        "checkpoint NAME.safetensors")  # fmt: skip
     add("--images", type=whole_number(0, 10_000), metavar="N",
         help=f"test pictures to embed; if not given, {explore.DIGITS} of MNIST, {explore.FACES} "
         "drawn faces, and none of a set of your own")  # fmt: skip
@@ -45,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
         subject, config = loaded(path, args.data)
         explore.require_explorable(subject.model)
         try:
+            if path.name == PREVIOUS:
+                raise DataError(f"{path}: of an earlier run than {metrics.METRICS}")
             rows = metrics.read(path.parent)
         except DataError as error:
             rows = []
@@ -54,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
         return subject, explore.contents(subject, config, rows, images=args.images)
 
     live = explore.LiveRun([path, path.with_name(metrics.METRICS)], read)
-    out = Path(args.out or path.parent / PAGE)
+    page = path.with_name(PAGE) if path.name == CHECKPOINT else path.with_suffix(".html")
+    out = Path(args.out or page)
     # A symbolic link in the run's folder is replaced; one named by --out is followed.
     write_result(out, explore.page(live.contents), follow_link=bool(args.out))
     print(f"wrote {out}")

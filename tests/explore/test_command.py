@@ -123,6 +123,16 @@ def test_a_run_without_metrics(explore, folder, metrics, message):
     assert b'"metrics":[]' in (folder / "explorer.html").read_bytes()
 
 
+def test_the_checkpoint_of_an_earlier_run(explore, folder):
+    """It gets a page of its own, without the curves of the newer run."""
+    (folder / "checkpoint.safetensors").rename(folder / "previous.safetensors")
+    code, out, err, _ = explore(folder / "previous.safetensors", "--no-browser")
+    page = folder / "previous.html"
+    assert (code, out) == (0, f"wrote {page}\n")
+    assert "of an earlier run than metrics.csv; the page has no curves" in one_line(err)
+    assert b'"metrics":[]' in page.read_bytes() and not (folder / "explorer.html").exists()
+
+
 @pytest.mark.parametrize("options, message", [
     (["--images", "-1"], "a whole number from 0"), (["--serve", "70000"], "from 0 to 65535"),
     (["--sever"], "did you mean --serve?"), (["--out", "/nowhere/page.html"], "cannot be written"),

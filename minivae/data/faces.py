@@ -134,7 +134,8 @@ class FaceDataset:
         sizes = np.bincount(member)
         if len(sizes) < 2:
             raise DataError(
-                f"{self.name}: cannot split {len(self)} faces in {len(sizes)} group(s) in two parts"
+                f"{self.name}: cannot split {len(self)} image(s) in {len(sizes)} group(s) in two "
+                "parts"
             )
         order = np.random.default_rng(seed).permutation(len(sizes))
         filled = np.cumsum(sizes[order])

@@ -111,7 +111,7 @@ def test_one_held_out_face_leaves_the_pictures_of_one(train, tmp_path, count):
 
 def test_one_face_cannot_be_split(train, tmp_path, capsys):
     assert train(folder_of(tmp_path / "faces", 1)) == 2
-    assert "faces: cannot split 1 faces" in capsys.readouterr().err.splitlines()[-1]
+    assert "faces: cannot split 1 image(s)" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("options", [("--latent-dim", 1), ("--size", 17, "--limit", 2)])

@@ -59,7 +59,7 @@ def test_wrong_splits():
         face_set(5).split(float("nan"))
     with pytest.raises(ValueError, match=r"by: expected .* \(identity, even\), got 'subject'"):
         face_set(5).split(by="subject")
-    with pytest.raises(DataError, match=r"cannot split 5 faces in 1 group"):
+    with pytest.raises(DataError, match=r"cannot split 5 image\(s\) in 1 group"):
         face_set(5, people=1).split(by="identity")
 
 

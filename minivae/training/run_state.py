@@ -74,6 +74,8 @@ class RunState:
                 message names, or of other images, or its counters contradict one another.
         """
         try:
+            if "epoch" not in saved:
+                raise ValueError("it holds a model only, as `minivae export` and `fetch` write it")
             self._require_same(path, saved["config"])
             found = RunState(self.seed, self.config)
             found.epoch, found.step = saved["epoch"], saved["step"]

@@ -97,5 +97,5 @@ def test_a_checkpoint_from_weights_cannot_be_resumed(tmp_path):
         paths = str(tmp_path / source), "--format", form, "--out", str(tmp_path / out)
         assert main(["export", *paths]) == 0
     assert checkpoint.load(tmp_path / "back" / "checkpoint.safetensors")["config"]
-    with pytest.raises(mv.CheckpointError, match="not the state of a training run"):
+    with pytest.raises(mv.CheckpointError, match="training run: it holds a model only"):
         tiny_run.run(tmp_path / "back", resume=True)

@@ -98,12 +98,7 @@ def main(
     args.parts = parts(args)
     if args.device == "cuda":
         ranks.choose_gpu()
-    faces = ranks.after_first(
-        lambda: load_faces(args.data, args.size, synthetic_count=getattr(args, "synthetic", 0))
-    )
-    guessed = face_edits.guess_attributes(faces, GUESSED, args.teacher) if args.teacher else {}
-    faces = faces.with_attributes(guessed)
-    split = split_faces(faces, args.seed, args.limit)
+    split, guessed = _images(args, ranks)
     halves = cast(FaceDataset, split.train), cast(FaceDataset, split.test)
     train = PixelBatches(split.train.images, args.batch_size, seed=args.seed)
     test = PixelBatches(split.test.images, args.batch_size, train=False)
@@ -116,7 +111,7 @@ def main(
     parameters = sum(p.size for p in model.parameters())
     print(f"{noun.removesuffix('s')} VAE, {args.size} x {args.size}, {args.latent_dim} latents, "
           f"{parameters:,} parameters; {train.count} training and {test.count} held-out "
-          f"{noun if images else faces.name}")  # fmt: skip
+          f"{noun if images else split.name}")  # fmt: skip
 
     with ranks.only_first(OutputFolder(args.out)) as out:
         options = as_toml(p, args, f"minivae train {noun}")
@@ -132,7 +127,7 @@ def main(
             terms = {name: rows[-1][f"test_{name}"] for name in ("loss", "rec", "kl")}
         more = {
             "image_size": args.size, "likelihood": args.likelihood,
-            "attributes_guessed": sorted(guessed),
+            "attributes_guessed": guessed,
         }  # fmt: skip
         summary = out, args, trained, noun.removesuffix("s"), rows, terms, timing
         write_summary(*summary, **more)  # already now, in case the scores fail
@@ -142,6 +137,16 @@ def main(
             write_pictures(out, drawn)
             write_page(out, trained, config, rows)
     print(f"results in {out.path}")
+
+
+def _images(args: Namespace, ranks: parallel.Ranks) -> tuple[Dataset, list[str]]:
+    """The images, split in two parts, and the names of the attributes that ``--teacher`` gave."""
+    faces = ranks.after_first(
+        lambda: load_faces(args.data, args.size, synthetic_count=getattr(args, "synthetic", 0))
+    )
+    guessed = face_edits.guess_attributes(faces, GUESSED, args.teacher) if args.teacher else {}
+    split = split_faces(faces.with_attributes(guessed), args.seed, args.limit)
+    return split, sorted(guessed)
 
 
 def _untrained(

@@ -48,7 +48,7 @@ def parser():
     add("name", choices=list(RECIPES), help="which recipe")
     add("--variant", metavar="NAME", help="only this variant; if not given, all in turn")
     add("--full", action="store_true", help="the full form, also where a CPU would run a short one")
-    add("--device", choices=["cpu", "cuda"], default="cpu", help="where the arrays live")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="device that computes")
     add("--data", metavar="DIR", help="folder that holds mnist/*-ubyte.gz; else as mnist_vae.py")
     add("--out", default="runs/reproduce", metavar="DIR", help="folder for the runs")
     add("--record", default=RECORD, type=Path, metavar="FILE", help="CSV table to append to")
@@ -56,7 +56,7 @@ def parser():
         help="a trial of N epochs, not recorded; with --full the first N epochs of the full form, "
         "recorded but not judged")  # fmt: skip
     add("--limit", type=positive_int, metavar="N",
-        help="a trial on the first N images of each part, not recorded")  # fmt: skip
+        help="a trial on the first N training and N test images, not recorded")  # fmt: skip
     return p
 
 

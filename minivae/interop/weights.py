@@ -96,7 +96,7 @@ def card(
             for k in ("dataset", "epochs", "batch_size", "seed")
             if k in results
         ),
-        *([("images", f"the first {limit} of each part alone")] if limit else []),
+        *([("images", f"the first {limit} training and {limit} test images")] if limit else []),
         ("likelihood", model.likelihood),
         *(
             (f"{k.replace('_', ' ')}, nats per image", f"{results[k]:.2f}")

@@ -119,7 +119,8 @@ def test_the_card_has_what_is_known():
     assert "test rec" not in text and "other" not in text and "license" not in text
     assert "the first" not in text
     text = weights.card(models.MLPVAE(), {"limit": 300}, {}, "mit")
-    assert "---\nlicense: mit\n" in text and "images | the first 300 of each part alone" in text
+    assert "---\nlicense: mit\n" in text
+    assert "images | the first 300 training and 300 test images" in text
 
 
 def replaced(folder, name, body):

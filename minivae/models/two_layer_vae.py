@@ -9,7 +9,7 @@ from ..backend import Array
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike, as_tensor
 from .deep_vae import Gaussian, perceptron
-from .vae import VAE, NoiseLike, VAEOutput
+from .vae import VAE, NoiseLike, VAEOutput, sampled_kl
 
 
 class TwoLayerVAE(VAE):
@@ -99,8 +99,8 @@ class TwoLayerVAE(VAE):
         z1, _ = F.reparameterize_kl(mu, logvar, eps[:, :d1])
         mu2, logvar2 = self.encoder2(z1)
         z2, _ = F.reparameterize_kl(mu2, logvar2, eps[:, d1:])
-        kl2 = 0.5 * F.sum(z2 * z2 - eps[:, d1:] * eps[:, d1:] - logvar2, axis=1)
         rec = self.reconstruction_loss(self.decode(z1), x)
+        kl2 = sampled_kl(z2, eps[:, d1:], logvar2)
         return rec, self._kl1(z1, mu, logvar, z2) + kl2
 
     def sample(self, n: int, noise: NoiseLike) -> Tensor:

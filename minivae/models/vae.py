@@ -152,9 +152,9 @@ class VAE(nn.Module):
     def weight_terms(self, x: Tensor, posterior: Any, eps: Array) -> tuple[Tensor, Tensor]:
         """rec and kl at one sample z = mu + exp(logvar/2) eps per row, in nats; -ln w = rec + kl.
 
-            rec = -ln p(x|z),   kl = ln q(z|x) - ln p(z) = 1/2 sum_d( z^2 - eps^2 - logvar )
+            rec = -ln p(x|z),   kl = ln q(z|x) - ln p(z)
 
-        as q's density is that of eps scaled by sigma. The mean of kl over eps is the KL.
+        The mean of kl over eps is the KL.
 
         Args:
             x: images (R, ...), one for each row.
@@ -167,7 +167,7 @@ class VAE(nn.Module):
         mu, logvar = posterior
         z, _ = F.reparameterize_kl(mu, logvar, eps)
         rec = self.reconstruction_loss(self.decode(self.code(z, x)), x)
-        return rec, 0.5 * F.sum(z * z - eps * eps - logvar, axis=1)
+        return rec, sampled_kl(z, eps, logvar)
 
     def log_weight(self, x: Tensor, posterior: Any, eps: Array) -> Tensor:
         """ln w = ln p(x|z) + ln p(z) - ln q(z|x), in nats: (R,); arguments as ``weight_terms``.
@@ -308,6 +308,14 @@ class VAE(nn.Module):
         if x.dtype != parameter.dtype:
             raise TypeError(f"x: expected dtype {parameter.dtype} as the model, got {x.dtype}")
         return x
+
+
+def sampled_kl(z: Tensor, eps: Array, logvar: Tensor) -> Tensor:
+    """ln q(z|x) - ln N(z; 0, I) of rows z = mu + exp(logvar/2) eps, in nats: (R,).
+
+    It is 1/2 sum_d( z^2 - eps^2 - logvar ), as q's density is that of eps scaled by sigma.
+    """
+    return 0.5 * F.sum(z * z - eps * eps - logvar, axis=1)
 
 
 def repeat_rows(x: Tensor, k: int) -> Tensor:

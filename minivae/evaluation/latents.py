@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import kernels
 from ..backend import Array, device_of, to_device, to_numpy
+from ..kernels import reference
 from ..models.vae import VAE
 from ..noise import Noise
 from ..ops.loss import LOG_2PI
@@ -58,7 +59,7 @@ def kl_per_latent(mu: Array, logvar: Array) -> Array:
     Kingma & Welling 2014 (arXiv:1312.6114), appendix B. The sum over d is the ELBO's KL term.
     ``mu`` and ``logvar`` are (N, D).
     """
-    return (mu * mu + (np.expm1(logvar) - logvar)).mean(axis=0) / 2
+    return reference.kl_of_latents(mu, logvar).mean(axis=0)
 
 
 def aggregate_posterior(mu: Array, logvar: Array, noise: Noise) -> AggregatePosterior:
@@ -82,7 +83,7 @@ def aggregate_posterior(mu: Array, logvar: Array, noise: Noise) -> AggregatePost
     n, d = mu.shape
     eps = noise.normal((n, d), np.float64)
     own = -0.5 * (eps * eps + logvar + LOG_2PI).sum(axis=1)  # ln q(z_n|x_n)
-    gaps = own - log_mixture_density(mu + np.exp(logvar / 2) * eps, mu, logvar)
+    gaps = own - log_mixture_density(mu + reference.std(logvar) * eps, mu, logvar)
     information = float(gaps.mean())
     return AggregatePosterior(
         mutual_information=information,

@@ -41,8 +41,17 @@ def eps_of(noise: Eps, like: Array) -> Array:
     return array_module(like).asarray(eps)
 
 
-def _std(logvar: Array) -> Array:
+def std(logvar: Array) -> Array:
+    """The standard deviation exp(logvar / 2)."""
     return array_module(logvar).exp(logvar / 2)
+
+
+def kl_of_latents(mu: Array, logvar: Array) -> Array:
+    """KL(N(mu, std^2) || N(0, 1)) of each element: 1/2 ( mu^2 + expm1(logvar) - logvar ).
+
+    With expm1 no digits of std^2 - 1 - ln std^2 cancel where std is near 1.
+    """
+    return (mu * mu + (array_module(mu).expm1(logvar) - logvar)) / 2
 
 
 def _row_sum(x: Array) -> Array:
@@ -59,7 +68,7 @@ def reparam_kl_forward(mu: Array, logvar: Array, noise: Eps) -> tuple[Array, Arr
     """z = mu + std eps and kl_n = KL(N(mu, std^2) || N(0, 1)) summed over a row.
 
     kl_n = 1/2 sum_d( mu^2 + std^2 - 1 - ln std^2 ) = 1/2 sum_d( mu^2 + expm1(logvar) - logvar );
-    Kingma & Welling 2014, appendix B. With expm1 no digits cancel where std is near 1.
+    Kingma & Welling 2014, appendix B.
 
     Args:
         mu, logvar: (N, D). noise: (N, D), or a ``NoiseKey``.
@@ -67,10 +76,8 @@ def reparam_kl_forward(mu: Array, logvar: Array, noise: Eps) -> tuple[Array, Arr
     Returns:
         z (N, D), kl (N,).
     """
-    xp = array_module(mu)
-    z = mu + _std(logvar) * eps_of(noise, mu)
-    kl = _row_sum((mu * mu + (xp.expm1(logvar) - logvar)) / 2)
-    return z, kl
+    z = mu + std(logvar) * eps_of(noise, mu)
+    return z, _row_sum(kl_of_latents(mu, logvar))
 
 
 def reparam_kl_backward(
@@ -87,7 +94,7 @@ def reparam_kl_backward(
     xp = array_module(mu)
     dkl = dkl[:, None]
     dmu = dz + dkl * mu
-    dlogvar = (dz * eps_of(noise, mu) * _std(logvar) + dkl * xp.expm1(logvar)) / 2
+    dlogvar = (dz * eps_of(noise, mu) * std(logvar) + dkl * xp.expm1(logvar)) / 2
     return dmu, dlogvar
 
 

@@ -87,7 +87,7 @@ def elbo(
         TypeError: images of another dtype than the parameters'.
     """
     whole("samples", samples, 1)
-    device = device_of(model.parameters()[0].data)
+    device = device_of(model.first_parameter())
     done = []  # for each batch: sums of rec and kl for each sample, losses, posterior means
     with model.evaluating(), _progress(total) as bar:
         for number, images in enumerate(batches):
@@ -152,7 +152,7 @@ def importance_weighted_nll(
         TypeError: images of another dtype than the parameters'.
     """
     whole("samples", samples, 1)
-    parameter = model.parameters()[0].data
+    parameter = model.first_parameter()
     device, xp = device_of(parameter), array_module(parameter)
     shape = (samples, model.noise_dim)
 

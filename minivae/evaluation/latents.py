@@ -35,7 +35,7 @@ def posteriors(model: VAE, batches: Iterable[Array]) -> tuple[Array, Array]:
 
     Bit-identical for all batch sizes.
     """
-    device = device_of(model.parameters()[0].data)
+    device = device_of(model.first_parameter())
     parts = []
     with model.evaluating():
         for x in regroup(batches, at_a_time):

@@ -16,6 +16,7 @@ from .. import functional as F
 from .. import nn
 from ..arguments import whole
 from ..backend import Array, array_module, as_array, is_device_array
+from ..kernels.philox import NoiseKey
 from ..nn.module import evaluation_mode
 from ..noise import CountedNoise, Noise, NoiseStream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
@@ -46,7 +47,8 @@ class ELBO(NamedTuple):
 
 
 class VAE(nn.Module):
-    """Base class of VAEs; a subclass defines ``latent_dim``, ``encode`` and ``decode``.
+    """Base class of VAEs; a subclass defines ``latent_dim``, ``encode`` and ``decode``, and
+    ``config`` for checkpoints.
 
     ``image_shapes`` are the shapes of one image that ``encode`` accepts; empty for any shape.
     ``classes`` is the number of classes of a conditional model, whose input is an image and its
@@ -66,11 +68,11 @@ class VAE(nn.Module):
 
     def encode(self, x: TensorLike) -> Any:
         """x -> (mu, logvar), each (N, D)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method encode, got none")
 
     def decode(self, z: TensorLike) -> Tensor:
         """z (N, D) -> logits."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method decode, got none")
 
     def code(self, z: Tensor, x: Tensor) -> Tensor:
         """The input of ``decode`` for latents z of images x: z, to which a conditional model adds
@@ -80,7 +82,7 @@ class VAE(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments (without the seed), as ``models.build`` takes them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method config, got none")
 
     def forward(self, x: TensorLike, noise: NoiseLike) -> VAEOutput:
         """Encode, sample z = mu + exp(logvar/2) eps, decode.
@@ -90,7 +92,8 @@ class VAE(nn.Module):
             noise: a ``Noise``, a ``NoiseStream`` (one draw is taken) or an array (N, D).
 
         Raises:
-            ValueError: images of another shape. TypeError: not of the parameters' dtype.
+            ValueError: images of another shape, or a model without parameters.
+            TypeError: images not of the parameters' dtype, or ``noise`` is something else.
         """
         x = self.as_images(x)
         mu, logvar = self.encode(x)
@@ -252,9 +255,10 @@ class VAE(nn.Module):
         """An array (*shape, noise_dim) on the model's device: a draw of ``noise``, or that array.
 
         Raises:
-            ValueError: an array of another shape.
+            ValueError: an array of another shape, or a model without parameters.
+            TypeError: ``noise`` is something else.
         """
-        noise, like = drawn(noise), self.parameters()[0].data
+        noise, like = drawn(noise), self.first_parameter()
         shape = (*shape, self.noise_dim)
         counted = isinstance(noise, CountedNoise)  # only kernels can read its offset
         if counted or (isinstance(noise, Noise) and is_device_array(like)):
@@ -296,7 +300,8 @@ class VAE(nn.Module):
         """``x`` as a tensor, checked to be a batch that this model takes.
 
         Raises:
-            ValueError: images of another shape. TypeError: not of the parameters' dtype.
+            ValueError: images of another shape, or a model without parameters.
+            TypeError: images not of the parameters' dtype.
         """
         x = as_tensor(x)
         if self.image_shapes and x.shape[1:] not in self.image_shapes:
@@ -304,10 +309,20 @@ class VAE(nn.Module):
                 str(("N", *shape)).replace("'", "") for shape in self.image_shapes
             )
             raise ValueError(f"x: expected images {expected}, got shape {x.shape}")
-        _, parameter = next(self.named_parameters())
-        if x.dtype != parameter.dtype:
-            raise TypeError(f"x: expected dtype {parameter.dtype} as the model, got {x.dtype}")
+        dtype = self.first_parameter().dtype
+        if x.dtype != dtype:
+            raise TypeError(f"x: expected dtype {dtype} as the model, got {x.dtype}")
         return x
+
+    def first_parameter(self) -> Array:
+        """The array of a parameter: its dtype and device are those of the model.
+
+        Raises:
+            ValueError: the model has no parameters.
+        """
+        for _, parameter in self.named_parameters():
+            return parameter.data
+        raise ValueError(f"{type(self).__name__}: expected at least one parameter, got none")
 
 
 def sampled_kl(z: Tensor, eps: Array, logvar: Tensor) -> Tensor:
@@ -328,8 +343,18 @@ def repeat_rows(x: Tensor, k: int) -> Tensor:
 
 
 def drawn(noise: NoiseLike) -> Noise | Array:
-    """The next ``Noise`` of a stream; anything else unchanged."""
-    return noise.draw() if isinstance(noise, NoiseStream) else noise
+    """The next ``Noise`` of a stream; a ``Noise`` or an array unchanged.
+
+    Raises:
+        TypeError: ``noise`` is something else.
+    """
+    if isinstance(noise, NoiseStream):
+        return noise.draw()
+    if not isinstance(noise, NoiseKey) and not hasattr(noise, "dtype"):
+        raise TypeError(
+            f"noise: expected a Noise, a NoiseStream or an array, got {type(noise).__name__}"
+        )
+    return noise
 
 
 def _one(x: TensorLike) -> Tensor:

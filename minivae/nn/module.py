@@ -54,7 +54,7 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The output for these inputs; a subclass defines it."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none")
 
     # ------------------------------------------------------------ attributes
     def __setattr__(self, name: str, value: Any) -> None:

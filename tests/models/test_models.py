@@ -141,6 +141,27 @@ def test_interpolation_refuses_what_is_not_one_image(case):
         model.interpolate(x[0], x[1], steps=1)
 
 
+@pytest.mark.parametrize("wrong", [5, None, (0, 0)])
+def test_noise_of_another_kind_is_refused_by_name(case, wrong):
+    model, x, _ = case
+    for call in (model.forward, model.elbo, lambda _, noise: model.sample(3, noise)):
+        with pytest.raises(TypeError, match=r"^noise: expected a Noise, a NoiseStream or an array"):
+            call(x, wrong)
+
+
+def test_a_vae_without_its_methods_or_parameters_says_so():
+    class Empty(models.VAE):
+        latent_dim = 2
+
+    model, x = Empty(), np.zeros((2, 4), np.float32)
+    for call in (model.elbo, lambda _, noise: model.sample(3, noise)):
+        with pytest.raises(ValueError, match=r"^Empty: expected at least one parameter, got none"):
+            call(x, NOISE)
+    for name, arguments in (("encode", [x]), ("decode", [x]), ("config", [])):
+        with pytest.raises(NotImplementedError, match=f"^Empty: expected a method {name}, got"):
+            getattr(model, name)(*arguments)
+
+
 def test_an_empty_batch_has_no_mean(case):
     model, x, _ = case
     with pytest.raises(ValueError, match="x: expected at least one image"):

@@ -10,7 +10,7 @@ from ..arguments import one_hot, whole
 from ..backend import Array, array_module
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike, as_tensor
-from .vae import VAE, NoiseLike
+from .vae import PIXELS, VAE, NoiseLike
 
 
 class ConditionalVAE(VAE):
@@ -33,7 +33,6 @@ class ConditionalVAE(VAE):
         ValueError: a size below 1.
     """
 
-    pixels_per_image = 784
     classes: int
 
     def __init__(
@@ -44,17 +43,17 @@ class ConditionalVAE(VAE):
             whole(name, size, 1)
         rng = init_stream(seed)
         self.latent_dim, self.hidden, self.classes = latent_dim, hidden, classes
-        self.image_shapes = ((self.pixels_per_image + classes,),)
-        self.fc1 = nn.Linear(self.pixels_per_image + classes, hidden, rng=rng)
+        self.image_shapes = ((PIXELS + classes,),)
+        self.fc1 = nn.Linear(PIXELS + classes, hidden, rng=rng)
         self.fc21 = nn.Linear(hidden, latent_dim, rng=rng)  # mu
         self.fc22 = nn.Linear(hidden, latent_dim, rng=rng)  # logvar
         self.fc3 = nn.Linear(latent_dim + classes, hidden, rng=rng)
-        self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
+        self.fc4 = nn.Linear(hidden, PIXELS, rng=rng)
 
     @property
     def picture_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of one image without its label."""
-        return ((self.pixels_per_image,),)
+        return ((PIXELS,),)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -67,7 +66,7 @@ class ConditionalVAE(VAE):
 
     def code(self, z: Tensor, x: Tensor) -> Tensor:
         """z (N, D) joined to the labels of x: (N, D + C)."""
-        return F.concatenate([z, x[:, self.pixels_per_image :]], axis=1)
+        return F.concatenate([z, x[:, PIXELS:]], axis=1)
 
     def decode(self, z: TensorLike) -> Tensor:
         """(N, D + C) -> logits (N, 784)."""
@@ -75,7 +74,7 @@ class ConditionalVAE(VAE):
 
     def reconstruction_loss(self, logits: Tensor, x: TensorLike) -> Tensor:
         """-ln p(x|z, y) for each image (N,), in nats, over the pixels without the label."""
-        return super().reconstruction_loss(logits, as_tensor(x)[:, : self.pixels_per_image])
+        return super().reconstruction_loss(logits, as_tensor(x)[:, :PIXELS])
 
     def draw(self, labels: Array, noise: NoiseLike) -> Tensor:
         """One sample of each class in ``labels``: pixels in [0, 1], (N, 784).

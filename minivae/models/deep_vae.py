@@ -9,7 +9,7 @@ from .. import nn
 from ..arguments import whole
 from ..noise import NoiseStream, init_stream
 from ..tensor import Tensor, TensorLike
-from .vae import VAE
+from .vae import DIGIT_SHAPES, PIXELS, VAE
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -32,8 +32,7 @@ class DeepVAE(VAE):
         ValueError: a size below 1, or an unknown activation.
     """
 
-    pixels_per_image = 784
-    image_shapes = ((784,), (1, 28, 28))
+    image_shapes = DIGIT_SHAPES
 
     def __init__(
         self,
@@ -51,7 +50,7 @@ class DeepVAE(VAE):
             raise ValueError(f"activation: expected 'tanh' or 'relu', got {activation!r}")
         rng = init_stream(seed)
         self.latent_dim, self.hidden, self.activation = latent_dim, hidden, activation
-        sizes = (latent_dim, *hidden[::-1], self.pixels_per_image)
+        sizes = (latent_dim, *hidden[::-1], PIXELS)
         self.encoder = Gaussian(sizes[::-1], rng, activation)
         self.decoder = perceptron(sizes, rng, activation)
 

@@ -7,7 +7,7 @@ from .. import nn
 from ..arguments import whole
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike
-from .vae import VAE
+from .vae import DIGIT_SHAPES, PIXELS, VAE
 
 
 class MLPVAE(VAE):
@@ -28,8 +28,7 @@ class MLPVAE(VAE):
         ValueError: a size below 1; as ``set_likelihood``.
     """
 
-    pixels_per_image = 784
-    image_shapes = ((784,), (1, 28, 28))
+    image_shapes = DIGIT_SHAPES
 
     def __init__(
         self,
@@ -44,12 +43,12 @@ class MLPVAE(VAE):
         whole("hidden", hidden, 1)
         rng = init_stream(seed)
         self.latent_dim, self.hidden = latent_dim, hidden
-        self.fc1 = nn.Linear(self.pixels_per_image, hidden, rng=rng)
+        self.fc1 = nn.Linear(PIXELS, hidden, rng=rng)
         self.fc21 = nn.Linear(hidden, latent_dim, rng=rng)  # mu
         self.fc22 = nn.Linear(hidden, latent_dim, rng=rng)  # logvar
         self.fc3 = nn.Linear(latent_dim, hidden, rng=rng)
-        self.fc4 = nn.Linear(hidden, self.pixels_per_image, rng=rng)
-        self.set_likelihood(likelihood, (self.pixels_per_image,), sigma)
+        self.fc4 = nn.Linear(hidden, PIXELS, rng=rng)
+        self.set_likelihood(likelihood, (PIXELS,), sigma)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -9,7 +9,7 @@ from ..backend import Array
 from ..noise import init_stream
 from ..tensor import Tensor, TensorLike, as_tensor
 from .deep_vae import Gaussian, perceptron
-from .vae import VAE, NoiseLike, VAEOutput, sampled_kl
+from .vae import DIGIT_SHAPES, PIXELS, VAE, NoiseLike, VAEOutput, sampled_kl
 
 
 class TwoLayerVAE(VAE):
@@ -30,8 +30,7 @@ class TwoLayerVAE(VAE):
         ValueError: a size below 1.
     """
 
-    pixels_per_image = 784
-    image_shapes = ((784,), (1, 28, 28))
+    image_shapes = DIGIT_SHAPES
 
     def __init__(
         self,
@@ -45,10 +44,10 @@ class TwoLayerVAE(VAE):
                 whole(name, size, 1)
         rng = init_stream(seed)
         self.latent_dim, self.latent_dims, self.hidden = d1, (d1, d2), (wide, narrow)
-        self.encoder1 = Gaussian((self.pixels_per_image, *wide, d1), rng)  # q(z1|x)
+        self.encoder1 = Gaussian((PIXELS, *wide, d1), rng)  # q(z1|x)
         self.encoder2 = Gaussian((d1, *narrow, d2), rng)  # q(z2|z1)
         self.prior1 = Gaussian((d2, *narrow[::-1], d1), rng)  # p(z1|z2)
-        self.decoder = perceptron((d1, *wide[::-1], self.pixels_per_image), rng)
+        self.decoder = perceptron((d1, *wide[::-1], PIXELS), rng)
 
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""

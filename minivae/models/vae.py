@@ -22,6 +22,8 @@ from ..noise import CountedNoise, Noise, NoiseStream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
 
 NoiseLike: TypeAlias = Noise | NoiseStream | Array  # a stream gives its next draw
+PIXELS = 28 * 28  # of a digit
+DIGIT_SHAPES = ((PIXELS,), (1, 28, 28))  # of a digit, flat or as a picture
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-per-pixel", "squared-error")
 
 

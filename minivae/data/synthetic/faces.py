@@ -15,8 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import face_layers, face_measures
-from .face_shapes import pixels
+from . import face_layers
 
 # Every continuous attribute is in [0, 1]; the text describes its values from 0 to 1.
 CONTINUOUS = {
@@ -91,16 +90,6 @@ def render(attributes: Mapping[str, np.ndarray], size: int = 64) -> np.ndarray:
         }
         images[rows] = face_layers.draw(part, size)
     return images
-
-
-def region(attribute: str, size: int) -> tuple[slice, slice]:
-    """The part of a picture that changing an attribute can affect, as slices (rows, columns).
-
-    Raises:
-        KeyError: an attribute other than glasses, smile and hat, which may affect any pixel.
-    """
-    left, top, right, bottom = face_measures.REGIONS[attribute]
-    return pixels(top, bottom, size), pixels(left, right, size)
 
 
 def _check(attributes: Mapping[str, np.ndarray]) -> int:

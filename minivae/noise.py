@@ -28,7 +28,7 @@ class Noise(NoiseKey):
             draw with another ``first``.
 
     Raises:
-        TypeError: an argument is not an integer, or ``dtype`` is not a float dtype.
+        TypeError: an argument is no whole number, or ``dtype`` is not a float dtype.
         ValueError: an argument is not in [0, 2**64).
 
     >>> Noise(seed=0, offset=0).normal((2, 2)).round(3)
@@ -98,7 +98,7 @@ class NoiseStream:
     """Draws with consecutive offsets. Its whole state is two integers, ``seed`` and ``offset``.
 
     Raises:
-        TypeError: seed or offset is not an integer. ValueError: not in [0, 2**64).
+        TypeError: seed or offset is no whole number. ValueError: not in [0, 2**64).
 
     >>> stream = NoiseStream(seed=7)
     >>> stream.draw(), stream.draw()

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ..arguments import whole
 from ..backend import cuda_unavailable, device_module, device_of
 from ..errors import KernelUnavailable
 from . import reference
@@ -252,12 +253,9 @@ def set_threads(count: int) -> None:
     container's CPU quota (``kernels.thread_count``).
 
     Raises:
-        TypeError, ValueError: not a positive integer.
+        TypeError: ``count`` is no whole number. ValueError: it is below 1.
     """
-    if not isinstance(count, int | np.integer) or isinstance(count, bool):
-        raise TypeError(f"count: expected an integer, got {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"count: expected at least 1, got {count}")
+    count = whole("count", count, 1)
     if cpu := _load("cpu")[0]:
-        cpu.set_threads(int(count))
-    threadpool_limits(int(count), user_api="blas")
+        cpu.set_threads(count)
+    threadpool_limits(count, user_api="blas")

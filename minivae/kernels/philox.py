@@ -15,13 +15,13 @@ uniform float32 number can be 1, but ln is only taken of float64.
 """
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..arguments import whole
 from ..backend import Array
 
 MASK = 0xFFFFFFFF
@@ -48,7 +48,7 @@ class NoiseKey(_Name):
         first: the row of the draw that becomes row 0 of an array.
 
     Raises:
-        TypeError: an argument is not an integer. ValueError: it is not in [0, 2**64).
+        TypeError: an argument is no whole number. ValueError: it is not in [0, 2**64).
     """
 
     __slots__ = ()
@@ -83,10 +83,7 @@ Shape: TypeAlias = int | tuple[int, ...]
 
 
 def _word(name: str, value: Any) -> int:
-    try:
-        word = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+    word = whole(name, value)
     if not 0 <= word < 2**64:
         raise ValueError(f"{name}: expected 0 <= {name} < 2**64, got {word}")
     return word

@@ -11,11 +11,11 @@ Dumoulin & Visin 2016 (arXiv:1603.07285), sections 2 and 4.
 Derivation: docs/linear-and-convolution.md.
 """
 
-import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .. import kernels
+from ..arguments import whole
 from ..backend import Array, contiguous
 from ..kernels.conv_shape import Size, output_size
 from ..tensor import Function, Grads, Tensor, TensorLike, as_tensor
@@ -286,9 +286,8 @@ def require_one_group(groups: int) -> None:
 def pair(name: str, value: Any, least: int) -> Size:
     """``value``, an int or a pair of ints of at least ``least``, as a pair, or a ValueError."""
     try:
-        both = tuple(
-            map(operator.index, value if isinstance(value, (tuple, list)) else [value] * 2)
-        )
+        values = value if isinstance(value, (tuple, list)) else [value] * 2
+        both = tuple(whole(name, v) for v in values)
     except TypeError:
         both = ()
     if len(both) != 2 or not all(least <= v <= LARGEST for v in both):

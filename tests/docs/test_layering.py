@@ -35,7 +35,7 @@ ALLOWED = {
     "arguments": set(),
     "torch_names": set(),
     "backend": {"errors"},
-    "kernels": {"backend", "errors", "_cpu", "_cuda"},
+    "kernels": {"backend", "arguments", "errors", "_cpu", "_cuda"},
     "noise": {"kernels", "backend", "errors"},
     "tensor": {"backend", "errors"},
     "gradcheck": {"tensor", "backend", "errors"},

@@ -298,8 +298,9 @@ def test_losses_name_themselves():
         with pytest.raises(ValueError, match=rf"^{name}: expected x and w with 4 axes"):
             function(x[0], w)
         for option in ("stride", "padding", "dilation"):
-            with pytest.raises(ValueError, match=rf"^{option}: expected an int or a pair"):
-                function(x, w, **{option: -1})
+            for wrong in (-1, True, 1.0):
+                with pytest.raises(ValueError, match=rf"^{option}: expected an int or a pair"):
+                    function(x, w, **{option: wrong})
     with pytest.raises(ValueError, match=r"^output_padding: expected an int or a pair"):
         F.conv_transpose2d(x, w, output_padding=-1)
     right = {"running_mean": np.zeros(2), "running_var": np.ones(2), "w": np.ones(2)}

@@ -221,6 +221,7 @@ def test_box_muller_at_every_word(name):
         (-1, 0, ValueError, "seed"),
         (0, 2**64, ValueError, "offset"),
         (1.0, 0, TypeError, "seed"),
+        (True, 0, TypeError, "seed"),
         (0, "1", TypeError, "offset"),
         (None, 0, TypeError, "seed"),
     ],

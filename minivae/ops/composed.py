@@ -14,7 +14,7 @@ from .arithmetic import exp, expm1
 
 
 def reparameterize_kl(mu: Tensor, logvar: Tensor, noise: NoiseKey | Array) -> tuple[Tensor, Tensor]:
-    """z = mu + exp(logvar / 2) eps;  KL = 1/2 sum(mu^2 + exp(logvar) - 1 - logvar) over D."""
+    """z = mu + exp(logvar / 2) eps;  KL = 1/2 sum(mu^2 + expm1(logvar) - logvar) over D."""
     eps = noise
     if isinstance(noise, NoiseKey):
         rows = mu.shape if mu.ndim > 1 else (1, *mu.shape)

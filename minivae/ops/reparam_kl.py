@@ -20,8 +20,8 @@ class ReparameterizeKL(Function):
     dmu = dz + dkl_n mu
     dlogvar = 1/2 dz eps exp(logvar/2) + 1/2 dkl_n expm1(logvar)
 
-    mu, logvar, eps, z (N, D); kl (N,). With a ``Noise`` eps is drawn inside the kernel, and
-    drawn again in backward instead of being kept.
+    mu, logvar, eps, z (..., D); kl (...): n counts the rows of D numbers. With a ``Noise`` eps
+    is drawn inside the kernel, and drawn again in backward instead of being kept.
     """
 
     def forward(self, mu: Array, logvar: Array, noise: NoiseKey | Array) -> tuple[Array, Array]:

@@ -228,10 +228,10 @@ def batch_norm_forward(
 def batch_norm_backward(
     x: Array, w: Array, mean: Array, var: Array, eps: float, dy: Array, training: bool
 ) -> tuple[Array, Array, Array]:
-    """Gradients of ``batch_norm_forward``; with xh = (x - mean)/sqrt(var + eps) and M = N L:
+    """Gradients of ``batch_norm_forward``; with xh = (x - mean) / sqrt(var + eps) and count = N L:
 
-    dw = sum(dy xh);  db = sum(dy);  dx = w/sqrt(var + eps) [dy - (db + xh dw)/M], the bracket
-    being dy alone when mean and var are constants (``training`` False).
+    dw = sum(dy xh);  db = sum(dy);  dx = w / sqrt(var + eps) [dy - (db + xh dw) / count], the
+    bracket being dy alone when mean and var are constants (``training`` False).
 
     Returns:
         dx (N, C, L), dw (C,), db (C,).

@@ -1,4 +1,4 @@
-"""Elementwise nonlinearities. The logistic function is sigma(x) = 1 / (1 + exp(-x)).
+"""Elementwise nonlinearities. The logistic function is sigmoid(x) = 1 / (1 + exp(-x)).
 
 Derivations: docs/elementwise.md.
 """
@@ -16,7 +16,7 @@ __all__ = ["leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
 
 
 def logistic(x: Array, xp: Any) -> Array:
-    """sigma(x) on arrays: only exp of non-positive numbers, so nothing overflows."""
+    """sigmoid(x) on arrays: only exp of non-positive numbers, so nothing overflows."""
     return reference.logistic(x, xp.exp(-xp.abs(x)))
 
 
@@ -53,7 +53,7 @@ class LeakyReLU(Function):
 
 
 class Sigmoid(Function):
-    """y = sigma(x);  dx = dy y (1 - y)."""
+    """y = sigmoid(x);  dx = dy y (1 - y)."""
 
     def forward(self, x: Array) -> Array:
         y = logistic(x, self.xp)
@@ -79,7 +79,7 @@ class Tanh(Function):
 
 
 class Softplus(Function):
-    """y = ln(1 + exp x) = max(x, 0) + ln(1 + exp(-|x|));  dx = dy sigma(x)."""
+    """y = ln(1 + exp x) = max(x, 0) + ln(1 + exp(-|x|));  dx = dy sigmoid(x)."""
 
     def forward(self, x: Array) -> Array:
         self.save(x)

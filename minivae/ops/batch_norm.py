@@ -15,14 +15,15 @@ __all__ = ["batch_norm"]
 
 
 class BatchNorm(Function):
-    """y = w x^ + b with x^ = (x - mean) / sqrt(var + eps), per channel.
+    """y = w xh + b with xh = (x - mean) / sqrt(var + eps), per channel.
 
-    Training, over the M = N L values of a channel:
-    dx = w / (M sqrt(var + eps)) [M dy - sum dy - x^ sum(dy x^)]
-    Evaluation (mean and var are constants):  dx = dy w / sqrt(var + eps)
-    Both:  dw = sum(dy x^);  db = sum dy.
+    dw = sum(dy xh);  db = sum(dy)
+    Training, with the count = N L values of a channel:
+    dx = w / sqrt(var + eps) [dy - (db + xh dw) / count]
+    Evaluation (mean and var are constants):  dx = w / sqrt(var + eps) dy
 
-    x, y (N, C, L); w, b, mean, var (C,).
+    x, y (N, C, L); w, b, mean, var (C,). Computed by
+    ``kernels.reference.batch_norm_forward`` and ``batch_norm_backward``.
     """
 
     fresh_gradients = True

@@ -38,6 +38,6 @@ def bce_with_logits(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_error_with_logits(logits: Tensor, target: Tensor) -> Tensor:
-    """(sigma(l) - t)^2 for each element."""
+    """(sigmoid(l) - t)^2 for each element."""
     error = sigmoid(logits) - target
     return error * error

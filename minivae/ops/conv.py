@@ -30,7 +30,8 @@ LARGEST = 2**31 - 1  # of a stride, padding or dilation: with it no size overflo
 class Conv2d(Function):
     """y = conv(x; w) + b;  dx = conv^T(dy; w);  dw = adjoint of conv in w;  db = sum of dy.
 
-    x (N, C, H, W), w (O, C, KH, KW), b (O,), y (N, O, OH, OW).
+    x (N, C, H, W), w (O, C, KH, KW), b (O,), y (N, O, OH, OW). Computed by
+    ``kernels.reference.conv2d``, ``conv2d_grad_input`` and ``conv2d_grad_weight``.
     """
 
     fresh_gradients = True
@@ -64,7 +65,7 @@ class ConvTranspose2d(Function):
     """y = conv^T(x; w) + b;  dx = conv(dy; w);  dw = adjoint with x and dy exchanged;  db = sum.
 
     x (N, C, H, W), w (C, O, KH, KW), b (O,), y (N, O, OH, OW): the adjoint of a convolution
-    from O to C channels, which is why w has C first.
+    from O to C channels, which is why w has C first. Computed by the kernels of ``Conv2d``.
     """
 
     fresh_gradients = True

@@ -43,7 +43,8 @@ def _product(a: Array, b: Array) -> Array:
 class Linear(Function):
     """y = x W^T + b;  dx = dy W;  dW = dy^T x;  db = column sums of dy.
 
-    x (N, I), W (O, I), b (O,), y (N, O).
+    x (N, I), W (O, I), b (O,), y (N, O). Computed by ``kernels.reference.linear`` and
+    ``linear_backward``.
     """
 
     fresh_gradients = True

@@ -48,9 +48,10 @@ class _LossOfLogits(Function):
 
 
 class BCEWithLogits(_LossOfLogits):
-    """loss_n = sum_m [softplus(l) - l t];  dl = dy_n (sigma(l) - t);  dt = -dy_n l.
+    """loss_n = sum_m [softplus(l) - l t];  dl = dy_n (sigmoid(l) - t);  dt = -dy_n l.
 
-    softplus(l) - l t = -[t ln sigma(l) + (1 - t) ln sigma(-l)], the Bernoulli cross-entropy.
+    softplus(l) - l t = -[t ln sigmoid(l) + (1 - t) ln sigmoid(-l)], the Bernoulli cross-entropy.
+    Computed by ``kernels.reference.bce_with_logits``.
     """
 
     def forward(self, logits: Array, target: Array, expected: float) -> Array:
@@ -71,8 +72,10 @@ class BCEWithLogits(_LossOfLogits):
 
 
 class SquaredErrorWithLogits(_LossOfLogits):
-    """loss_n = sum_m (s - t)^2 with s = sigma(l);  dl = dy_n 2 (s - t) s (1 - s);
+    """loss_n = sum_m (s - t)^2 with s = sigmoid(l);  dl = dy_n 2 (s - t) s (1 - s);
     dt = -dy_n 2 (s - t).
+
+    Computed by ``kernels.reference.squared_error_with_logits``.
     """
 
     def forward(self, logits: Array, target: Array, expected: float) -> Array:
@@ -101,7 +104,8 @@ class NegativeELBO(Function):
     """loss = rec + beta kl, where rec and kl are the means of rec_n and kl_n;
     drec_n = (dloss + drec) / N;  dkl_n = (beta dloss + dkl) / N;  dbeta = kl dloss.
 
-    The kernel also returns the array beta / N, which is dkl_n if only loss has a gradient, of 1.
+    Computed by ``kernels.reference.negative_elbo``, which also returns the array beta / N: dkl_n
+    if only loss has a gradient, of 1.
     """
 
     takes_numbers = True
@@ -183,7 +187,7 @@ def bce_with_logits(logits: TensorLike, target: TensorLike, reduction: str = "su
 def squared_error_with_logits(
     logits: TensorLike, target: TensorLike, reduction: str = "sum"
 ) -> Tensor:
-    """(sigma(logits) - target)^2: the face VAE's reconstruction term. Not a likelihood.
+    """(sigmoid(logits) - target)^2: the face VAE's reconstruction term. Not a likelihood.
 
     Arguments, reductions and errors as ``bce_with_logits``.
     """

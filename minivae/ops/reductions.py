@@ -75,7 +75,10 @@ class Max(Function):
 
 
 class LogMeanExp(Function):
-    """y = ln mean exp(x) along one axis;  dx = dy softmax(x): the weights add up to 1."""
+    """y = ln mean exp(x) along one axis;  dx = dy softmax(x): the weights add up to 1.
+
+    Computed by ``kernels.reference.log_mean_exp``.
+    """
 
     def forward(self, x: Array, axis: int) -> Array:
         if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:

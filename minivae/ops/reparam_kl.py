@@ -22,6 +22,8 @@ class ReparameterizeKL(Function):
 
     mu, logvar, eps, z (..., D); kl (...): n counts the rows of D numbers. With a ``Noise`` eps
     is drawn inside the kernel, and drawn again in backward instead of being kept.
+
+    Computed by ``kernels.reference.reparam_kl_forward`` and ``reparam_kl_backward``.
     """
 
     def forward(self, mu: Array, logvar: Array, noise: NoiseKey | Array) -> tuple[Array, Array]:

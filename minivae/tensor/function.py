@@ -17,6 +17,7 @@ from .tensor import Tensor
 _serial = itertools.count()
 
 Grads: TypeAlias = tuple[Array | float | None, ...]  # with respect to each input
+Received: TypeAlias = dict[int, Array | float]  # output index -> its gradient so far
 
 
 class Function:
@@ -34,6 +35,8 @@ class Function:
     # Whether backward accepts, and may return, a Python float in place of an array filled with it:
     # 1.0 for the loss itself, 0.0 for an unused output. Otherwise backward receives arrays only.
     takes_numbers: ClassVar[bool] = False
+    # Whether a backward pass has freed this function; set by ``release``.
+    released = False
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
@@ -98,7 +101,7 @@ class Function:
 
         Raises GradientError as ``Tensor.backward``.
         """
-        pending = {self: {index: grad}}
+        pending: dict[Function, Received] = {self: {index: grad}}
         for op in sorted(self.reachable(), key=lambda op: op.serial, reverse=True):
             received = pending.pop(op)
             for position, reference in op.retained.items():
@@ -115,26 +118,32 @@ class Function:
             if not isinstance(dxs, tuple):
                 dxs = (dxs,)
             for tensor, needed, dx in zip(op.inputs, op.needs, dxs, strict=True):
-                if not needed:
-                    continue
-                if dx is None:
-                    raise GradientError(
-                        f"{type(op).__name__}.backward: expected a gradient for each input that "
-                        "needs one, got None"
-                    )
-                share = pending.setdefault(tensor.creator, {}) if tensor.creator else {}
-                known = share.get(tensor.index)
-                if tensor.creator is None or known is not None:
-                    dx = filled(op.xp, dx, tensor.shape, tensor.dtype)
-                if type(dx) is not float and dx.shape != tensor.data.shape:
-                    dx = unbroadcast(dx, tensor.shape)
-                if tensor.creator is None:
-                    tensor.accumulate(dx, op.fresh_gradients)
-                    continue
-                if known is not None:
-                    dx = Function.add(filled(op.xp, known, tensor.shape, tensor.dtype), dx)
-                share[tensor.index] = dx
+                if needed:
+                    op._pass_on(tensor, dx, pending)
             op.release()
+
+    def _pass_on(self, tensor: Tensor, dx: Any, pending: "dict[Function, Received]") -> None:
+        """Add ``dx``, what backward returned for an input, to ``pending`` or to a leaf's ``grad``.
+
+        Raises GradientError if it is None.
+        """
+        if dx is None:
+            raise GradientError(
+                f"{type(self).__name__}.backward: expected a gradient for each input that needs "
+                "one, got None"
+            )
+        received = pending.setdefault(tensor.creator, {}) if tensor.creator else {}
+        earlier = received.get(tensor.index)
+        if tensor.creator is None or earlier is not None:
+            dx = filled(self.xp, dx, tensor.shape, tensor.dtype)
+        if type(dx) is not float and dx.shape != tensor.data.shape:
+            dx = unbroadcast(dx, tensor.shape)
+        if tensor.creator is None:
+            tensor.accumulate(dx, self.fresh_gradients)
+            return
+        if earlier is not None:
+            dx = Function.add(filled(self.xp, earlier, tensor.shape, tensor.dtype), dx)
+        received[tensor.index] = dx
 
     def reachable(self) -> "set[Function]":
         """This function and all that it depends on through tensors that require a gradient.
@@ -159,8 +168,6 @@ class Function:
     def release(self) -> None:
         """Drop inputs and saved arrays, so that their memory is freed during the backward pass."""
         self.inputs, self._saved, self.released = (), (), True
-
-    released = False
 
 
 def _alike(inputs: Sequence[Any]) -> bool:

@@ -45,7 +45,10 @@ class Noise(NoiseKey):
         return self._draw("normal", shape, dtype, device)
 
     def uniform(self, shape: Shape, dtype: DTypeLike = np.float32, device: str = "cpu") -> Array:
-        """Uniform numbers in (0, 1], an array of ``shape`` and float ``dtype`` on ``device``."""
+        """Uniform numbers in (0, 1); rounded to float32, (0, 1].
+
+        An array of ``shape`` and float ``dtype`` on ``device``.
+        """
         return self._draw("uniform", shape, dtype, device)
 
     def _draw(self, kernel: str, shape: Shape, dtype: DTypeLike, device: str) -> Array:

@@ -207,7 +207,7 @@ def binarize_once(images: np.ndarray, offset: int) -> np.ndarray:
 class DequantisedBatches(Batches):
     """Batches of dequantised images, in the order of the images.
 
-    Pixels are (p + u) / 256 in (0, 1], float32, with u uniform on (0, 1] and drawn once for each
+    Pixels are (p + u) / 256 in (0, 1], float32, with u of ``Noise.uniform``, drawn once for each
     image. A log density of such pixels, less ln 256 per pixel, is in expectation a lower bound on
     the log probability of the grey values: Theis, van den Oord and Bethge 2016 (arXiv:1511.01844),
     section 3.1.

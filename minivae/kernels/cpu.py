@@ -27,7 +27,7 @@ set_threads(min(initial_threads(), MOST_THREADS))
 
 
 def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
-    """Uniform numbers in (0, 1]; see ``philox.uniform``."""
+    """Uniform numbers in (0, 1); rounded to float32, (0, 1]; see ``philox.uniform``."""
     out = np.empty(shape, dtype)
     _cpu.uniform(out, noise.address(out.shape))
     return out

@@ -54,7 +54,7 @@ def normal(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
 
 
 def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
-    """Uniform numbers in (0, 1]; see ``philox.uniform``."""
+    """Uniform numbers in (0, 1); rounded to float32, (0, 1]; see ``philox.uniform``."""
     out = _cupy.empty(shape, dtype)
     _cuda.uniform(out, noise.argument(out.shape), current_stream())
     return out

@@ -91,7 +91,7 @@ def _eps(noise: Eps, like: Array) -> Array:
 
 
 def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
-    """Uniform numbers in (0, 1]; see ``philox.uniform``."""
+    """Uniform numbers in (0, 1); rounded to float32, (0, 1]; see ``philox.uniform``."""
     out = np.empty(shape, dtype)
     _uniform(_draw_words(noise, out.shape), out.reshape(-1))
     return out

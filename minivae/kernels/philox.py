@@ -159,7 +159,7 @@ def _normal(w: Array) -> Array:
 
 
 def uniform(noise: NoiseKey, shape: Shape, dtype: DTypeLike) -> Array:
-    """Uniform numbers in (0, 1), rounded to dtype, in which they may become 1."""
+    """Uniform numbers in (0, 1); rounded to float32, (0, 1]."""
     return _fill(noise, shape, dtype, _uniform)
 
 

@@ -91,7 +91,12 @@ def update_running(
     """Update running statistics (C,) with those of a batch of ``count`` values, in place.
 
     ``var`` is the biased variance of the batch; the running variance uses the unbiased one.
+
+    Raises:
+        ValueError: ``count`` is below 2, where there is no unbiased variance.
     """
+    if count < 2:
+        raise ValueError(f"count: expected at least 2, got {count}")
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var * (count / (count - 1)) - running_var)
 

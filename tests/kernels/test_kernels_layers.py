@@ -77,6 +77,14 @@ def test_batch_norm_of_nothing(kernels):
     assert dx.shape == x.shape and not dw.any() and not db.any()
 
 
+def test_running_statistics_need_two_values(kernels):
+    """One value has no unbiased variance, and the statistics stay as they were."""
+    batch, running = np.ones(2, np.float32), np.zeros(2, np.float32)
+    with pytest.raises(ValueError, match="count: expected at least 2, got 1"):
+        kernels.update_running(batch, batch, 1, 0.1, running, running)
+    assert not running.any()
+
+
 def test_channel_sum_is_rounded_once(kernels):
     x = normal(1, (40, 3, 70)) + np.float32(3)
     exact = np.array([np.sum(x[:, c].ravel().astype(np.longdouble)) for c in range(3)])

@@ -141,8 +141,8 @@ def use(name: str) -> Iterator[None]:
         )
     if reason := _load(variant)[1]:
         raise KernelUnavailable(f"kernel variant {name!r} is not available here: {reason}")
-    if colon and not 1 <= int(version) <= max(_load(variant)[0].VERSIONS.values()):
-        raise KernelUnavailable(f"kernel variant {name!r}: no kernel has that version")
+    if colon and not 1 <= int(version) <= (highest := max(_load(variant)[0].VERSIONS.values())):
+        raise KernelUnavailable(f"cuda: expected a version from 1 to {highest}, got {version}")
     if not hasattr(_forced, "stack"):
         _forced.stack = []
     _forced.stack.append(name)
@@ -220,7 +220,9 @@ def _version(
         return function
     if int(version) > highest:
         which = " for float64" if double else ""
-        raise KernelUnavailable(f"{kernel} has versions 1 to {highest}{which}, asked for {version}")
+        raise KernelUnavailable(
+            f"{kernel}: expected a version from 1 to {highest}{which}, got {version}"
+        )
     return functools.partial(function, version=int(version))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ..backend import Array
 from .philox import MASK, MULTIPLIERS, ROUNDS, WEYL, Eps, NoiseKey, Shape, resolved
-from .reference import RowLoss, bias_corrections
+from .reference import RowLoss, bias_corrections, require_rows
 from .reference_layers import Arrays
 
 Loops = TypeVar("Loops", bound=Callable[..., Any])
@@ -275,8 +275,7 @@ def gather_pixels(
     images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
 ) -> Array:
     """Images at an index, as p/255 or binarised; see ``reference.gather_pixels``."""
-    if index.size and not (0 <= index.min() and index.max() < len(images)):
-        raise IndexError(f"index: expected values in [0, {len(images)})")
+    require_rows(index, images)
     out = np.empty((index.size, *images.shape[1:]), dtype)
     size = math.prod(images.shape[1:])
     rows, to = images.reshape(len(images), size), out.reshape(index.size, size)

@@ -209,6 +209,15 @@ def negative_elbo(rec: Array, kl: Array, beta: Array) -> tuple[Array, Array]:
     return terms, xp.full(kl.shape, share, kl.dtype)
 
 
+def require_rows(index: Array, images: Array) -> None:
+    """IndexError unless every ``index`` is that of an image."""
+    if not index.size:
+        return
+    low, high = index.min(), index.max()
+    if not (0 <= low and high < len(images)):
+        raise IndexError(f"index: expected values in [0, {len(images)}), got {low}..{high}")
+
+
 def gather_pixels(
     images: Array, index: Array, dtype: DTypeLike, noise: NoiseKey | None = None
 ) -> Array:
@@ -227,8 +236,7 @@ def gather_pixels(
     Raises:
         IndexError: an index outside [0, N).
     """
-    if index.size and not (0 <= index.min() and index.max() < len(images)):
-        raise IndexError(f"index: expected values in [0, {len(images)})")
+    require_rows(index, images)
     pixels = images[index]
     if noise is None:
         return pixels.astype(dtype) / 255

@@ -214,7 +214,9 @@ class Module:
         missing = [name for name in own if name not in state]
         unknown = [name for name in state if name not in own]
         if strict and (missing or unknown):
-            raise ValueError(f"state: missing {sorted(missing)}, unknown {sorted(unknown)}")
+            wrong = {"missing": sorted(missing), "unknown": sorted(unknown)}
+            listed = ", ".join(f"{kind} {names}" for kind, names in wrong.items() if names)
+            raise ValueError(f"state: expected the names of this module, got {listed}")
         arrays = {name: _array(a) for name, a in state.items() if name in own}
         for name, a in arrays.items():
             if a.shape != own[name].shape:

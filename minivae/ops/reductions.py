@@ -82,7 +82,9 @@ class LogMeanExp(Function):
 
     def forward(self, x: Array, axis: int) -> Array:
         if not -x.ndim <= axis < x.ndim or x.shape[axis] == 0:
-            raise ValueError(f"log_mean_exp: no elements along axis {axis} of shape {x.shape}")
+            raise ValueError(
+                f"log_mean_exp: expected elements along axis {axis}, got shape {x.shape}"
+            )
         self.axis = axis
         last = contiguous(self.xp.moveaxis(x, axis, -1))
         rows = last.reshape(-1, last.shape[-1])

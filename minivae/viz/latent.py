@@ -87,14 +87,14 @@ def slerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
     length_a, length_b = np.linalg.norm(u), np.linalg.norm(v)
     for name, length in (("a", length_a), ("b", length_b)):
         if length == 0 or not np.isfinite(length):
-            raise ValueError(f"{name}: its length is {length}, the great circle is undefined")
+            raise ValueError(f"{name}: expected a finite length above 0, got {length}")
     u, v = u / length_a, v / length_b
     # atan2 of |u - v| and |u + v| is accurate at every angle, unlike arccos of the dot product.
     sine, cosine = np.linalg.norm(u - v), np.linalg.norm(u + v)
     theta = 2 * np.arctan2(sine, cosine)
     if min(sine, cosine) < 1e-7:
         kind = "parallel" if sine < cosine else "opposite"
-        raise ValueError(f"a and b are {kind}: the great circle through them is undefined")
+        raise ValueError(f"a, b: expected one great circle through both, got {kind} vectors")
     t = _fractions(steps, np.float64)
     from_a, from_b = np.sin((1 - t) * theta) / np.sin(theta), np.sin(t * theta) / np.sin(theta)
     arc = (from_a * length_a * u + from_b * length_b * v).astype(a.dtype)

@@ -151,7 +151,7 @@ def test_versions_of_a_kernel(built):
                 if version <= last:
                     assert kernels.get(kernel, a).keywords == {"version": version}
                 else:
-                    with pytest.raises(mv.KernelUnavailable, match=f"{kernel} has versions 1 to"):
+                    with pytest.raises(mv.KernelUnavailable, match=f"{kernel}: expected a version"):
                         kernels.get(kernel, a)
             if version <= versions["reparam_kl_forward"]:
                 samples.append(to_numpy(kernels.get("reparam_kl_forward", a)(a, a, noise)[0]))
@@ -161,12 +161,12 @@ def test_versions_of_a_kernel(built):
                 np.testing.assert_array_equal(product, np.full((2, 2), 3))
     assert len(set(versions.values())) > 1, "no version to refuse"
     for kernel in ("matmul", "linear", "conv2d", "conv2d_grad_input"):  # tensor cores
-        lacking = pytest.raises(mv.KernelUnavailable, match=f"{kernel} has .* 4 for float64.* 5$")
+        lacking = pytest.raises(mv.KernelUnavailable, match=f"{kernel}: .* 4 for float64.* 5$")
         with kernels.use("cuda:5"), lacking:
             kernels.get(kernel, a.astype(float))
     with kernels.use("cuda:5"):
         kernels.get("reparam_kl_forward", a.astype(float))
-    with pytest.raises(mv.KernelUnavailable, match="no kernel has that version"):
+    with pytest.raises(mv.KernelUnavailable, match=f"cuda: expected a version from 1 to {highest}"):
         with kernels.use(f"cuda:{highest + 1}"):
             pytest.fail("entered")
 

@@ -153,9 +153,9 @@ def test_any_seed_draws(seed, n):
     [
         ({"glasses": np.zeros(3)}, "'glasses': expected bool, got float64"),
         ({"smile": np.zeros(2, bool)}, r"'smile': expected shape \(3,\), got \(2,\)"),
-        ({"skin": np.array([0.1, np.nan, 0.2])}, r"'skin': expected values in \[0, 1\]"),
-        ({"yaw": np.array([0.1, 1.2, 0.2])}, r"'yaw': expected values in \[0, 1\]"),
-        ({"moustache": np.zeros(3)}, "unknown attribute 'moustache'"),
+        ({"skin": np.array([0.1, np.nan, 0.2])}, r"'skin': expected values in \[0, 1\], got nan"),
+        ({"yaw": np.array([0.1, 1.2, 0.2])}, r"'yaw': expected values in \[0, 1\], got 0.1..1.2"),
+        ({"moustache": np.zeros(3)}, r"^attributes: expected some of .*, got 'moustache'"),
     ],
 )
 def test_wrong_attributes_are_named(change, message):
@@ -166,7 +166,7 @@ def test_wrong_attributes_are_named(change, message):
 def test_other_wrong_arguments():
     faces = sample_attributes(2)
     del faces["nose"]
-    with pytest.raises(ValueError, match="'nose' is missing"):
+    with pytest.raises(ValueError, match=r"^attributes: expected 'nose'"):
         render(faces, 16)
     for size in (7, 257):
         with pytest.raises(ValueError, match=f"size: expected 8 to 256, got {size}"):

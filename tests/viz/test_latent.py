@@ -105,8 +105,8 @@ def test_slerp_quarter_circle():
 @pytest.mark.parametrize(
     ("a", "b", "word"),
     [
-        ([0.0, 0.0], [1.0, 0.0], "a: its length"),
-        ([1.0, 0.0], [0.0, 0.0], "b: its length"),
+        ([0.0, 0.0], [1.0, 0.0], "a: expected a finite length above 0, got 0"),
+        ([1.0, 0.0], [0.0, 0.0], "b: expected a finite length above 0, got 0"),
         ([1.0, 2.0], [2.0, 4.0], "parallel"),
         ([1.0, 2.0], [1.0, 2.0], "parallel"),
         ([1.0, 2.0], [-3.0, -6.0], "opposite"),

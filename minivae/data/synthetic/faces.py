@@ -97,10 +97,10 @@ def _check(attributes: Mapping[str, np.ndarray]) -> int:
     expected = [*CONTINUOUS, *YES_NO]
     for name in expected:
         if name not in attributes:
-            raise ValueError(f"attribute {name!r} is missing")
+            raise ValueError(f"attributes: expected {name!r} among them, got none of that name")
     for name in attributes:
         if name not in expected:
-            raise ValueError(f"unknown attribute {name!r}; known: {', '.join(expected)}")
+            raise ValueError(f"attributes: expected some of {', '.join(expected)}, got {name!r}")
     n = len(np.atleast_1d(attributes[expected[0]]))
     for name in expected:
         values = np.asarray(attributes[name])
@@ -109,5 +109,7 @@ def _check(attributes: Mapping[str, np.ndarray]) -> int:
         if name in YES_NO and values.dtype != bool:
             raise ValueError(f"attribute {name!r}: expected bool, got {values.dtype}")
         if name in CONTINUOUS and not np.all((values >= 0) & (values <= 1)):  # NaN fails too
-            raise ValueError(f"attribute {name!r}: expected values in [0, 1]")
+            raise ValueError(
+                f"attribute {name!r}: expected values in [0, 1], got {values.min()}..{values.max()}"
+            )
     return n

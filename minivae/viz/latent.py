@@ -1,7 +1,8 @@
 """Arithmetic on latent codes: attribute vectors, interpolation, traversals, grids.
 
 Codes are posterior means, arrays (N, D); a single code is (D,). Codes that are not finite, or whose
-shapes do not match, raise a ValueError that names the argument.
+shapes do not match, raise a ValueError that names the argument, in every function; other errors
+are listed under Raises.
 """
 
 from statistics import NormalDist
@@ -14,7 +15,11 @@ from ..backend import Array
 
 
 def mean_code(codes: ArrayLike, mask: ArrayLike) -> Array:
-    """Mean code of a group: codes (N, D), mask bool (N,) with at least one True -> (D,)."""
+    """Mean code of a group: codes (N, D), mask bool (N,) with at least one True -> (D,).
+
+    Raises:
+        ValueError: ``mask`` is of another kind, or without a True.
+    """
     codes, mask = _codes("codes", codes), np.asarray(mask)
     if mask.dtype != bool or mask.shape != (len(codes),):
         raise ValueError(f"mask: expected bool ({len(codes)},), got {mask.dtype} {mask.shape}")
@@ -38,6 +43,9 @@ def exemplars(codes: Array, mask: Array, count: int) -> Array:
 
     Returns:
         int64 (count,), row indices into ``codes``.
+
+    Raises:
+        ValueError: ``count`` is below 1 or above the size of the group.
     """
     towards = mean_code(codes, mask) - codes.mean(axis=0)
     members = np.flatnonzero(mask)
@@ -53,8 +61,10 @@ def attribute_vector(codes: Array, mask: Array) -> Array:
     """Mean code with an attribute minus mean code without: codes (N, D), mask bool (N,) -> (D,).
 
     Adding it to a code adds the attribute: the "visual attribute vector" of A. Larsen, S. Sønderby,
-    H. Larochelle, O. Winther, "Autoencoding beyond pixels", 2016. ValueError if one of the two
-    groups is empty.
+    H. Larochelle, O. Winther, "Autoencoding beyond pixels", 2016.
+
+    Raises:
+        ValueError: one of the two groups is empty.
     """
     return mean_code(codes, mask) - mean_code(codes, ~np.asarray(mask))
 
@@ -68,7 +78,11 @@ def arithmetic(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Array:
 
 
 def lerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
-    """Straight line from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2."""
+    """Straight line from a to b, both ends exact: (D,), (D,) -> (steps, D), steps >= 2.
+
+    Raises:
+        TypeError, ValueError: ``steps`` is no whole number of at least 2.
+    """
     a, b = _pair(a, b)
     t = _fractions(steps, a.dtype)
     return (1 - t) * a + t * b
@@ -79,8 +93,11 @@ def slerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
 
     K. Shoemake, "Animating rotation with quaternion curves", 1985: with theta the angle between a
     and b, sin((1-t) theta)/sin(theta) a + sin(t theta)/sin(theta) b. If a and b have the same
-    length, all codes have it, and so the same density under a Gaussian prior. ValueError for a
-    zero vector, and for parallel or opposite vectors, for which the circle is undefined.
+    length, all codes have it, and so the same density under a Gaussian prior.
+
+    Raises:
+        TypeError, ValueError: ``steps`` is no whole number of at least 2.
+        ValueError: a zero vector, or parallel or opposite vectors: the circle is undefined.
     """
     a, b = _pair(a, b)
     u, v = a.astype(np.float64), b.astype(np.float64)
@@ -105,7 +122,9 @@ def slerp(a: ArrayLike, b: ArrayLike, steps: int) -> Array:
 def morph(a: ArrayLike, b: ArrayLike, steps: int, path: str = "linear") -> Array:
     """Codes from face a to face b, both included: (D,), (D,) -> (steps, D), steps >= 2.
 
-    ``path`` is "linear" or "spherical".
+    Raises:
+        ValueError: ``path`` is not "linear" or "spherical"; as ``lerp`` and ``slerp``.
+        TypeError: ``steps`` is no whole number.
     """
     paths = {"linear": lerp, "spherical": slerp}
     if path not in paths:
@@ -114,7 +133,11 @@ def morph(a: ArrayLike, b: ArrayLike, steps: int, path: str = "linear") -> Array
 
 
 def traverse(code: ArrayLike, dim: int, values: ArrayLike) -> Array:
-    """The code with latent ``dim`` set to each value in turn: (D,), values (K,) -> (K, D)."""
+    """The code with latent ``dim`` set to each value in turn: (D,), values (K,) -> (K, D).
+
+    Raises:
+        ValueError: ``dim`` is not in [0, D), or there are no values.
+    """
     code, values = _code("code", code), _finite("values", values)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"values: expected a list of numbers, got shape {values.shape}")
@@ -132,6 +155,10 @@ def manifold_grid(n: int = 20, lo: float = 0.01, hi: float = 0.99) -> Array:
     P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2014, appendix A). Code r*n + c is for
     row r from the top and column c from the left of a grid of pictures: the first latent increases
     to the right, the second one upwards.
+
+    Raises:
+        TypeError, ValueError: ``n`` is no whole number of at least 2.
+        ValueError: not 0 < lo < hi < 1.
     """
     whole("n", n, 2)
     if not 0 < lo < hi < 1:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import _cpu
 from ..backend import Array, contiguous
 from .conv_shape import Size
-from .reference_layers import Arrays, Grads, LinearGrads, Needs
+from .reference_layers import Arrays, GradList, LinearGrads, Needs
 
 __all__ = [
     "batch_norm_backward",
@@ -45,7 +45,7 @@ def linear_backward(
     x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, unread: bool = False,
 ) -> LinearGrads:  # fmt: skip
     """Gradients of ``linear``; see ``reference_layers.linear_backward``."""
-    dbs: Grads = [None] * len(dys)
+    dbs: GradList = [None] * len(dys)
     if y is not None:
         d, db = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
         dys, dbs = [d[:, :, 0]], [db]

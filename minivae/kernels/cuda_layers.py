@@ -19,7 +19,7 @@ from .. import _cuda
 from ..backend import Array, current_stream, device_module
 from . import cublaslt
 from .conv_shape import Size, output_sizes
-from .reference_layers import Arrays, Grads, LinearGrads, Needs
+from .reference_layers import Arrays, GradList, LinearGrads, Needs
 
 __all__ = [
     "batch_norm_backward",
@@ -101,8 +101,8 @@ def linear_backward(
         return _large_backward(x, weights, dys, y, needs, version)
     x, (n, inputs), outputs, stream = _packed(x), x.shape, sum(map(len, weights)), current_stream()
     given, dx = (x, weights, dys, y), None
-    dws: Grads = [None] * len(dys)
-    dbs: Grads = [None] * len(dys)
+    dws: GradList = [None] * len(dys)
+    dbs: GradList = [None] * len(dys)
     if needs[1] or needs[2]:  # first, as the other stream waits for all earlier work on this one
         dws = [_cupy.empty(w.shape, x.dtype) for w in weights]
         dbs = [_cupy.empty(len(w), x.dtype) if needs[2] else None for w in weights]
@@ -119,7 +119,7 @@ def _large_backward(
     x: Array, weights: Arrays, dys: Arrays, y: Array | None, needs: Needs, version: int,
 ) -> LinearGrads:  # fmt: skip
     product = functools.partial(matmul, version=version)
-    dbs: Grads = [None] * len(dys)
+    dbs: GradList = [None] * len(dys)
     if y is not None:
         d, db = bias_relu_backward(y[:, :, None], dys[0][:, :, None])
         dys, dbs = [d[:, :, 0]], [db]

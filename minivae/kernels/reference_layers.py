@@ -33,8 +33,8 @@ __all__ = [
 
 Arrays: TypeAlias = Sequence[Array]
 Needs: TypeAlias = tuple[bool, bool, bool]
-Grads: TypeAlias = list[Array | None]
-LinearGrads: TypeAlias = tuple[Array | None, Grads, Grads]
+GradList: TypeAlias = list[Array | None]
+LinearGrads: TypeAlias = tuple[Array | None, GradList, GradList]
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None, rectify: bool = False) -> Array:
@@ -80,8 +80,8 @@ def linear_backward(
     if y is not None:
         dys = [relu_backward(y, dys[0])]
     dx = functools.reduce(operator.add, map(matmul, dys, weights)) if needs[0] else None
-    dws: Grads = [matmul(d.T, x) if needs[1] else None for d in dys]
-    dbs: Grads = [channel_sum(d[:, :, None]) if needs[2] else None for d in dys]
+    dws: GradList = [matmul(d.T, x) if needs[1] else None for d in dys]
+    dbs: GradList = [channel_sum(d[:, :, None]) if needs[2] else None for d in dys]
     return dx, dws, dbs
 
 

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike
 
 from ..backend import Array, array_module, as_array, contiguous, to_numpy
 from ..errors import GradientError
+from .array_protocols import ArrayProtocols
 from .arrays import coerce, filled, owner_and_place, view_at
 from .grad_mode import is_recording
-from .interchange import Interchange
 
 
-class Tensor(Interchange):
+class Tensor(ArrayProtocols):
     """An array with a gradient and a link to the operation that computed it.
 
     Operators and methods such as ``sum`` are those of ``minivae.functional``. ``==`` and the other

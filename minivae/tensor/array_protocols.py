@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 from ..backend import Array, is_device_array, to_numpy
 
 
-class Interchange:
+class ArrayProtocols:
     """Base of ``Tensor``: the array protocols. Each refuses a tensor that requires a gradient."""
 
     __slots__ = ()

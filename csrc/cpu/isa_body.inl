@@ -17,6 +17,7 @@ namespace MV_ISA {
 #include "cpu/conv2d_grad.inl"
 #include "cpu/elementary.inl"
 #include "cpu/gather_pixels.inl"
+#include "cpu/negative_elbo.inl"
 #include "cpu/relu.inl"
 #include "cpu/reparam_kl.inl"
 #include "cpu/squared_error_with_logits.inl"

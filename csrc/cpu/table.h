@@ -74,9 +74,10 @@ struct Kernels {
                                     Index first, Index last);
   // adam.inl, over elements
   void (*adam)(T* p, const T* g, T* m, T* v, const AdamFactors<T>& k, Index begin, Index end);
-  // arithmetic.inl, over elements, over rows, and of all numbers
+  // arithmetic.inl, over elements and over rows
   void (*add)(const T* a, const T* b, T* y, Index begin, Index end);
   void (*scale_rows)(T* x, const T* factors, Index M, Index first, Index last);
+  // negative_elbo.inl, of all numbers
   void (*negative_elbo)(const T* rec, Index R, const T* kl, Index K, T beta, T* terms, T* share);
   // gather_pixels.inl, over rows
   void (*gather_pixels)(const std::uint8_t* images, const std::int64_t* index, bool draw, NoiseKey key,

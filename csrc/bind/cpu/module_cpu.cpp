@@ -33,10 +33,15 @@ PYBIND11_MODULE(_cpu, module) {
   module.def(
       "use_isa", [](const std::string& isa) { use_table(isa.c_str()); }, py::arg("isa"),
       "Choose the instruction set by name, for the whole process.");
-  bind_elementwise(module);
-  bind_matmul(module);
+  bind_arithmetic(module);
   bind_conv(module);
+  bind_elementary(module);
   bind_layers(module);
+  bind_losses(module);
+  bind_matmul(module);
+  bind_noise(module);
   bind_parallel(module);
+  bind_reparam_kl(module);
   bind_tape(module);
+  bind_training(module);
 }

@@ -58,8 +58,8 @@ __global__ void store_statistics(const T* x, const double* partial, T* mean, T* 
 
 // running <- running + momentum (batch - running), with the batch's unbiased variance, as PyTorch.
 template <class T>
-__global__ void follow(const T* mean, const T* var, T momentum, T unbias, T* running_mean, T* running_var,
-                       Index C) {
+__global__ void move_running(const T* mean, const T* var, T momentum, T unbias, T* running_mean,
+                             T* running_var, Index C) {
   const Index channel = Index(blockIdx.x) * blockDim.x + threadIdx.x;
   if (channel >= C) return;
   running_mean[channel] = moved_towards(running_mean[channel], mean[channel], momentum);
@@ -171,9 +171,8 @@ void batch_statistics(const T* x, T* mean, T* var, double* scratch, const Channe
 template <class T>
 void update_running(const T* mean, const T* var, Index count, double momentum, T* running_mean,
                     T* running_var, Index C, Stream stream) {
-  const double unbias = static_cast<double>(count) / static_cast<double>(count - 1);
-  launch(follow<T>, over_elements(C), stream, mean, var, static_cast<T>(momentum), static_cast<T>(unbias),
-         running_mean, running_var, C);
+  launch(move_running<T>, over_elements(C), stream, mean, var, static_cast<T>(momentum),
+         static_cast<T>(unbiasing_factor(count)), running_mean, running_var, C);
 }
 
 template <class T>

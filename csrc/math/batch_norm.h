@@ -25,6 +25,8 @@ MV_HD T batch_norm_element(T x, T mean, T scale, T b) {
   return (x - mean) * scale + b;
 }
 
+// Backward needs this alone, for xh, and takes w times it as the scale. That rounds once more than
+// batch_norm_scale, which therefore stays: one formula for both would change the bits of one pass.
 template <class T>
 MV_HD T inverse_deviation(T var, T eps) {
   return 1 / std::sqrt(var + eps);
@@ -38,6 +40,11 @@ MV_HD T normalized(T x, T mean, T inverse) {
 template <class T>
 MV_HD T batch_norm_gradient(T xh, T dy, T mean_dy, T mean_dy_xh, T scale) {
   return (dy - (mean_dy + xh * mean_dy_xh)) * scale;
+}
+
+// The factor that makes the variance of `count` elements unbiased.
+MV_HD double unbiasing_factor(Index count) {
+  return static_cast<double>(count) / static_cast<double>(count - 1);
 }
 
 // A running statistic after a batch; the batch's variance comes unbiased.

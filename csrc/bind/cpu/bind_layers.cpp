@@ -59,7 +59,7 @@ void update_running(const py::object& mean, const py::object& var, Index count, 
     T* rm = in_place<T>("running_mean", running_mean, channels);
     T* rv = in_place<T>("running_var", running_var, channels);
     require_at_least("count", 2, count);
-    const double unbias = static_cast<double>(count) / static_cast<double>(count - 1);
+    const double unbias = unbiasing_factor(count);
     launch({mean, var, running_mean, running_var},
            [=, C = channels[0]] { kernels<T>().update_running(m, v, T(momentum), T(unbias), rm, rv, C); });
   });

@@ -12,7 +12,7 @@ void reparam_kl_forward(const T* mu, const T* logvar, const T* eps, NoiseKey key
     const T* MV_RESTRICT l = logvar + begin;
     T* MV_RESTRICT out = z + begin;
     for (Index i = 0; i < count; ++i) {
-      const Spread<T> s = spread_of(l[i]);
+      const Deviation<T> s = deviation_of(l[i]);
       out[i] = reparameterize(m[i], s, e[i]);
       term[i] = kl_element(m[i], l[i], s);
     }
@@ -39,7 +39,7 @@ void reparam_kl_backward(const T* mu, const T* logvar, const T* eps, NoiseKey ke
     T* MV_RESTRICT gm = dmu + begin;
     T* MV_RESTRICT gl = dlogvar + begin;
     for (Index i = 0; i < count; ++i) {
-      reparam_kl_gradient(m[i], spread_of(l[i]), e[i], g[i], row_gradient[i], gm[i], gl[i]);
+      reparam_kl_gradient(m[i], deviation_of(l[i]), e[i], g[i], row_gradient[i], gm[i], gl[i]);
     }
   }
 }

@@ -39,7 +39,7 @@ __device__ __forceinline__ Index thread_number() {
 template <class T>
 __global__ void sample_v1(const T* mu, const T* logvar, const T* eps, T* z, Index count) {
   const Index i = thread_number();
-  if (i < count) z[i] = reparameterize(mu[i], fast_spread_of(logvar[i]), eps[i]);
+  if (i < count) z[i] = reparameterize(mu[i], fast_deviation_of(logvar[i]), eps[i]);
 }
 
 template <class T>
@@ -48,7 +48,7 @@ __global__ void divergence_v1(const T* mu, const T* logvar, T* kl, Index N, Inde
   if (row >= N) return;
   double sum = 0;
   for (Index i = row * D; i < (row + 1) * D; ++i)
-    sum += kl_element(mu[i], logvar[i], fast_spread_of(logvar[i]));
+    sum += kl_element(mu[i], logvar[i], fast_deviation_of(logvar[i]));
   kl[row] = static_cast<T>(sum);
 }
 
@@ -57,7 +57,7 @@ __global__ void mean_gradient_v1(const T* mu, const T* dz, const T* dkl, T* dmu,
   const Index i = thread_number();
   if (i >= count) return;
   T unused;
-  reparam_kl_gradient(mu[i], Spread<T>{}, T(0), dz[i], dkl[i / D], dmu[i], unused);
+  reparam_kl_gradient(mu[i], Deviation<T>{}, T(0), dz[i], dkl[i / D], dmu[i], unused);
 }
 
 template <class T>
@@ -66,7 +66,7 @@ __global__ void logvar_gradient_v1(const T* logvar, const T* eps, const T* dz, c
   const Index i = thread_number();
   if (i >= count) return;
   T unused;
-  reparam_kl_gradient(T(0), fast_spread_of(logvar[i]), eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
+  reparam_kl_gradient(T(0), fast_deviation_of(logvar[i]), eps[i], dz[i], dkl[i / D], unused, dlogvar[i]);
 }
 
 // ---- v2: a block per row -------------------------------------------------------------------------
@@ -80,7 +80,7 @@ __global__ void forward_v2(const T* mu, const T* logvar, const T* eps, T* z, T* 
   const Index row = blockIdx.x;
   double sum = 0;
   for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
-    const Spread<T> s = fast_spread_of(logvar[i]);
+    const Deviation<T> s = fast_deviation_of(logvar[i]);
     z[i] = reparameterize(mu[i], s, eps[i]);
     sum += kl_element(mu[i], logvar[i], s);
   }
@@ -94,7 +94,7 @@ __global__ void backward_v2(const T* mu, const T* logvar, const T* eps, const T*
   const Index row = blockIdx.x;
   const T gradient = dkl[row];
   for (Index i = row * D + threadIdx.x; i < (row + 1) * D; i += blockDim.x) {
-    reparam_kl_gradient(mu[i], fast_spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+    reparam_kl_gradient(mu[i], fast_deviation_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
   }
 }
 
@@ -110,7 +110,7 @@ __global__ void forward_v3(const T* mu, const T* logvar, const T* eps, T* z, T* 
   const int lane = threadIdx.x % kWarp;
   double sum = 0;
   for (Index i = row * D + lane; i < (row + 1) * D; i += kWarp) {
-    const Spread<T> s = fast_spread_of(logvar[i]);
+    const Deviation<T> s = fast_deviation_of(logvar[i]);
     z[i] = reparameterize(mu[i], s, eps[i]);
     sum += kl_element(mu[i], logvar[i], s);
   }
@@ -125,7 +125,7 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
   if (row >= N) return;
   const T gradient = dkl[row];
   for (Index i = row * D + threadIdx.x % kWarp; i < (row + 1) * D; i += kWarp) {
-    reparam_kl_gradient(mu[i], fast_spread_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
+    reparam_kl_gradient(mu[i], fast_deviation_of(logvar[i]), eps[i], dz[i], gradient, dmu[i], dlogvar[i]);
   }
 }
 
@@ -205,7 +205,7 @@ __global__ __launch_bounds__(kThreads, kBlocks<T>)  // for the registers
       T terms = 0;  // elements of other rows were loaded as zeros, and a kl of zeros is 0
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const Spread<T> s = fast_spread_of(l.x[j]);
+        const Deviation<T> s = fast_deviation_of(l.x[j]);
         out.x[j] = reparameterize(m.x[j], s, e.x[j]);
         terms += kl_element(m.x[j], l.x[j], s);
       }
@@ -236,7 +236,7 @@ __global__ void backward_quads(const T* __restrict__ mu, const T* __restrict__ l
     Quad<T> gm, gl;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      reparam_kl_gradient(m.x[j], fast_spread_of(l.x[j]), e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
+      reparam_kl_gradient(m.x[j], fast_deviation_of(l.x[j]), e.x[j], g.x[j], gradient, gm.x[j], gl.x[j]);
     }
     store_quad<Rows::kAligned>(dmu, q, part, gm);
     store_quad<Rows::kAligned>(dlogvar, q, part, gl);

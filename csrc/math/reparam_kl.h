@@ -4,8 +4,8 @@
 //   z  = mu + sigma eps
 //   kl = 1/2 ( mu^2 + sigma^2 - 1 - ln sigma^2 ) = 1/2 ( mu^2 + expm1(logvar) - logvar )
 //
-// expm1, because sigma^2 - 1 - ln sigma^2 cancels all its digits where sigma is near 1. Their
-// derivatives, for upstream dz (of z) and dkl (of the row's kl):
+// expm1, because sigma^2 - 1 - ln sigma^2 cancels all its digits where sigma is near 1. The
+// derivatives of z and kl, for upstream dz and dkl of the row:
 //
 //   dmu     = dz + dkl mu
 //   dlogvar = 1/2 dz eps sigma + 1/2 dkl expm1(logvar)
@@ -23,39 +23,39 @@ namespace minivae {
 
 // sigma and sigma^2 - 1, which z, kl and dlogvar share.
 template <class T>
-struct Spread {
-  T sigma, excess;
+struct Deviation {
+  T sigma, variance_minus_1;
 };
 
 template <class T>
-MV_HD Spread<T> spread_of(T logvar) {
-  Spread<T> s;
-  exponential_by_half(logvar, s.sigma, s.excess);
+MV_HD Deviation<T> deviation_of(T logvar) {
+  Deviation<T> s;
+  exponential_by_half(logvar, s.sigma, s.variance_minus_1);
   return s;
 }
 
 // The same for GPU kernels: float has the errors that math/fast_float.h states.
 template <class T>
-MV_HD Spread<T> fast_spread_of(T logvar) {
-  Spread<T> s;
-  fast_exponential_by_half(logvar, s.sigma, s.excess);
+MV_HD Deviation<T> fast_deviation_of(T logvar) {
+  Deviation<T> s;
+  fast_exponential_by_half(logvar, s.sigma, s.variance_minus_1);
   return s;
 }
 
 template <class T>
-MV_HD T reparameterize(T mu, Spread<T> s, T eps) {
+MV_HD T reparameterize(T mu, Deviation<T> s, T eps) {
   return mu + s.sigma * eps;
 }
 
 template <class T>
-MV_HD T kl_element(T mu, T logvar, Spread<T> s) {
-  return T(0.5) * (mu * mu + (s.excess - logvar));
+MV_HD T kl_element(T mu, T logvar, Deviation<T> s) {
+  return T(0.5) * (mu * mu + (s.variance_minus_1 - logvar));
 }
 
 template <class T>
-MV_HD void reparam_kl_gradient(T mu, Spread<T> s, T eps, T dz, T dkl, T& dmu, T& dlogvar) {
+MV_HD void reparam_kl_gradient(T mu, Deviation<T> s, T eps, T dz, T dkl, T& dmu, T& dlogvar) {
   dmu = dz + dkl * mu;
-  dlogvar = T(0.5) * (dz * eps * s.sigma + dkl * s.excess);
+  dlogvar = T(0.5) * (dz * eps * s.sigma + dkl * s.variance_minus_1);
 }
 
 }  // namespace minivae

@@ -33,8 +33,8 @@ __global__ void probe(const T* in, const unsigned char* pixels, T* out, AdamFact
   T n0, n1, dmu, dlogvar;
   box_muller(w.w0, w.w1, n0, n1);
   fast_box_muller(w.w2, w.w3, dmu, dlogvar);
-  out[i] = fast_spread_of(dmu).sigma + dlogvar;
-  const Spread<T> s = spread_of(in[1]);
+  out[i] = fast_deviation_of(dmu).sigma + dlogvar;
+  const Deviation<T> s = deviation_of(in[1]);
   const T z = reparameterize(in[0], s, n0);
   reparam_kl_gradient(in[0], s, n1, z, kl_element(in[0], in[1], s), dmu, dlogvar);
   const T e = logistic_exponential(z);
@@ -71,7 +71,9 @@ def compile_probe(source, folder):
 def test_nvcc_compiles_the_arithmetic_headers(tmp_path):
     done = compile_probe(PROBE, tmp_path)
     assert done.returncode == 0, done.stderr
-    broken = compile_probe(PROBE.replace("spread_of(in[1])", "no_such_function(in[1])"), tmp_path)
+    broken = compile_probe(
+        PROBE.replace("deviation_of(in[1])", "no_such_function(in[1])"), tmp_path
+    )
     assert broken.returncode != 0, "the compiler did not look inside the kernel"
 
 

@@ -1,5 +1,5 @@
 // The one CUDA header of a kernel source. Tests that compile kernels for the CPU replace it by a header of the
-// same name (tests/cuda/stand_in), which emulates blocks, warps, shuffles and barriers.
+// same name (tests/cuda/stand_in), where blocks, warps, shuffles and barriers are plain C++.
 //
 // Shared memory is declared by a macro, because it is one array per block and C++ has no such
 // storage: MV_SHARED(float, tile, [32][33]) is __shared__ float tile[32][33]. MV_SHARED_DYNAMIC

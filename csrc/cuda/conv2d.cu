@@ -21,12 +21,11 @@
 // v3's kernel, in float32.
 #include "cuda/conv2d.h"
 
-#include <stdexcept>
-#include <string>
 #include <type_traits>
 
 #include "cuda/conv_operands.cuh"
 #include "cuda/conv_parts.cuh"
+#include "cuda/refuse_version.h"
 #include "cuda/tensor_tile.cuh"
 
 namespace minivae {
@@ -235,7 +234,7 @@ void convolve(int version, Index rows, const std::vector<ConvPart<T>>& all, cons
       if constexpr (kTensors) return run_tensors<Factors::kHalves>(rows, all, epilogue, stream);
       break;
   }
-  throw std::invalid_argument("conv2d has no version " + std::to_string(version) + " for this dtype");
+  refuse_version(kTensors ? kConv2dVersions : kConv2dBest, version);
 }
 
 // What no tap reaches is the bias alone.

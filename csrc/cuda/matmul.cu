@@ -15,11 +15,11 @@
 // result about three digits.
 #include "cuda/matmul.h"
 
-#include <stdexcept>
 #include <type_traits>
 
 #include "cuda/epilogue.cuh"
 #include "cuda/launch.h"
+#include "cuda/refuse_version.h"
 #include "cuda/tensor_tile.cuh"
 #include "cuda/tile_product.cuh"
 
@@ -239,7 +239,7 @@ void matmul(int version, const Product<T>& p, T* scratch, Stream stream) {
         return;
       }
   }
-  throw std::invalid_argument("matmul has no version " + std::to_string(version) + " for this dtype");
+  refuse_version(std::is_same_v<T, float> ? kMatmulVersions : kMatmulBest, version);
 }
 
 template void matmul(int, const Product<float>&, float*, Stream);

@@ -15,13 +15,11 @@
 // v5, and v6 in rows of up to 128, by instructions (predicted); on small ones all by the launch.
 #include "cuda/reparam_kl.h"
 
-#include <stdexcept>
-#include <string>
-
 #include "cuda/launch.h"
 #include "cuda/noise.cuh"
 #include "cuda/quad.cuh"
 #include "cuda/reduce.cuh"
+#include "cuda/refuse_version.h"
 #include "math/reparam_kl.h"
 
 namespace minivae {
@@ -267,7 +265,7 @@ void reparam_kl_forward(int version, const T* mu, const T* logvar, NoiseSource<T
     case 5: return quads(false);
     case 6: return quads(rows_are_whole(D, noise));
   }
-  throw std::invalid_argument("reparam_kl has no version " + std::to_string(version));
+  refuse_version(kReparamKlVersions, version);
 }
 
 template <class T>
@@ -297,7 +295,7 @@ void reparam_kl_backward(int version, const T* mu, const T* logvar, NoiseSource<
     case 5: return quads(false);
     case 6: return quads(rows_are_whole(D, noise));
   }
-  throw std::invalid_argument("reparam_kl has no version " + std::to_string(version));
+  refuse_version(kReparamKlVersions, version);
 }
 
 #define MV_INSTANTIATE(T)                                                                                  \

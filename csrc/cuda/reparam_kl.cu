@@ -2,17 +2,17 @@
 // idea more than the one before. The arithmetic of an element is csrc/math/reparam_kl.h in all, in float
 // with the exponential and the normal numbers of csrc/math/fast_float.h.
 //
-//   v1  a kernel for each output       the formulas as they stand
-//   v2  a block per row                what outputs share is read once; rows add up in shared memory
-//   v3  a warp per row                 no barrier; short rows no longer leave threads idle
-//   v4  quads of elements              128-bit accesses, as many lanes per row as it has quads
-//   v5  noise drawn inside             eps is never in memory
-//   v6  whole rows                     no index arithmetic and no branch beside the arithmetic
+//       idea                                          bytes forward   backward   limited by (predicted)
+//   v1  a kernel for each output: the formulas        24 + 4/D        28 + 8/D   memory
+//   v2  a block per row: what outputs share is        16 + 4/D        24 + 4/D   memory
+//       read once, rows add up in shared memory
+//   v3  a warp per row: no barrier                    16 + 4/D        24 + 4/D   memory
+//   v4  quads of elements: 128-bit accesses           16 + 4/D        24 + 4/D   memory
+//   v5  noise drawn inside: eps is never in memory    12 + 4/D        20 + 4/D   instructions
+//   v6  whole rows: no index arithmetic, no branch    12 + 4/D        20 + 4/D   instructions up to D = 128
 //
-// Bytes per element in float32, forward and backward, and 4 / D more for kl or dkl: v1 24 and 28 (z
-// reads mu, logvar, eps and kl reads mu, logvar; dmu reads mu, dz and dlogvar reads logvar, eps,
-// dz), v2 to v4 16 and 24, v5 and v6 12 and 20. On large arrays v1 to v4 are limited by memory,
-// v5, and v6 in rows of up to 128, by instructions (predicted); on small ones all by the launch.
+// Bytes are per element in float32; 4/D is kl or dkl, which both kernels of v1 read backward. Limits are those
+// of large arrays: on small ones it is the launch in all versions.
 #include "cuda/reparam_kl.h"
 
 #include "cuda/launch.h"
@@ -127,23 +127,26 @@ __global__ void backward_v3(const T* mu, const T* logvar, const T* eps, const T*
   }
 }
 
-// ---- v4: quads; v5: noise drawn inside; v6: whole rows -------------------------------------------
+// ---- v4: quads -----------------------------------------------------------------------------------
 // Wrong with v3: 4 bytes per access, so a thread has 12 bytes under way where the memory's latency
-// wants more, and a row of 20 leaves 12 lanes idle. v4: four elements per access (two accesses in
+// wants more, and a row of 20 leaves 12 lanes idle. Change: four elements per access (two accesses in
 // double), and 1 to 32 lanes per row, so that a warp may serve several rows. Gain: a quarter of the
 // instructions for the same bytes. Quads are counted from the beginning of the array
 // (cuda/launch_geometry.h), so a row that is no multiple of four begins and ends with part of one.
-//
+
+// ---- v5: noise drawn inside ----------------------------------------------------------------------
 // Wrong with v4: eps is written once and read twice, and is nothing but Philox of the element's
-// number. v5: a quad is one Philox call, all four of its words used, and backward draws it again.
+// number. Change: a quad is one Philox call, all four of its words used, and backward draws it again.
 // Gain: 12 bytes for 16, 20 for 24, and no kernel and no memory for eps.
-//
+
+// ---- v6: whole rows ------------------------------------------------------------------------------
 // Wrong with v5: with so few bytes it waits for instructions. An H200 has time for 335 of them while it
 // moves the 48 bytes of a quad forward, by its datasheet; v5 takes 313, a fifth of them to find out which
-// part of a quad is the row's and which words of which Philox calls are the quad's. v6: in rows of a
+// part of a quad is the row's and which words of which Philox calls are the quad's. Change: in rows of a
 // multiple of four elements both are all four, and the compiler knows. Gain: 256 instructions and no
 // branch but the loop's; backward 264 of 304 (docs/gpu-kernels.md says what they are for).
 
+// ---- one pair of kernels for v4, v5 and v6 -------------------------------------------------------
 // What a kernel may take for granted: nothing; that the arrays begin on 16-byte boundaries; and that
 // so do their rows, which no quad and no Philox call crosses.
 struct AnyRows {

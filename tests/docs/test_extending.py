@@ -135,10 +135,10 @@ def load_again(record, source, shape):
 def a_seventh_version(text):
     """Version 7 of reparam_kl, which launches what version 6 does."""
     switched = text.replace("    case 6: return", "    case 6:\n    case 7: return")
-    listed = "beside the arithmetic\n"
+    listed = "instructions up to D = 128\n"
     return replacing(
         (listed, f"{listed}//   v7  the same again\n"),
-        ("inside; v6: whole rows", "inside; v6 and v7: whole rows"),
+        ("---- v6: whole rows", "---- v6 and v7: whole rows"),
     )(switched)
 
 

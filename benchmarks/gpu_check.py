@@ -66,7 +66,7 @@ def parts(call):
         *build,
         Part("epochs", 30,
              "{python} benchmarks/gpu_step.py --epochs 10 --rows {out}/rows.jsonl"),
-        kernels("ladder", 60, "reparam_kl", "--plot {out}/roofline.png"),
+        kernels("versions", 60, "reparam_kl", "--plot {out}/roofline.png"),
         *map(sanitizer, ("memcheck", "racecheck")),
         kernels("other-kernels", 40, "bce,squared,adam,relu,batch,channel,log,gather,normal"),
         steps("steps-eager", 30, "mlp", "minivae,torch"),

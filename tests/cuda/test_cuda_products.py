@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import conv_oracles
-from kernel_ladder import ladders
+from kernel_versions import versions_by_kernel
 from strategies import LAYOUTS, seeds
 
 DTYPES = {1: [np.float32, np.float64], 5: [np.float32]}
-VERSIONS = ladders().get("matmul", [])
-CONVOLUTIONS = ladders().get("conv2d", [])
+VERSIONS = versions_by_kernel().get("matmul", [])
+CONVOLUTIONS = versions_by_kernel().get("conv2d", [])
 LIBRARY, BEST = -1, 0
 # Tiles of 16, 64 and 128 with and without a rest, sums cut into pieces, nothing at all.
 SIZES = [

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernel_oracles as oracles
-from kernel_ladder import ladders
+from kernel_versions import versions_by_kernel
 from minivae.kernels import philox
 from minivae.kernels.philox import NoiseKey
 from strategies import seeds
 
 DTYPES = [np.float32, np.float64]
-VERSIONS = ladders().get("reparam_kl", [])
+VERSIONS = versions_by_kernel().get("reparam_kl", [])
 NOISE = NoiseKey(0x0123_4567_89AB_CDEF, 2**40 + 3)
 # (N, D): nothing, single elements, rows inside, beside and across quads, warps and blocks.
 SHAPES = [

@@ -102,7 +102,7 @@ def test_order_and_files():
     first, second = ([part.name for part in gpu_check.parts(call)] for call in gpu_check.CALLS)
     assert first[:4] == ["machine", "build", "device-tests", "kernel-tests"]
     assert first[4:] == ["steps-mlp", "products", "steps-conv-face"]
-    assert second[:4] == ["machine", "build", "epochs", "ladder"] and second[-1] == "suite"
+    assert second[:4] == ["machine", "build", "epochs", "versions"] and second[-1] == "suite"
     assert len(gpu_check.FILES) <= 8 and gpu_check.SECONDS < 270
     for part in EVERY:
         written = re.findall(r"\{out\}/(\S+)", part.command)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cuda_emulation import emulated_device
 
-from kernel_ladder import ladders
+from kernel_versions import versions_by_kernel
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -113,7 +113,7 @@ def test_a_run_leaves_its_files(bench, tmp_path, capsys):
 @pytest.mark.slow
 def test_every_workload_is_checked_on_every_variant_of_the_stand_in(bench):
     """Every workload that a GPU would time passes its check on the stand-in; nothing is timed."""
-    versions = ladders()
+    versions = versions_by_kernel()
     with emulated_device(cuda_build.emulated()):
         found, reasons = bench["_kernel_contenders"].contenders("cuda")
         names = {contender.name for contender in found}

@@ -183,7 +183,7 @@ ADDITIONS = {
                 ("kReparamKlVersions = 6;", "kReparamKlVersions = 7;"),
             ),
         },
-        ["tests/kernels/test_kernel_ladder.py"],
+        ["tests/kernels/test_kernel_versions.py"],
     ),
     "model": (
         {

@@ -10,7 +10,7 @@ CUDA = Path(__file__).parents[1] / "csrc" / "cuda"
 COUNT = re.compile(r"constexpr int k\w+Versions = (\d+);")
 
 
-def ladders():
+def versions_by_kernel():
     """{stem: [1, 2, ...]} of every kernel that has versions; empty where csrc is missing."""
     counts = {path.stem: COUNT.search(path.read_text()) for path in sorted(CUDA.glob("*.h"))}
     return {stem: [*range(1, int(found[1]) + 1)] for stem, found in counts.items() if found}

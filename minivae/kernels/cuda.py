@@ -124,11 +124,7 @@ def adam(
     params: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, step: int | tuple[int, Array],
     lr: float | Array, beta1: float, beta2: float, eps: float, weight_decay: float,
 ) -> None:  # fmt: skip
-    """One step of Adam in place; see ``reference.adam``.
-
-    ``step`` may be (number, counter): the number plus the value of a uint64 array of one element.
-    ``lr`` may be a float64 array of one element. Both are read when the kernel runs.
-    """
+    """One step of Adam in place, ``step`` and ``lr`` as in ``cpu.adam``; see ``reference.adam``."""
     step, counter = step if isinstance(step, tuple) else (step, None)
     _cuda.adam(
         params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, counter, current_stream()

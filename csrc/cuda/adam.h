@@ -3,20 +3,12 @@
 
 #include <vector>
 
+#include "common/adam_arrays.h"
 #include "cuda/scalar.h"
 #include "cuda/stream.h"
 #include "math/adam.h"
 
 namespace minivae {
-
-// One parameter with its gradient and moments.
-template <class T>
-struct AdamArrays {
-  T* p;
-  const T* g;
-  T *m, *v;
-  Index count;
-};
 
 // One step, in place: p, m and v of every parameter change. `step` counts from 1.
 template <class T>

@@ -5,19 +5,11 @@
 #include "bind/cpu/modules.h"
 #include "bind/cpu/noise_arg.h"
 #include "bind/cpu/ranges.h"
+#include "common/adam_arrays.h"
 #include "cpu/table.h"
 
 namespace minivae {
 namespace {
-
-// One parameter with its gradient and moments.
-template <class T>
-struct AdamArrays {
-  T* p;
-  const T* g;
-  T *m, *v;
-  Index count;
-};
 
 template <class T>
 AdamArrays<T> adam_arrays(const py::object& param, const py::object& grad, const py::object& m,

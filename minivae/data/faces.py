@@ -273,6 +273,7 @@ def _known_set(folder: Path, size: int) -> Path | None:
 
 
 def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
+    groups: Mapping[str, np.ndarray] = {}
     if path.is_dir():
         table, columns = TABLES.get(path.name, ("", None))
         if options["attributes"] is None and table and (path.parent / table).is_file():
@@ -280,15 +281,14 @@ def _read(path: Path, size: int, options: dict[str, Any]) -> FaceDataset:
         images, attributes, report = read_folder(path, size, **options)
         if report.skipped:
             print(f"minivae: {report.told()}", file=sys.stderr)
-        warn_if_black(path, images)
-        attributes = _with_labels(attributes)
-        return FaceDataset(_printable(path.resolve().name), images, attributes, report=report)
-    if not path.exists():
+        name = path.resolve().name
+    elif path.exists():
+        images, attributes, groups = read_npz(path, size)
+        name, report = path.stem, Report(str(path))
+    else:
         raise DataError(f"{path}: no such file or folder")
-    images, attributes, groups = read_npz(path, size)
     warn_if_black(path, images)
-    attributes = _with_labels(attributes)
-    return FaceDataset(_printable(path.stem), images, attributes, groups, Report(str(path)))
+    return FaceDataset(_printable(name), images, _with_labels(attributes), groups, report)
 
 
 def _with_labels(attributes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -16,7 +16,6 @@ from .. import functional as F
 from .. import nn
 from ..arguments import whole
 from ..backend import Array, array_module, as_array, is_device_array
-from ..kernels.philox import NoiseKey
 from ..nn.module import evaluation_mode
 from ..noise import CountedNoise, Noise, NoiseStream
 from ..tensor import Tensor, TensorLike, as_tensor, no_grad
@@ -352,7 +351,7 @@ def drawn(noise: NoiseLike) -> Noise | Array:
     """
     if isinstance(noise, NoiseStream):
         return noise.draw()
-    if not isinstance(noise, NoiseKey) and not hasattr(noise, "dtype"):
+    if not isinstance(noise, Noise) and not hasattr(noise, "dtype"):
         raise TypeError(
             f"noise: expected a Noise, a NoiseStream or an array, got {type(noise).__name__}"
         )

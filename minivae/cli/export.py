@@ -86,7 +86,8 @@ def results_of(path: Path) -> dict[str, Any]:
     if path.name == CHECKPOINT and state.get("epoch", epochs) == epochs and not in_epoch:
         return found
     if found:
-        print(f"{path.with_name(SUMMARY)}: not of {path.name}; {weights.CARD} tells no results",
+        print(f"{path.with_name(SUMMARY)}: of other weights than {path.name}, so {weights.CARD} "
+              "gives no results",
               file=sys.stderr)  # fmt: skip
     return {}
 

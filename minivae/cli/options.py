@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             self.error(message)
         for action in self._actions:
             if getattr(found, action.dest, None) == "":
-                self.error(str(argparse.ArgumentError(action, "expected a text, got ''")))
+                self.error(str(argparse.ArgumentError(action, "expected a string, got ''")))
         return found
 
     def error(self, message: str) -> NoReturn:

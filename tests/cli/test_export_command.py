@@ -54,7 +54,7 @@ def test_a_summary_of_other_weights_is_not_on_the_card(tmp_path, run, capsys, na
     words = "export", run / f"{name}.safetensors", "--format", "pytorch", "--out", tmp_path / "out"
     assert main([str(word) for word in words]) == 0
     assert "99.50" not in (tmp_path / "out" / "README.md").read_text()
-    assert f"not of {name}.safetensors" in capsys.readouterr().err
+    assert f"of other weights than {name}.safetensors" in capsys.readouterr().err
 
 
 def test_to_onnx(tmp_path, run, capsys):

@@ -1,7 +1,6 @@
 """``minivae train``: one program with the examples, options from a file, any folder of pictures."""
 
 import json
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +9,18 @@ import faces_vae
 import mnist_vae
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 import digit_sets
 import minivae as mv
 import tiny_run
+from event_file import records
 from minivae import kernels
 from minivae.__main__ import main as minivae
 from minivae.cli import config_file, train_faces, train_mnist
 from minivae.data.synthetic import digits as synthetic_digits
-from minivae.errors import DataError, OutputError
-from minivae.training import checkpoint, metrics, tensorboard
-from minivae.training.output_folder import OutputFolder
+from minivae.errors import DataError
+from minivae.training import checkpoint, tensorboard
 
 FACES = ["--size", "16", "--latent-dim", "2", "--batch-size", "20", "--epochs", "1"]
 
@@ -132,7 +129,7 @@ def test_an_empty_text_is_no_option_left_out(words, tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit) as stop:
         minivae(words)
     error = capsys.readouterr().err
-    assert stop.value.code == 2 and error.count("\n") == 1 and "expected a text, got ''" in error
+    assert stop.value.code == 2 and error.count("\n") == 1 and "expected a string, got ''" in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,150 +274,12 @@ def test_files_beside_a_checkpoint_come_and_go_with_it(tmp_path):
     assert (tmp_path / "config.toml").read_text() == "third"
 
 
-# ---- callbacks
-
-
-def test_callbacks_are_called_with_each_row_after_it_is_saved(tmp_path):
-    seen = []
-
-    def callback(row):
-        saved = checkpoint.load(tmp_path / "checkpoint.safetensors")
-        seen.append((row["epoch"], saved["epoch"], dict(row)))
-
-    tiny_run.run(tmp_path, epochs=2, callbacks=[callback])
-    assert [(epoch, saved) for epoch, saved, _ in seen] == [(1, 1), (2, 2)]
-    for (_, _, row), written in zip(seen, tiny_run.table(tmp_path), strict=True):
-        assert set(row) == set(metrics.COLUMNS)
-        assert row["seconds"] == pytest.approx(float(written["seconds"]), abs=1e-3)
-
-
-def records(path):
-    """The bodies in a file of TensorBoard; lengths and checksums are right."""
-    body, found = path.read_bytes(), []
-    while body:
-        (length,) = struct.unpack("<Q", body[:8])
-        for start, end in ((0, 8), (12, 12 + length)):
-            (checksum,) = struct.unpack("<I", body[end : end + 4])
-            crc = bitwise_crc32c(body[start:end])
-            assert checksum == ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
-        found.append(body[12 : 12 + length])
-        body = body[16 + length :]
-    return found
-
-
-def bitwise_crc32c(body):
-    """Castagnoli's polynomial, one bit at a time."""
-    crc = 2**32 - 1
-    for byte in body:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc // 2 ^ 0x82F63B78 * (crc % 2)
-    return crc ^ 2**32 - 1
-
-
-def decoded(body):
-    """A message of protocol buffers as (field, value) pairs."""
-    found = []
-    while body:
-        key, body = varint(body)
-        field, kind = divmod(key, 8)
-        if kind == 0:
-            value, body = varint(body)
-        else:
-            size, body = varint(body) if kind == 2 else ({1: 8, 5: 4}[kind], body)
-            value, body = body[:size], body[size:]
-        found.append((field, value))
-    return found
-
-
-def varint(body):
-    for i, byte in enumerate(body):
-        if byte < 128:
-            return sum((b % 128) << 7 * k for k, b in enumerate(body[: i + 1])), body[i + 1 :]
-    raise AssertionError("no end")
-
-
-def scalars(body):
-    """(step, {tag: value}) of an Event."""
-    fields = dict(decoded(body))
-    values = (dict(decoded(value)) for _, value in decoded(fields[5]))
-    return fields[2], {v[1].decode(): struct.unpack("<f", v[2])[0] for v in values}
-
-
-def run_with_events(folder, **options):
-    with OutputFolder(folder) as out:
-        made = tiny_run.trainer(out, callbacks=[tensorboard.TensorBoardWriter(out)], **options)
-        made.resume()
-        made.run()
-    return records(folder / tensorboard.EVENTS)
-
-
-@pytest.mark.slow
-def test_tensorboard_has_the_rows_as_scalars(tmp_path):
-    head, *events = run_with_events(tmp_path, epochs=300)
-    assert dict(decoded(head))[3] == b"brain.Event:2"
-    table = tiny_run.table(tmp_path)
-    for (step, found), row in zip(map(scalars, events), table, strict=True):
-        assert step == int(row["step"]) and set(found) == {
-            "loss/train", "rec/train", "kl/train", "loss/test", "rec/test", "kl/test",
-            "active_units", "seconds",
-        }  # fmt: skip
-        assert found["loss/test"] == pytest.approx(float(row["test_loss"]), rel=1e-7)
-    assert len(run_with_events(tmp_path, epochs=302)) == 303, "a resumed run goes on"
-    (tmp_path / "checkpoint.safetensors").unlink()
-    (tmp_path / "backup.safetensors").unlink()
-    assert len(run_with_events(tmp_path, epochs=1)) == 2, "a new one begins anew"
-
-
-def test_tensorboard_of_a_resumed_run_has_the_epochs_before(tmp_path):
-    tiny_run.run(tmp_path, epochs=2)
-    head, *events = run_with_events(tmp_path, epochs=3)
-    assert dict(decoded(head))[3] == b"brain.Event:2"
-    steps, found = zip(*map(scalars, events), strict=True)
-    assert steps == (3, 6, 9) and found[0].keys() == found[2].keys() - {"seconds"}
-    table = tiny_run.table(tmp_path)
-    losses = [values["loss/test"] for values in found]
-    assert losses == pytest.approx([float(row["test_loss"]) for row in table], rel=1e-6)
-
-
-@given(st.binary(max_size=40))
-def test_checksums_are_those_of_the_polynomial(body):
-    assert tensorboard.crc32c(body) == bitwise_crc32c(body)
-
-
-@pytest.mark.slow
-@given(
-    st.integers(0, 2**63 - 1),
-    st.dictionaries(st.text(max_size=200), st.floats(width=32, allow_nan=False)),
-)
-def test_every_event_reads_back(step, values):
-    assert scalars(tensorboard.event(1.0, step, values)) == (step, values)
-
-
-def test_tensorboard_writes_nothing_outside_the_folder(tmp_path):
-    (tmp_path / "outside").write_bytes(b"precious")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / tensorboard.EVENTS).symlink_to(tmp_path / "outside")
-    with pytest.raises(OutputError, match=r"cannot be written: .* a symbolic link"):
-        run_with_events(tmp_path / "out", epochs=1)
-    assert (tmp_path / "outside").read_bytes() == b"precious"
-
-
 def test_events_come_and_go_with_a_run(data, tmp_path):
     path = tmp_path / tensorboard.EVENTS
     assert train("mnist", *digits(data, tmp_path, "--tensorboard")) == 0
     assert len(records(path)) == 2
     assert train("mnist", *digits(data, tmp_path)) == 0
     assert not path.exists()
-
-
-def test_their_own_reader_finds_the_same(tmp_path):
-    protocol = pytest.importorskip("tensorboardX.proto.event_pb2")
-    head, event = run_with_events(tmp_path, epochs=1)
-    assert protocol.Event.FromString(head).file_version == "brain.Event:2"
-    found = protocol.Event.FromString(event)
-    step, values = scalars(event)
-    assert found.step == step and {v.tag: v.simple_value for v in found.summary.value} == values
 
 
 @pytest.mark.slow
